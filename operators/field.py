@@ -1,0 +1,27 @@
+"""A field of the original record as a feature: a task label, a category, a language tag."""
+
+import json
+
+from pydantic.dataclasses import dataclass
+
+from operators.base import STRICT, Compute, Operator
+
+
+@dataclass(frozen=True, config=STRICT)
+class Field(Operator):
+    """A record's field as a string; the empty string where the record does not have it or it is null."""
+
+    reads = ("raw",)
+
+    name: str = "task"
+
+    def load(self) -> Compute:
+        """Reads the field of each record; other JSON values than strings are given as JSON."""
+
+        def label(raw: bytes) -> str:
+            value = json.loads(raw).get(self.name)
+            if value is None:
+                return ""
+            return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+        return lambda batch: [label(raw) for raw in batch["raw"].to_pylist()]
