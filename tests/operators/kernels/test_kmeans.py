@@ -1,0 +1,172 @@
+"""kmeans against the definition of Lloyd's algorithm."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from operators.kernels import kmeans as kernel
+from operators.kernels.kmeans import Cloud, grid_of, kmeans, sums
+
+
+def topics(seed, n=1500, width=16, count=12):
+    random = np.random.default_rng(seed)
+    centers = random.normal(size=(count, width)) * 3
+    return (centers[random.integers(0, count, n)] + random.normal(size=(n, width))).astype(np.float32)
+
+
+def squares(points, centroids):
+    return ((points.astype(np.float64)[:, None] - centroids.astype(np.float64)[None]) ** 2).sum(axis=2)
+
+
+def lloyd(points, centroids, iterations):
+    """The definition, for clouds in which no centroid is left without points."""
+    for _ in range(iterations):
+        labels = np.sqrt(squares(points, centroids)).astype(np.float32).argmin(axis=1)
+        means = [points[labels == label].astype(np.float64).mean(axis=0) for label in range(len(centroids))]
+        centroids = np.array(means, np.float32)
+    return centroids, np.sqrt(squares(points, centroids)).astype(np.float32).argmin(axis=1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_kmeans_all_points_equals_lloyd(seed):
+    points = topics(seed)
+    start = kmeans(points, 12, seed=seed, iterations=0, full_iterations=0).centroids
+    centroids, labels = lloyd(points, start, 6)
+    found = kmeans(points, 12, seed=seed, iterations=6, full_iterations=6)
+    assert found.labels.tolist() == labels.tolist()
+    assert found.centroids == pytest.approx(centroids, abs=1e-6)
+    assert found.inertia == pytest.approx(squares(points, centroids).min(axis=1).sum(), rel=1e-6)
+    assert found.distances == pytest.approx(np.sqrt(squares(points, centroids).min(axis=1)), rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("init", ["random", "k-means++"])
+def test_kmeans_every_point_has_its_nearest_centroid(dtype, init):
+    points = topics(3).astype(dtype)
+    found = kmeans(points, 20, seed=1, init=init)
+    expected = np.sqrt(squares(points.astype(np.float32), found.centroids)).astype(np.float32)
+    assert found.labels.tolist() == expected.argmin(axis=1).tolist()
+    assert (found.centroids.dtype, found.labels.dtype, found.distances.dtype) == (
+        np.float32,
+        np.int32,
+        np.float32,
+    )
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_kmeans_integer_grids_ties_go_to_the_lowest_label(data):
+    rows = data.draw(st.lists(st.lists(st.integers(-2, 2), min_size=2, max_size=2), min_size=1, max_size=40))
+    centers = data.draw(st.lists(st.lists(st.integers(-2, 2), min_size=2, max_size=2), min_size=1, max_size=9))
+    points, centroids = np.array(rows, np.float32), np.array(centers, np.float32)
+    assert Cloud(points).labels(centroids).tolist() == squares(points, centroids).argmin(axis=1).tolist()
+
+
+def test_kmeans_sampled_iterations_cost_little_inertia(monkeypatch):
+    monkeypatch.setattr(kernel, "SAMPLE", 512)
+    points = topics(5, n=20_000, count=40)
+    rough = kmeans(points, 40, seed=0, init="k-means++")
+    full = kmeans(points, 40, seed=0, init="k-means++", full_iterations=9)
+    assert rough.inertia <= 1.05 * full.inertia
+
+
+def test_kmeans_any_number_of_threads_gives_the_same_bits():
+    points = np.random.default_rng(0).normal(size=(3000, 24)).astype(np.float32)
+    before, found = torch.get_num_threads(), []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        found.append(kmeans(points, 30, seed=4))
+    torch.set_num_threads(before)
+    assert found[0].labels.tobytes() == found[1].labels.tobytes()
+    assert found[0].centroids.tobytes() == found[1].centroids.tobytes()
+    assert found[0].inertia == found[1].inertia
+
+
+def test_sums_any_order_and_number_of_shards_give_the_same_bits():
+    random = np.random.default_rng(1)
+    rows = (random.normal(size=(3000, 7)) * 10.0 ** random.integers(-4, 4, (3000, 1))).astype(np.float32)
+    labels, order = random.integers(0, 9, 3000).astype(np.int32), random.permutation(3000)
+    grid = grid_of(3000, float(np.linalg.norm(rows, axis=1).max()))
+    whole, counts = sums(rows, labels, 9, grid)
+    shuffled, _ = sums(rows[order], labels[order], 9, grid)
+    parts = sum(sums(rows[a:b], labels[a:b], 9, grid)[0] for a, b in [(0, 7), (7, 2000), (2000, 3000)])
+    assert whole.tobytes() == shuffled.tobytes() == parts.tobytes()
+    assert counts.sum() == 3000
+    exact = np.array([rows[labels == label].astype(np.float64).sum(axis=0) for label in range(9)])
+    assert whole == pytest.approx(exact, rel=1e-9, abs=1e-9 * float(np.abs(rows).max()))
+
+
+def test_kmeans_spherical_gives_unit_centroids_and_ignores_length():
+    points = topics(6)
+    lengths = 2.0 ** np.random.default_rng(0).integers(-8, 8, (len(points), 1))
+    found = kmeans(points, 10, seed=2, geometry="spherical")
+    scaled = kmeans(points * lengths, 10, seed=2, geometry="spherical")
+    assert np.linalg.norm(found.centroids, axis=1) == pytest.approx(1, abs=1e-6)
+    assert found.labels.tolist() == scaled.labels.tolist()
+    cosine = points @ found.centroids.T / np.linalg.norm(points, axis=1, keepdims=True)
+    assert np.sqrt(np.maximum(2 - 2 * cosine.max(axis=1), 0)) == pytest.approx(found.distances, abs=1e-3)
+
+
+def test_kmeans_ltd_vectors_part_the_two_tasks():
+    points = np.array([[1, 0], [0.8, 0.6], [0.6, 0.8], [0, 1], [-1, 0], [-0.8, -0.6], [-0.6, -0.8]])
+    for seed in range(5):
+        labels = kmeans(points, 2, seed=seed, init="k-means++").labels
+        assert len(set(labels[:4].tolist())) == len(set(labels[4:].tolist())) == 1
+        assert labels[0] != labels[4]
+
+
+@pytest.mark.parametrize("init", ["random", "k-means++"])
+def test_kmeans_more_centroids_than_distinct_points_warns(init):
+    points = np.array([[0.0], [-0.0], [1.0], [1.0], [5.0]])
+    with pytest.warns(UserWarning, match="3 centroids, not 4"):
+        found = kmeans(points, 4, seed=0, init=init)
+    assert sorted(found.centroids.ravel().tolist()) == [0, 1, 5]
+    assert found.inertia == 0
+
+
+def test_kmeans_centroid_left_without_points_moves_to_the_farthest(monkeypatch):
+    points = np.array([[0.0], [1.0], [2.0], [50.0], [-50.0]], np.float32)
+    monkeypatch.setattr(kernel, "_distinct", lambda rows, order, k, random=None: _first(rows, order, k))
+    found = kmeans(points, 2, seed=0, iterations=1, full_iterations=1)
+    assert found.centroids.ravel().tolist() == [pytest.approx(0.6), 50]
+
+
+def _first(rows, order, k):
+    """As seeds two centroids of which the second is nobody's; afterwards the first rows of the order."""
+    return np.array([[0.0], [1000.0]], np.float32) if len(order) == len(rows) and k == 2 else rows[order[:k]]
+
+
+def test_kmeans_one_centroid_is_the_mean():
+    points = topics(8)
+    found = kmeans(points, 1, seed=0)
+    assert found.centroids[0] == pytest.approx(points.mean(axis=0, dtype=np.float64), abs=1e-6)
+    assert found.iterations < 9
+
+
+def test_kmeans_wrong_requests_are_refused():
+    points = topics(9, n=20)
+    with pytest.raises(ValueError, match="k=0"):
+        kmeans(points, 0, seed=0)
+    with pytest.raises(ValueError, match="iterations"):
+        kmeans(points, 2, seed=0, iterations=1, full_iterations=2)
+    with pytest.raises(ValueError, match="geometry"):
+        kmeans(points, 2, seed=0, geometry="flat")  # pyright: ignore[reportArgumentType]
+    points[7, 0] = np.nan
+    with pytest.raises(ValueError, match="row 7"):
+        kmeans(points, 2, seed=0)
+    points[7] = 0
+    with pytest.raises(ValueError, match="row 7 is zero"):
+        kmeans(points, 2, seed=0, geometry="spherical")
+    with pytest.raises(ValueError, match="no points"):
+        kmeans(points[:0], 2, seed=0)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
+def test_kmeans_on_cuda_gives_the_same_bits():
+    points = topics(2, n=20_000)
+    here, there = kmeans(points, 50, seed=0), kmeans(points, 50, seed=0, device="cuda")
+    assert here.labels.tobytes() == there.labels.tobytes()
+    assert here.centroids.tobytes() == there.centroids.tobytes()
