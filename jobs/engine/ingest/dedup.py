@@ -1,0 +1,175 @@
+"""The second pass: exact duplicates, by partitions of the content hash, and what they do to the ids.
+
+A position counts all valid samples in input order, duplicates too; a sample's id is its position less the
+duplicates before it. Which positions are duplicates is one bit each, so that a billion of them travel as 160 MB.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.engine.ingest.folder import Folder
+from jobs.engine.ingest.parse import keys_name
+from jobs.engine.ingest.tables import KEYS, rows_between
+
+PARTITION_ROWS = 4_000_000
+BLOCK_BITS = 256
+RANK_AT_ONCE = 65_536
+HASHES = 1 << 64
+
+REPEATS = pa.schema([("position", pa.int64()), ("first", pa.int64()), ("line", pa.int64())])
+DUPLICATES = pa.schema([("source", pa.string()), ("line", pa.int64()), ("id", pa.int64())])
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A split's samples: their interim files' number, and where they stand in the whole."""
+
+    number: int
+    uri: str
+    samples: int
+    position: int
+    """The position of the split's first sample."""
+
+    lines_before: int
+
+
+@dataclass(frozen=True)
+class Placements:
+    """The splits that have samples, in order."""
+
+    splits: tuple[Placed, ...]
+
+    @property
+    def samples(self) -> int:
+        """All valid samples, duplicates too."""
+        return self.splits[-1].position + self.splits[-1].samples if self.splits else 0
+
+    def bounds(self) -> np.ndarray:
+        """Where each split begins, and the end of all."""
+        return np.array([*(split.position for split in self.splits), self.samples], dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Marks:
+    """Which positions are duplicates."""
+
+    bits: np.ndarray
+    """uint8, eight positions a byte, in blocks of 256 positions."""
+
+    before: np.ndarray
+    """int64: the marked positions before each block."""
+
+    @classmethod
+    def of(cls, positions: Iterator[np.ndarray], samples: int) -> "Marks":
+        """The marks at some of 0 … samples - 1."""
+        bits = np.zeros((samples // BLOCK_BITS + 1) * BLOCK_BITS // 8, dtype=np.uint8)
+        for marked in positions:
+            np.bitwise_or.at(bits, marked >> 3, (0x80 >> (marked & 7)).astype(np.uint8))
+        counts = np.bitwise_count(bits) if hasattr(np, "bitwise_count") else _bit_counts()[bits]
+        blocks = counts.reshape(-1, BLOCK_BITS // 8).sum(axis=1, dtype=np.int64)
+        return cls(bits, np.cumsum(blocks) - blocks)
+
+    def within(self, begin: int, end: int) -> np.ndarray:
+        """A bool for each position in [begin, end)."""
+        spread = np.unpackbits(self.bits[begin >> 3 : (end + 7) >> 3])
+        return spread[begin & 7 : (begin & 7) + end - begin].astype(bool)
+
+    def ranks(self, positions: np.ndarray) -> np.ndarray:
+        """How many marked positions come before each of these."""
+        ranks = np.empty(len(positions), dtype=np.int64)
+        blocks = self.bits.reshape(-1, BLOCK_BITS // 8)
+        for begin in range(0, len(positions), RANK_AT_ONCE):
+            some = positions[begin : begin + RANK_AT_ONCE]
+            block, offset = some // BLOCK_BITS, some % BLOCK_BITS
+            spread = np.unpackbits(blocks[block], axis=1)
+            earlier = np.arange(BLOCK_BITS) < offset[:, None]
+            ranks[begin : begin + RANK_AT_ONCE] = self.before[block] + (spread & earlier).sum(axis=1)
+        return ranks
+
+
+def _bit_counts() -> np.ndarray:
+    return np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1, dtype=np.uint8)
+
+
+def partitions_of(samples: int, partition_rows: int = PARTITION_ROWS) -> list[tuple[int, int]]:
+    """The ranges of the hash's first 64 bits that the partitions cover."""
+    count = max(1, -(-samples // partition_rows))
+    bounds = [HASHES * number // count for number in range(count + 1)]
+    return list(pairwise(bounds))
+
+
+def repeats_name(partition: int) -> str:
+    """The interim file of a partition's duplicates."""
+    return f"repeats-{partition:06d}.parquet"
+
+
+def find_repeats(placements: Placements, partition: int, bounds: tuple[int, int], interim: Folder) -> int:
+    """Writes the partition's duplicates, each with the position of the first of its kind; returns how many."""
+    tables, positions = [KEYS.empty_table()], [np.empty(0, dtype=np.int64)]
+    for split in placements.splits:
+        with interim.reading(keys_name(split.number)) as file:
+            table = rows_between(file, "head", *bounds)
+        tables.append(table)
+        positions.append(table["row"].to_numpy() + split.position)
+    merged = pa.concat_tables(tables)
+    position = np.concatenate(positions)
+    head, tail = merged["head"].to_numpy(), merged["tail"].to_numpy()
+    order = np.lexsort((position, tail, head))
+    same = np.zeros(len(order), dtype=bool)
+    same[1:] = (np.diff(head[order]) == 0) & (np.diff(tail[order]) == 0)
+    starts = np.maximum.accumulate(np.where(same, 0, np.arange(len(order))))
+    repeated, first = position[order][same], position[order][starts][same]
+    line = merged["line"].to_numpy()[order][same]
+    sorted_by_position = np.argsort(repeated)
+    columns = [pa.array(column[sorted_by_position]) for column in (repeated, first, line)]
+    with interim.writing(repeats_name(partition)) as file:
+        pq.write_table(pa.Table.from_arrays(columns, schema=REPEATS), file, row_group_size=65_536, compression="zstd")
+    return len(repeated)
+
+
+def mark_repeats(placements: Placements, partitions: int, interim: Folder) -> tuple[Marks, dict[int, int]]:
+    """The marks of all duplicates, and how many there are in each split, by its number."""
+    marks = Marks.of(_positions(partitions, interim), placements.samples)
+    counts = np.diff(marks.ranks(placements.bounds()))
+    return marks, {split.number: int(count) for split, count in zip(placements.splits, counts, strict=True)}
+
+
+def _positions(partitions: int, interim: Folder) -> Iterator[np.ndarray]:
+    for partition in range(partitions):
+        with interim.reading(repeats_name(partition)) as file:
+            for batch in pq.ParquetFile(file).iter_batches(columns=["position"]):
+                yield batch["position"].to_numpy()
+
+
+def write_duplicates(placements: Placements, marks: Marks, partitions: int, interim: Folder, pool: Folder) -> int:
+    """Writes duplicates.parquet in input order; returns its rows."""
+    starts = placements.bounds()[:-1]
+    lines_before = np.array([split.lines_before for split in placements.splits], dtype=np.int64)
+    uris = pa.array([split.uri for split in placements.splits], pa.string())
+    written = 0
+    with (
+        pool.writing("duplicates.parquet") as file,
+        pq.ParquetWriter(file, DUPLICATES, compression="zstd") as writer,
+    ):
+        for begin in range(0, placements.samples, PARTITION_ROWS):
+            position, first, line = _repeats_between(begin, begin + PARTITION_ROWS, partitions, interim)
+            split = np.searchsorted(starts, position, side="right") - 1
+            ids = first - marks.ranks(first)
+            columns = [uris.take(pa.array(split)), pa.array(line + lines_before[split]), pa.array(ids)]
+            writer.write_table(pa.Table.from_arrays(columns, schema=DUPLICATES))
+            written += len(position)
+    return written
+
+
+def _repeats_between(begin: int, end: int, partitions: int, interim: Folder) -> list[np.ndarray]:
+    tables = []
+    for partition in range(partitions):
+        with interim.reading(repeats_name(partition)) as file:
+            tables.append(rows_between(file, "position", begin, end))
+    merged = pa.concat_tables(tables).sort_by("position")
+    return [merged[name].to_numpy() for name in REPEATS.names]

@@ -1,0 +1,175 @@
+"""The first pass: one split of a file to samples, their keys, and what is quarantined."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import BinaryIO, Protocol, cast
+
+import fsspec
+
+from jobs.engine.ingest.elements import TOKEN, Elements
+from jobs.engine.ingest.faults import FileFault, Piece, RecordFault
+from jobs.engine.ingest.folder import Folder
+from jobs.engine.ingest.lines import BOM, Lines
+from jobs.engine.ingest.quarantine import Quarantine
+from jobs.engine.ingest.records import compact, sample_of
+from jobs.engine.ingest.rows import Rows
+from jobs.engine.ingest.settings import MIB, IngestSettings
+from jobs.engine.ingest.splits import Split
+from jobs.engine.ingest.streams import Range, decompressed
+from jobs.engine.ingest.tables import InterimWriter
+from operators.sample import Message
+
+EXAMPLE_MESSAGES = 6
+EXAMPLE_CHARACTERS = 300
+FIRST_LINE_LOOKED_AT = MIB
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What the first pass found in a split; its samples lie in the interim files of its number."""
+
+    samples: int
+    lines: int
+    """The lines or rows that the split spans: the next split's numbers begin after them."""
+
+    bytes: int
+    digest: str
+    formats: dict[str, int] = field(default_factory=dict)
+    kinds: dict[str, int] = field(default_factory=dict)
+    """How many were quarantined, by reason."""
+
+    examples: dict[str, list[Message]] = field(default_factory=dict)
+
+    @property
+    def quarantined(self) -> int:
+        """The records that are in quarantine."""
+        return sum(self.kinds.values())
+
+
+class Reader(Protocol):
+    """The pieces of a split, in order."""
+
+    def __iter__(self) -> Iterator[Piece]: ...
+
+
+def rows_name(number: int) -> str:
+    """The interim file of a split's samples."""
+    return f"rows-{number:06d}.parquet"
+
+
+def keys_name(number: int) -> str:
+    """The interim file of a split's content hashes."""
+    return f"keys-{number:06d}.parquet"
+
+
+def quarantine_name(number: int) -> str:
+    """The interim file of what a split has in quarantine."""
+    return f"quarantine-{number:06d}.txt"
+
+
+def parse_split(split: Split, number: int, settings: IngestSettings, interim: Folder) -> Parsed:
+    """Reads one split and writes its interim files; run again, it writes the same ones."""
+    with fsspec.open(split.path, "rb") as opened:
+        file = cast(BinaryIO, opened)
+        hashed = Range(file, split.start, split.stop)
+        reader = reader_of(split, hashed, settings)
+        with (
+            interim.writing(rows_name(number)) as rows,
+            interim.writing(keys_name(number)) as keys,
+            interim.writing(quarantine_name(number)) as refused,
+            closing(InterimWriter(rows, keys)) as writer,
+        ):
+            quarantine = Quarantine(refused)
+            formats, examples = _parsed(reader, settings, writer, quarantine)
+        if isinstance(reader, Rows):
+            file.seek(hashed.at)
+        digest = hashed.digest()
+    lines = reader.count if isinstance(reader, Lines | Rows) else 0
+    size = hashed.at if split.stop is None else split.stop - split.start
+    return Parsed(writer.count, lines, size, digest, dict(formats), quarantine.kinds, examples)
+
+
+def _parsed(
+    reader: Reader, settings: IngestSettings, writer: InterimWriter, quarantine: Quarantine
+) -> tuple[Counter[str], dict[str, list[Message]]]:
+    formats: Counter[str] = Counter()
+    examples: dict[str, list[Message]] = {}
+    elements = isinstance(reader, Elements)
+    for piece in reader:
+        if piece.fault:
+            quarantine.add(piece, piece.fault)
+            continue
+        try:
+            name, messages = sample_of(piece.raw, settings)
+        except RecordFault as fault:
+            quarantine.add(piece, fault)
+            continue
+        writer.add(piece.line, messages, compact(piece.raw) if elements else piece.raw)
+        formats[name] += 1
+        if name not in examples:
+            examples[name] = example_of(messages)
+    return formats, examples
+
+
+def example_of(messages: list[Message]) -> list[Message]:
+    """The first messages of a sample, cut for showing."""
+    return [{"role": message["role"], "content": _cut(message["content"])} for message in messages[:EXAMPLE_MESSAGES]]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= EXAMPLE_CHARACTERS else text[: EXAMPLE_CHARACTERS - 1] + "…"
+
+
+def reader_of(split: Split, hashed: Range, settings: IngestSettings) -> Reader:
+    """The reader of a split's form; a .json file shows in its first line whether it is an array, lines or neither."""
+    limit = settings.max_record_bytes
+    if split.form == "parquet":
+        return Rows(hashed.file, limit, split.row_groups)
+    blocks = decompressed(iter(hashed), split.compression, settings.max_expansion)
+    if split.form == "lines":
+        return Lines(blocks, limit, start=split.start, stop=split.stop)
+    head, fault = _head(blocks)
+    rest = chain([head], _raising(fault) if fault else blocks)
+    return Lines(rest, limit) if in_lines(head) else Elements(rest, limit)
+
+
+def _head(blocks: Iterator[bytes]) -> tuple[bytes, FileFault | None]:
+    """The beginning of a file with its first line that is not blank, and a little more."""
+    head = b""
+    try:
+        for block in blocks:
+            head += block
+            begin = head.removeprefix(BOM).lstrip()
+            if b"\n" in begin[:-1] or len(head) > FIRST_LINE_LOOKED_AT:
+                break
+    except FileFault as fault:
+        return head, fault
+    return head, None
+
+
+def _raising(fault: FileFault) -> Iterator[bytes]:
+    raise fault
+    yield b""  # what makes this a generator
+
+
+def in_lines(head: bytes) -> bool:
+    """Whether a .json file holds one record a line, by its beginning.
+
+    An array begins with a bracket. An object that ends on its line, or whose next line begins another one, is a
+    line of many; else it is printed over several lines.
+    """
+    begin = head.removeprefix(BOM).lstrip()
+    if begin[:1] == b"[":
+        return False
+    if begin[:1] != b"{":
+        return bool(begin)
+    line, end, after = begin.partition(b"\n")
+    if not end or after[:1] == b"{":
+        return True
+    depth = 0
+    for token in TOKEN.findall(line):
+        depth += {b"{": 1, b"[": 1, b"}": -1, b"]": -1}.get(token, 0)
+    return depth <= 0

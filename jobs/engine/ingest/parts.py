@@ -1,0 +1,144 @@
+"""The third pass: the pool's part files, with dense ids, and their share of the pool's fingerprint."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.engine.ingest.dedup import Marks, Placed, Placements
+from jobs.engine.ingest.folder import Folder
+from jobs.engine.ingest.parse import quarantine_name, rows_name
+from jobs.engine.ingest.quarantine import final_lines
+from jobs.engine.ingest.tables import GROUP_BYTES, GROUP_ROWS, sample_writer
+from operators.sample import SAMPLE
+
+PART_ROWS = 65_536
+SUM_MODULUS = 1 << 256
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Neighbouring splits whose samples one task writes, and the first part and id that are theirs."""
+
+    splits: tuple[Placed, ...]
+    samples: int
+    first_part: int
+    first_id: int
+
+    def part_count(self) -> int:
+        """How many part files the batch fills."""
+        return -(-self.samples // PART_ROWS)
+
+    def parts(self) -> list[dict]:
+        """The part files as pool.json lists them."""
+        listed = []
+        for number in range(self.part_count()):
+            rows = min(PART_ROWS, self.samples - number * PART_ROWS)
+            first = self.first_id + number * PART_ROWS
+            listed.append({"file": part_name(self.first_part + number), "first": first, "rows": rows})
+        return listed
+
+
+def part_name(number: int) -> str:
+    """The name of a part file."""
+    return f"part-{number:05d}.parquet"
+
+
+def batches_of(placements: Placements, duplicates: Mapping[int, int]) -> list[Batch]:
+    """Batches in order: small splits together up to a part's rows, a large one by itself."""
+    batches: list[Batch] = []
+    held: list[Placed] = []
+    rows = first_part = first_id = 0
+    for split in placements.splits:
+        samples = split.samples - duplicates[split.number]
+        if held and rows + samples > PART_ROWS:
+            batches.append(Batch(tuple(held), rows, first_part, first_id))
+            first_part, first_id = first_part + batches[-1].part_count(), first_id + rows
+            held, rows = [], 0
+        if samples:
+            held.append(split)
+            rows += samples
+    return [*batches, Batch(tuple(held), rows, first_part, first_id)] if held else batches
+
+
+def write_parts(batch: Batch, marks: Marks, interim: Folder, pool: Folder) -> tuple[int, int]:
+    """Writes the batch's part files; returns its rows, and its share of the fingerprint's sum."""
+    tables = _kept(batch, marks, interim)
+    share = written = 0
+    waiting: list[pa.Table] = []
+    for part in batch.parts():
+        with pool.writing(part["file"]) as file, sample_writer(file, SAMPLE) as writer:
+            left = part["rows"]
+            while left:
+                group, waiting = _group(tables, waiting, min(left, GROUP_ROWS))
+                first = part["first"] + part["rows"] - left
+                numbered = _numbered(group, first)
+                writer.write_table(numbered, row_group_size=GROUP_ROWS)
+                share += fingerprint_share(first, group["sha"].to_pylist())
+                left -= len(group)
+                written += len(group)
+    return written, share % SUM_MODULUS
+
+
+def _kept(batch: Batch, marks: Marks, interim: Folder) -> Iterator[pa.Table]:
+    """The samples that are no duplicates, a row group of an interim file at a time."""
+    for split in batch.splits:
+        with interim.reading(rows_name(split.number)) as file:
+            parquet = pq.ParquetFile(file)
+            at = split.position
+            for number in range(parquet.num_row_groups):
+                table = parquet.read_row_group(number)
+                duplicate = marks.within(at, at + len(table))
+                at += len(table)
+                yield _sourced(table.filter(pa.array(~duplicate)) if duplicate.any() else table, split)
+
+
+def _sourced(table: pa.Table, split: Placed) -> pa.Table:
+    lines = pa.array(table["line"].to_numpy() + split.lines_before)
+    source = pa.repeat(split.uri, len(table))
+    return table.set_column(table.schema.get_field_index("line"), "line", lines).append_column("source", source)
+
+
+def _group(tables: Iterator[pa.Table], waiting: list[pa.Table], rows: int) -> tuple[pa.Table, list[pa.Table]]:
+    """The next row group, of `rows` samples or fewer very large ones, and what waits after it."""
+    while sum(map(len, waiting)) < rows and sum(table.nbytes for table in waiting) < GROUP_BYTES:
+        following = next(tables, None)
+        if following is None:
+            break
+        waiting.append(following)
+    held = pa.concat_tables(waiting)
+    return held[:rows], [held[rows:]] if len(held) > rows else []
+
+
+def _numbered(group: pa.Table, first: int) -> pa.Table:
+    ids = pa.array(np.arange(first, first + len(group), dtype=np.int64))
+    return group.append_column("id", ids).select(SAMPLE.names).cast(SAMPLE)
+
+
+def fingerprint_share(first: int, shas: Sequence[bytes]) -> int:
+    """The sum over some samples of SHA-256(id, sha) as a number: sums of any division into parts add up alike."""
+    return sum(
+        int.from_bytes(hashlib.sha256(number.to_bytes(8, "big") + sha).digest(), "big")
+        for number, sha in enumerate(shas, first)
+    )
+
+
+def fingerprint(samples: int, shares: Sequence[int]) -> str:
+    """The pool's fingerprint, in hex, from the shares of its parts."""
+    total = sum(shares) % SUM_MODULUS
+    return hashlib.sha256(samples.to_bytes(8, "big") + total.to_bytes(32, "big")).hexdigest()
+
+
+def join_quarantine(splits: Sequence[Placed], interim: Folder, pool: Folder) -> int:
+    """Writes quarantine.jsonl from the splits that have something there; returns its lines."""
+    written = 0
+    with pool.writing("quarantine.jsonl") as joined:
+        for split in splits:
+            with interim.reading(quarantine_name(split.number)) as file:
+                for line in final_lines(file, split.uri, split.lines_before):
+                    joined.write(line)
+                    written += 1
+    return written

@@ -1,0 +1,93 @@
+"""What an ingest found: the counts of pool.json, and the lines that people read."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jobs.engine.ingest.inputs import Say, Source
+from jobs.engine.ingest.parse import Parsed
+from jobs.engine.ingest.settings import IngestSettings
+from jobs.engine.ingest.splits import Split
+from operators.sample import Message
+
+SHOWN_CHARACTERS = 60
+STATES = ("records", "samples", "duplicates", "quarantined")
+
+
+def described(
+    sources: Sequence[Source],
+    splits: Sequence[Split],
+    parsed: Sequence[Parsed],
+    repeats: Mapping[int, int],
+    settings: IngestSettings,
+) -> dict[str, Any]:
+    """The part of pool.json that follows from the first two passes; `repeats` are the duplicates by split."""
+    by_source: list[list[int]] = [[] for _ in sources]
+    for number, split in enumerate(splits):
+        by_source[split.source].append(number)
+    listed = [
+        _source(source, [splits[number] for number in numbers], [parsed[number] for number in numbers],
+                sum(repeats.get(number, 0) for number in numbers))
+        for source, numbers in zip(sources, by_source, strict=True)
+    ]  # fmt: skip
+    examples: dict[str, list[Message]] = {}
+    reasons: Counter[str] = Counter()
+    for part in parsed:
+        examples = part.examples | examples
+        reasons.update(part.kinds)
+    totals = {state: sum(source[state] for source in listed) for state in STATES}
+    return {
+        "winnow_pool": 1, **totals, "reasons": dict(sorted(reasons.items())), "sources": listed,
+        "examples": examples, "settings": settings.semantics(),
+    }  # fmt: skip
+
+
+def _source(source: Source, splits: Sequence[Split], parsed: Sequence[Parsed], duplicates: int) -> dict[str, Any]:
+    valid = sum(part.samples for part in parsed)
+    quarantined = sum(part.quarantined for part in parsed)
+    formats: Counter[str] = Counter()
+    for part in parsed:
+        formats.update(part.formats)
+    return {
+        "uri": source.uri,
+        "bytes": sum(part.bytes for part in parsed),
+        "records": valid + quarantined,
+        "samples": valid - duplicates,
+        "duplicates": duplicates,
+        "quarantined": quarantined,
+        **_hashed(splits, parsed),
+        "formats": dict(sorted(formats.items())),
+    }
+
+
+def _hashed(splits: Sequence[Split], parsed: Sequence[Parsed]) -> dict[str, Any]:
+    """The file's SHA-256, or, of one that was read in pieces, that of its blocks' digests one after another."""
+    if splits[0].hash_block is None:
+        return {"sha256": parsed[0].digest}
+    digests = hashlib.sha256(b"".join(bytes.fromhex(part.digest) for part in parsed))
+    return {"sha256-blocks": {"block_bytes": splits[0].hash_block, "sha256": digests.hexdigest()}}
+
+
+def say_findings(found: Mapping[str, Any], folder: str, say: Say) -> None:
+    """Says the formats with an example each, what was empty, and what is in quarantine."""
+    formats: Counter[str] = Counter()
+    for source in found["sources"]:
+        formats.update(source["formats"])
+        if not source["records"]:
+            say(f"{source['uri']} has no records ({source['bytes']:,} bytes)")
+    for name, count in formats.most_common():
+        say(f"format {name}: {count:,} records, for example {_shown(found['examples'][name])}")
+    if found["quarantined"]:
+        reasons = Counter(found["reasons"]).most_common()
+        listed = ", ".join(f"{count:,} {reason}" for reason, count in reasons)
+        say(f"quarantined {found['quarantined']:,}: {listed}; see {folder}/quarantine.jsonl")
+
+
+def _shown(messages: Sequence[Message]) -> str:
+    parts = []
+    for message in messages[:3]:
+        text = " ".join(message["content"].split())
+        text = text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
+        parts.append(f"{message['role']}: {text!r}")
+    return ", ".join(parts)

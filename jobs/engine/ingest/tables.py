@@ -1,0 +1,138 @@
+"""Parquet as the ingest writes and reads it: samples in small row groups, and columns by a range of values."""
+
+from array import array
+from collections.abc import Sequence
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from operators.sample import MESSAGES, SAMPLE, Message, sha
+
+GROUP_ROWS = 4096
+GROUP_BYTES = 64 << 20
+KEY_RUN = 1 << 20
+KEY_GROUP_ROWS = 65_536
+
+INTERIM = pa.schema([SAMPLE.field(name) for name in ("sha", "line", "messages", "raw")])
+KEYS = pa.schema([("head", pa.uint64()), ("tail", pa.uint64()), ("row", pa.int64()), ("line", pa.int64())])
+
+# A dictionary of texts that never repeat costs time and saves nothing.
+REPEATING = ["source", "messages.list.element.role"]
+
+
+def sample_writer(file: BinaryIO, schema: pa.Schema) -> pq.ParquetWriter:
+    """A writer of samples: zstd, statistics of the numbers only."""
+    counted = [name for name in ("id", "line") if name in schema.names]
+    return pq.ParquetWriter(
+        file,
+        schema,
+        compression="zstd",
+        use_dictionary=REPEATING,  # pyright: ignore[reportArgumentType]
+        write_statistics=counted,  # pyright: ignore[reportArgumentType]
+    )
+
+
+class InterimWriter:
+    """Collects samples and writes them a row group at a time, and their keys beside them."""
+
+    def __init__(self, rows: BinaryIO, keys: BinaryIO):
+        self.rows = sample_writer(rows, INTERIM)
+        self.keys = KeyWriter(keys)
+        self.count = 0
+        self._empty()
+
+    def _empty(self) -> None:
+        self.shas: list[bytes] = []
+        self.lines: list[int | None] = []
+        self.roles: list[str] = []
+        self.contents: list[str] = []
+        self.ends = [0]
+        self.raws: list[bytes] = []
+        self.bytes = 0
+
+    def add(self, line: int | None, messages: Sequence[Message], raw: bytes) -> None:
+        """Takes one sample."""
+        self.shas.append(sha(messages))
+        self.lines.append(line)
+        for message in messages:
+            self.roles.append(message["role"])
+            self.contents.append(message["content"])
+        self.ends.append(len(self.roles))
+        self.raws.append(raw)
+        self.bytes += len(raw)
+        if len(self.raws) == GROUP_ROWS or self.bytes >= GROUP_BYTES:
+            self._write()
+
+    def _write(self) -> None:
+        if not self.raws:
+            return
+        fields = list(MESSAGES.value_type)
+        texts = [pa.array(self.roles, pa.string()), pa.array(self.contents, pa.string())]
+        items = pa.StructArray.from_arrays(texts, fields=fields)
+        messages = pa.ListArray.from_arrays(pa.array(self.ends, pa.int32()), items, type=MESSAGES)
+        columns = [
+            pa.array(self.shas, pa.binary(16)),
+            pa.array(self.lines, pa.int64()),
+            messages,
+            pa.array(self.raws, pa.large_binary()),
+        ]
+        self.rows.write_table(pa.Table.from_arrays(columns, schema=INTERIM), row_group_size=GROUP_ROWS)
+        self.keys.add(self.shas, self.lines)
+        self.count += len(self.raws)
+        self._empty()
+
+    def close(self) -> None:
+        """Writes what is left."""
+        self._write()
+        self.rows.close()
+        self.keys.close()
+
+
+class KeyWriter:
+    """Writes the content hashes in sorted runs, so that a range of them is a few row groups of each run."""
+
+    def __init__(self, file: BinaryIO):
+        self.writer = pq.ParquetWriter(file, KEYS, compression="zstd", use_dictionary=False)
+        self.shas, self.lines = bytearray(), array("q")
+        self.written = 0
+
+    def add(self, shas: Sequence[bytes], lines: Sequence[int | None]) -> None:
+        """Takes the keys of some samples, in order."""
+        self.shas.extend(b"".join(shas))
+        self.lines.extend(line or 0 for line in lines)
+        if len(self.lines) >= KEY_RUN:
+            self._write()
+
+    def _write(self) -> None:
+        halves = np.frombuffer(bytes(self.shas), dtype=">u8").astype(np.uint64).reshape(-1, 2)
+        order = np.lexsort((halves[:, 1], halves[:, 0]))
+        rows = np.arange(self.written, self.written + len(order))
+        lines = np.frombuffer(self.lines, dtype=np.int64)
+        columns = (halves[:, 0], halves[:, 1], rows, lines)
+        table = pa.Table.from_arrays([pa.array(column[order]) for column in columns], schema=KEYS)
+        self.writer.write_table(table, row_group_size=KEY_GROUP_ROWS)
+        self.written += len(order)
+        self.shas, self.lines = bytearray(), array("q")
+
+    def close(self) -> None:
+        """Writes what is left."""
+        if self.lines:
+            self._write()
+        self.writer.close()
+
+
+def rows_between(file: BinaryIO, column: str, low: int, high: int) -> pa.Table:
+    """The rows whose value of the column lies in [low, high); only row groups that can hold some are read."""
+    parquet = pq.ParquetFile(file)
+    place = parquet.schema_arrow.get_field_index(column)
+    groups = []
+    for group in range(parquet.num_row_groups):
+        bounds = parquet.metadata.row_group(group).column(place).statistics
+        if bounds is None or not bounds.has_min_max or (bounds.max >= low and bounds.min < high):
+            groups.append(group)
+    table = parquet.read_row_groups(groups)
+    values = table[column].to_numpy()
+    bound = values.dtype.type
+    return table.filter(pa.array((values >= bound(low)) & (values <= bound(high - 1))))
