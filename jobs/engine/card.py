@@ -1,0 +1,207 @@
+"""The dataset card: README.md beside the selection, as the Hugging Face hub reads it."""
+
+import ast
+import importlib.util
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import yaml
+
+from jobs.engine.markup import percent
+from jobs.engine.measures import short_names
+from jobs.engine.outcome import Outcome
+from jobs.engine.store import write_atomically
+
+SIZES = (("n<1K", 10**3), ("1K<n<10K", 10**4), ("10K<n<100K", 10**5), ("100K<n<1M", 10**6), ("1M<n<10M", 10**7),
+         ("10M<n<100M", 10**8), ("100M<n<1B", 10**9))  # fmt: skip
+
+SOURCES_LISTED = 200
+REPEAT = "python -m jobs.curate --config manifest.yaml --out again"
+
+NOT_GUESSED = """\
+# The licence and the languages are not guessed. Look up what the sources allow, then name them here.
+"""
+
+FILES = """\
+| file | what it holds |
+|---|---|
+| `selected.jsonl` | the kept records, best first, each as it came in |
+| `selection.parquet` | one row for every record read: source, line, id, state, rank, score, reason |
+| `quarantine.jsonl` | the records that could not be used, with the reason |
+| `manifest.yaml` | everything the run was made from, and what `--config` reads to repeat it |
+| `report.html` | the selection against its pool, for reading |
+"""
+
+LIMITATIONS = """\
+- The records come from the sources above and keep their licences. Winnow has not looked at those: check them before
+  the selection is used or published, and replace `license: other` by what they say.
+- The selection has what its sources have: errors, personal data and bias in them were not looked for.
+- What a method ranks by is a stand-in for usefulness. Compare with `at_random` at the same budget before relying on it.
+- Only exact duplicates were removed, by the content of the conversation.
+"""
+
+
+def write_card(outcome: Outcome, path: Path) -> None:
+    """Writes README.md: the hub's header, and for people what was selected, from what, how, and how to repeat it."""
+    run = outcome.manifest["run"]
+    parts = [_header(outcome), f"# {run['recipe']}, budget {run['fields'].get('budget')}", _summary(outcome),
+             "## Files", FILES, "## Method", *_method(run), "## Models", *_models(outcome.manifest),
+             "## Sources", _sources(outcome.manifest["pool"]), "## Repeat it", *_repeat(outcome.manifest),
+             "## Limitations", LIMITATIONS]  # fmt: skip
+    content = "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
+    write_atomically(fsspec.filesystem("file"), str(path), content.encode("utf-8", "backslashreplace"))
+
+
+def method(recipe: str) -> str:
+    """What a recipe's module says it is: the first paragraph of its docstring, with the paper."""
+    # Read and not imported: a recipe brings its model libraries, which nothing here needs.
+    found = importlib.util.find_spec(f"jobs.recipes.{recipe}")
+    if found is None or found.origin is None:
+        return recipe
+    documented = ast.get_docstring(ast.parse(Path(found.origin).read_text("utf-8"))) or recipe
+    return " ".join(documented.split("\n\n")[0].split())
+
+
+def _header(outcome: Outcome) -> str:
+    recipe = outcome.manifest["run"]["recipe"]
+    kept = outcome.counts["kept"]
+    uris = [source["uri"] for source in outcome.manifest["pool"]["sources"]]
+    header = {
+        "pretty_name": f"{recipe} selection of {kept:,} samples",
+        "license": "other",
+        "license_name": "see-sources",
+        "size_categories": [
+            next((name for name, below in SIZES if kept < below), "n>1T" if kept >= 10**12 else "1B<n<10B")
+        ],
+        "task_categories": ["text-generation"],
+        "tags": ["winnow", "data-selection", "instruction-tuning", recipe],
+        "source_files": list(short_names(uris).values())[:SOURCES_LISTED],
+        # Without it the hub would read selection.parquet and quarantine.jsonl as samples too.
+        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "selected.jsonl"}]}],
+    }
+    if hub := _hub_datasets(uris):
+        header["source_datasets"] = hub
+    return f"---\n{NOT_GUESSED}{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---"
+
+
+def _hub_datasets(uris: Sequence[str]) -> list[str]:
+    """The hub's datasets among the sources, as owner/name."""
+    names = ["/".join(uri.split("@")[0].split("/")[3:5]) for uri in uris if uri.startswith("hf://datasets/")]
+    return sorted(set(names))
+
+
+def _summary(outcome: Outcome) -> str:
+    counts = outcome.counts
+    records = outcome.manifest["counts"]["records"]
+    rows = [("read", records), *counts.items()]
+    listed = _table(("records", "count", "share"), [(state, f"{number:,}", percent(number / max(records, 1)))
+                                                     for state, number in rows])  # fmt: skip
+    return (
+        f"{counts['kept']:,} instruction-tuning samples that Winnow selected from {records:,} records "
+        f"with the recipe `{outcome.manifest['run']['recipe']}`.\n\n{listed}\n\n"
+        "Every record read is in one of the four states; `selection.parquet` says which, and why."
+    )
+
+
+def _method(run: Mapping[str, Any]) -> Iterator[str]:
+    yield method(run["recipe"])
+    published = (
+        "as the authors' code does it, with the paper's models" if run.get("as_published") else "Winnow's defaults"
+    )
+    seed = run["fields"].get("seed")
+    yield f"Setting: {published}, and these fields. Every random choice follows from `seed: {seed}`."
+    yield _fenced("yaml", yaml.safe_dump(dict(run["fields"]), sort_keys=False, allow_unicode=True))
+
+
+def _models(manifest: Mapping[str, Any]) -> Iterator[str]:
+    operators = manifest.get("operators") or {}
+    if not operators:
+        yield "The recipe computes no features and uses no models."
+        return
+    rows = []
+    for column, described in operators.items():
+        fields = manifest["run"]["fields"].get(column, {})
+        spec = _spec((manifest.get("features") or {}).get(column, {}).get("folder"))
+        named = "; ".join(_named(fields, spec)) or "none"
+        rows.append((column, described["operator"], described["fingerprint"][:16], named))
+    yield _table(("column", "operator", "fingerprint", "model"), rows)
+
+
+def _spec(feature: str | None) -> Mapping[str, Any]:
+    """The fields that the store's spec.json gives, with the content hashes of local models; none where it is gone."""
+    if not feature:
+        return {}
+    fs, root = fsspec.core.url_to_fs(f"{feature.rstrip('/').rsplit('/', 1)[0]}/spec.json")
+    try:
+        return json.loads(fs.cat_file(root))["fields"]
+    except (OSError, ValueError, KeyError):
+        return {}
+
+
+def _named(fields: Any, spec: Any) -> Iterator[str]:
+    """The models in an operator's fields: name, and the revision or content hash that identifies it."""
+    if not isinstance(fields, Mapping):
+        return
+    known = spec if isinstance(spec, Mapping) else {}
+    if isinstance(fields.get("name"), str) and "revision" in fields:
+        revision = known.get("revision") or fields["revision"]
+        exact = f"content {known['content'][:16]}" if "content" in known else f"revision {revision or 'not pinned'}"
+        yield f"{fields['name']} ({exact})"
+        return
+    for key, value in fields.items():
+        if key in ("model", "tokenizer") and isinstance(value, str):
+            yield value
+        yield from _named(value, known.get(key))
+
+
+def _sources(pool: Mapping[str, Any]) -> str:
+    names = short_names([source["uri"] for source in pool["sources"]])
+    rows = [
+        (names[source["uri"]], f"{source['records']:,}", f"{source['samples']:,}", f"{source['bytes']:,}",
+         ", ".join(source.get("formats") or {}) or "none", hash_of(source))
+        for source in pool["sources"][:SOURCES_LISTED]
+    ]  # fmt: skip
+    listed = _table(("file", "records", "samples", "bytes", "formats", "SHA-256"), rows)
+    more = len(pool["sources"]) - SOURCES_LISTED
+    listed += f"\n\nAnd {more:,} more files; `manifest.yaml` has all." if more > 0 else ""
+    return f"{listed}\n\nFingerprint of the pool (the hash of its samples' contents): `{pool['fingerprint']}`."
+
+
+def hash_of(source: Mapping[str, Any]) -> str:
+    """The SHA-256 of an input file; of one that was read in pieces, that of its blocks' digests."""
+    if "sha256" in source:
+        return source["sha256"]
+    blocks = source.get("sha256-blocks")
+    return f"{blocks['sha256']} (of the digests of {blocks['block_bytes']:,}-byte blocks)" if blocks else "not known"
+
+
+def _repeat(manifest: Mapping[str, Any]) -> Iterator[str]:
+    yield "With the sources where `manifest.yaml` names them, this gives the same selection:"
+    yield _fenced("sh", REPEAT)
+    versions = ", ".join(f"{name} {version}" for name, version in (manifest.get("versions") or {}).items())
+    yield f"It was made with {versions}, by the command" if versions else "It was made by the command"
+    yield _fenced("sh", manifest["command"])
+
+
+def _fenced(language: str, text: str) -> str:
+    """A code block that no text in it can close."""
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *([_cell(value) for value in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    """The text in one cell of a Markdown table, with what could be HTML or a cell's end made harmless."""
+    flat = " ".join(str(text).split())
+    for special, plain in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("`", "\\`"), ("[", "\\[")):
+        flat = flat.replace(special, plain)
+    return flat

@@ -1,0 +1,85 @@
+"""From what an operator returns to an Arrow column with an error beside each missing value."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from operators.base import Compute, RowError, Values
+
+NONFINITE = RowError("nonfinite", "the value is NaN or infinite")
+
+
+def column(values: Values, rows: int) -> tuple[pa.Array, list[str | None]]:
+    """The values as an Arrow array, null where there is an error, and the errors; TypeError for a wrong count."""
+    if len(values) != rows:
+        raise TypeError(f"an operator returned {len(values)} values for {rows} samples")
+    if isinstance(values, np.ndarray):
+        finite = _finite(values)
+        errors = [None if good else str(NONFINITE) for good in finite]
+        return _array(values, finite), errors
+    errors = [str(value) if isinstance(value, RowError) else None for value in values]
+    good = np.array([error is None for error in errors], bool)
+    present = [value for value in values if not isinstance(value, RowError)]
+    if present and isinstance(present[0], np.ndarray):
+        dense = np.zeros((rows, *present[0].shape), present[0].dtype)
+        dense[good] = np.stack(present)
+        finite = _finite(dense)
+        for row in np.flatnonzero(~finite & good):
+            errors[row] = str(NONFINITE)
+        return _array(dense, good & finite), errors
+    for row, value in enumerate(values):
+        if isinstance(value, float) and not np.isfinite(value):
+            errors[row] = str(NONFINITE)
+        elif value is None:
+            raise TypeError("an operator returned None; a row without a value gets a RowError")
+    return pa.array([None if error else value for value, error in zip(values, errors, strict=True)]), errors
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    if values.dtype.kind != "f":
+        return np.ones(len(values), bool)
+    return np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
+
+
+def _array(values: np.ndarray, good: np.ndarray) -> pa.Array:
+    missing = pa.array(~good)
+    if values.ndim == 1:
+        return pa.array(values, mask=~good)
+    if values.ndim != 2:
+        raise TypeError(f"an operator returned an array of {values.ndim} dimensions; a row's value has at most one")
+    flat = pa.array(np.ascontiguousarray(values).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, values.shape[1], mask=missing)
+
+
+def computed(compute: Compute, batch: pa.Table) -> tuple[list[pa.Array], list[str | None]]:
+    """The values and errors of a batch; one that raises is halved until the rows that cannot be done are found."""
+    try:
+        values, errors = column(compute(batch), batch.num_rows)
+        return [values], errors
+    except (MemoryError, RuntimeError, ValueError, TypeError, KeyError, IndexError, ArithmeticError, RowError) as error:
+        _release(error)
+        if batch.num_rows == 1:
+            kind = error.kind if isinstance(error, RowError) else type(error).__name__
+            message = error.message if isinstance(error, RowError) else str(error)
+            return [pa.nulls(1)], [str(RowError(kind, message.splitlines()[0][:500] if message else ""))]
+    half = batch.num_rows // 2
+    left, left_errors = computed(compute, batch.slice(0, half))
+    right, right_errors = computed(compute, batch.slice(half))
+    return left + right, left_errors + right_errors
+
+
+def _release(error: Exception) -> None:
+    """Gives cached GPU memory back after an out-of-memory error, before the halves are tried."""
+    if type(error).__name__ == "OutOfMemoryError":
+        import torch
+
+        torch.cuda.empty_cache()
+
+
+def joined(pieces: list[pa.Array]) -> pa.Array:
+    """The pieces as one array; a piece of nulls takes the type of the others."""
+    kinds: list[Any] = [piece.type for piece in pieces if not pa.types.is_null(piece.type)]
+    if not kinds:
+        return pa.concat_arrays(pieces)
+    return pa.concat_arrays([pa.nulls(len(p), kinds[0]) if pa.types.is_null(p.type) else p for p in pieces])

@@ -1,0 +1,132 @@
+"""From names and text to a recipe: dataclass defaults <- the published setting <- YAML <- field=value."""
+
+import importlib
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from jobs.engine.declarations import annotation, declared, nearest, plain
+from jobs.engine.errors import UsageError
+from jobs.engine.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a command or a configuration file asks for."""
+
+    recipe: str | None = None
+    inputs: tuple[str, ...] = ()
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """Recipe fields, nested as the recipe is."""
+    as_published: bool = False
+
+
+def recipe_names() -> list[str]:
+    """The recipes there are, by module name."""
+    folder = Path(__file__).parents[1] / "recipes"
+    return sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__")
+
+
+def recipe_class(name: str) -> type[Recipe]:
+    """The one Recipe class of jobs/recipes/<name>.py; UsageError with the nearest name where there is none."""
+    names = recipe_names()
+    if name not in names:
+        raise UsageError(f"no recipe {name!r}{nearest(name, names) or '.'} There are: {', '.join(names)}")
+    module = importlib.import_module(f"jobs.recipes.{name}")
+    defined = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Recipe) and value.__module__ == module.__name__
+    ]
+    if len(defined) != 1:
+        raise UsageError(f"{module.__name__} defines {len(defined)} Recipe classes; it must define one")
+    return defined[0]
+
+
+def read_request(file: str) -> Request:
+    """The request in a YAML file: keys recipe, inputs, fields, as_published, or a manifest that holds them in `run`."""
+    try:
+        content = yaml.safe_load(Path(file).read_text())
+    except OSError as error:
+        raise UsageError(f"--config {file}: {error.strerror or error}") from None
+    except yaml.YAMLError as error:
+        raise UsageError(f"--config {file} is not YAML: {error}") from None
+    if isinstance(content, dict) and "winnow_manifest" in content:
+        content = content.get("run")
+    if not isinstance(content, dict):
+        raise UsageError(f"--config {file} holds no mapping with recipe, inputs and fields")
+    known = [each.name for each in fields(Request)]
+    for key in content:
+        if key not in known:
+            raise UsageError(
+                f"--config {file}: unknown key {key!r}{nearest(key, known)}; the keys are {', '.join(known)}"
+            )
+    return Request(
+        recipe=content.get("recipe"),
+        inputs=tuple(content.get("inputs") or ()),
+        fields=content.get("fields") or {},
+        as_published=bool(content.get("as_published", False)),
+    )
+
+
+def build(name: str, request: Request, overrides: Iterable[str]) -> Recipe:
+    """The recipe with its fields set, strictly validated; UsageError names the field that is wrong."""
+    cls = recipe_class(name)
+    chosen: dict[str, Any] = {}
+    if request.as_published:
+        for path, value in cls.published.items():
+            _set(chosen, path.split("."), value)
+    _merge(chosen, dict(request.fields))
+    for override in overrides:
+        path, _, text = override.partition("=")
+        _set(chosen, path.split("."), _parsed(cls, path, text))
+    return declared(cls, _completed(cls, chosen), "")
+
+
+def _parsed(cls: type, path: str, text: str) -> Any:
+    """The text of an override as the field's type wants it: as YAML reads it, else as it stands."""
+    kind = annotation(cls, path.split("."), path)
+    adapter = TypeAdapter(kind)
+    try:
+        value = yaml.safe_load(text)
+        if not is_dataclass(kind):
+            adapter.validate_python(value, strict=True)
+        return value
+    except (ValidationError, yaml.YAMLError):
+        pass
+    try:
+        return adapter.validate_python(text, strict=False)
+    except ValidationError as error:
+        message = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise UsageError(f"{path}={text}: {message}") from None
+
+
+def _completed(cls: type, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """The chosen fields with, for a nested declaration, the defaults of this recipe and not of its class."""
+    complete = dict(chosen)
+    for each in fields(cls):
+        value = complete.get(each.name)
+        default = each.default if each.default is not MISSING else None
+        if isinstance(value, Mapping) and is_dataclass(default) and not isinstance(default, type):
+            merged = plain(default)
+            _merge(merged, dict(value))
+            complete[each.name] = merged
+    return complete
+
+
+def _merge(base: dict[str, Any], more: dict[str, Any]) -> None:
+    for key, value in more.items():
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            _merge(base[key], value)
+        else:
+            base[key] = value
+
+
+def _set(nested: dict[str, Any], path: list[str], value: Any) -> None:
+    for name in path[:-1]:
+        nested = nested.setdefault(name, {})
+    nested[path[-1]] = value

@@ -1,0 +1,63 @@
+"""Declarations (frozen dataclasses of fields) from plain values and back, with errors that name the field."""
+
+import difflib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from jobs.engine.errors import UsageError
+
+
+def plain(value: Any) -> Any:
+    """A recipe's fields as plain values that YAML holds and `build` reads again."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {each.name: plain(getattr(value, each.name)) for each in fields(value)}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def declared(cls: type, chosen: Mapping[str, Any], prefix: str) -> Any:
+    """The declaration with these fields, nested ones first; UsageError names the field that is wrong."""
+    values: dict[str, Any] = {}
+    for name, value in chosen.items():
+        inner = declaration_in(annotation(cls, [name], prefix + name))
+        values[name] = declared(inner, value, f"{prefix}{name}.") if inner and isinstance(value, Mapping) else value
+    try:
+        return cls(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = prefix + ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def declaration_in(annotation: Any) -> type | None:
+    """The dataclass that a field holds, or may hold; None for a plain value."""
+    optional = typing.get_origin(annotation) in (types.UnionType, typing.Union)
+    kinds = typing.get_args(annotation) if optional else (annotation,)
+    return next((kind for kind in kinds if is_dataclass(kind)), None)
+
+
+def annotation(cls: type, path: list[str], whole: str) -> Any:
+    """The type of a field by its dotted path; UsageError with the nearest name for one that does not exist."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    names = [each.name for each in fields(cls)]
+    head, *rest = path
+    if head not in names:
+        raise UsageError(f"unknown field {whole!r}{nearest(head, names) or '.'} {cls.__name__} has: {', '.join(names)}")
+    if not rest:
+        return hints[head]
+    inner = declaration_in(hints[head])
+    if inner is None:
+        raise UsageError(f"unknown field {whole!r}: {head} has no fields of its own")
+    return annotation(inner, rest, whole)
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """A question to put behind an unknown name, with the known name that is most like it; empty where none is."""
+    near = difflib.get_close_matches(str(name), list(names), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,57 @@
+"""What a run would compute, without computing it."""
+
+import json
+from collections.abc import Sequence
+
+import fsspec
+import numpy as np
+
+from jobs.engine.config import Request
+from jobs.engine.ingest import IngestSettings, ingest_key
+from jobs.engine.pool import is_pool
+from jobs.engine.profile import Profile
+from jobs.engine.recipe import Recipe
+from jobs.engine.screen import say, show
+from jobs.engine.store import MISSING, Store
+
+
+def show_plan(request: Request, recipe: Recipe, store: Store, profile: Profile) -> None:
+    """Prints the recipe's operators, how much of each the store has, and how long the rest should take."""
+    facts = _facts(request.inputs, store)
+    say(f"{request.recipe}: {', '.join(request.inputs)}, budget {recipe.budget}")
+    say(f"pool: {facts['samples']:,} samples" if facts else "pool: not ingested yet, so the samples are not counted")
+    rows = []
+    for name, operator in recipe.operators().items():
+        pace = store.pace(operator)
+        stored = 0
+        if facts:
+            states = store.feature(operator, facts["fingerprint"]).states(facts["samples"])
+            stored = int(np.count_nonzero(states != MISSING))
+        missing = facts["samples"] - stored if facts else None
+        speed = f"{pace:,.0f} a second" if pace else "not measured in this store yet"
+        estimate = f"{missing / pace:,.0f} s" if pace and missing is not None else "-"
+        rows.append(
+            [
+                name,
+                type(operator).__name__,
+                f"{stored:,}",
+                "all" if missing is None else f"{missing:,}",
+                speed,
+                "0 s" if missing == 0 else estimate,
+            ]
+        )
+    show("", ["column", "operator", "in the store", "to compute", "pace", "estimate"], rows)
+    execution = ", ".join(f"{name}: {profile.execution(each)}" for name, each in recipe.operators().items())
+    say(f"execution: {execution or 'no operator'}")
+    say("nothing was run")
+
+
+def _facts(inputs: Sequence[str], store: Store) -> dict:
+    """pool.json of the pool that the inputs are or were ingested to; empty where there is none yet."""
+    folder = (
+        inputs[0]
+        if len(inputs) == 1 and is_pool(inputs[0])
+        else (f"{store.url}/pools/{ingest_key(inputs, IngestSettings())[:16]}")
+    )
+    fs, root = fsspec.core.url_to_fs(folder)
+    return json.loads(fs.cat_file(f"{root}/pool.json")) if fs.exists(f"{root}/pool.json") else {}

@@ -1,0 +1,214 @@
+"""The pool: candidate samples, the feature columns computed of them, and the verbs map and reduce."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import ray
+
+from jobs.engine.errors import OverErrorBudget, UsageError
+from jobs.engine.ingest import IngestSettings, ingest, ingest_key
+from jobs.engine.samples import Parts, read_samples
+from jobs.engine.screen import say
+from jobs.engine.selection import Column, Selection, spread
+from jobs.engine.session import Session, largest_node_cpus
+from jobs.engine.store import ERROR, MISSING, VALUE, Feature, absolute, take_over
+from jobs.engine.stream import stream
+from operators.base import Operator
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The candidate samples of a pool folder. Immutable: `map` gives a new pool with one more column."""
+
+    folder: str
+    facts: Mapping[str, Any]
+    """What pool.json says: samples, records, fingerprint, sources, parts."""
+    session: Session
+    features: Mapping[str, Feature] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, folder: str, session: Session) -> "Pool":
+        """The pool in a folder that ingest wrote; UsageError where there is none."""
+        folder = absolute(folder)
+        fs, root = fsspec.core.url_to_fs(folder)
+        try:
+            return cls(folder, json.loads(fs.cat_file(f"{root}/pool.json")), session)
+        except FileNotFoundError:
+            raise UsageError(
+                f"{folder} holds no pool: it has no pool.json. `python -m jobs.ingest` makes one"
+            ) from None
+
+    @classmethod
+    def of(cls, inputs: Sequence[str], session: Session) -> "Pool":
+        """The pool of these inputs: an ingested pool as it is, raw files ingested into the store, once."""
+        pools = [path for path in inputs if is_pool(path)]
+        if len(inputs) == 1 and pools:
+            return cls.open(inputs[0], session)
+        if pools:
+            raise UsageError(f"{pools[0]} is a pool: give one pool, or raw files, not both")
+        settings = IngestSettings()
+        folder = f"{session.store.url}/pools/{ingest_key(inputs, settings)[:16]}"
+        if not is_pool(folder):
+            began = time.monotonic()
+            ingest(inputs, folder, settings=settings, say=say)
+            session.log.append({"ingest": list(inputs), "seconds": round(time.monotonic() - began, 2)})
+        return cls.open(folder, session)
+
+    def beside(self, *inputs: str) -> "Pool":
+        """Another pool in the same store, for a recipe that is given target examples."""
+        return Pool.of(inputs, self.session)
+
+    @property
+    def samples(self) -> int:
+        """How many samples the pool has; their ids are 0 … samples - 1."""
+        return self.facts["samples"]
+
+    @cached_property
+    def parts(self) -> Parts:
+        """Where the samples lie."""
+        listed = self.facts["parts"]
+        return Parts(self.folder, *(tuple(part[key] for part in listed) for key in ("file", "first", "rows")))
+
+    def map(self, *, only: np.ndarray | None = None, **operators: Operator) -> "Pool":
+        """This pool with a column for each operator, computed for all samples or `only` those ids.
+
+        What the store already has is not computed again. OverErrorBudget where too many samples fail.
+        """
+        ids = np.arange(self.samples) if only is None else np.unique(only)
+        bound = dict(self.features)
+        for name, operator in operators.items():
+            bound[name] = self._column(name, operator, ids)
+        return replace(self, features=bound)
+
+    def _column(self, name: str, operator: Operator, ids: np.ndarray) -> Feature:
+        store = self.session.store
+        store.declare(operator)
+        feature = store.feature(operator, self.facts["fingerprint"])
+        began = time.monotonic()
+        wanted = (MISSING, ERROR) if self.session.retry_errors else (MISSING,)
+        missing = ids[np.isin(feature.states(self.samples)[ids], wanted)]
+        stored = len(ids) - len(missing)
+        taken = 0
+        others = store.others(operator, self.facts["fingerprint"])
+        if len(missing) and others:
+            taken = ray.get(_taken_over.remote(feature, others, self.parts, missing))
+            missing = missing[np.isin(feature.states(self.samples)[missing], wanted)]
+        allowed = self.session.max_errors * len(ids)
+        from_others = f", {taken:,} known from another pool" if taken else ""
+        say(f"{name}: {len(ids):,} samples, {stored:,} in the store{from_others}, {len(missing):,} to compute")
+        if len(missing):
+            started = time.monotonic()
+            stream(operator, name, feature, self.parts, missing, allowed, self.session)
+            store.note_pace(operator, len(missing), time.monotonic() - started)
+        failed = int((feature.states(self.samples)[ids] == ERROR).sum())
+        seconds = time.monotonic() - began
+        self.session.log.append(
+            {
+                "map": name,
+                "samples": len(ids),
+                "stored": stored,
+                "taken_over": taken,
+                "computed": len(missing),
+                "failed": failed,
+                "seconds": round(seconds, 2),
+            }
+        )
+        if failed > allowed:
+            raise OverErrorBudget(
+                f"{name}: {failed:,} of {len(ids):,} samples have an error and max_errors allows {allowed:,.0f}; "
+                f"one of them: {next(feature.errors(), (None, ''))[1]}. Mend the cause and run again with "
+                "--retry-errors, or raise max_errors."
+            )
+        return feature
+
+    def valid(self, *columns: str) -> np.ndarray:
+        """The ids that have a value in each of these columns, ascending."""
+        good = np.ones(self.samples, bool)
+        for name in columns:
+            good &= self.features[name].states(self.samples) == VALUE
+        return np.flatnonzero(good)
+
+    def values(self, name: str, ids: np.ndarray) -> np.ndarray:
+        """A column's values for these ids. For narrow columns (labels, counts, scores); wide ones are for reduce."""
+        return self.features[name].values(ids)
+
+    def reduce(self, kernel: Callable[..., Any], *columns: str, only: np.ndarray | None = None, **params: Any) -> Any:
+        """What the kernel returns of whole columns, computed on a worker.
+
+        The kernel is given one array a column, aligned with the ids `only` (those that have a value in all of
+        the columns where it is None), and the parameters. Positions in its result are positions in those ids.
+        """
+        ids = self.valid(*columns) if only is None else only
+        profile = self.session.profile
+        began = time.monotonic()
+        if profile.reduce_gpus:
+            params = {"device": "cuda", **params}
+        task = _reduced.options(num_gpus=profile.reduce_gpus, name=kernel.__name__)
+        threads = profile.reduce_threads or int(largest_node_cpus())
+        result = ray.get(task.remote(kernel, [self.features[name] for name in columns], ids, params, threads))
+        seconds = time.monotonic() - began
+        self.session.log.append(
+            {"reduce": kernel.__name__, "columns": list(columns), "samples": len(ids), "seconds": round(seconds, 2)}
+        )
+        say(f"{kernel.__name__}: {len(ids):,} samples of {', '.join(columns)} in {seconds:,.1f} s")
+        return result
+
+    def select(
+        self,
+        ids: np.ndarray,
+        *,
+        reasons: Mapping[str, np.ndarray],
+        score: Column | None = None,
+        details: Mapping[str, Column] | None = None,
+        vector: str | None = None,
+    ) -> Selection:
+        """The selection of these ids, best first.
+
+        `reasons` names why, with the ids each reason holds for: the first entry speaks for all samples, a later
+        one replaces an earlier one for its ids.
+        """
+        ids = np.asarray(ids, np.int64)
+        if len(np.unique(ids)) != len(ids):
+            raise ValueError("a selection holds an id twice")
+        reason = np.zeros(self.samples, np.int32)
+        for position, held in enumerate(reasons.values()):
+            reason[held] = position
+        return Selection(
+            ids=ids,
+            score=spread(self.samples, score or (np.empty(0, int), np.empty(0))),
+            reason=reason,
+            reasons=tuple(reasons),
+            details={name: spread(self.samples, column) for name, column in (details or {}).items()},
+            features=self.features,
+            vector=vector,
+        )
+
+
+def is_pool(path: str) -> bool:
+    """Whether a path is a folder that ingest wrote."""
+    fs, root = fsspec.core.url_to_fs(path)
+    return fs.exists(f"{root}/pool.json")
+
+
+# One CPU in Ray's books, whatever the threads: asking for a whole node could wait for ever on a shared cluster.
+@ray.remote(num_cpus=1)
+def _reduced(
+    kernel: Callable[..., Any], features: list[Feature], ids: np.ndarray, params: dict[str, Any], threads: int
+) -> Any:
+    import torch  # the driver does without it
+
+    torch.set_num_threads(max(1, min(threads, os.cpu_count() or 1)))
+    return kernel(*(feature.values(ids) for feature in features), **params)
+
+
+@ray.remote(num_cpus=1)
+def _taken_over(feature: Feature, others: list[Feature], parts: Parts, ids: np.ndarray) -> int:
+    return take_over(feature, others, pa.concat_tables(read_samples(parts, ids, ["id", "sha"])))

@@ -1,0 +1,72 @@
+"""How a run is executed: workers, batch sizes, CPUs and GPUs. Never part of a recipe or a fingerprint."""
+
+from pathlib import Path
+
+import yaml
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from jobs.engine.declarations import declared
+from jobs.engine.errors import UsageError
+from operators.base import STRICT, Operator
+
+PROFILES = Path(__file__).resolve().parents[2] / "cluster" / "profiles"
+
+
+@dataclass(frozen=True, config=STRICT)
+class Execution:
+    """How one operator runs."""
+
+    workers: int | None = Field(default=None, ge=1)
+    """How many workers at most; None for as many as the cluster holds."""
+    rows: int = Field(default=512, ge=1)
+    """Samples a batch, and a part of the store: what a crash can lose of one worker."""
+    cpus: float = Field(default=0.9, ge=0)
+    """CPUs a worker; below 1 so that the tasks that feed it find room on the same core."""
+    gpus: float = Field(default=0.0, ge=0)
+    """GPUs a worker."""
+    memory: float | None = Field(default=None, gt=0)
+    """Bytes of memory a worker reserves in Ray's scheduler; None reserves none."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class Profile:
+    """How a run is executed; the defaults are cluster/profiles/laptop.yaml."""
+
+    default: Execution = Execution()
+    operators: dict[str, Execution] = Field(default_factory=dict)
+    """Exceptions to the default, by operator class (Embed, Judge ...)."""
+    reduce_threads: int | None = Field(default=None, ge=1)
+    """Threads of a reduce; None for one a CPU of the largest node. No map runs beside it."""
+    reduce_gpus: float = Field(default=0.0, ge=0)
+    """GPUs of a reduce; above 0 the kernels run on CUDA."""
+    local_cpus: int | None = Field(default=None, ge=1)
+    """CPUs that Ray is told of where the command starts it itself; None for what the machine has."""
+    stall_seconds: float = Field(default=900.0, gt=0)
+    """With no progress for so long a map fails and names the operator that is stuck."""
+
+    def execution(self, operator: Operator) -> Execution:
+        """How this operator runs."""
+        return self.operators.get(type(operator).__name__, self.default)
+
+
+def profile(file: str | None) -> Profile:
+    """The profile in a YAML file, or one of those in cluster/profiles by name; UsageError for a wrong field."""
+    if file is None:
+        return Profile()
+    path = Path(file)
+    if not path.exists() and (PROFILES / f"{file}.yaml").exists():
+        path = PROFILES / f"{file}.yaml"
+    if not path.exists():
+        known = ", ".join(sorted(each.stem for each in PROFILES.glob("*.yaml")))
+        raise UsageError(f"no profile {file!r}: it is neither a file nor one of {known}")
+    try:
+        content = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise UsageError(f"profile {path} is not YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise UsageError(f"profile {path} holds no mapping")
+    others = {
+        name: declared(Execution, each, f"operators.{name}.") for name, each in content.get("operators", {}).items()
+    }
+    return declared(Profile, {**content, "operators": others}, "")

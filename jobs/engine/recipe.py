@@ -1,0 +1,124 @@
+"""The recipe: a method as a frozen dataclass of operators and numbers, and its budget."""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from pydantic import BeforeValidator
+from pydantic.dataclasses import dataclass
+
+from jobs.engine.errors import UsageError
+from jobs.engine.pool import Pool
+from jobs.engine.selection import Selection
+from operators.base import STRICT, Operator
+from operators.tokens import Tokens
+
+_TOKENS = re.compile(r"tokens:([0-9.]+)([kKmMgGbB]?)")
+_SCALE = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9}
+
+
+def budget_text(value: object) -> str:
+    """The budget in its one spelling: "6000", "5%" or "tokens:200000"; ValueError for anything else."""
+    text = str(value).strip().replace("_", "").replace(",", "")
+    wanted = f"budget {value!r} is none of: a number of samples (6000), a share (5%), tokens (tokens:200k)"
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError(wanted)
+    if match := _TOKENS.fullmatch(text):
+        number, scale = match.groups()
+        amount = _positive(number, wanted) * _SCALE[scale.lower()]
+        return f"tokens:{int(amount)}"
+    if text.endswith("%"):
+        share = _positive(text[:-1], wanted)
+        if share > 100:
+            raise ValueError(f"budget {value!r} is more than the whole pool")
+        return f"{share.normalize():f}%"
+    amount = _positive(text, wanted)
+    if amount != int(amount):
+        raise ValueError(wanted)
+    return str(int(amount))
+
+
+def _positive(text: str, wanted: str) -> Decimal:
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        raise ValueError(wanted) from None
+    if not number.is_finite():
+        raise ValueError(wanted)
+    if number <= 0:
+        raise ValueError(f"{wanted}; and it must be above 0")
+    return number
+
+
+Budget = Annotated[str, BeforeValidator(budget_text)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class Recipe:
+    """A selection method. A subclass is one file in jobs/recipes: fields with the paper's defaults, and `select`."""
+
+    published: ClassVar[Mapping[str, Any]] = {}
+    """The fields, by dotted name, that --as-published sets: the released code's behaviour and the paper's models."""
+
+    budget: Budget = "5%"
+    """How many to keep: 6000 (samples), 5% (of the pool's samples, rounded up) or tokens:200k."""
+    seed: int = 0
+    """Every random choice of the recipe follows from it."""
+    max_errors: float = 0.01
+    """The share of samples that may fail in an operator before the run fails."""
+    tokens: Tokens = Tokens()
+    """How tokens are counted for a budget in tokens."""
+
+    def select(self, pool: Pool) -> Selection:
+        """The method itself: maps, reduces, and one selection."""
+        raise TypeError(f"{type(self).__name__} does not define select()")
+
+    def operators(self) -> dict[str, Operator]:
+        """The operators that `select` will map, by field name."""
+        declared = {name: value for name, value in vars(self).items() if isinstance(value, Operator)}
+        if not self.budget.startswith("tokens:"):
+            declared.pop("tokens")
+        return declared
+
+    def counted(self, pool: Pool) -> Pool:
+        """The pool with the column `tokens` where the budget is in tokens; UsageError where it has fewer."""
+        if not self.budget.startswith("tokens:"):
+            return pool
+        pool = pool.map(tokens=self.tokens)
+        total = int(pool.values("tokens", pool.valid("tokens")).sum())
+        if self._tokens() > total:
+            raise UsageError(f"budget {self.budget} is above the {total:,} tokens of the pool")
+        return pool
+
+    def within(self, pool: Pool, rank: Callable[[int], np.ndarray]) -> np.ndarray:
+        """The best ids that the budget pays for, where rank(k) gives the k best (fewer where there are no more).
+
+        A budget in tokens is spent once the samples so far reach it: the last one may go beyond. The k best
+        must begin with the k - 1 best.
+        """
+        if not self.budget.startswith("tokens:"):
+            return rank(self.size(pool))
+        counts = pool.values("tokens", pool.valid("tokens"))
+        guess = max(1, math.ceil(1.2 * self._tokens() / max(counts.mean(), 1)))
+        while True:
+            ids = rank(min(guess, pool.samples))
+            spent = np.cumsum(pool.values("tokens", ids))
+            if len(ids) < guess or spent[-1] >= self._tokens():
+                return ids[: int(np.searchsorted(spent, self._tokens())) + 1]
+            guess *= 2
+
+    def _tokens(self) -> int:
+        return int(self.budget.removeprefix("tokens:"))
+
+    def size(self, pool: Pool) -> int:
+        """The budget as a number of samples of this pool; UsageError above the pool, or for a budget in tokens."""
+        if self.budget.startswith("tokens:"):
+            raise UsageError(f"{type(self).__name__} takes a budget in samples or per cent, not {self.budget!r}")
+        if self.budget.endswith("%"):
+            return math.ceil(Decimal(self.budget[:-1]) * pool.samples / 100)
+        if int(self.budget) > pool.samples:
+            raise UsageError(f"budget {self.budget} is above the {pool.samples:,} samples of the pool")
+        return int(self.budget)

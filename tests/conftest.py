@@ -1,0 +1,127 @@
+"""What every test shares: the environment Ray wants, one Ray session, and small pools."""
+
+import json
+import os
+import shutil
+import tempfile
+
+# Before Ray is imported anywhere: no token, no telemetry, no second priority class, one thread a worker.
+os.environ.update(
+    RAY_AUTH_MODE="disabled",
+    RAY_USAGE_STATS_ENABLED="0",
+    RAY_worker_niceness="0",
+    RAY_DATA_DISABLE_PROGRESS_BARS="1",
+    OMP_NUM_THREADS="1",
+    HF_HUB_OFFLINE="1",
+    TORCHDYNAMO_DISABLE="1",
+    VLLM_ENABLE_V1_MULTIPROCESSING="0",
+    VLLM_CPU_KVCACHE_SPACE="1",
+)
+os.environ.pop("RAY_ADDRESS", None)
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import ray
+
+from jobs.engine.pool import Pool
+from jobs.engine.profile import Execution, Profile
+from jobs.engine.session import Session
+from jobs.engine.store import Store
+from operators.sample import SAMPLE, sha
+
+
+@pytest.fixture(scope="session")
+def ray_session():
+    """One Ray for all tests, with more logical CPUs than cores so that small pipelines overlap."""
+    folder = tempfile.mkdtemp(prefix="wn", dir="/tmp")
+    for attempt in range(3):
+        try:
+            ray.init(
+                address="local",
+                num_cpus=4,
+                include_dashboard=False,
+                object_store_memory=512 * 2**20,
+                log_to_driver=False,
+                logging_level="ERROR",
+                _temp_dir=folder,
+            )
+            break
+        except Exception:
+            ray.shutdown()
+            if attempt == 2:
+                raise
+    yield
+    ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def session(tmp_path):
+    """A session over a fresh store, with small batches so that maps have several parts."""
+    return Session(Store(str(tmp_path / "store")), Profile(default=Execution(rows=16, workers=2)))
+
+
+def write_pool(folder, texts, rows=40) -> str:
+    """A pool folder of these instructions (the response is the text again, upper case), in parts of so many rows."""
+    folder.mkdir(parents=True)
+    parts, shas = [], []
+    for first in range(0, len(texts), rows):
+        block = texts[first : first + rows]
+        messages = [
+            [{"role": "user", "content": text}, {"role": "assistant", "content": text.upper()}] for text in block
+        ]
+        shas += [sha(each) for each in messages]
+        table = pa.table(
+            {
+                "id": range(first, first + len(block)),
+                "sha": shas[first:],
+                "source": ["made.jsonl"] * len(block),
+                "line": range(first + 1, first + 1 + len(block)),
+                "messages": messages,
+                "raw": [json.dumps({"instruction": text, "task": text.split()[0]}).encode() for text in block],
+            },
+            schema=SAMPLE,
+        )
+        pq.write_table(table, folder / f"part-{first:05d}.parquet", row_group_size=16)
+        parts.append({"file": f"part-{first:05d}.parquet", "first": first, "rows": len(block)})
+    pq.write_table(
+        pa.table(
+            {"source": [], "line": [], "id": []},
+            schema=pa.schema([("source", pa.string()), ("line", pa.int64()), ("id", pa.int64())]),
+        ),
+        folder / "duplicates.parquet",
+    )
+    (folder / "quarantine.jsonl").write_text("")
+    facts = {
+        "winnow_pool": 1,
+        "fingerprint": sha([{"role": "x", "content": str(shas)}]).hex() * 2,
+        "samples": len(texts),
+        "records": len(texts),
+        "duplicates": 0,
+        "quarantined": 0,
+        "parts": parts,
+        "sources": [],
+        "examples": {},
+    }
+    (folder / "pool.json").write_text(json.dumps(facts))
+    return str(folder)
+
+
+@pytest.fixture
+def make_pool(tmp_path, session):
+    """Builds a pool of texts in the session's store: make_pool(["a b", ...])."""
+    made = iter(range(1000))
+
+    def make(texts, rows=40):
+        return Pool.open(write_pool(tmp_path / f"pool{next(made)}", list(texts), rows), session)
+
+    return make
+
+
+@pytest.fixture
+def fruits():
+    """Ten near-identical recipes in two dimensions and one poem far away."""
+    rng = np.random.default_rng(0)
+    return np.vstack([np.array([1.0, 0.0]) + 0.01 * rng.standard_normal((10, 2)), [[0.0, 1.0]]])

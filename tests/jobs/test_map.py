@@ -1,0 +1,125 @@
+"""Pool.map with real Ray and real kills."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from jobs.engine.errors import OverErrorBudget, WinnowError
+from jobs.engine.profile import Execution, Profile
+from jobs.engine.session import Session
+from tests.standins import Hashed, Slow, Stuck, Touchy, Unloadable
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+
+
+def executed(session: Session, **execution) -> Session:
+    """The session with another execution and error budget."""
+    budget = execution.pop("max_errors", session.max_errors)
+    stall = execution.pop("stall_seconds", 900.0)
+    return replace(session, profile=Profile(default=Execution(**execution), stall_seconds=stall), max_errors=budget)
+
+
+def test_map_again_computes_nothing_and_a_grown_pool_only_what_is_new(make_pool, session):
+    texts = [f"word{i}" for i in range(100)]
+    pool = make_pool(texts).map(vector=Hashed())
+    first = pool.values("vector", np.arange(100))
+    again = make_pool(texts).map(vector=Hashed())
+    grown = make_pool([*texts, *[f"new{i}" for i in range(30)]]).map(vector=Hashed())
+    assert [entry["computed"] for entry in session.log] == [100, 0, 30]
+    assert [entry["taken_over"] for entry in session.log] == [0, 0, 100]
+    assert np.array_equal(first, again.values("vector", np.arange(100)))
+    assert np.array_equal(first, grown.values("vector", np.arange(100)))
+
+
+def test_map_values_do_not_depend_on_batches_workers_or_parts(make_pool, session, tmp_path):
+    texts = [f"word{i}" for i in range(60)]
+    seen = []
+    for rows, workers, part in ((7, 1, 60), (256, 3, 9)):
+        pool = make_pool(texts, rows=part)
+        store = replace(session.store, url=str(tmp_path / f"store{rows}"))
+        pool = replace(pool, session=replace(executed(session, rows=rows, workers=workers), store=store))
+        seen.append(pool.map(vector=Hashed()).values("vector", np.arange(60)))
+    assert np.array_equal(*seen)
+
+
+def test_map_only_computes_the_ids_asked_for(make_pool, session):
+    pool = make_pool([f"word{i}" for i in range(50)]).map(vector=Hashed(), only=np.array([40, 3, 7]))
+    assert pool.valid("vector").tolist() == [3, 7, 40]
+    assert session.log[-1]["computed"] == 3
+    with pytest.raises(KeyError, match="no value for id 4"):
+        pool.values("vector", np.array([3, 4]))
+
+
+def test_map_rows_that_fail_are_errors_and_the_rest_has_values(make_pool, session):
+    texts = [f"word{i}" for i in range(60)]
+    texts[5], texts[20], texts[21] = "please raise", "refuse this", "nan"
+    session = executed(session, rows=16, workers=2, max_errors=0.1)
+    pool = replace(make_pool(texts), session=session).map(length=Touchy())
+    errors = dict(pool.features["length"].errors())
+    assert errors == {5: "ValueError: one of these I cannot do", 20: "refused: it said refuse",
+                      21: "nonfinite: the value is NaN or infinite"}  # fmt: skip
+    assert sorted({*range(60)} - set(pool.valid("length").tolist())) == [5, 20, 21]
+
+
+def test_map_a_sample_that_kills_its_worker_is_quarantined_alone(make_pool, session):
+    texts = [f"word{i}" for i in range(40)]
+    texts[13] = "kill"
+    session = executed(session, rows=32, workers=1, max_errors=0.1)
+    pool = replace(make_pool(texts), session=session).map(length=Touchy())
+    assert dict(pool.features["length"].errors()) == {13: "worker_death: ended 2 workers"}
+    assert len(pool.valid("length")) == 39
+
+
+def test_map_survives_a_worker_killed_once(make_pool, session, tmp_path):
+    operator = Slow(kill_once=str(tmp_path / "killed"))
+    pool = make_pool([f"word{i}" for i in range(64)]).map(one=operator)
+    assert (tmp_path / "killed").exists()
+    assert len(pool.valid("one")) == 64
+    assert session.log[-1]["failed"] == 0
+    ids = np.concatenate([table["id"].to_numpy() for table in pool.features["one"].tables("id")])
+    assert sorted(ids) == list(range(64))
+
+
+def test_map_over_the_error_budget_fails_and_says_what_failed(make_pool, session):
+    texts = ["refuse"] * 1 + [f"refuse {i}" if i % 3 == 0 else f"word{i}" for i in range(50)]
+    with pytest.raises(OverErrorBudget, match=r"length: .* samples (failed|have an error).*refused: it said refuse"):
+        make_pool(texts).map(length=Touchy())
+
+
+def test_map_errors_are_retried_only_when_asked(make_pool, session):
+    texts = [f"word{i}" for i in range(30)]
+    texts[3] = "refuse"
+    session = executed(session, rows=16, workers=1, max_errors=0.1)
+    pool = replace(make_pool(texts), session=session).map(length=Touchy())
+    pool.map(length=Touchy())
+    replace(pool, session=replace(session, retry_errors=True)).map(length=Touchy())
+    assert [entry["computed"] for entry in session.log] == [30, 0, 1]
+
+
+def test_map_an_operator_that_cannot_be_loaded_fails_with_its_reason(make_pool):
+    with pytest.raises(WinnowError, match="Unloadable could not be loaded: OSError: the weights are corrupt"):
+        make_pool(["a", "b"]).map(broken=Unloadable())
+
+
+def test_map_that_stands_still_names_the_operator(make_pool, session):
+    pool = make_pool(["a", "b"])
+    with pytest.raises(WinnowError, match="the operator frozen is stuck"):
+        replace(pool, session=executed(session, rows=16, workers=1, stall_seconds=5.0)).map(frozen=Stuck())
+
+
+def test_two_operators_on_as_many_workers_as_cpus_do_not_wait_for_each_other(make_pool, session):
+    session = executed(session, rows=8, workers=4)
+    pool = replace(make_pool([f"word{i}" for i in range(64)]), session=session).map(vector=Hashed(), one=Slow())
+    assert len(pool.valid("vector", "one")) == 64
+
+
+def test_reduce_runs_a_kernel_on_the_columns_of_the_chosen_ids(make_pool, session):
+    pool = make_pool([f"word{i}" for i in range(40)]).map(vector=Hashed(), one=Slow(seconds=0.0))
+    ids = np.array([4, 9, 30])
+    total = pool.reduce(_weighted_sum, "vector", "one", only=ids, factor=2.0)
+    assert np.allclose(total, 2 * pool.values("vector", ids).sum(axis=0))
+
+
+def _weighted_sum(vectors, weights, factor):
+    return factor * (vectors * weights[:, None]).sum(axis=0)
