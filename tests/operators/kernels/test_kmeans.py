@@ -68,7 +68,7 @@ def test_kmeans_sampled_iterations_cost_little_inertia(monkeypatch):
     monkeypatch.setattr(kernel, "SAMPLE", 512)
     points = topics(5, n=20_000, count=40)
     rough = kmeans(points, 40, seed=0, init="k-means++")
-    full = kmeans(points, 40, seed=0, init="k-means++", full_iterations=9)
+    full = kmeans(points, 40, seed=0, init="k-means++", full_iterations=11)
     assert rough.inertia <= 1.05 * full.inertia
 
 
@@ -142,7 +142,7 @@ def test_kmeans_one_centroid_is_the_mean():
     points = topics(8)
     found = kmeans(points, 1, seed=0)
     assert found.centroids[0] == pytest.approx(points.mean(axis=0, dtype=np.float64), abs=1e-6)
-    assert found.iterations < 9
+    assert found.iterations < 11
 
 
 def test_kmeans_wrong_requests_are_refused():

@@ -1,0 +1,104 @@
+"""How does kmeans compare with faiss and with sklearn's MiniBatchKMeans, in time and in inertia?
+
+    python -m benchmarks.kmeans [--k 228] [--vectors embeddings.npy]
+
+faiss runs 10 iterations on all points and then labels them, since labels and distances are what kmeans returns;
+MiniBatchKMeans runs with its own defaults from random points. Each contender runs once a seed, in turns, in
+this process and on the same threads. Times are CPU seconds, medians over the seeds. `ratio_train` is ours over
+faiss without its labelling, `ratio` over both. Made points: see `benchmarks.k_center`.
+"""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable
+
+import faiss
+import numpy as np
+import torch
+from sklearn.cluster import MiniBatchKMeans
+
+from benchmarks.k_center import text_like
+from operators.kernels.kmeans import kmeans
+
+Run = tuple[float, float, float]
+
+
+def faiss_run(points: np.ndarray, k: int, seed: int) -> Run:
+    """CPU seconds of training, of both, and the inertia of the labels."""
+    begin = time.process_time()
+    clustering = faiss.Kmeans(points.shape[1], k, niter=10, seed=seed + 1, max_points_per_centroid=len(points))
+    clustering.train(points)
+    trained = time.process_time() - begin
+    squared, _ = clustering.index.search(points, 1)
+    return trained, time.process_time() - begin, float(squared.sum(dtype=np.float64))
+
+
+def ours_run(points: np.ndarray, k: int, seed: int) -> Run:
+    """CPU seconds, twice, and the inertia."""
+    begin = time.process_time()
+    inertia = kmeans(points, k, seed=seed).inertia
+    taken = time.process_time() - begin
+    return taken, taken, inertia
+
+
+def minibatch_run(points: np.ndarray, k: int, seed: int) -> Run:
+    """CPU seconds, twice, and the inertia."""
+    begin = time.process_time()
+    found = MiniBatchKMeans(
+        k,
+        init="random",
+        n_init=1,  # pyright: ignore[reportArgumentType]
+        random_state=seed,
+    ).fit(points)
+    taken = time.process_time() - begin
+    return taken, taken, float(found.inertia_)
+
+
+def compare(points: np.ndarray, k: int, seeds: int) -> dict[str, object]:
+    """One line: medians of times and inertias a point, and the ratios to faiss."""
+    contenders: dict[str, Callable[[np.ndarray, int, int], Run]] = {
+        "faiss": faiss_run,
+        "ours": ours_run,
+        "minibatch": minibatch_run,
+    }
+    runs: dict[str, list[Run]] = {name: [] for name in contenders}
+    for seed in range(seeds):
+        for name, run in contenders.items():
+            runs[name].append(run(points, k, seed))
+    middle = {name: np.median(some, axis=0) for name, some in runs.items()}
+    return {
+        "benchmark": "kmeans",
+        "n": len(points),
+        "d": points.shape[1],
+        "k": k,
+        "threads": torch.get_num_threads(),
+        "load": os.getloadavg()[0],
+        "seconds": {name: round(float(found[1]), 3) for name, found in middle.items()},
+        "inertia": {name: round(float(found[2]) / len(points), 5) for name, found in middle.items()},
+        "ratio_train": round(float(middle["ours"][0] / middle["faiss"][0]), 2),
+        "ratio": round(float(middle["ours"][1] / middle["faiss"][1]), 2),
+        "inertia_over_faiss": round(float(middle["ours"][2] / middle["faiss"][2]), 4),
+        "minibatch_inertia_over_faiss": round(float(middle["minibatch"][2] / middle["faiss"][2]), 4),
+    }
+
+
+def main() -> None:
+    """Print one JSON line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--n", type=int, default=52_000)
+    parser.add_argument("--d", type=int, default=384)
+    parser.add_argument("--k", type=int, default=228)
+    parser.add_argument("--vectors", help="an .npy file of (n, d) float32 embeddings instead of made ones")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=5)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    faiss.omp_set_num_threads(given.threads)
+    points = np.load(given.vectors)[: given.n] if given.vectors else text_like(given.n, given.d)
+    print(json.dumps(compare(points, given.k, given.seeds)))
+
+
+if __name__ == "__main__":
+    main()

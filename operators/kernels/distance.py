@@ -1,0 +1,99 @@
+"""Euclidean distances that can be compared exactly: what k_center, kmeans and prototype share.
+
+The distance that counts between two stored vectors is computed in float64 from their stored values and
+rounded to float32 (`distances`). Matrix products in float32 estimate its square within `rounding`; only
+comparisons closer than that need the distance that counts.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+BLOCK = 1024  # rows of a matrix product at a time
+NARROW = 256  # rows at a time in float64: larger temporaries are given back and faulted in again
+PAIRS = 4096  # distances at a time
+
+
+def finite_matrix(points: np.ndarray, offset: int = 0, name: str = "points") -> np.ndarray:
+    """The points; ValueError where they are no (n, d) matrix of finite floats, naming the first bad row.
+
+    Rows are named from `offset` on. Values beyond 1e17 are refused too: their squares leave float32.
+    """
+    points = np.asarray(points)
+    if points.ndim != 2 or points.dtype not in (np.float16, np.float32, np.float64):
+        shape = f"{points.dtype} of shape {points.shape}"
+        raise ValueError(f"{name}: (n, d) float16, float32 or float64 wanted, not {shape}")
+    limit = min(1e17, float(np.finfo(points.dtype).max))
+    for start, stop in spans(len(points), NARROW):
+        block = points[start:stop]
+        if not (block.max(initial=0) <= limit and block.min(initial=0) >= -limit):
+            row = start + int((~(np.abs(block) <= limit).all(axis=1)).argmax())
+            raise ValueError(f"{name}: row {offset + row} holds a NaN, an infinity or a huge value")
+    return points
+
+
+def spans(stop: int, size: int, start: int = 0) -> list[tuple[int, int]]:
+    """The (start, stop) pairs of consecutive blocks of `size`."""
+    return [(begin, min(begin + size, stop)) for begin in range(start, stop, size)]
+
+
+def distances(points: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """(m,) float32 distance of each point to the other one of the same row (or to the only one).
+
+    A row's value depends on that row alone: NumPy sums each contiguous row by itself.
+
+    >>> distances(np.array([[0.0, 0.0], [3.0, 1.0]]), np.array([[3.0, 4.0]]))
+    array([5., 3.], dtype=float32)
+    """
+    if len(points) <= NARROW:
+        gap = np.ascontiguousarray(points, np.float64) - others.astype(np.float64)
+        return np.sqrt(np.square(gap, out=gap).sum(axis=1)).astype(np.float32)
+    found = np.empty(len(points), np.float32)
+    for start, stop in spans(len(points), NARROW):
+        other = others if len(others) == 1 else others[start:stop]
+        found[start:stop] = distances(points[start:stop], other)
+    return found
+
+
+def squared_norms(points: torch.Tensor) -> torch.Tensor:
+    """(n,) float32 squared norms, summed in float64."""
+    blocks = [block.double().square_().sum(1).float() for block in points.split(NARROW)]
+    return torch.cat(blocks) if blocks else points.new_zeros(0)
+
+
+def rounding(width: int, radius: float) -> float:
+    """A bound on |estimate - truth| of a squared distance of vectors of this width, norms up to radius.
+
+    In units of radius**2 and u = 2**-24: 3(d + 1)u for the product with a norm as its bias, whatever the
+    order of summation; 8u for coordinates rounded to float32; 12u for norms and additions; 16u so that
+    distances rounding to the same float32 are within reach of each other; 4u to spare. Then underflow.
+    """
+    units = (3 * (width + 1) + 40) * 2.0**-24
+    return radius**2 * units / (1 - units) + (width + 1) * 2.0**-120
+
+
+def estimates(
+    points: torch.Tensor, norms: torch.Tensor, centers: torch.Tensor, center_norms: torch.Tensor
+) -> torch.Tensor:
+    """(n, k) float32 estimates of the squared distances."""
+    return torch.addmm(center_norms, points, centers.T, alpha=-2).add_(norms[:, None])
+
+
+def near_pairs(squared: torch.Tensor, error: float) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of the estimates that may be the smallest of their row, in order of rows."""
+    reach = squared.amin(1, keepdim=True) + 2 * error
+    row, column = torch.nonzero(squared <= reach, as_tuple=True)
+    return row.cpu().numpy(), column.cpu().numpy()
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Within it float32 products are float32 products, whatever the process has asked of torch."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

@@ -1,0 +1,278 @@
+"""k-center greedy: pick the point farthest from every centre so far, again and again; exact, in few rounds.
+
+The picks are those of the plain loop (Gonzalez 1985; the core-sets of Sener and Savarese 2018; the
+diversity step of LTD and MoDS) over `distance.distances`, the lowest position first among equals. The
+plain loop reads every point for every pick. Here most points keep a stale bound of their distance:
+
+1. flush: bring the points with the largest bounds up to date, by matrix product, until the largest few
+   thousand are fresh; the next bound caps every other point;
+2. greedy among these candidates for as long as the best certainly beats the cap. They are treated the
+   same way once more: a front of a few hundred, whose exact distances are kept, is picked from in cache;
+3. repeat, with more candidates where no pick was certain.
+
+Single precision decides only what `distance.rounding` cannot turn round. Points may live in several
+shards, each flushed where it is: the picks do not depend on their number, on threads or on the device.
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from operators.kernels.distance import (
+    BLOCK,
+    PAIRS,
+    distances,
+    estimates,
+    full_precision,
+    near_pairs,
+    rounding,
+    spans,
+    squared_norms,
+)
+from operators.kernels.shard import Bounds, Candidates, Shard, placed
+
+CANDIDATES = 4096  # of 384 dimensions: 6 MB, an L3 cache
+FRONT = 256  # 400 kB, an L2 cache
+ROOMY = 8  # candidates a pick still wanted; with fewer, fewer points need be brought up to date
+
+
+@dataclass(frozen=True)
+class Cover:
+    """The picks, best first."""
+
+    picks: np.ndarray
+    """(m,) int64 positions in the order they were picked, without the warm ones."""
+    distances: np.ndarray
+    """(m,) float32 distance to the nearest centre at the time; inf for a first pick with none before it."""
+    radius: float
+    """The largest distance of a point to its nearest centre; inf where there is no centre."""
+
+
+class Centers:
+    """The centres so far, as stored and as placed, in room for all there will be."""
+
+    def __init__(self, origin: np.ndarray, error: float, room: int, dtype: np.dtype):
+        self.origin = origin
+        self.error = error
+        self.stored = np.empty((room, len(origin)), dtype)
+        self.points = torch.empty(room, len(origin))
+        self.norms = torch.empty(room)
+        self.count = 0
+
+    def add(self, stored: np.ndarray, points: torch.Tensor, norms: torch.Tensor) -> None:
+        """Append centres."""
+        span = slice(self.count, self.count + len(stored))
+        self.stored[span], self.points[span], self.norms[span] = stored, points, norms
+        self.count += len(stored)
+
+    def nearest(self, stored: np.ndarray, points: torch.Tensor, norms: torch.Tensor) -> np.ndarray:
+        """(m,) float32 exact distance of each point to its nearest centre."""
+        found = np.full(len(stored), np.inf, np.float32)
+        for start, stop in spans(len(stored), BLOCK):
+            for begin, end in spans(self.count, PAIRS):
+                block = (
+                    points[start:stop],
+                    norms[start:stop],
+                    self.points[begin:end],
+                    self.norms[begin:end],
+                )
+                row, center = near_pairs(estimates(*block), self.error)
+                for at, to in spans(len(row), PAIRS):
+                    rows = start + row[at:to]
+                    exact = distances(stored[rows], self.stored[begin + center[at:to]])
+                    np.minimum.at(found, rows, exact)
+        return found
+
+
+class Round:
+    """Greedy picks among candidates for as long as they certainly beat every other point."""
+
+    def __init__(self, candidates: Candidates, centers: Centers):
+        self.candidates = candidates
+        self.centers = centers
+        self.bounds = Bounds(placed(candidates.vectors, centers.origin), candidates.bounds)
+        self.picks: list[int] = []
+        self.distances: list[float] = []
+        self.exhausted = not len(candidates.positions) and candidates.cap == -np.inf
+
+    def run(self, room: int) -> None:
+        """Fill `picks` with at most `room` rows; `exhausted` when no other point is left at a distance."""
+        size = FRONT
+        while len(self.picks) < room and not self.exhausted:
+            rows, cap = self.bounds.top(size)
+            floor = max(cap, self.candidates.cap)
+            chosen = self._front(rows, floor, room - len(self.picks))
+            self.bounds.add(self.bounds.points[rows[chosen]], rows[chosen])
+            self.picks += rows[chosen].tolist()
+            if not chosen and floor == self.candidates.cap:
+                break
+            size = FRONT if chosen else 4 * size
+
+    def _front(self, rows: np.ndarray, floor: float, room: int) -> list[int]:
+        stored = self.candidates.vectors[rows]
+        points, norms = self.bounds.points[rows], self.bounds.norms[rows]
+        exact = self.centers.nearest(stored, points, norms)
+        lengths, error = norms.numpy(), self.centers.error
+        chosen: list[int] = []
+        while len(chosen) < min(room, len(rows)):
+            best = int(exact.argmax())
+            farthest = exact[best]
+            if not float(farthest) ** 2 > floor + error:
+                break
+            if farthest == 0:
+                self.exhausted = True
+                break
+            chosen.append(best)
+            self.distances.append(float(farthest))
+            squared = torch.mv(points, points[best]).numpy()
+            squared *= -2
+            squared += lengths
+            squared += lengths[best] - error
+            lower = np.flatnonzero(squared <= exact * np.abs(exact))
+            news = distances(stored[lower], stored[best : best + 1])
+            exact[lower] = np.minimum(exact[lower], news)
+            exact[best] = -1
+        self.centers.add(stored[chosen], points[chosen], norms[chosen])
+        return chosen
+
+
+Ask = Callable[..., list[Any]]
+"""ask(method, *arguments): the answer of every shard to the call, in the order of the shards."""
+
+
+def cover(
+    ask: Ask,
+    k: int,
+    *,
+    first: int | None = None,
+    warm: Sequence[int] | np.ndarray = (),
+    exhausted: Literal["stop", "fill"] = "stop",
+) -> Cover:
+    """The cover of all shards' points, whose positions run from 0 on; otherwise as `k_center`."""
+    extents = ask("extent")
+    total = sum(count for count, *_ in extents)
+    k, taken = _checked(k, first, warm, exhausted, total)
+    if not total or not (k or len(taken)):
+        return Cover(np.empty(0, np.int64), np.empty(0, np.float32), np.inf if total else 0.0)
+    picks, found = ([], []) if len(taken) else ([first or 0], [np.inf])
+    room = min(k, total) + 1 - len(picks)  # one more than asked for: its distance is the radius
+    more, nearest = _greedy(ask, extents, taken if len(taken) else np.array(picks), room)
+    picks, found = picks + more, found + nearest
+    radius = found[k] if len(found) > k else 0.0
+    picked, found = np.array(picks[:k], np.int64), np.array(found[:k], np.float32)
+    if len(picked) < k and exhausted == "fill":
+        rest = np.setdiff1d(np.arange(total), np.concatenate([taken, picked]))[: k - len(picked)]
+        picked = np.concatenate([picked, rest])
+        found = np.concatenate([found, np.zeros(len(rest), np.float32)])
+    if len(picked) < k:
+        warnings.warn(
+            f"k-center: {len(picked)} picks where {k} were wanted: no other point is left",
+            stacklevel=3,
+        )
+    return Cover(picked, found, radius)
+
+
+def _checked(
+    k: int, first: int | None, warm: Sequence[int] | np.ndarray, exhausted: str, total: int
+) -> tuple[int, np.ndarray]:
+    taken = np.asarray(warm, dtype=np.int64).reshape(-1)
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 0:
+        raise ValueError(f"k is a whole number from 0 on, not {k!r}")
+    if first is not None and len(taken):
+        raise ValueError("first is where a cover without warm positions starts; give one or the other")
+    for position in [*taken.tolist(), *([] if first is None else [first])]:
+        if not 0 <= position < total:
+            raise ValueError(f"position {position} is not one of the {total} points")
+    if exhausted not in ("stop", "fill"):
+        raise ValueError(f"exhausted is 'stop' or 'fill', not {exhausted!r}")
+    return int(k), taken
+
+
+def _greedy(
+    ask: Ask, extents: list[tuple[int, int, np.ndarray, float]], taken: np.ndarray, room: int
+) -> tuple[list[int], list[float]]:
+    """Picks, at most `room`, after the centres at the positions `taken`, and their distances."""
+    origin = _origin(extents)
+    radius = max(ask("place", origin))
+    news = _vectors(ask, taken)
+    centers = Centers(origin, rounding(len(origin), radius), len(taken) + room, news.dtype)
+    points = placed(news, origin)
+    centers.add(news, points, squared_norms(points))
+    picks: list[int] = []
+    found: list[float] = []
+    patience = 1
+    while len(picks) < room:
+        count = patience * min(CANDIDATES, ROOMY * (room - len(picks)) + 64)
+        candidates = _merged(ask("flush", news, taken, count))
+        round_ = Round(candidates, centers)
+        round_.run(room - len(picks))
+        news, taken = candidates.vectors[round_.picks], candidates.positions[round_.picks]
+        picks += taken.tolist()
+        found += round_.distances
+        if round_.exhausted:
+            break
+        patience = 1 if round_.picks else 4 * patience
+    return picks, found
+
+
+def _origin(extents: list[tuple[int, int, np.ndarray, float]]) -> np.ndarray:
+    """Zero, or the mean of the samples where it is long enough for estimates from zero to be coarse."""
+    size = max(sum(size for _, size, _, _ in extents), 1)
+    mean = np.sum([total for *_, total, _ in extents], axis=0) / size
+    square = sum(square for *_, square in extents) / size
+    return mean if np.square(mean).sum() > square / 4 else np.zeros_like(mean)
+
+
+def _vectors(ask: Ask, positions: np.ndarray) -> np.ndarray:
+    answers = ask("vectors", positions)
+    dtype = np.result_type(*(found.dtype for _, found in answers))
+    vectors = np.empty((len(positions), answers[0][1].shape[1]), dtype)
+    for here, found in answers:
+        vectors[here] = found
+    return vectors
+
+
+def _merged(answers: list[Candidates]) -> Candidates:
+    """The candidates of all shards that may beat every point that is none."""
+    if len(answers) == 1:
+        return answers[0]
+    cap = max(answer.cap for answer in answers)
+    bounds = np.concatenate([answer.bounds for answer in answers])
+    may = bounds > cap
+    positions = np.concatenate([answer.positions for answer in answers])[may]
+    vectors = np.concatenate([answer.vectors for answer in answers])[may]
+    return Candidates(positions, vectors, bounds[may], cap)
+
+
+def k_center(
+    points: np.ndarray,
+    k: int,
+    *,
+    first: int | None = None,
+    warm: Sequence[int] | np.ndarray = (),
+    exhausted: Literal["stop", "fill"] = "stop",
+    device: str = "cpu",
+) -> Cover:
+    """The k points picked greedily, each the farthest from the warm ones and those before it.
+
+    points: (n, d) float16, float32 or float64. Without warm positions the first pick is `first`, or
+    position 0. When every point left coincides with a centre, the picks stop, or are filled up with
+    the lowest positions; fewer than k picks are warned of. ValueError for a row with a NaN, an
+    infinity or a value beyond 1e17, and for a k or a position that is none.
+
+    >>> k_center(np.array([[0.0], [1.0], [4.0], [10.0]]), 3)
+    Cover(picks=array([0, 3, 2]), distances=array([inf, 10.,  4.], dtype=float32), radius=1.0)
+    """
+    shard = Shard(points, device=device)
+    with full_precision():
+        return cover(
+            lambda method, *arguments: [getattr(shard, method)(*arguments)],
+            k,
+            first=first,
+            warm=warm,
+            exhausted=exhausted,
+        )

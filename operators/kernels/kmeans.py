@@ -1,0 +1,241 @@
+"""k-means: Lloyd's iterations, the early ones on a sample; the same clustering on any number of threads.
+
+Lloyd (1982), with the spherical variant of Dhillon and Modha (2001). Points go to centroids by matrix
+product in float32; where that cannot tell two centroids apart, by the float64 distances, the lowest
+label first among equals. Sums are exact: values are first rounded to a grid so coarse that float64 adds
+them without error, and so fine (2**-50 of n times the largest norm) that it does not show. Neither
+threads, shards nor the order of addition can therefore change a label or a centroid.
+
+A centroid left without points moves to the point farthest from its own centroid, the lowest position
+among equals; several take the next farthest points that differ.
+"""
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+
+from operators.kernels.distance import (
+    BLOCK,
+    NARROW,
+    PAIRS,
+    distances,
+    finite_matrix,
+    full_precision,
+    rounding,
+    spans,
+    squared_norms,
+)
+
+SHARE = 4  # the sample is one point in four,
+SAMPLE = 8192  # but never fewer than this many,
+EACH = 40  # nor than this many a centroid
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """Centroids and the points' labels; every point is labelled with its nearest centroid."""
+
+    centroids: np.ndarray
+    """(k, d) float32; unit vectors where spherical. Fewer rows than asked for if points coincide."""
+    labels: np.ndarray
+    """(n,) int32."""
+    distances: np.ndarray
+    """(n,) float32 Euclidean distance to the own centroid (where spherical, of the normalised point)."""
+    inertia: float
+    """The sum of the squared distances."""
+    iterations: int
+    """How often the centroids were moved, fewer than asked for where labels stopped changing."""
+
+
+def kmeans(
+    points: np.ndarray,
+    k: int,
+    *,
+    seed: int,
+    iterations: int = 11,
+    full_iterations: int = 3,
+    geometry: Literal["euclidean", "spherical"] = "euclidean",
+    init: Literal["random", "k-means++"] = "random",
+    device: str = "cpu",
+) -> Clustering:
+    """A clustering of the points around k centroids.
+
+    points: (n, d) float16, float32 or float64, taken as float32. The last `full_iterations` see every
+    point, those before a seeded sample (all points where they are few). ValueError for a row with a NaN
+    or an infinity, for a zero row where spherical, and for numbers or names that are none.
+
+    >>> kmeans(np.array([[0.0], [1.0], [10.0], [11.0]]), 2, seed=0).inertia
+    1.0
+    """
+    _check(k, iterations, full_iterations, geometry, init)
+    rows = placed(points, geometry)
+    if len(rows) < 1:
+        raise ValueError("no points")
+    random = np.random.default_rng(seed)
+    order = random.permutation(len(rows))
+    sample = np.sort(order[: max(len(rows) // SHARE, SAMPLE, EACH * k)])
+    seeds = {"random": _distinct, "k-means++": _spread}[init](rows, order, k, random)
+    if len(seeds) < k:
+        warnings.warn(f"k-means: {len(seeds)} centroids, not {k}: no more points differ", stacklevel=2)
+    rough = iterations - full_iterations if len(sample) < len(rows) else 0
+    with full_precision():
+        cloud = Cloud(rows[sample], device) if rough else Cloud(rows, device)
+        centroids, early = _lloyd(cloud, seeds, rough, geometry) if rough else (seeds, 0)
+        cloud = Cloud(rows, device) if rough else cloud
+        centroids, late = _lloyd(cloud, centroids, iterations - rough, geometry)
+        labels = cloud.labels(centroids)
+    found = distances_to_own(rows, centroids, labels)
+    inertia = float(np.square(found, dtype=np.float64).sum())
+    return Clustering(centroids, labels, found, inertia, early + late)
+
+
+class Cloud:
+    """Points on a device, with what assigning them needs."""
+
+    def __init__(self, rows: np.ndarray, device: str = "cpu"):
+        self.rows = rows
+        self.points = torch.from_numpy(rows).to(device)
+        self.norms = squared_norms(self.points)
+        self.radius = math.sqrt(float(self.norms.max()))
+
+    def labels(self, centroids: np.ndarray) -> np.ndarray:
+        """(n,) int32 label of the nearest centroid, the lowest among equals."""
+        centers = torch.from_numpy(centroids).to(self.points.device)
+        norms = squared_norms(centers)
+        error = rounding(centroids.shape[1], max(self.radius, math.sqrt(float(norms.max()))))
+        found = np.empty(len(self.rows), np.int32)
+        for start, stop in spans(len(self.rows), BLOCK):
+            points = self.points[start:stop]
+            squared = torch.addmm(norms, points, centers.T, alpha=-2).cpu().numpy()
+            label = squared.argmin(axis=1)
+            row = np.arange(stop - start)
+            reach = squared[row, label] + np.float32(2 * error)
+            squared[row, label] = np.inf
+            close = np.flatnonzero(squared.min(axis=1) <= reach)
+            found[start:stop] = label
+            if len(close):
+                squared[row, label] = -np.inf
+                pair, rival = np.nonzero(squared[close] <= reach[close, None])
+                found[start + close] = self._settled(start + close, pair, rival, centroids)
+        return found
+
+    def _settled(self, rows: np.ndarray, pair: np.ndarray, rival: np.ndarray, centroids: np.ndarray) -> np.ndarray:
+        """(m,) the label of the least exact distance of each row, the lowest among equals."""
+        exact = np.empty(len(pair), np.float32)
+        for begin, end in spans(len(pair), PAIRS):
+            exact[begin:end] = distances(self.rows[rows[pair[begin:end]]], centroids[rival[begin:end]])
+        order = np.lexsort((rival, exact, pair))
+        return rival[order][np.searchsorted(pair[order], np.arange(len(rows)))]
+
+
+def sums(rows: np.ndarray, labels: np.ndarray, k: int, grid: float) -> tuple[np.ndarray, np.ndarray]:
+    """(k, d) float64 sums of the rows by label, exact on the grid, and (k,) counts; they add up in any order."""
+    shift = 1.5 * 2.0**52 * grid
+    total = torch.zeros(k, rows.shape[1], dtype=torch.float64)
+    index, points = torch.from_numpy(labels).long(), torch.from_numpy(rows)
+    for start, stop in spans(len(rows), NARROW):
+        rounded = points[start:stop].double().add_(shift).sub_(shift)
+        total.index_add_(0, index[start:stop], rounded)
+    return total.numpy(), np.bincount(labels, minlength=k)
+
+
+def grid_of(count: int, largest: float) -> float:
+    """The finest power of two on which float64 sums `count` values up to `largest` without error."""
+    return 2.0 ** (math.frexp(max(count, 1) * max(largest, 2.0**-100))[1] - 51)
+
+
+def _lloyd(cloud: Cloud, centroids: np.ndarray, iterations: int, geometry: str) -> tuple[np.ndarray, int]:
+    grid = grid_of(len(cloud.rows), cloud.radius)
+    before = None
+    for iteration in range(iterations):
+        labels = cloud.labels(centroids)
+        if before is not None and np.array_equal(labels, before):
+            return centroids, iteration
+        before = labels
+        total, counts = sums(cloud.rows, labels, len(centroids), grid)
+        moved = (total / np.maximum(counts, 1)[:, None]).astype(np.float32)
+        if geometry == "spherical":
+            turned = np.any(total, axis=1)  # a sum of zero has no direction: that centroid stays
+            moved = centroids.copy()
+            moved[turned] = unit(total[turned])
+        empty = np.flatnonzero(counts == 0)
+        moved[empty] = centroids[empty]
+        if len(empty):
+            far = _farthest(cloud.rows, distances_to_own(cloud.rows, centroids, labels), len(empty))
+            moved[empty[: len(far)]] = far
+        centroids = moved
+    return centroids, iterations
+
+
+def _farthest(rows: np.ndarray, own: np.ndarray, count: int) -> np.ndarray:
+    far = np.argsort(-own, kind="stable")
+    return _distinct(rows, far[own[far] > 0], count)
+
+
+def distances_to_own(rows: np.ndarray, centroids: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(n,) float32 distance of each row to the centroid of its label."""
+    found = np.empty(len(rows), np.float32)
+    for start, stop in spans(len(rows), NARROW):
+        found[start:stop] = distances(rows[start:stop], centroids[labels[start:stop]])
+    return found
+
+
+def placed(points: np.ndarray, geometry: str) -> np.ndarray:
+    """(n, d) float32 rows, of length one where spherical; ValueError for a row that cannot be."""
+    points = finite_matrix(points)
+    if geometry == "euclidean":
+        return np.ascontiguousarray(points, np.float32)
+    zero = ~points.any(axis=1)
+    if zero.any():
+        raise ValueError(f"points: row {int(zero.argmax())} is zero and has no direction")
+    return unit(points)
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """(m, d) float32 vectors of length one, none of them zero, computed in float64."""
+    found = np.empty(vectors.shape, np.float32)
+    for start, stop in spans(len(vectors), NARROW):
+        block = vectors[start:stop].astype(np.float64)
+        block /= np.abs(block).max(axis=1, keepdims=True)
+        found[start:stop] = block / np.sqrt(np.square(block).sum(axis=1, keepdims=True))
+    return found
+
+
+def _distinct(rows: np.ndarray, order: np.ndarray, k: int, random: object = None) -> np.ndarray:
+    """The first k rows, in this order, that differ; fewer where there are no more."""
+    seen: dict[bytes, int] = {}
+    for position in order:
+        seen.setdefault((rows[position] + 0.0).tobytes(), position)
+        if len(seen) == k:
+            break
+    return rows[list(seen.values())]
+
+
+def _spread(rows: np.ndarray, order: np.ndarray, k: int, random: np.random.Generator) -> np.ndarray:
+    """k-means++ (Arthur and Vassilvitskii 2007) among the first 16 k points of the order."""
+    some = rows[order[: max(16 * k, 1024)]]
+    chosen = [0]
+    nearest = np.square(distances(some, some[:1]), dtype=np.float64)
+    while len(chosen) < k and nearest.any():
+        cumulative = np.cumsum(nearest)
+        pick = int(np.searchsorted(cumulative, random.random() * cumulative[-1], side="right"))
+        chosen.append(pick)
+        nearest = np.minimum(nearest, np.square(distances(some, some[pick : pick + 1]), dtype=np.float64))
+    seeds = some[chosen]
+    if len(seeds) == k:
+        return seeds
+    return _distinct(rows, order, k)
+
+
+def _check(k: int, iterations: int, full_iterations: int, geometry: str, init: str) -> None:
+    if k < 1 or full_iterations < 0 or iterations < full_iterations:
+        raise ValueError(
+            f"k={k}, iterations={iterations} of which full {full_iterations}: k is at least 1, "
+            "and iterations at least as many as the full ones"
+        )
+    if geometry not in ("euclidean", "spherical") or init not in ("random", "k-means++"):
+        raise ValueError(f"unknown geometry {geometry!r} or init {init!r}")
