@@ -1,0 +1,114 @@
+"""One recipe over one corpus or pool: selection, report, manifest.
+
+python -m jobs.curate ltd data.json --out out/ltd budget=5%
+python -m jobs.curate deft a.jsonl b.parquet --out out/deft budget=1000 embed.model.name=/models/e5
+python -m jobs.curate --config out/ltd/manifest.yaml --out again
+"""
+
+import argparse
+import dataclasses
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from jobs.engine.command import exit_code
+from jobs.engine.config import Request, build, read_request, recipe_class, recipe_names
+from jobs.engine.errors import UsageError
+from jobs.engine.outcome import Outcome
+from jobs.engine.plan import show_plan
+from jobs.engine.profile import Profile, profile
+from jobs.engine.recipe import Recipe
+from jobs.engine.run import run
+from jobs.engine.screen import say
+from jobs.engine.session import Session, connect
+from jobs.engine.store import Store, absolute
+
+OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs.curate",
+        description="Select the part of a corpus that a recipe finds worth training on.",
+        epilog=f"Recipes: {', '.join(recipe_names())}. `python -m jobs.curate RECIPE` alone lists a recipe's fields.",
+    )
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="RECIPE INPUT... field=value",
+        help="the recipe, raw files or one ingested pool, and recipe fields",
+    )
+    parser.add_argument("--out", type=Path, help="the folder to write to")
+    parser.add_argument("--store", help="where features are kept (default: .winnow in the working directory)")
+    parser.add_argument("--config", help="a YAML file with recipe, inputs and fields, or the manifest of a run")
+    parser.add_argument("--profile", help="a file, or a name in cluster/profiles: how to execute")
+    parser.add_argument("--as-published", action="store_true", help="the released code's behaviour, quirks included")
+    parser.add_argument("--plan", action="store_true", help="say what would be computed, and stop")
+    parser.add_argument("--retry-errors", action="store_true", help="compute samples again that failed before")
+    return parser
+
+
+def asked(options: argparse.Namespace) -> tuple[Request, list[str]]:
+    """The request of a command line on top of its --config, and the field=value overrides."""
+    overrides = [word for word in options.words if OVERRIDE.match(word) and not Path(word).exists()]
+    words = [word for word in options.words if word not in overrides]
+    request = read_request(options.config) if options.config else Request()
+    # With a recipe in the configuration the words are inputs, unless the first one is a recipe's name.
+    if words and (request.recipe is None or words[0] in recipe_names()):
+        request = dataclasses.replace(request, recipe=words.pop(0))
+    if words:
+        request = dataclasses.replace(request, inputs=tuple(words))
+    if options.as_published:
+        request = dataclasses.replace(request, as_published=True)
+    return request, overrides
+
+
+def curate(
+    request: Request, overrides: Sequence[str], out: Path, store: str, how: Profile, retry_errors: bool
+) -> Outcome:
+    """Runs a request from start to end and says what came out."""
+    name = request.recipe or ""
+    recipe = build(name, request, overrides)
+    for operator in recipe.operators().values():
+        operator.check()
+    connect(how)
+    session = Session(Store(store), how, max_errors=recipe.max_errors, retry_errors=retry_errors)
+    outcome = run(recipe, name, request, out, session)
+    counts = ", ".join(f"{number:,} {state}" for state, number in outcome.counts.items())
+    say(f"{name}: {counts}")
+    say(f"{out}/selected.jsonl holds the kept records, best first; {out}/report.html shows them")
+    return outcome
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns the exit code."""
+    options = arguments().parse_intermixed_args(argv)
+    request, overrides = asked(options)
+    if request.recipe is None:
+        raise UsageError(f"name a recipe: {', '.join(recipe_names())}")
+    if not request.inputs:
+        recipe_class(request.recipe)
+        _list_fields(build(request.recipe, request, overrides))
+        raise UsageError(f"name what to curate: python -m jobs.curate {request.recipe} FILE... --out FOLDER")
+    how = profile(options.profile)
+    store = absolute(options.store or ".winnow")
+    if options.plan:
+        show_plan(request, build(request.recipe, request, overrides), Store(store), how)
+        return 0
+    if options.out is None:
+        raise UsageError("say where to write: --out FOLDER")
+    curate(request, overrides, options.out, store, how, options.retry_errors)
+    return 0
+
+
+def _list_fields(recipe: Recipe) -> None:
+    say((sys.modules[type(recipe).__module__].__doc__ or "").strip())
+    say("\nfields:")
+    for each in dataclasses.fields(recipe):
+        say(f"  {each.name}={getattr(recipe, each.name)}")
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))

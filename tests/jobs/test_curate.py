@@ -1,0 +1,275 @@
+"""The main command as a user types it, on small corpora, with the real embedder."""
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from jobs import curate, explain
+from jobs.engine.command import exit_code
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+
+SUBJECTS = ["bread", "goats", "tides", "chess", "rivers", "verbs", "maps", "lenses", "北京", "音乐"]
+ASKED = ["Explain {}.", "Write a poem about {}.", "List five facts about {}.", "用一句话介绍{}。", "Why do {} matter?"]
+
+
+def records(count: int, salt: str = "") -> list[dict]:
+    """So many different Alpaca records."""
+    made = []
+    for i in range(count):
+        subject, asked = SUBJECTS[i % 10], ASKED[i // 10 % 5]
+        made.append({"instruction": asked.format(subject), "input": "", "output": f"{subject} {i}{salt} " * (1 + i % 7),
+                     "category": subject, "number": i})  # fmt: skip
+    return made
+
+
+def jsonl(path: Path, rows: list[dict]) -> str:
+    """Writes records a line each, in a spelling that a re-serialisation would not keep."""
+    lines = [json.dumps(row, ensure_ascii=i % 2 == 0, separators=(",", ": ")) for i, row in enumerate(rows)]
+    path.write_text("\n".join(lines) + "\n")
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def shared_store(tmp_path_factory):
+    """A store for all tests that do not ask what is computed: samples they share are embedded once."""
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys, shared_store):
+    """Runs a command in a working directory of its own: run("ltd", file, ...) -> (exit code, what it printed)."""
+    monkeypatch.chdir(tmp_path)
+
+    def ran(*words, command=curate, store=shared_store):
+        words = [*words, "--store", store] if command is curate else list(words)
+        code = exit_code(lambda: command.main([str(word) for word in words]))
+        return code, capsys.readouterr().out
+
+    return ran
+
+
+def ledger(folder: Path) -> list[dict]:
+    return pq.read_table(folder / "selection.parquet").to_pylist()
+
+
+def test_ltd_keeps_records_as_they_were_and_every_record_has_a_line_in_the_ledger(run, tmp_path):
+    rows = records(140)
+    lines = [json.dumps(row) for row in rows]
+    broken = [*lines[:50], "{broken", lines[3], *lines[50:]]
+    (tmp_path / "in.jsonl").write_text("\n".join(broken) + "\n")
+    code, said = run("ltd", "in.jsonl", "--out", "out", "budget=10%")
+    assert code == 0
+    assert "14 kept, 126 dropped, 1 duplicate, 1 quarantined" in said
+    kept = (tmp_path / "out/selected.jsonl").read_text().splitlines()
+    assert len(kept) == 14
+    assert set(kept) <= set(lines)
+    rows = ledger(tmp_path / "out")
+    assert len(rows) == 142
+    assert [lines.index(line) for line in kept] == [
+        row["id"] for row in sorted((row for row in rows if row["state"] == "kept"), key=lambda row: row["rank"])
+    ]
+    aside = {row["state"]: (row["line"], row["id"]) for row in rows if row["state"] in ("duplicate", "quarantined")}
+    assert aside == {"duplicate": (52, 3), "quarantined": (51, None)}
+    assert json.loads((tmp_path / "out/quarantine.jsonl").read_text())["raw"] == "{broken"
+    manifest = yaml.safe_load((tmp_path / "out/manifest.yaml").read_text())
+    assert manifest["counts"] == {"records": 142, "kept": 14, "dropped": 126, "duplicate": 1, "quarantined": 1}
+    assert (tmp_path / "out/report.html").exists()
+
+
+def test_another_budget_and_a_grown_file_compute_only_what_is_new(run, tmp_path):
+    rows = records(120)
+    jsonl(tmp_path / "in.jsonl", rows)
+    run("ltd", "in.jsonl", "--out", "a", "budget=12", store="own")
+    code, said = run("ltd", "in.jsonl", "--out", "b", "budget=20", store="own")
+    assert code == 0
+    assert "embed: 120 samples, 120 in the store, 0 to compute" in said
+    first = (tmp_path / "a/selected.jsonl").read_text()
+    assert (tmp_path / "b/selected.jsonl").read_text().startswith(first)
+    jsonl(tmp_path / "in.jsonl", records(100, "x") + rows)
+    _, said = run("ltd", "in.jsonl", "--out", "c", "budget=12", store="own")
+    assert "embed: 220 samples, 0 in the store, 120 known from another pool, 100 to compute" in said
+    code, said = run("ltd", "in.jsonl", "--out", "a", "budget=12")
+    assert code == 2
+    assert "a holds another run (pool.fingerprint" in said
+
+
+def test_the_same_samples_for_any_workers_batches_and_files(run, tmp_path):
+    rows = records(90)
+    jsonl(tmp_path / "whole.jsonl", rows)
+    for part in range(5):
+        jsonl(tmp_path / f"part{part}.jsonl", rows[part * 18 : part * 18 + 18])
+    chosen = []
+    for workers, size, files in ((1, 7, ["whole.jsonl"]), (3, 32, ["part*.jsonl"]), (2, 256, ["whole.jsonl"])):
+        (tmp_path / "p.yaml").write_text(f"default: {{workers: {workers}, rows: {size}}}")
+        name = f"out{size}"
+        code, _ = run("ltd", *files, "--out", name, "--profile", "p.yaml", "budget=30", store=f"store{size}")
+        assert code == 0
+        chosen.append([json.loads(line)["number"] for line in (tmp_path / name / "selected.jsonl").open()])
+    assert len(chosen[0]) == 30
+    assert chosen[0] == chosen[1] == chosen[2]
+
+
+def test_deft_takes_two_files_of_different_columns_and_the_manifest_repeats_the_run(run, tmp_path):
+    jsonl(tmp_path / "alpaca.jsonl", records(70))
+    dolly = [
+        {"instruction": f"What is {i}?", "context": "", "response": f"It is {i}.", "category": "qa"} for i in range(60)
+    ]
+    (tmp_path / "dolly.json").write_text(json.dumps(dolly, indent=2))
+    code, said = run("deft", "alpaca.jsonl", "dolly.json", "--out", "out", "budget=40", "label.name=category", "seed=5")
+    assert code == 0
+    assert "40 kept, 90 dropped" in said
+    code, _ = run("--config", "out/manifest.yaml", "--out", "again")
+    assert code == 0
+    assert (tmp_path / "again/selected.jsonl").read_bytes() == (tmp_path / "out/selected.jsonl").read_bytes()
+    from_json = [line for line in (tmp_path / "out/selected.jsonl").read_text().splitlines() if "context" in line]
+    assert all(list(json.loads(line)) == ["instruction", "context", "response", "category"] for line in from_json)
+    reasons = {row["reason"] for row in ledger(tmp_path / "out") if row["state"] == "kept"}
+    assert reasons == {"random base", "hard: far from its centroid"}
+
+
+def test_ltd_with_a_target_keeps_only_samples_of_its_centroids(run, tmp_path):
+    rows = [{"instruction": f"Translate to French: {word}", "output": f"mot {word}", "task": "translate"}
+            for word in ("cat", "dog", "sun", "moon", "tree", "milk", "salt", "rain")]  # fmt: skip
+    rows += [{"instruction": f"Solve {i} + {i}", "output": str(2 * i), "task": "sum"} for i in range(20)]
+    jsonl(tmp_path / "in.jsonl", rows)
+    code, _ = run("ltd", "in.jsonl", "--out", "out", "budget=5", "target=translate")
+    assert code == 0
+    kept = [json.loads(line)["task"] for line in (tmp_path / "out/selected.jsonl").open()]
+    assert kept == ["translate"] * 5
+    code, said = run("ltd", "in.jsonl", "--out", "none", "budget=5", "target=poem")
+    assert code == 2
+    assert "no sample has task='poem'; there are ['sum', 'translate']" in said
+    jsonl(tmp_path / "few.jsonl", [{"instruction": "Translate to French: fish", "output": "mot fish"}])
+    code, _ = run("ltd", "in.jsonl", "--out", "few", "budget=5", "examples=few.jsonl", "centroids=2")
+    assert code == 0
+    kept = [json.loads(line)["task"] for line in (tmp_path / "few/selected.jsonl").open()]
+    assert kept == ["translate"] * 5
+
+
+def test_controls_and_a_budget_in_tokens(run, tmp_path):
+    jsonl(tmp_path / "in.jsonl", records(60))
+    code, _ = run("longest", "in.jsonl", "--out", "long", "budget=8")
+    assert code == 0
+    scores = [row["score"] for row in sorted(ledger(tmp_path / "long"), key=lambda row: row["rank"] or 99)]
+    assert scores[:8] == sorted(scores, reverse=True)[:8]
+    assert scores[0] >= 14
+    code, _ = run("ltd", "in.jsonl", "--out", "tokens", "budget=tokens:150")
+    assert code == 0
+    count = len((tmp_path / "tokens/selected.jsonl").read_text().splitlines())
+    run("ltd", "in.jsonl", "--out", "more", "budget=tokens:300")
+    assert 2 < count < len((tmp_path / "more/selected.jsonl").read_text().splitlines())
+    code, said = run("ltd", "in.jsonl", "--out", "all", "budget=tokens:10M")
+    assert code == 2
+    assert "budget tokens:10000000 is above the" in said
+
+
+def test_explain_tells_the_story_of_kept_and_dropped(run, tmp_path):
+    jsonl(tmp_path / "in.jsonl", records(80))
+    run("ltd", "in.jsonl", "--out", "out", "budget=8")
+    rows = ledger(tmp_path / "out")
+    kept = next(row for row in rows if row["rank"] == 2)
+    _, said = run("out", kept["id"], command=explain)
+    assert "kept by ltd" in said
+    assert "rank      2 of 8" in said
+    assert "centroid" in said
+    dropped = next(row for row in rows if row["state"] == "dropped")
+    _, said = run("out", f"in.jsonl:{dropped['line']}", command=explain)
+    assert "dropped by ltd" in said
+    vectors = _vectors(tmp_path / "out")
+    ids = [row["id"] for row in sorted((r for r in rows if r["rank"]), key=lambda row: row["rank"])]
+    similarity = vectors[ids] @ vectors[dropped["id"]]
+    assert f"nearest kept sample: {ids[int(similarity.argmax())]}, similarity {similarity.max():.4f}" in said
+    assert run("out", "4711", command=explain)[0] == 2
+    assert run("nowhere", "1", command=explain)[0] == 2
+
+
+def _vectors(out) -> np.ndarray:
+    folder = Path(yaml.safe_load((out / "manifest.yaml").read_text())["features"]["embed"]["folder"])
+    table = pa.concat_tables(pq.read_table(path) for path in folder.glob("part-*.parquet"))
+    table = table.sort_by("id")
+    vectors = np.stack(table["value"].to_pylist()).astype(np.float64)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def test_plan_says_what_is_stored_and_runs_nothing(run, tmp_path):
+    jsonl(tmp_path / "in.jsonl", records(40))
+    code, said = run("ltd", "in.jsonl", "--plan", store="own")
+    assert code == 0
+    assert "not ingested yet" in said
+    assert not (tmp_path / "own").exists()
+    run("ltd", "in.jsonl", "--out", "out", "budget=4")
+    _, said = run("ltd", "in.jsonl", "--plan", "budget=9")
+    row = next(line for line in said.splitlines() if "Embed" in line and "embed" in line)
+    assert [cell.strip() for cell in row.strip("│ ").split("│")][2:4] == ["40", "0"]
+
+
+def test_a_run_that_was_cut_off_after_it_claimed_its_folder_can_be_run_again(run, tmp_path, monkeypatch):
+    jsonl(tmp_path / "in.jsonl", records(30))
+    with monkeypatch.context() as patch:
+        patch.setattr("jobs.engine.ledger.write_quarantine", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert run("at_random", "in.jsonl", "--out", "out", "budget=4")[0] == 130
+    assert run("out", "1", command=explain)[0] == 1
+    assert run("at_random", "in.jsonl", "--out", "out", "budget=4")[0] == 0
+
+
+def test_bad_usage_is_refused_with_what_to_do(run, tmp_path):
+    jsonl(tmp_path / "in.jsonl", records(20))
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/notes.txt").write_text("mine")
+    for words, message in [
+        (["ldt", "in.jsonl", "--out", "o"], "no recipe 'ldt'; did you mean 'ltd'?"),
+        (["ltd", "in.jsonl", "--out", "o", "budget=0"], "and it must be above 0"),
+        (["ltd", "in.jsonl", "--out", "o", "budget=21"], "budget 21 is above the 20 samples of the pool"),
+        (["ltd", "in.jsonl", "--out", "o2", "budget=many"], "is none of: a number of samples (6000), a share (5%)"),
+        (["ltd", "in.jsonl", "--out", "o", "bugdet=5"], "unknown field 'bugdet'; did you mean 'budget'?"),
+        (["ltd", "in.jsonl", "budget=5"], "say where to write: --out FOLDER"),
+        (["ltd", "--out", "o"], "name what to curate"),
+        (["ltd", "gone.jsonl", "--out", "o"], "gone.jsonl"),
+        (["ltd", "in.jsonl", "--out", "full"], "full is not empty and holds no run of Winnow"),
+        (["ltd", "in.jsonl", "--out", "o", "--profile", "tpu"], "no profile 'tpu'"),
+    ]:
+        code, said = run(*words)
+        assert (code, message in said) == (2, True), (words, said)
+
+
+def test_a_model_that_is_not_there_fails_before_anything_starts(run, tmp_path):
+    jsonl(tmp_path / "in.jsonl", records(20))
+    code, said = run("ltd", "in.jsonl", "--out", "o", "embed.model.name=intfloat/nothing-here", store="own")
+    assert code == 1
+    assert "intfloat/nothing-here" in said
+    assert "embed.model.name=/path" in said
+    assert not (tmp_path / "own").exists()
+
+
+def test_nothing_valid_or_too_many_failures_is_exit_code_3(run, tmp_path):
+    (tmp_path / "empty.jsonl").write_text("")
+    code, said = run("at_random", "empty.jsonl", "--out", "a")
+    assert code == 3
+    assert "no valid sample in empty.jsonl" in said
+    (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(b'{"instruction": "a", "output": "b"}\n' * 1)[:-9])
+    code, said = run("at_random", "cut.jsonl.gz", "--out", "b")
+    assert code in (0, 3)
+    assert "quarantined" in said
+    rows = [{"instruction": " " * (i + 1), "output": "\t"} for i in range(3)] + records(20)
+    jsonl(tmp_path / "blank.jsonl", rows)
+    code, said = run("ltd", "blank.jsonl", "--out", "c", "budget=5")
+    assert code == 0
+    assert "3 quarantined" in said
+    rows = [{"instruction": " ", "output": f"only an answer {i}"} for i in range(5)] + records(20)
+    jsonl(tmp_path / "blank.jsonl", rows)
+    code, said = run("deft", "blank.jsonl", "--out", "d", "budget=5")
+    assert code == 3
+    assert "embed: 5 of" in said
+    assert "empty_text" in said
+    code, said = run("deft", "blank.jsonl", "--out", "d", "budget=5", "max_errors=0.5")
+    assert code == 0
+    assert "5 kept, 15 dropped, 0 duplicate, 5 quarantined" in said
+    reasons = [row["reason"] for row in ledger(tmp_path / "d") if row["state"] == "quarantined"]
+    assert all(reason.startswith("embed: empty_text") for reason in reasons)
