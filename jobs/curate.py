@@ -21,7 +21,7 @@ from jobs.engine.profile import Profile, profile
 from jobs.engine.recipe import Recipe
 from jobs.engine.run import run
 from jobs.engine.screen import say
-from jobs.engine.session import Session, connect
+from jobs.engine.session import Session
 from jobs.engine.store import Store, absolute
 
 OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
@@ -73,7 +73,6 @@ def curate(
     recipe = build(name, request, overrides)
     for operator in recipe.operators().values():
         operator.check()
-    connect(how)
     session = Session(Store(store), how, max_errors=recipe.max_errors, retry_errors=retry_errors)
     outcome = run(recipe, name, request, out, session)
     counts = ", ".join(f"{number:,} {state}" for state, number in outcome.counts.items())

@@ -54,9 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UsageError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
     if is_pool(options.out):
         raise UsageError(f"{options.out} holds a pool already; give another --out")
-    connect(profile(options.profile))
-    out = absolute(options.out)
+    how, out = profile(options.profile), absolute(options.out)
     with locked(out, say):
+        connect(how)
         facts = ingest(options.inputs, out, settings=settings, say=say)
     show(
         "",

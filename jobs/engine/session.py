@@ -4,6 +4,8 @@ import logging
 import os
 import sys
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +21,7 @@ class Session:
     """What pools need to execute their verbs; nothing in it changes what is computed."""
 
     store: Store
-    profile: Profile = Profile()
+    profile: Profile = field(default_factory=Profile)
     max_errors: float = 0.01
     retry_errors: bool = False
     run: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
@@ -37,17 +39,35 @@ def connect(profile: Profile) -> None:
         ray.init(logging_level=logging.WARNING)
     else:
         say("starting Ray on this machine ...")
-        ray.init(
-            address="local",
-            num_cpus=profile.local_cpus,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        # Ray's C++ core writes warnings of its own affairs to the terminal, and a line that says it was told not to.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+        with _without_stderr():
+            ray.init(
+                address="local",
+                num_cpus=profile.local_cpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
     logging.getLogger("ray.data").setLevel(level)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = interactive
     context.execution_options.verbose_progress = False
+
+
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Sends what native code writes to standard error to nowhere; Python's exceptions pass."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def largest_node_cpus() -> float:

@@ -19,8 +19,6 @@ A stratified random base, and from each centroid of the rest a quota of its easi
 from typing import ClassVar, Literal
 
 import numpy as np
-from operators.kernels.kmeans import kmeans
-from operators.kernels.prototype import prototype_distance, quota
 from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
@@ -30,6 +28,8 @@ from jobs.engine.selection import Selection
 from operators.base import STRICT
 from operators.embed import Embed
 from operators.field import Field
+from operators.kernels.kmeans import kmeans
+from operators.kernels.prototype import prototype_distance, quota
 from operators.kernels.ranking import ranked
 from operators.kernels.sampling import stratified_sample
 

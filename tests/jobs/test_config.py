@@ -14,9 +14,18 @@ from jobs.engine.recipe import Budget
 
 @pytest.mark.parametrize(
     ("given", "text"),
-    [("6000", "6000"), (6000, "6000"), ("6_000", "6000"), ("5%", "5%"), ("0.5%", "0.5%"), ("5.0 %", "5%"),
-     ("tokens:200k", "tokens:200000"), ("tokens:1.5M", "tokens:1500000"), ("tokens:7", "tokens:7")],
-)  # fmt: skip
+    [
+        ("6000", "6000"),
+        (6000, "6000"),
+        ("6_000", "6000"),
+        ("5%", "5%"),
+        ("0.5%", "0.5%"),
+        ("5.0 %", "5%"),
+        ("tokens:200k", "tokens:200000"),
+        ("tokens:1.5M", "tokens:1500000"),
+        ("tokens:7", "tokens:7"),
+    ],
+)
 def test_budget_has_one_spelling(given, text):
     assert TypeAdapter(Budget).validate_python(given) == text
 

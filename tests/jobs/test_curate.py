@@ -12,6 +12,7 @@ import yaml
 
 from jobs import curate, explain
 from jobs.engine.command import exit_code
+from jobs.engine.lock import locked
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -24,8 +25,15 @@ def records(count: int, salt: str = "") -> list[dict]:
     made = []
     for i in range(count):
         subject, asked = SUBJECTS[i % 10], ASKED[i // 10 % 5]
-        made.append({"instruction": asked.format(subject), "input": "", "output": f"{subject} {i}{salt} " * (1 + i % 7),
-                     "category": subject, "number": i})  # fmt: skip
+        made.append(
+            {
+                "instruction": asked.format(subject),
+                "input": "",
+                "output": f"{subject} {i}{salt} " * (1 + i % 7),
+                "category": subject,
+                "number": i,
+            }
+        )
     return made
 
 
@@ -135,8 +143,10 @@ def test_deft_takes_two_files_of_different_columns_and_the_manifest_repeats_the_
 
 
 def test_ltd_with_a_target_keeps_only_samples_of_its_centroids(run, tmp_path):
-    rows = [{"instruction": f"Translate to French: {word}", "output": f"mot {word}", "task": "translate"}
-            for word in ("cat", "dog", "sun", "moon", "tree", "milk", "salt", "rain")]  # fmt: skip
+    rows = [
+        {"instruction": f"Translate to French: {word}", "output": f"mot {word}", "task": "translate"}
+        for word in ("cat", "dog", "sun", "moon", "tree", "milk", "salt", "rain")
+    ]
     rows += [{"instruction": f"Solve {i} + {i}", "output": str(2 * i), "task": "sum"} for i in range(20)]
     jsonl(tmp_path / "in.jsonl", rows)
     code, _ = run("ltd", "in.jsonl", "--out", "out", "budget=5", "target=translate")
@@ -217,6 +227,15 @@ def test_a_run_that_was_cut_off_after_it_claimed_its_folder_can_be_run_again(run
         assert run("at_random", "in.jsonl", "--out", "out", "budget=4")[0] == 130
     assert run("out", "1", command=explain)[0] == 1
     assert run("at_random", "in.jsonl", "--out", "out", "budget=4")[0] == 0
+
+
+def test_a_second_driver_on_a_store_in_use_is_refused_before_it_starts_anything(run, tmp_path):
+    jsonl(tmp_path / "in.jsonl", records(20))
+    with locked(str(tmp_path / "own"), print, lease=3.0):
+        code, said = run("ltd", "in.jsonl", "--out", "o", "budget=5", store="own")
+    assert code == 1
+    assert "own is in use by process" in said
+    assert not (tmp_path / "o").exists()
 
 
 def test_bad_usage_is_refused_with_what_to_do(run, tmp_path):

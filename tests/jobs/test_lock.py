@@ -36,8 +36,12 @@ def test_lock_is_gone_after_the_block_and_after_an_error(tmp_path):
 def test_second_run_is_refused_while_the_first_lives_and_goes_on_after_its_death(tmp_path):
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     try:
-        assert holder.stdout and holder.stdout.readline() == "held\n"
-        with pytest.raises(StoreBusy, match=rf"in use by process {holder.pid}"), locked(str(tmp_path), print, lease=5.0):
+        assert holder.stdout
+        assert holder.stdout.readline() == "held\n"
+        with (
+            pytest.raises(StoreBusy, match=rf"in use by process {holder.pid}"),
+            locked(str(tmp_path), print, lease=5.0),
+        ):
             pass
     finally:
         holder.kill()

@@ -1,0 +1,93 @@
+"""Does the driver stay small, whatever the corpus? Ingest, map and reduce of generated samples, start to end.
+
+    python -m benchmarks.scale [--samples 300000] [--store FOLDER]
+
+The operator is a stand-in whose vectors (64 dimensions) follow from the samples' content hashes. One JSON line:
+seconds a verb, and the driver's peak memory, which must stay under 1 GiB.
+"""
+
+import argparse
+import json
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from pydantic.dataclasses import dataclass
+
+from jobs.engine.pool import Pool
+from jobs.engine.profile import Execution, Profile
+from jobs.engine.session import Session, connect
+from jobs.engine.store import Store
+from operators.base import STRICT, Compute, Operator
+from operators.kernels.k_center import k_center
+from operators.kernels.kmeans import kmeans
+
+
+@dataclass(frozen=True, config=STRICT)
+class Hashed(Operator):
+    """A unit vector that follows from the sample's content hash."""
+
+    dimensions: int = 64
+
+    def load(self) -> Compute:
+        """Expands each hash to a vector."""
+
+        def vectors(batch):
+            drawn = [
+                np.random.default_rng(list(sha)).standard_normal(self.dimensions) for sha in batch["sha"].to_pylist()
+            ]
+            made = np.stack(drawn)
+            return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float16)
+
+        return vectors
+
+
+def generate(path: Path, samples: int) -> None:
+    """Writes so many records, one in a hundred a repeat of the one before it."""
+    with path.open("w") as file:
+        for i in range(samples):
+            serial = i - (i % 100 == 99)
+            record = {
+                "instruction": f"Question {serial}?",
+                "input": "",
+                "output": f"Answer {serial}. " * (1 + serial % 40),
+            }
+            file.write(json.dumps(record) + "\n")
+
+
+def measured(folder: Path, samples: int) -> dict[str, object]:
+    """Seconds a verb and the driver's peak memory."""
+    generate(folder / "in.jsonl", samples)
+    profile = Profile(default=Execution(rows=8192))
+    session = Session(Store(str(folder / "store")), profile)
+    connect(profile)
+    pool = Pool.of([str(folder / "in.jsonl")], session).map(vector=Hashed())
+    ids = pool.valid("vector")
+    groups = pool.reduce(kmeans, "vector", k=100, seed=0)
+    cover = pool.reduce(k_center, "vector", k=1000)
+    began = time.monotonic()
+    pool.select(ids[cover.picks], reasons={"dropped": ids}, details={"centroid": (ids, groups.labels)})
+    seconds = {next(iter(verb.values())) if "ingest" not in verb else "ingest": verb["seconds"] for verb in session.log}
+    return {
+        "benchmark": "scale",
+        "records": pool.facts["records"],
+        "samples": pool.samples,
+        "seconds": {**seconds, "select": round(time.monotonic() - began, 2)},
+        "driver_peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+    }
+
+
+def main() -> None:
+    """Prints the JSON line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--samples", type=int, default=300_000)
+    parser.add_argument("--store", type=Path, help="a folder to work in; a temporary one if not given")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        print(json.dumps(measured(given.store or Path(temporary), given.samples)))
+
+
+if __name__ == "__main__":
+    main()

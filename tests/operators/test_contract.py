@@ -1,0 +1,125 @@
+"""What every operator keeps to; operators are found, not listed."""
+
+import importlib
+import pickle
+import pkgutil
+import subprocess
+import sys
+from dataclasses import FrozenInstanceError
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import operators
+from operators.base import Operator, RowError, canonical_json
+from operators.sample import MESSAGES, SAMPLE, sha
+
+TEXTS = [
+    ("Name a river.", "The Danube."),
+    ("列举三种颜色。", "红色、蓝色和绿色。"),
+    ("Écris un poème.", "Il pleut. " * 400),
+    ("?", ""),
+    ("", ""),
+    ("\x00 \u202e", "👍🏽 e\u0301"),
+]
+
+
+def found() -> list[type[Operator]]:
+    """Every operator class that the package defines."""
+    for module in pkgutil.iter_modules(operators.__path__, "operators."):
+        if not module.ispkg:
+            importlib.import_module(module.name)
+    return sorted(
+        (each for each in Operator.__subclasses__() if each.__module__.startswith("operators.")),
+        key=lambda each: each.__name__,
+    )
+
+
+def batch(texts=TEXTS) -> pa.Table:
+    messages = [
+        [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}] for asked, answered in texts
+    ]
+    columns = {
+        "id": list(range(len(texts))),
+        "sha": [sha(each) for each in messages],
+        "source": ["made"] * len(texts),
+        "line": list(range(1, len(texts) + 1)),
+        "messages": messages,
+        "raw": [b'{"task": "x"}' if i % 2 else b"{}" for i in range(len(texts))],
+    }
+    return pa.table(columns, schema=SAMPLE)
+
+
+@pytest.fixture(scope="module", params=found(), ids=lambda each: each.__name__)
+def operator(request):
+    return request.param()
+
+
+@pytest.fixture(scope="module")
+def compute(operator):
+    return operator.load()
+
+
+def comparable(values) -> list:
+    return [str(value) if isinstance(value, RowError) else np.asarray(value).tolist() for value in values]
+
+
+def test_operators_are_found():
+    assert {"Embed", "Field", "Tokens"} <= {each.__name__ for each in found()}
+
+
+def test_operator_is_a_frozen_value(operator):
+    assert hash(operator) == hash(type(operator)())
+    assert operator == pickle.loads(pickle.dumps(operator))
+    with pytest.raises((FrozenInstanceError, AttributeError)):
+        operator.version_ = 2
+    with pytest.raises((FrozenInstanceError, AttributeError)):
+        setattr(operator, next(iter(vars(operator))), None)
+
+
+def test_operator_reads_columns_that_samples_have(operator):
+    assert set(operator.reads) <= set(SAMPLE.names)
+
+
+def test_fingerprint_is_the_same_in_another_process_that_imports_no_model_library(operator):
+    cls = type(operator)
+    code = f"""
+import sys
+from {cls.__module__} import {cls.__name__} as Cls
+made = Cls()
+made.check()
+print(made.fingerprint(), *(name for name in ("torch", "transformers", "vllm", "ray") if name in sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [operator.fingerprint()]
+
+
+def test_one_value_a_row_and_permuted_rows_give_permuted_values(compute):
+    table = batch()
+    values = comparable(compute(table))
+    assert len(values) == len(TEXTS)
+    order = np.random.default_rng(0).permutation(len(TEXTS))
+    assert comparable(compute(table.take(pa.array(order)))) == [values[i] for i in order]
+
+
+def test_a_batch_of_one_gives_what_a_batch_of_all_gives(compute):
+    table = batch()
+    values = comparable(compute(table))
+    assert [comparable(compute(table.slice(i, 1)))[0] for i in range(len(TEXTS))] == values
+
+
+def test_a_sample_with_nothing_in_it_gives_a_value_or_an_error_and_never_an_exception(compute):
+    table = batch([("", "")]).set_column(4, "messages", pa.array([[]], MESSAGES))
+    (value,) = compute(table)
+    assert isinstance(value, RowError) or value is not None
+
+
+@pytest.mark.parametrize("value", [float("nan"), {1, 2}, len, object(), {1: 2}, b"bytes", float("inf")])
+def test_canonical_json_refuses_what_has_no_stable_form(value):
+    with pytest.raises((TypeError, ValueError), match="canonical JSON"):
+        canonical_json({"a": [value]})
+
+
+def test_canonical_json_has_one_spelling():
+    assert canonical_json({"b": 1, "a": [True, None, "é"]}) == '{"a":[true,null,"é"],"b":1}'
