@@ -30,7 +30,7 @@ test: $(VENV)/.test
 check: $(VENV)/.test
 	$(BIN)/ruff check $(PATHS)
 	$(BIN)/ruff format --check $(PATHS)
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
 fix: $(VENV)/.test

@@ -39,7 +39,7 @@ def column(values: Values, rows: int) -> tuple[pa.Array, list[str | None]]:
 def _finite(values: np.ndarray) -> np.ndarray:
     if values.dtype.kind != "f":
         return np.ones(len(values), bool)
-    return np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
+    return np.logical_and.reduce(np.isfinite(values.reshape(len(values), -1)), axis=1)
 
 
 def _array(values: np.ndarray, good: np.ndarray) -> pa.Array:

@@ -39,7 +39,7 @@ def declaration_in(annotation: Any) -> type | None:
     """The dataclass that a field holds, or may hold; None for a plain value."""
     optional = typing.get_origin(annotation) in (types.UnionType, typing.Union)
     kinds = typing.get_args(annotation) if optional else (annotation,)
-    return next((kind for kind in kinds if is_dataclass(kind)), None)
+    return next((kind for kind in kinds if isinstance(kind, type) and is_dataclass(kind)), None)
 
 
 def annotation(cls: type, path: list[str], whole: str) -> Any:

@@ -70,7 +70,7 @@ def write_ledger(pool: Pool, chosen: Selection, failed: Mapping[int, str], path:
         (name, pa.int64() if values.dtype.kind in "iu" else pa.float64()) for name, values in chosen.details.items()
     ]
     schema = pa.schema([*LEDGER, *extra])
-    counts = dict.fromkeys(STATES, 0)
+    counts: dict[str, int] = dict.fromkeys(STATES, 0)
     temporary = path.with_suffix(".tmp")
     with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
         for table in _rows(pool, chosen, failed, schema):

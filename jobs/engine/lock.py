@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import fsspec
 
@@ -53,7 +54,8 @@ def _record(token: str) -> bytes:
 
 def _created(fs: fsspec.AbstractFileSystem, path: str, token: str) -> bool:
     try:
-        with fs.open(path, "xb") as file:
+        opened: Any = fs.open(path, "xb")
+        with opened as file:
             file.write(_record(token))
     except FileExistsError:
         return False
@@ -71,8 +73,7 @@ def _renew(fs: fsspec.AbstractFileSystem, path: str, token: str, stop: threading
     while not stop.wait(min(BEAT_SECONDS, lease / 6)):
         if _owner(fs, path).get("token") not in (token, None):
             return
-        with fs.open(path, "wb") as file:
-            file.write(_record(token))
+        fs.pipe_file(path, _record(token))
 
 
 def _process_lives(owner: dict) -> bool:

@@ -12,8 +12,9 @@ import fsspec
 import numpy as np
 import pyarrow as pa
 import ray
+from ray.exceptions import RayTaskError
 
-from jobs.engine.errors import OverErrorBudget, UsageError
+from jobs.engine.errors import OverErrorBudget, UsageError, WinnowError
 from jobs.engine.ingest import IngestSettings, ingest, ingest_key
 from jobs.engine.samples import Parts, read_samples
 from jobs.engine.screen import say
@@ -153,7 +154,10 @@ class Pool:
             params = {"device": "cuda", **params}
         task = _reduced.options(num_gpus=profile.reduce_gpus, name=kernel.__name__)
         threads = profile.reduce_threads or int(largest_node_cpus())
-        result = ray.get(task.remote(kernel, [self.features[name] for name in columns], ids, params, threads))
+        try:
+            result = ray.get(task.remote(kernel, [self.features[name] for name in columns], ids, params, threads))
+        except RayTaskError as error:
+            raise WinnowError(f"{kernel.__name__} of {', '.join(columns)}: {error.cause}") from error
         seconds = time.monotonic() - began
         self.session.log.append(
             {"reduce": kernel.__name__, "columns": list(columns), "samples": len(ids), "seconds": round(seconds, 2)}

@@ -17,6 +17,7 @@ import os
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import fsspec
 import numpy as np
@@ -38,18 +39,19 @@ def absolute(url: str) -> str:
 
 
 def write_atomically(fs: fsspec.AbstractFileSystem, path: str, content: bytes) -> None:
-    """Writes a file so that it is either whole under its name or not there."""
-    temporary = f"{path}.{uuid.uuid4().hex}.tmp"
+    """Writes a file so that it is either whole under its name or not there; OSError names the path."""
+    if not isinstance(fs, LocalFileSystem):
+        fs.pipe_file(path, content)  # an object store shows an object when it is whole
+        return
+    temporary = Path(f"{path}.{uuid.uuid4().hex}.tmp")
     try:
-        with fs.open(temporary, "wb") as file:
+        with temporary.open("wb") as file:
             file.write(content)
-            if isinstance(fs, LocalFileSystem):
-                file.flush()
-                os.fsync(file.fileno())
-        fs.mv(temporary, path)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
     except OSError as error:
-        if fs.exists(temporary):
-            fs.rm(temporary)
+        temporary.unlink(missing_ok=True)
         raise OSError(error.errno, f"{error.strerror or error} while writing {len(content):,} bytes", path) from error
 
 
@@ -66,7 +68,7 @@ class Feature:
         """The paths of the part files, sorted."""
         fs, root = self._fs()
         fs.invalidate_cache(root)
-        return sorted(fs.glob(f"{root}/part-*.parquet"))
+        return sorted(str(path) for path in fs.glob(f"{root}/part-*.parquet"))
 
     def path(self, ids: np.ndarray) -> str:
         """Where the part with exactly these ids lies."""
@@ -206,7 +208,8 @@ def take_over(feature: Feature, others: Sequence[Feature], missing: pa.Table) ->
             if not missing.num_rows:
                 return taken
             table = table.filter(table["value"].is_valid())
-            where = pc.index_in(table["sha"], value_set=missing["sha"].combine_chunks())
+            lookup = pc.SetLookupOptions(value_set=missing["sha"].combine_chunks())
+            where = pc.call_function("index_in", [table["sha"]], lookup)
             rows = where.is_valid().to_numpy()
             if not rows.any():
                 continue

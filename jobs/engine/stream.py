@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import fsspec
 import numpy as np
@@ -93,7 +93,7 @@ def _summaries(
         memory=execution.memory,
     )
     for summary in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        yield from summary.to_pylist()
+        yield from cast(pa.Table, summary).to_pylist()
 
 
 def _workers(execution: Execution, batches: int) -> int:

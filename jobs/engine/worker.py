@@ -39,7 +39,7 @@ class Attempts:
     def deaths(self, ids: np.ndarray) -> int:
         """How many workers have begun exactly these ids and never ended them."""
         fs, path = self._path(ids)
-        return fs.size(path) if fs.exists(path) else 0
+        return len(fs.cat_file(path)) if fs.exists(path) else 0
 
     def begin(self, ids: np.ndarray, deaths: int) -> None:
         """Notes that a worker starts on these ids, after so many that died of them."""

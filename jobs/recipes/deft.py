@@ -49,7 +49,7 @@ class DEFT(Recipe):
 
     def select(self, pool: Pool) -> Selection:
         """Base, then each centroid's easy and hard samples; or the whole pool by its distances."""
-        pool = pool.map(**self.operators())
+        pool = pool.map(embed=self.embed, label=self.label)
         ids = pool.valid("embed", "label")
         size = min(self.size(pool), len(ids))
         each = int((1 - self.base) * size / self.centroids) if self.ranking == "quota" else 0

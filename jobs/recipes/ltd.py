@@ -17,7 +17,6 @@ was released, and the paper leaves choices open; each is a field:
 from typing import ClassVar, Literal
 
 import numpy as np
-from operators.kernels.kmeans import kmeans
 from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
@@ -29,20 +28,16 @@ from operators.base import STRICT, Operator
 from operators.embed import Embed
 from operators.field import Field
 from operators.kernels.center import closest, mean_direction
-from operators.kernels.k_center import k_center
-from operators.kernels.voting import centroids_of
+from operators.kernels.k_center import Cover, k_center
+from operators.kernels.kmeans import Clustering, kmeans
+from operators.kernels.voting import rows_of
 
 
 @dataclass(frozen=True, config=STRICT)
 class LTD(Recipe):
     """Cluster, find the target task, cover it."""
 
-    published: ClassVar = {
-        "embed.model.name": "google-bert/bert-base-uncased",
-        "embed.pooling": "mean",
-        "embed.max_tokens": 512,
-        "budget": "0.5%",
-    }
+    published: ClassVar = {"embed.model.name": "google-bert/bert-base-uncased", "budget": "0.5%"}
 
     embed: Embed = Embed(text="{conversation}")
     label: Field = Field("task")
@@ -59,34 +54,32 @@ class LTD(Recipe):
 
     def select(self, pool: Pool) -> Selection:
         """k-center picks among the target's samples, the closest to the target's mean first."""
-        pool = self.counted(pool.map(**self.operators()))
-        ids = pool.valid("embed")
-        tasks = pool.values("label", ids) if self.target else np.array([""] * len(ids), object)
+        pool = self.counted(pool.map(embed=self.embed))
+        pool = pool.map(label=self.label) if self.target else pool
+        ids = pool.valid(*self.operators())
+        tasks = pool.values("label", ids) if self.target else np.full(len(ids), "")
         if self.target and self.target not in tasks:
             raise UsageError(f"no sample has {self.label.name}={self.target!r}; there are {sorted(set(tasks))[:20]}")
         count = min(self.centroids or (len(set(tasks)) if self.target else 32), len(ids))
         groups = pool.reduce(kmeans, "embed", only=ids, k=count, seed=self.seed)
-        chosen, center = self._target(pool, ids, tasks, groups)
-        candidates = ids[chosen]
+        candidates, center = self._target(pool, ids, tasks, groups)
         if self.first == "random":
             first = int(np.random.default_rng(self.seed).integers(len(candidates)))
         else:
             first = pool.reduce(closest, "embed", only=candidates, center=center)
-        distance = np.full(pool.samples, np.nan)
+        covers: list[Cover] = []
 
         def farthest_first(k: int) -> np.ndarray:
-            cover = pool.reduce(k_center, "embed", only=candidates, k=k, first=first)
-            picks = candidates[cover.picks]
-            distance[picks] = np.where(np.isfinite(cover.distances), cover.distances, np.nan)
-            return picks
+            covers.append(pool.reduce(k_center, "embed", only=candidates, k=k, first=first))
+            return candidates[covers[-1].picks]
 
         kept = self.within(pool, farthest_first)
-        distance[np.setdiff1d(np.arange(pool.samples), kept)] = np.nan
+        gaps = covers[-1].distances[: len(kept)].astype(float)
         return pool.select(
             kept,
-            score=(np.arange(pool.samples), distance),
+            score=(kept, np.where(np.isfinite(gaps), gaps, np.nan)),
             reasons={
-                "not of the target task": np.empty(0, int),
+                "not of the target task": ids,
                 "near enough to kept samples": candidates,
                 "farthest from all kept before it": kept,
                 "first center": kept[:1],
@@ -95,19 +88,14 @@ class LTD(Recipe):
             vector="embed",
         )
 
-    def _target(self, pool: Pool, ids: np.ndarray, tasks: np.ndarray, groups) -> tuple[np.ndarray, np.ndarray]:
-        """Positions in `ids` of the candidates, and the direction of the target's mean."""
-        everything = np.arange(len(ids))
+    def _target(
+        self, pool: Pool, ids: np.ndarray, tasks: np.ndarray, groups: Clustering
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The ids of the candidates, and the direction of the target's mean."""
         if self.examples:
-            beside = pool.beside(self.examples).map(embed=self.embed)
-            center = beside.reduce(mean_direction, "embed")
-            nearest = closest(groups.centroids, center)
-            return np.flatnonzero(groups.labels == nearest), center
-        if not self.target:
-            return everything, pool.reduce(mean_direction, "embed", only=ids)
-        of_target = everything[tasks == self.target]
-        won = centroids_of(self.target, groups.labels, tasks)
-        inside = everything[np.isin(groups.labels, won)]
-        own = np.intersect1d(of_target, inside) if len(inside) else of_target
-        chosen = of_target if self.candidates == "label" or not len(inside) else inside
-        return chosen, pool.reduce(mean_direction, "embed", only=ids[own])
+            center = pool.beside(self.examples).map(embed=self.embed).reduce(mean_direction, "embed")
+            return ids[groups.labels == closest(groups.centroids, center)], center
+        candidates = own = np.arange(len(ids))
+        if self.target:
+            candidates, own = rows_of(self.target, groups.labels, tasks, self.candidates)
+        return ids[candidates], pool.reduce(mean_direction, "embed", only=ids[own])

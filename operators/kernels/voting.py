@@ -1,5 +1,7 @@
 """Majority votes of labels within the centroids they fall to."""
 
+from typing import Literal
+
 import numpy as np
 
 
@@ -17,3 +19,18 @@ def centroids_of(target: str, centroids: np.ndarray, labels: np.ndarray) -> np.n
         if target in names and counts[names == target][0] == counts.max():
             won.append(centroid)
     return np.array(won, int)
+
+
+def rows_of(
+    target: str, centroids: np.ndarray, labels: np.ndarray, by: Literal["centroid", "label"]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of the target's rows, and of those among them that bear its label; ascending.
+
+    By centroid these are all rows of the centroids that it has the majority in; by label, and where it has none,
+    the rows with its label.
+    """
+    labelled = np.flatnonzero(labels == target)
+    inside = np.flatnonzero(np.isin(centroids, centroids_of(target, centroids, labels)))
+    if by == "label" or not len(inside):
+        return labelled, labelled
+    return inside, np.intersect1d(labelled, inside)
