@@ -114,17 +114,21 @@ class _Progress:
 
     def __init__(self, name: str, total: int):
         self.name, self.total = name, total
-        self.done = self.failed = 0
+        self.done = self.failed = self.first = 0
         self.example: str | None = None
-        self.began = self.said = time.monotonic()
+        self.began = self.said = 0.0
 
     def add(self, summary: dict[str, Any]) -> None:
+        """Takes in a batch that is done."""
         self.done += summary["rows"]
         self.failed += summary["failed"]
         self.example = summary["example"] or self.example
         now = time.monotonic()
-        if now - self.said >= REPORT_SECONDS and not sys.stdout.isatty():
-            pace = self.done / (now - self.began)
+        if not self.began:  # the pace counts from the first batch on: before it the workers were loading
+            self.began = self.said = now
+            self.first = self.done
+        elif now - self.said >= REPORT_SECONDS and not sys.stdout.isatty():
+            pace = (self.done - self.first) / (now - self.began)
             left = (self.total - self.done) / pace
             say(f"  {self.name}: {self.done:,} of {self.total:,} samples, {pace:,.0f} a second, {left:,.0f} s left")
             self.said = now
