@@ -2,69 +2,15 @@
 
 import gzip
 import json
-from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from jobs import curate, explain
-from jobs.engine.command import exit_code
+from jobs import explain
 from jobs.engine.lock import locked
+from tests.jobs.corpora import jsonl, ledger, records
 
 pytestmark = pytest.mark.usefixtures("ray_session")
-
-SUBJECTS = ["bread", "goats", "tides", "chess", "rivers", "verbs", "maps", "lenses", "北京", "音乐"]
-ASKED = ["Explain {}.", "Write a poem about {}.", "List five facts about {}.", "用一句话介绍{}。", "Why do {} matter?"]
-
-
-def records(count: int, salt: str = "") -> list[dict]:
-    """So many different Alpaca records."""
-    made = []
-    for i in range(count):
-        subject, asked = SUBJECTS[i % 10], ASKED[i // 10 % 5]
-        made.append(
-            {
-                "instruction": asked.format(subject),
-                "input": "",
-                "output": f"{subject} {i}{salt} " * (1 + i % 7),
-                "category": subject,
-                "number": i,
-            }
-        )
-    return made
-
-
-def jsonl(path: Path, rows: list[dict]) -> str:
-    """Writes records a line each, in a spelling that a re-serialisation would not keep."""
-    lines = [json.dumps(row, ensure_ascii=i % 2 == 0, separators=(",", ": ")) for i, row in enumerate(rows)]
-    path.write_text("\n".join(lines) + "\n")
-    return str(path)
-
-
-@pytest.fixture(scope="module")
-def shared_store(tmp_path_factory):
-    """A store for all tests that do not ask what is computed: samples they share are embedded once."""
-    return tmp_path_factory.mktemp("store")
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch, capsys, shared_store):
-    """Runs a command in a working directory of its own: run("ltd", file, ...) -> (exit code, what it printed)."""
-    monkeypatch.chdir(tmp_path)
-
-    def ran(*words, command=curate, store=shared_store):
-        words = [*words, "--store", store] if command is curate else list(words)
-        code = exit_code(lambda: command.main([str(word) for word in words]))
-        return code, capsys.readouterr().out
-
-    return ran
-
-
-def ledger(folder: Path) -> list[dict]:
-    return pq.read_table(folder / "selection.parquet").to_pylist()
 
 
 def test_ltd_keeps_records_as_they_were_and_every_record_has_a_line_in_the_ledger(run, tmp_path):
@@ -178,46 +124,6 @@ def test_controls_and_a_budget_in_tokens(run, tmp_path):
     code, said = run("ltd", "in.jsonl", "--out", "all", "budget=tokens:10M")
     assert code == 2
     assert "budget tokens:10000000 is above the" in said
-
-
-def test_explain_tells_the_story_of_kept_and_dropped(run, tmp_path):
-    jsonl(tmp_path / "in.jsonl", records(80))
-    run("ltd", "in.jsonl", "--out", "out", "budget=8")
-    rows = ledger(tmp_path / "out")
-    kept = next(row for row in rows if row["rank"] == 2)
-    _, said = run("out", kept["id"], command=explain)
-    assert "kept by ltd" in said
-    assert "rank      2 of 8" in said
-    assert "centroid" in said
-    dropped = next(row for row in rows if row["state"] == "dropped")
-    _, said = run("out", f"in.jsonl:{dropped['line']}", command=explain)
-    assert "dropped by ltd" in said
-    vectors = _vectors(tmp_path / "out")
-    ids = [row["id"] for row in sorted((r for r in rows if r["rank"]), key=lambda row: row["rank"])]
-    similarity = vectors[ids] @ vectors[dropped["id"]]
-    assert f"nearest kept sample: {ids[int(similarity.argmax())]}, similarity {similarity.max():.4f}" in said
-    assert run("out", "4711", command=explain)[0] == 2
-    assert run("nowhere", "1", command=explain)[0] == 2
-
-
-def _vectors(out) -> np.ndarray:
-    folder = Path(yaml.safe_load((out / "manifest.yaml").read_text())["features"]["embed"]["folder"])
-    table = pa.concat_tables(pq.read_table(path) for path in folder.glob("part-*.parquet"))
-    table = table.sort_by("id")
-    vectors = np.stack(table["value"].to_pylist()).astype(np.float64)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
-def test_plan_says_what_is_stored_and_runs_nothing(run, tmp_path):
-    jsonl(tmp_path / "in.jsonl", records(40))
-    code, said = run("ltd", "in.jsonl", "--plan", store="own")
-    assert code == 0
-    assert "not ingested yet" in said
-    assert not (tmp_path / "own").exists()
-    run("ltd", "in.jsonl", "--out", "out", "budget=4")
-    _, said = run("ltd", "in.jsonl", "--plan", "budget=9")
-    row = next(line for line in said.splitlines() if "Embed" in line and "embed" in line)
-    assert [cell.strip() for cell in row.strip("│ ").split("│")][2:4] == ["40", "0"]
 
 
 def test_a_run_that_was_cut_off_after_it_claimed_its_folder_can_be_run_again(run, tmp_path, monkeypatch):

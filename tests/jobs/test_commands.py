@@ -1,0 +1,87 @@
+"""The commands around the main one."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from jobs import doctor, explain, ingest
+from tests.jobs.corpora import jsonl, ledger, records
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+
+
+def test_explain_tells_the_story_of_kept_and_dropped(run, tmp_path):
+    jsonl(tmp_path / "in.jsonl", records(80))
+    run("ltd", "in.jsonl", "--out", "out", "budget=8")
+    rows = ledger(tmp_path / "out")
+    kept = next(row for row in rows if row["rank"] == 2)
+    _, said = run("out", kept["id"], command=explain)
+    assert "kept by ltd" in said
+    assert "rank      2 of 8" in said
+    assert "centroid" in said
+    dropped = next(row for row in rows if row["state"] == "dropped")
+    _, said = run("out", f"in.jsonl:{dropped['line']}", command=explain)
+    assert "dropped by ltd" in said
+    vectors = _vectors(tmp_path / "out")
+    ids = [row["id"] for row in sorted((r for r in rows if r["rank"]), key=lambda row: row["rank"])]
+    similarity = vectors[ids] @ vectors[dropped["id"]]
+    assert f"nearest kept sample: {ids[int(similarity.argmax())]}, similarity {similarity.max():.4f}" in said
+    assert run("out", "4711", command=explain)[0] == 2
+    assert run("nowhere", "1", command=explain)[0] == 2
+
+
+def _vectors(out) -> np.ndarray:
+    folder = Path(yaml.safe_load((out / "manifest.yaml").read_text())["features"]["embed"]["folder"])
+    table = pa.concat_tables(pq.read_table(path) for path in folder.glob("part-*.parquet"))
+    table = table.sort_by("id")
+    vectors = np.stack(table["value"].to_pylist()).astype(np.float64)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def test_plan_says_what_is_stored_and_runs_nothing(run, tmp_path):
+    jsonl(tmp_path / "in.jsonl", records(40))
+    code, said = run("ltd", "in.jsonl", "--plan", store="own")
+    assert code == 0
+    assert "not ingested yet" in said
+    assert not (tmp_path / "own").exists()
+    run("ltd", "in.jsonl", "--out", "out", "budget=4")
+    _, said = run("ltd", "in.jsonl", "--plan", "budget=9")
+    row = next(line for line in said.splitlines() if "Embed" in line and "embed" in line)
+    assert [cell.strip() for cell in row.strip("│ ").split("│")][2:4] == ["40", "0"]
+
+
+def test_ingest_makes_a_pool_that_curate_takes(run, tmp_path):
+    rows = [{"question": f"What is {i}?", "answer": f"It is {i}.", "note": None} for i in range(30)]
+    jsonl(tmp_path / "in.jsonl", [*rows, rows[0], {"question": 3, "answer": "x"}])
+    code, said = run("in.jsonl", "--out", "pool", command=ingest)
+    assert code == 3
+    assert "no record could be read as a sample" in said
+    columns = ["--columns", "instruction=question", "response=answer"]
+    code, said = run("in.jsonl", "--out", "named", *columns, command=ingest)
+    assert code == 0
+    assert "30 samples of 32 records are in named" in said
+    assert run("in.jsonl", "--out", "named", *columns, command=ingest)[0] == 2
+    assert run("in.jsonl", "--out", "x", "--columns", "answer=answer", command=ingest)[0] == 2
+    code, said = run("at_random", "named", "--out", "out", "budget=3")
+    assert code == 0
+    assert "3 kept, 27 dropped, 1 duplicate, 1 quarantined" in said
+    kept = (tmp_path / "out/selected.jsonl").read_text().splitlines()
+    assert set(kept) <= set((tmp_path / "in.jsonl").read_text().splitlines())
+    assert json.loads(kept[0])["note"] is None
+    code, said = run("at_random", "named", "in.jsonl", "--out", "both", "budget=3")
+    assert code == 2
+    assert "give one pool, or raw files, not both" in said
+
+
+def test_doctor_says_what_is_there_and_what_is_missing(run):
+    code, said = run("ltd", command=doctor)
+    assert code == 0
+    assert "ready" in said
+    code, said = run("ltd", "embed.model.name=/nowhere/model", command=doctor)
+    assert code == 1
+    assert "/nowhere/model" in said
