@@ -46,7 +46,7 @@ def test_ltd_without_a_target_covers_the_whole_pool(pool):
     chosen = selected(pool, "ltd", "budget=2", "centroids=2")
     first, second = VECTORS[chosen.ids]
     assert np.linalg.norm(VECTORS - first, axis=1).argmax() == chosen.ids[1]
-    assert np.linalg.norm(first - second) > 1.9
+    assert np.linalg.norm(first - second) > 1.8
 
 
 def test_ltd_refuses_a_target_that_no_sample_has(pool):

@@ -201,7 +201,7 @@ class Element:
         file.begin += end
         if self.dropped + end > file.limit:
             return too_large(file.index, self.head or raw, self.dropped + end, file.limit)
-        return Piece(file.index, raw.rstrip())
+        return Piece(file.index, raw.rstrip(b" \t\r\n"))
 
     def _next_object(self, begin: int) -> tuple[int, int] | None:
         """Where a later line begins an object after a comma, at the elements' indentation where that is known."""
@@ -231,7 +231,7 @@ class Element:
     def _last(self, kind: str, message: str) -> Piece:
         """All that is left of the file, where no other element can be told apart in it."""
         file = self.file
-        raw = file.buffer[file.begin :].rstrip() if not self.dropped else file.buffer[file.begin :]
+        raw = file.buffer[file.begin :].rstrip(b" \t\r\n") if not self.dropped else file.buffer[file.begin :]
         fault = file.fault or RecordFault(kind, message)
         file.buffer, file.begin, file.fault, file.reported_end = b"", 0, None, True
         return self._faulty(raw, fault)
