@@ -23,7 +23,7 @@ from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
 from jobs.engine.pool import Pool
-from jobs.engine.recipe import Recipe
+from jobs.engine.recipe import Budget, Recipe
 from jobs.engine.selection import Selection
 from operators.base import STRICT
 from operators.embed import Embed
@@ -38,8 +38,9 @@ from operators.kernels.sampling import stratified_sample
 class DEFT(Recipe):
     """A random base and a quota of easy and hard samples a centroid."""
 
-    published: ClassVar = {"embed.model.name": "sentence-transformers/sentence-t5-large", "budget": "32.5%"}
+    published: ClassVar = {"embed.model.name": "sentence-transformers/sentence-t5-large"}
 
+    budget: Budget = "32.5%"
     embed: Embed = Embed(text="{instruction}")
     label: Field = Field("task")
     centroids: int = Limits(default=7, ge=1)

@@ -22,7 +22,7 @@ from pydantic.dataclasses import dataclass
 
 from jobs.engine.errors import UsageError
 from jobs.engine.pool import Pool
-from jobs.engine.recipe import Recipe
+from jobs.engine.recipe import Budget, Recipe
 from jobs.engine.selection import Selection
 from operators.base import STRICT, Operator
 from operators.embed import Embed
@@ -37,8 +37,9 @@ from operators.kernels.voting import rows_of
 class LTD(Recipe):
     """Cluster, find the target task, cover it."""
 
-    published: ClassVar = {"embed.model.name": "google-bert/bert-base-uncased", "budget": "0.5%"}
+    published: ClassVar = {"embed.model.name": "google-bert/bert-base-uncased"}
 
+    budget: Budget = "0.5%"
     embed: Embed = Embed(text="{conversation}")
     label: Field = Field("task")
     target: str = ""
