@@ -26,6 +26,7 @@ from pydantic.dataclasses import dataclass
 from operators import sample
 from operators.base import STRICT, Compute, Operator, RowError, Values
 from operators.checkpoint import MINILM, Checkpoint
+from operators.dense import Dense
 
 # Short and long, of several scripts: what `precision="auto"` is decided on and what the encoder checks itself with.
 PROBES = (
@@ -102,6 +103,7 @@ class Embed(Operator):
             return len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
         model = encoder.load(folder, self.precision, tokens(PROBES), padding, pooling)
+        layers = [Dense.read(path) for path in advice.dense]
 
         def compute(batch: pa.Table) -> Values:
             texts = [sample.text(self.text, messages) for messages in batch["messages"].to_pylist()]
@@ -111,6 +113,8 @@ class Embed(Operator):
             if not filled:
                 return [errors[at] for at in range(len(rows))]
             vectors = encoder.encode(model, [rows[at] for at in filled], pooling)
+            for layer in layers:
+                vectors = layer(vectors)
             return self._finished(vectors, filled, errors)
 
         return compute
@@ -140,6 +144,7 @@ class Advice:
 
     folder: Path
     modules: list[str]
+    dense: list[Path]
     pooling: dict[str, Any]
     max_tokens: int | None
     lowercase: bool
@@ -159,6 +164,7 @@ class Advice:
         return cls(
             folder=folder,
             modules=kinds,
+            dense=[folder / module["path"] for module, kind in zip(listed, kinds, strict=True) if kind == "Dense"],
             pooling=_json(folder / pooled[0] / "config.json", {}) if pooled else {},
             max_tokens=sentence.get("max_seq_length"),
             lowercase=bool(sentence.get("do_lower_case")),
@@ -167,7 +173,7 @@ class Advice:
 
     def chosen_pooling(self) -> Literal["mean", "cls", "last"]:
         """The one pooling that the checkpoint names, mean where it names none; ValueError for what is not done here."""
-        further = [kind for kind in self.modules if kind not in ("Transformer", "Pooling", "Normalize")]
+        further = [kind for kind in self.modules if kind not in ("Transformer", "Pooling", "Dense", "Normalize")]
         if further:
             raise ValueError(
                 f"{self.folder} has a {further[0]} module, which is not computed here; "

@@ -30,6 +30,9 @@ CPU_TOKENS = 1024
 """Tokens computed at once on a CPU: the activations (1536 wide, 6 MB in float32) stay in the L3 cache."""
 GPU_TOKENS = 65536
 
+WITH_A_DECODER = ("t5", "mt5", "umt5")
+"""Models that are an encoder and a decoder, of which the encoder is used."""
+
 CLOSE = 0.9999
 """The least cosine to float32, over the probes, at which `auto` takes bfloat16."""
 
@@ -250,11 +253,12 @@ def _encoder(folder: Path, dtype: torch.dtype, device: torch.device, padding: in
 
 
 def _model(folder: Path, dtype: torch.dtype) -> Any:
-    from transformers import AutoModel
+    from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    model, report = AutoModel.from_pretrained(
+    kind = AutoConfig.from_pretrained(folder, local_files_only=True).model_type
+    model, report = (AutoModelForTextEncoding if kind in WITH_A_DECODER else AutoModel).from_pretrained(
         folder, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
     )
     # A pooler is not used here; any other weight that is missing would be a random one.
