@@ -16,15 +16,21 @@ NARROW = 256  # rows at a time in float64: larger temporaries are given back and
 PAIRS = 4096  # distances at a time
 
 
+def float_matrix(points: np.ndarray, name: str = "points") -> np.ndarray:
+    """The points; ValueError where they are no (n, d) matrix of floats."""
+    points = np.asarray(points)
+    if points.ndim != 2 or points.dtype not in (np.float16, np.float32, np.float64):
+        shape = f"{points.dtype} of shape {points.shape}"
+        raise ValueError(f"{name}: (n, d) float16, float32 or float64 wanted, not {shape}")
+    return points
+
+
 def finite_matrix(points: np.ndarray, offset: int = 0, name: str = "points") -> np.ndarray:
     """The points; ValueError where they are no (n, d) matrix of finite floats, naming the first bad row.
 
     Rows are named from `offset` on. Values beyond 1e17 are refused too: their squares leave float32.
     """
-    points = np.asarray(points)
-    if points.ndim != 2 or points.dtype not in (np.float16, np.float32, np.float64):
-        shape = f"{points.dtype} of shape {points.shape}"
-        raise ValueError(f"{name}: (n, d) float16, float32 or float64 wanted, not {shape}")
+    points = float_matrix(points, name)
     limit = min(1e17, float(np.finfo(points.dtype).max))
     for start, stop in spans(len(points), NARROW):
         block = points[start:stop]
@@ -86,6 +92,47 @@ def near_pairs(squared: torch.Tensor, error: float) -> tuple[np.ndarray, np.ndar
     reach = squared.amin(1, keepdim=True) + 2 * error
     row, column = torch.nonzero(squared <= reach, as_tuple=True)
     return row.cpu().numpy(), column.cpu().numpy()
+
+
+class Centers:
+    """A growing list of centres, as stored and as float32 coordinates from an origin, in room for all."""
+
+    def __init__(self, origin: np.ndarray, error: float, room: int, dtype: np.dtype):
+        self.origin = origin
+        self.error = error
+        self.stored = np.empty((room, len(origin)), dtype)
+        self.points = torch.empty(room, len(origin))
+        self.norms = torch.empty(room)
+        self.count = 0
+
+    def add(self, stored: np.ndarray, points: torch.Tensor, norms: torch.Tensor) -> None:
+        """Append centres."""
+        span = slice(self.count, self.count + len(stored))
+        self.stored[span], self.points[span], self.norms[span] = stored, points, norms
+        self.count += len(stored)
+
+    def last(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The last so many and their squared norms."""
+        span = slice(self.count - count, self.count)
+        return self.points[span], self.norms[span]
+
+    def nearest(self, stored: np.ndarray, points: torch.Tensor, norms: torch.Tensor) -> np.ndarray:
+        """(m,) float32 exact distance of each point to its nearest centre."""
+        found = np.full(len(stored), np.inf, np.float32)
+        for start, stop in spans(len(stored), BLOCK):
+            for begin, end in spans(self.count, PAIRS):
+                block = (
+                    points[start:stop],
+                    norms[start:stop],
+                    self.points[begin:end],
+                    self.norms[begin:end],
+                )
+                row, center = near_pairs(estimates(*block), self.error)
+                for at, to in spans(len(row), PAIRS):
+                    rows = start + row[at:to]
+                    exact = distances(stored[rows], self.stored[begin + center[at:to]])
+                    np.minimum.at(found, rows, exact)
+        return found
 
 
 @contextmanager

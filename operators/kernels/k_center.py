@@ -4,9 +4,10 @@ The picks are those of the plain loop (Gonzalez 1985; the core-sets of Sener and
 diversity step of LTD and MoDS) over `distance.distances`, the lowest position first among equals. The
 plain loop reads every point for every pick. Here most points keep a stale bound of their distance:
 
-1. flush: bring the points with the largest bounds up to date, by matrix product, until the largest few
-   thousand are fresh; the next bound caps every other point;
-2. greedy among these candidates for as long as the best certainly beats the cap. They are treated the
+1. flush: a sample, brought up to date, tells how far down the two thousand largest bounds will reach; each
+   point above meets the centres it has missed, by matrix product, for as long as it stays above. Those
+   that do are the candidates, and a cap bounds every other point;
+2. greedy among the candidates for as long as the best certainly beats the cap. They are treated the
    same way once more: a front of a few hundred, whose exact distances are kept, is picked from in cache;
 3. repeat, with more candidates where no pick was certain.
 
@@ -22,22 +23,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from operators.kernels.distance import (
-    BLOCK,
-    PAIRS,
-    distances,
-    estimates,
-    full_precision,
-    near_pairs,
-    rounding,
-    spans,
-    squared_norms,
-)
+from operators.kernels.distance import Centers, distances, full_precision, rounding, squared_norms
 from operators.kernels.shard import Bounds, Candidates, Shard, placed
 
-CANDIDATES = 4096  # of 384 dimensions: 6 MB, an L3 cache
+CANDIDATES = 2048  # of 384 dimensions: 3 MB, a share of an L3 cache
 FRONT = 256  # 400 kB, an L2 cache
-ROOMY = 8  # candidates a pick still wanted; with fewer, fewer points need be brought up to date
+ROOMY = 16  # candidates a pick still wanted; with fewer, fewer points need be brought up to date
 
 
 @dataclass(frozen=True)
@@ -52,49 +43,14 @@ class Cover:
     """The largest distance of a point to its nearest centre; inf where there is no centre."""
 
 
-class Centers:
-    """The centres so far, as stored and as placed, in room for all there will be."""
-
-    def __init__(self, origin: np.ndarray, error: float, room: int, dtype: np.dtype):
-        self.origin = origin
-        self.error = error
-        self.stored = np.empty((room, len(origin)), dtype)
-        self.points = torch.empty(room, len(origin))
-        self.norms = torch.empty(room)
-        self.count = 0
-
-    def add(self, stored: np.ndarray, points: torch.Tensor, norms: torch.Tensor) -> None:
-        """Append centres."""
-        span = slice(self.count, self.count + len(stored))
-        self.stored[span], self.points[span], self.norms[span] = stored, points, norms
-        self.count += len(stored)
-
-    def nearest(self, stored: np.ndarray, points: torch.Tensor, norms: torch.Tensor) -> np.ndarray:
-        """(m,) float32 exact distance of each point to its nearest centre."""
-        found = np.full(len(stored), np.inf, np.float32)
-        for start, stop in spans(len(stored), BLOCK):
-            for begin, end in spans(self.count, PAIRS):
-                block = (
-                    points[start:stop],
-                    norms[start:stop],
-                    self.points[begin:end],
-                    self.norms[begin:end],
-                )
-                row, center = near_pairs(estimates(*block), self.error)
-                for at, to in spans(len(row), PAIRS):
-                    rows = start + row[at:to]
-                    exact = distances(stored[rows], self.stored[begin + center[at:to]])
-                    np.minimum.at(found, rows, exact)
-        return found
-
-
 class Round:
     """Greedy picks among candidates for as long as they certainly beat every other point."""
 
     def __init__(self, candidates: Candidates, centers: Centers):
         self.candidates = candidates
         self.centers = centers
-        self.bounds = Bounds(placed(candidates.vectors, centers.origin), candidates.bounds)
+        points = placed(candidates.vectors, centers.origin)
+        self.bounds = Bounds(points, candidates.norms, candidates.bounds)
         self.picks: list[int] = []
         self.distances: list[float] = []
         self.exhausted = not len(candidates.positions) and candidates.cap == -np.inf
@@ -102,40 +58,50 @@ class Round:
     def run(self, room: int) -> None:
         """Fill `picks` with at most `room` rows; `exhausted` when no other point is left at a distance."""
         size = FRONT
+        alive, cap = np.arange(len(self.candidates.positions)), self.candidates.cap
         while len(self.picks) < room and not self.exhausted:
-            rows, cap = self.bounds.top(size)
-            floor = max(cap, self.candidates.cap)
-            chosen = self._front(rows, floor, room - len(self.picks))
-            self.bounds.add(self.bounds.points[rows[chosen]], rows[chosen])
-            self.picks += rows[chosen].tolist()
-            if not chosen and floor == self.candidates.cap:
+            rows, floor = self.bounds.foremost(alive, cap, size)
+            chosen = rows[self._front(rows, floor, room - len(self.picks))]
+            self.picks += chosen.tolist()
+            if len(chosen):
+                self.bounds.bounds[chosen] = -np.inf
+                alive = alive[self.bounds.bounds[alive] > cap]
+                self.bounds.meet(alive, *self.centers.last(len(chosen)))
+            elif floor == cap:
                 break
-            size = FRONT if chosen else 4 * size
+            size = FRONT if len(chosen) else 4 * size
 
     def _front(self, rows: np.ndarray, floor: float, room: int) -> list[int]:
+        """Greedy picks among the rows while they certainly beat the floor: which of the rows they are."""
+        error, lengths = self.centers.error, self.candidates.norms[rows]
+        points, norms = self.bounds.points.index_select(0, torch.from_numpy(rows)), torch.from_numpy(lengths)
         stored = self.candidates.vectors[rows]
-        points, norms = self.bounds.points[rows], self.bounds.norms[rows]
         exact = self.centers.nearest(stored, points, norms)
-        lengths, error = norms.numpy(), self.centers.error
+        squared = exact * exact
         chosen: list[int] = []
         while len(chosen) < min(room, len(rows)):
             best = int(exact.argmax())
-            farthest = exact[best]
-            if not float(farthest) ** 2 > floor + error:
+            farthest = float(exact[best])
+            if not farthest**2 > floor + error:
                 break
             if farthest == 0:
                 self.exhausted = True
                 break
             chosen.append(best)
-            self.distances.append(float(farthest))
-            squared = torch.mv(points, points[best]).numpy()
-            squared *= -2
-            squared += lengths
-            squared += lengths[best] - error
-            lower = np.flatnonzero(squared <= exact * np.abs(exact))
-            news = distances(stored[lower], stored[best : best + 1])
-            exact[lower] = np.minimum(exact[lower], news)
-            exact[best] = -1
+            self.distances.append(farthest)
+            exact[best], squared[best] = -1, -np.inf
+            between = torch.mv(points, points[best]).numpy()
+            between *= -2
+            between += lengths
+            between += lengths[best] - error
+            lower = np.flatnonzero(between <= squared)
+            out = between[lower] < floor - 4 * error  # no pick of this front, so how far it is need not be known
+            exact[lower[out]], squared[lower[out]] = 0, -np.inf
+            lower = lower[~out]
+            if len(lower):
+                news = distances(stored[lower], stored[best : best + 1])
+                exact[lower] = np.minimum(exact[lower], news)
+                squared[lower] = exact[lower] ** 2
         self.centers.add(stored[chosen], points[chosen], norms[chosen])
         return chosen
 
@@ -245,7 +211,8 @@ def _merged(answers: list[Candidates]) -> Candidates:
     may = bounds > cap
     positions = np.concatenate([answer.positions for answer in answers])[may]
     vectors = np.concatenate([answer.vectors for answer in answers])[may]
-    return Candidates(positions, vectors, bounds[may], cap)
+    norms = np.concatenate([answer.norms for answer in answers])[may]
+    return Candidates(positions, vectors, norms, bounds[may], cap)
 
 
 def k_center(

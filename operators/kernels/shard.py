@@ -9,11 +9,20 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from operators.kernels.distance import BLOCK, NARROW, finite_matrix, full_precision, spans, squared_norms
+from operators.kernels.distance import (
+    BLOCK,
+    NARROW,
+    finite_matrix,
+    float_matrix,
+    full_precision,
+    spans,
+    squared_norms,
+)
 
-SHARE = 6  # a sixth of the points is brought up to date at a time, wanted or not: fewer, larger products
-STEP = 128  # centres a stale point meets before its bound is looked at again
-SAMPLE = 4096  # points that decide whether to move the origin
+SHARE = 50  # one point in fifty is always brought up to date: these tell how deep to go
+STEP = 96  # centres, half as many to half as many again, that a stale point meets before another look at it
+SAFE = 1e33  # a squared norm up to here has no value that `finite_matrix` refuses
+SAMPLE = 1024  # points that decide whether to move the origin
 
 
 @dataclass(frozen=True)
@@ -22,68 +31,107 @@ class Candidates:
 
     positions: np.ndarray
     vectors: np.ndarray
+    norms: np.ndarray
     bounds: np.ndarray
     cap: float
 
 
 class Bounds:
-    """Estimates of points' squared distances to a growing list of centres, possibly stale: too large."""
+    """Estimates of points' squared distances to the nearest of the centres they have met."""
 
-    def __init__(self, points: torch.Tensor, bounds: np.ndarray):
+    def __init__(self, points: torch.Tensor, norms: np.ndarray, bounds: np.ndarray):
         self.points = points
-        self.norms = squared_norms(points)
+        self.norms = norms
         self.bounds = bounds
+        self.scratch = torch.empty(min(BLOCK, len(points)), points.shape[1], device=points.device)
+
+    def meet(self, rows: np.ndarray, centers: torch.Tensor, norms: torch.Tensor) -> None:
+        """Lower the bounds of the rows, in ascending order, by these centres."""
+        for start, stop in spans(len(rows), BLOCK):
+            some = rows[start:stop]
+            products = torch.addmm(norms[:, None], centers, self._gathered(some).T, alpha=-2)
+            squared = products.amin(0).cpu().numpy() + self.norms[some]
+            self.bounds[some] = np.minimum(self.bounds[some], squared)
+
+    def _gathered(self, rows: np.ndarray) -> torch.Tensor:
+        if rows[-1] - rows[0] + 1 == len(rows):
+            return self.points[int(rows[0]) : int(rows[-1]) + 1]
+        index = torch.from_numpy(rows).to(self.points.device)
+        return torch.index_select(self.points, 0, index, out=self.scratch[: len(rows)])
+
+    def foremost(self, rows: np.ndarray, reach: float, count: int) -> tuple[np.ndarray, float]:
+        """Of the rows above `reach`, at most `count`, with the largest bounds; and what bounds the others."""
+        rows = rows[self.bounds[rows] > reach]
+        if len(rows) > count:
+            bounds = self.bounds[rows]
+            reach = float(np.partition(bounds, ~count)[~count])
+            rows = rows[bounds > reach]
+        return rows, reach
+
+
+class StaleBounds(Bounds):
+    """Bounds whose points meet centres no sooner than they have to, and until then are too large."""
+
+    def __init__(self, points: torch.Tensor, norms: np.ndarray):
+        super().__init__(points, norms, np.full(len(points), np.inf, np.float32))
         self.seen = np.zeros(len(points), np.int64)
         self.centers = points[:0]
-        self.center_norms = self.norms[:0]
+        self.center_norms = torch.empty(0, device=points.device)
 
     def add(self, centers: torch.Tensor, taken: np.ndarray) -> None:
-        """Take in centres, which no point meets before it has to; the rows `taken` leave."""
+        """Take in centres; the rows `taken` leave."""
         self.centers = torch.cat([self.centers, centers])
         self.center_norms = torch.cat([self.center_norms, squared_norms(centers)])
         self.bounds[taken] = -np.inf
 
     def top(self, count: int) -> tuple[np.ndarray, float]:
-        """Rows, at most `count` and all fresh, whose bounds exceed all others; and the largest other bound."""
+        """Rows, at most `count` and all up to date, with the largest bounds; and what bounds all others."""
+        sample = np.arange(0, len(self.bounds), SHARE)
+        self._refresh(sample, -np.inf)
+        fresh = np.sort(self.bounds[sample])[::-1]
+        wanted = count
         while True:
-            cap = self._largest(count)
-            above = np.flatnonzero((self.bounds >= cap) & (self.bounds > -np.inf))
-            if (self.seen[above] == len(self.centers)).all():
-                return above[self.bounds[above] > cap], cap
-            reach = min(cap, self._largest(len(self.bounds) // SHARE))
-            stale = np.flatnonzero((self.bounds >= reach) & (self.seen < len(self.centers)) & (self.bounds > -np.inf))
-            for begin in np.flatnonzero(np.bincount(self.seen[stale])):
-                self._meet(stale[self.seen[stale] == begin], int(begin))
+            rank = wanted * len(fresh) // max(len(self.bounds), 1)
+            reach = float(fresh[rank]) if rank < len(fresh) else -np.inf
+            above = np.flatnonzero(self.bounds > reach)
+            self._refresh(above, reach)
+            above, cap = self.foremost(above, reach, count)
+            if 2 * len(above) >= count or reach == -np.inf:
+                return above, cap
+            wanted *= 2
 
-    def _largest(self, rank: int) -> float:
-        """The bound that `rank` others are at least as large as; minus infinity where there is none."""
-        if rank >= len(self.bounds):
-            return -np.inf
-        return float(np.partition(self.bounds, ~rank)[~rank])
-
-    def _meet(self, rows: np.ndarray, begin: int) -> None:
-        end = min(begin + STEP, len(self.centers))
-        centers, norms = self.centers[begin:end], self.center_norms[begin:end]
-        for start, stop in spans(len(rows), BLOCK):
-            some = rows[start:stop]
-            if some[-1] - some[0] + 1 == len(some):
-                index = slice(int(some[0]), int(some[-1]) + 1)
-                points = self.points[index]
-            else:
-                index = torch.from_numpy(some).to(self.points.device)
-                points = self.points.index_select(0, index)
-            nearest = torch.addmm(norms, points, centers.T, alpha=-2).amin(1).add_(self.norms[index])
-            self.bounds[some] = np.minimum(self.bounds[some], nearest.cpu().numpy())
-        self.seen[rows] = end
+    def _refresh(self, rows: np.ndarray, reach: float) -> None:
+        """Bring the rows up to date, each for as long as its bound exceeds `reach`."""
+        while True:
+            rows = rows[(self.bounds[rows] > reach) & (self.seen[rows] < len(self.centers))]
+            if not len(rows):
+                return
+            seen = self.seen[rows]
+            begin = int(seen.min())
+            end = (begin + STEP // 2) // STEP * STEP + STEP  # rows that lag differently meet at multiples of STEP
+            end = end if end + STEP // 2 < len(self.centers) else len(self.centers)
+            group = rows[seen == begin]
+            self.meet(group, self.centers[begin:end], self.center_norms[begin:end])
+            self.seen[group] = end
 
 
 class Shard:
     """The points at positions `offset`, `offset + 1`, …; what `cover` asks of each, here or on an actor."""
 
     def __init__(self, points: np.ndarray, offset: int = 0, device: str = "cpu"):
-        self.stored = finite_matrix(points, offset)
+        self.stored = float_matrix(points)
         self.offset = offset
         self.device = device
+        self._see_from(np.zeros(self.stored.shape[1]))
+        if not self.norms.max(initial=0) <= SAFE:
+            finite_matrix(self.stored, offset)
+
+    def _see_from(self, origin: np.ndarray) -> None:
+        """Coordinates from the origin, and their squared norms."""
+        self.origin = origin
+        points = placed(self.stored, origin)
+        self.norms = squared_norms(points).numpy()
+        self.points = points.to(self.device)
 
     def extent(self) -> tuple[int, int, np.ndarray, float]:
         """How many points there are, and of a sample: its size, sum of vectors, sum of squared norms."""
@@ -92,10 +140,10 @@ class Shard:
 
     def place(self, origin: np.ndarray) -> float:
         """Move the points to the origin and forget all centres; the largest norm there."""
-        self.origin = origin
-        points = placed(self.stored, origin).to(self.device)
-        self.bounds = Bounds(points, np.full(len(points), np.inf, np.float32))
-        return float(self.bounds.norms.max()) ** 0.5 if len(points) else 0.0
+        if origin.any():
+            self._see_from(origin)
+        self.bounds = StaleBounds(self.points, self.norms)
+        return float(self.norms.max(initial=0)) ** 0.5
 
     def vectors(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Which of the positions are here (a mask), and their vectors as stored."""
@@ -109,21 +157,19 @@ class Shard:
             known = placed(centers, self.origin).to(self.device)
             self.bounds.add(known, taken[here] - self.offset)
             rows, cap = self.bounds.top(count)
-        return Candidates(rows + self.offset, self.stored[rows], self.bounds.bounds[rows], cap)
+        bounds = self.bounds
+        return Candidates(rows + self.offset, self.stored[rows], bounds.norms[rows], bounds.bounds[rows], cap)
 
 
 def placed(points: np.ndarray, origin: np.ndarray) -> torch.Tensor:
     """(n, d) float32 coordinates from the origin; float32 points seen from zero are not copied."""
-    if points.dtype == np.float32 and not origin.any():
-        with warnings.catch_warnings():  # read-only arrays, as Ray hands them out, are not written to
-            warnings.simplefilter("ignore", UserWarning)
-            return torch.from_numpy(np.ascontiguousarray(points))
-    moved = np.empty(points.shape, np.float32)
-    for start, stop in spans(len(points), NARROW):
-        np.subtract(
-            points[start:stop].astype(np.float64),
-            origin,
-            out=moved[start:stop],
-            casting="same_kind",
-        )
-    return torch.from_numpy(moved)
+    with warnings.catch_warnings():  # read-only arrays, as Ray hands them out, are not written to
+        warnings.simplefilter("ignore", UserWarning)
+        stored = torch.from_numpy(np.ascontiguousarray(points))
+    if not origin.any():
+        return stored.float()
+    start = torch.from_numpy(origin)
+    moved = torch.empty(stored.shape)
+    for block, out in zip(stored.split(NARROW), moved.split(NARROW), strict=True):
+        out.copy_(block.double() - start)
+    return moved

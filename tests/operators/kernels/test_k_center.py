@@ -225,6 +225,50 @@ def test_k_center_row_that_is_not_finite_is_named(bad):
         k_center(points, 1)
 
 
+@pytest.mark.parametrize(("dtype", "bad"), [(np.float16, np.inf), (np.float64, 1e300), (np.float64, 1.001e17)])
+def test_shard_row_with_a_value_out_of_range_is_named_by_position(dtype, bad):
+    points = np.zeros((700, 3), dtype)
+    points[600:, 2] = bad
+    with pytest.raises(ValueError, match="row 1600"):
+        Shard(points, offset=1000)
+
+
+def test_k_center_values_as_large_as_may_be_are_taken():
+    points = np.zeros((3, 40))
+    points[1], points[2] = -1e17, 1e17
+    assert k_center(points, 3, first=1).picks.tolist() == [1, 2, 0]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("kind", ["normal", "far from zero"])
+def test_k_center_points_are_not_written_to(kind, dtype):
+    points = cloud(kind, 6, 300).astype(dtype)
+    before = points.copy()
+    k_center(points, 20)
+    assert (points == before).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_stale_bounds_top_is_fresh_and_caps_all_others(kind):
+    points = torch.from_numpy(cloud(kind, 8, 5000)).float()
+    points = points - points.mean(0)
+    norms = points.double().square().sum(1).float()
+    slack = 1e-5 * float(norms.max())
+    bounds = shard.StaleBounds(points, norms.numpy())
+    random = np.random.default_rng(0)
+    taken = np.empty(0, np.int64)
+    for news, count in ((1, 400), (30, 100), (200, 1000), (3, 4999), (150, 20), (1, 6000)):
+        fresh = random.choice(np.setdiff1d(np.arange(5000), taken), news, replace=False)
+        taken = np.concatenate([taken, fresh])
+        bounds.add(points[fresh], fresh)
+        rows, cap = bounds.top(count)
+        true = torch.cdist(points.double(), points[taken].double()).square().amin(1).numpy()
+        assert len(rows) <= count
+        assert np.abs(bounds.bounds[rows] - true[rows]).max(initial=0) <= slack
+        others = np.setdiff1d(np.arange(5000), np.concatenate([rows, taken]))
+        assert true[others].max(initial=-np.inf) <= cap + slack
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
 @pytest.mark.parametrize("kind", KINDS)
