@@ -14,12 +14,12 @@ from pathlib import Path
 
 from jobs.engine.command import exit_code
 from jobs.engine.config import Request, build, read_request, recipe_class, recipe_names
-from jobs.engine.errors import UsageError
-from jobs.engine.outcome import Outcome
+from jobs.engine.errors import NothingSelected, UsageError
+from jobs.engine.ledger import KEPT, STATES
 from jobs.engine.plan import show_plan
 from jobs.engine.profile import Profile, profile
 from jobs.engine.recipe import Recipe
-from jobs.engine.run import run
+from jobs.engine.run import finished, run
 from jobs.engine.screen import say
 from jobs.engine.session import Session
 from jobs.engine.store import Store, absolute
@@ -65,20 +65,23 @@ def asked(options: argparse.Namespace) -> tuple[Request, list[str]]:
     return request, overrides
 
 
-def curate(
-    request: Request, overrides: Sequence[str], out: Path, store: str, how: Profile, retry_errors: bool
-) -> Outcome:
-    """Runs a request from start to end and says what came out."""
+def curate(request: Request, overrides: Sequence[str], out: Path, store: str, how: Profile, retry_errors: bool) -> None:
+    """Runs a request from start to end, unless `out` holds its outcome already, and says what came out."""
     name = request.recipe or ""
     recipe = build(name, request, overrides)
     for operator in recipe.operators().values():
         operator.check()
-    session = Session(Store(store), how, max_errors=recipe.max_errors, retry_errors=retry_errors)
-    outcome = run(recipe, name, request, out, session)
-    counts = ", ".join(f"{number:,} {state}" for state, number in outcome.counts.items())
-    say(f"{name}: {counts}")
+    earlier = None if retry_errors else finished(recipe, name, request, out, Store(store))
+    if earlier:
+        say(f"{out} holds this very run, finished {earlier['finished']}: 0 samples to compute, nothing to decide")
+        counts = {state: earlier["counts"][state] for state in STATES}
+    else:
+        session = Session(Store(store), how, max_errors=recipe.max_errors, retry_errors=retry_errors)
+        counts = run(recipe, name, request, out, session).counts
+    say(f"{name}: {', '.join(f'{number:,} {state}' for state, number in counts.items())}")
     say(f"{out}/selected.jsonl holds the kept records, best first; {out}/report.html shows them")
-    return outcome
+    if not counts[KEPT]:
+        raise NothingSelected(f"the recipe kept none; {out}/selection.parquet says why")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

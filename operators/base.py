@@ -14,7 +14,7 @@ its value; an exception raised for a whole batch makes the engine halve the batc
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, ClassVar
 
@@ -44,6 +44,7 @@ class ModelMissing(Exception):
 
 Values = Sequence[Any] | np.ndarray
 Compute = Callable[[pa.Table], Values]
+Arrivals = Callable[[pa.Table], Iterator[Mapping[int, Any]]]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -56,17 +57,37 @@ class Operator:
     reads: ClassVar[tuple[str, ...]] = ("messages",)
     """Columns of the sample that the batch carries besides `id`."""
 
-    def load(self) -> Compute:
+    gives: ClassVar[pa.DataType | None] = None
+    """The Arrow type of a value; None where every value that is not an error says it alike."""
+
+    def load(self) -> Compute | Arrivals:
         """The function that computes a batch; called once in each worker."""
         raise TypeError(f"{type(self).__name__} does not define load()")
 
     def check(self) -> None:
         """Raises where `load` could not succeed here (ModelMissing for a checkpoint); cheap, no model is loaded."""
 
+    def most_workers(self) -> int | None:
+        """How many workers may compute it at a time; None for as many as there is room for."""
+        return None
+
     def fingerprint(self) -> str:
         """Hex SHA-256 of the canonical JSON of name, version and fields; execution settings never enter it."""
         identity = {"operator": type(self).__name__, "version": self.version, "fields": described(self)}
         return hashlib.sha256(canonical_json(identity).encode()).hexdigest()
+
+
+@dataclass(frozen=True, config=STRICT)
+class Arriving(Operator):
+    """An operator whose values are dear and arrive by and by, as a server's answers do.
+
+    What its `load` returns gives an iterator instead of a list: of values by row of the batch, in any order, each
+    row once. The engine keeps each lot as it arrives. An exception ends the map; what arrived is kept.
+    """
+
+    def load(self) -> Arrivals:
+        """The function that computes a batch lot by lot; called once in each worker."""
+        raise TypeError(f"{type(self).__name__} does not define load()")
 
 
 def described(value: Any) -> Any:

@@ -7,7 +7,7 @@ import time
 import numpy as np
 from pydantic.dataclasses import dataclass
 
-from operators.base import STRICT, Operator, RowError
+from operators.base import STRICT, Arriving, Operator, RowError
 from operators.sample import instruction
 
 
@@ -78,3 +78,34 @@ class Stuck(Operator):
 
     def load(self):
         return lambda batch: time.sleep(3600) or []
+
+
+@dataclass(frozen=True, config=STRICT)
+class Arrives(Arriving):
+    """Half the id and a note, in lots of three from the last row on; writes down each id before it gives it."""
+
+    counted: str = ""
+    kill_after: int = 0
+
+    def load(self):
+        def compute(batch):
+            rows = list(range(batch.num_rows))[::-1]
+            for lot in (rows[at : at + 3] for at in range(0, len(rows), 3)):
+                if len(open(self.counted).read().split() if os.path.exists(self.counted) else ()) == self.kill_after:
+                    self._die_once()
+                with open(self.counted, "a") as file:
+                    file.writelines(f"{batch['id'][row]} " for row in lot)
+                yield {row: self._value(batch, row) for row in lot}
+
+        return compute
+
+    def _die_once(self):
+        marker = self.counted + ".died"
+        if not os.path.exists(marker):
+            open(marker, "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    @staticmethod
+    def _value(batch, row):
+        number = batch["id"][row].as_py()
+        return {"score": number / 2, "note": batch["messages"][row].as_py()[1]["content"]}

@@ -1,17 +1,21 @@
 """From what an operator returns to an Arrow column with an error beside each missing value."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from operators.base import Compute, RowError, Values
+from operators.base import RowError, Values
 
 NONFINITE = RowError("nonfinite", "the value is NaN or infinite")
 
 
-def column(values: Values, rows: int) -> tuple[pa.Array, list[str | None]]:
-    """The values as an Arrow array, null where there is an error, and the errors; TypeError for a wrong count."""
+def column(values: Values, rows: int, kind: pa.DataType | None = None) -> tuple[pa.Array, list[str | None]]:
+    """The values as an Arrow array, null where there is an error, and the errors; TypeError for a wrong count.
+
+    `kind` is the type that the operator declares; where it declares none, the values say.
+    """
     if len(values) != rows:
         raise TypeError(f"an operator returned {len(values)} values for {rows} samples")
     if isinstance(values, np.ndarray):
@@ -33,7 +37,7 @@ def column(values: Values, rows: int) -> tuple[pa.Array, list[str | None]]:
             errors[row] = str(NONFINITE)
         elif value is None:
             raise TypeError("an operator returned None; a row without a value gets a RowError")
-    return pa.array([None if error else value for value, error in zip(values, errors, strict=True)]), errors
+    return pa.array([None if error else value for value, error in zip(values, errors, strict=True)], kind), errors
 
 
 def _finite(values: np.ndarray) -> np.ndarray:
@@ -52,10 +56,12 @@ def _array(values: np.ndarray, good: np.ndarray) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(flat, values.shape[1], mask=missing)
 
 
-def computed(compute: Compute, batch: pa.Table) -> tuple[list[pa.Array], list[str | None]]:
+def computed(
+    compute: Callable[[pa.Table], Values], batch: pa.Table, kind: pa.DataType | None = None
+) -> tuple[list[pa.Array], list[str | None]]:
     """The values and errors of a batch; one that raises is halved until the rows that cannot be done are found."""
     try:
-        values, errors = column(compute(batch), batch.num_rows)
+        values, errors = column(compute(batch), batch.num_rows, kind)
         return [values], errors
     except (MemoryError, RuntimeError, ValueError, TypeError, KeyError, IndexError, ArithmeticError, RowError) as error:
         _release(error)
@@ -64,8 +70,8 @@ def computed(compute: Compute, batch: pa.Table) -> tuple[list[pa.Array], list[st
             message = error.message if isinstance(error, RowError) else str(error)
             return [pa.nulls(1)], [str(RowError(kind, message.splitlines()[0][:500] if message else ""))]
     half = batch.num_rows // 2
-    left, left_errors = computed(compute, batch.slice(0, half))
-    right, right_errors = computed(compute, batch.slice(half))
+    left, left_errors = computed(compute, batch.slice(0, half), kind)
+    right, right_errors = computed(compute, batch.slice(half), kind)
     return left + right, left_errors + right_errors
 
 

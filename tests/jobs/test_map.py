@@ -8,7 +8,7 @@ import pytest
 from jobs.engine.errors import OverErrorBudget, WinnowError
 from jobs.engine.profile import Execution, Profile
 from jobs.engine.session import Session
-from tests.standins import Hashed, Slow, Stuck, Touchy, Unloadable
+from tests.standins import Arrives, Hashed, Slow, Stuck, Touchy, Unloadable
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -123,3 +123,15 @@ def test_reduce_runs_a_kernel_on_the_columns_of_the_chosen_ids(make_pool, sessio
 
 def _weighted_sum(vectors, weights, factor):
     return factor * (vectors * weights[:, None]).sum(axis=0)
+
+
+def test_map_keeps_each_lot_as_it_arrives_and_asks_for_nothing_again(make_pool, session, tmp_path):
+    counted = tmp_path / "asked"
+    operator = Arrives(counted=str(counted), kill_after=21)
+    pool = make_pool([f"word{i}" for i in range(64)])
+    pool = replace(pool, session=executed(session, rows=32, workers=1)).map(rating=operator)
+    assert len(pool.valid("rating")) == 64
+    assert sorted(map(int, counted.read_text().split())) == list(range(64))
+    assert np.array_equal(pool.values("rating.score", np.arange(64)), np.arange(64) / 2)
+    assert len(pool.features["rating"].parts()) < 30
+    assert pool.values("rating.note", np.array([3]))[0] == "WORD3"
