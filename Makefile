@@ -2,7 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-UV := UV_FIND_LINKS="$(PIP_FIND_LINKS)" $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
+# Bytecode is compiled once, here: a machine that keeps Python from writing it would compile torch in every worker.
+UV := UV_FIND_LINKS="$(PIP_FIND_LINKS)" $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python \
+	--constraint constraints.txt
 PATHS := jobs operators tests benchmarks
 
 .PHONY: demo test check fix bench notebooks clean
@@ -18,7 +20,7 @@ $(VENV)/.demo: $(VENV)/.uv pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.test: $(VENV)/.uv pyproject.toml constraints.txt
-	$(UV) -e '.[demo,test,dev]'
+	$(UV) -e '.[demo,cpu,test,dev]'
 	touch $@ $(VENV)/.demo
 
 demo: $(VENV)/.demo

@@ -9,7 +9,7 @@ import hashlib
 import json
 import string
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 import pyarrow as pa
 
@@ -36,6 +36,9 @@ SAMPLE = pa.schema(
 )
 
 CANONICAL = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+INPUT_FIELDS = ("input", "context")
+"""Where Alpaca and Dolly records keep what the instruction is about; ingest puts it after the instruction."""
 
 TEXT_FIELDS = ("instruction", "response", "conversation", "system")
 
@@ -71,6 +74,36 @@ def instruction(messages: Sequence[Message]) -> str:
 def response(messages: Sequence[Message]) -> str:
     """What the assistant says, all turns."""
     return joined(messages, "assistant")
+
+
+class Triplet(NamedTuple):
+    """A sample as judges, rewriters and reward models see it."""
+
+    instruction: str
+    input: str
+    """What the instruction is about, where the record keeps it apart; else empty."""
+    response: str
+
+
+def triplet(messages: Sequence[Message], raw: bytes) -> Triplet:
+    """Instruction, input and response of a sample, from its messages and its record.
+
+    A single turn is as it is. Otherwise the response is the last assistant message, and the instruction is the
+    conversation before it, a role name before each message.
+    """
+    before, answer = list(messages), ""
+    if messages and messages[-1]["role"] == "assistant":
+        before, answer = before[:-1], messages[-1]["content"]
+    if [message["role"] for message in before] != ["user"]:
+        asked = "\n\n".join(f"{message['role']}: {message['content']}" for message in before)
+        return Triplet(asked, "", answer)
+    asked = before[0]["content"]
+    record = json.loads(raw) if raw else {}
+    for field in INPUT_FIELDS:
+        more = record.get(field)
+        if isinstance(more, str) and more and asked.endswith(f"\n{more}"):
+            return Triplet(asked.removesuffix(f"\n{more}"), more, answer)
+    return Triplet(asked, "", answer)
 
 
 def text(template: str, messages: Sequence[Message]) -> str:
