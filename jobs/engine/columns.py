@@ -11,10 +11,10 @@ from operators.base import RowError, Values
 NONFINITE = RowError("nonfinite", "the value is NaN or infinite")
 
 
-def column(values: Values, rows: int, kind: pa.DataType | None = None) -> tuple[pa.Array, list[str | None]]:
+def column(values: Values, rows: int, gives: pa.DataType | None = None) -> tuple[pa.Array, list[str | None]]:
     """The values as an Arrow array, null where there is an error, and the errors; TypeError for a wrong count.
 
-    `kind` is the type that the operator declares; where it declares none, the values say.
+    `gives` is the type that the operator declares; where it declares none, the values say.
     """
     if len(values) != rows:
         raise TypeError(f"an operator returned {len(values)} values for {rows} samples")
@@ -37,7 +37,7 @@ def column(values: Values, rows: int, kind: pa.DataType | None = None) -> tuple[
             errors[row] = str(NONFINITE)
         elif value is None:
             raise TypeError("an operator returned None; a row without a value gets a RowError")
-    return pa.array([None if error else value for value, error in zip(values, errors, strict=True)], kind), errors
+    return pa.array([None if error else value for value, error in zip(values, errors, strict=True)], gives), errors
 
 
 def _finite(values: np.ndarray) -> np.ndarray:
@@ -57,11 +57,11 @@ def _array(values: np.ndarray, good: np.ndarray) -> pa.Array:
 
 
 def computed(
-    compute: Callable[[pa.Table], Values], batch: pa.Table, kind: pa.DataType | None = None
+    compute: Callable[[pa.Table], Values], batch: pa.Table, gives: pa.DataType | None = None
 ) -> tuple[list[pa.Array], list[str | None]]:
     """The values and errors of a batch; one that raises is halved until the rows that cannot be done are found."""
     try:
-        values, errors = column(compute(batch), batch.num_rows, kind)
+        values, errors = column(compute(batch), batch.num_rows, gives)
         return [values], errors
     except (MemoryError, RuntimeError, ValueError, TypeError, KeyError, IndexError, ArithmeticError, RowError) as error:
         _release(error)
@@ -70,8 +70,8 @@ def computed(
             message = error.message if isinstance(error, RowError) else str(error)
             return [pa.nulls(1)], [str(RowError(kind, message.splitlines()[0][:500] if message else ""))]
     half = batch.num_rows // 2
-    left, left_errors = computed(compute, batch.slice(0, half), kind)
-    right, right_errors = computed(compute, batch.slice(half), kind)
+    left, left_errors = computed(compute, batch.slice(0, half), gives)
+    right, right_errors = computed(compute, batch.slice(half), gives)
     return left + right, left_errors + right_errors
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -23,10 +24,14 @@ class Selection:
     """For every sample a position in `reasons`; (n,) int."""
     reasons: tuple[str, ...]
     """Why samples were kept or dropped."""
+    folder: str
+    """The folder of the pool that it is about: a recipe may have grown the one that it was given."""
     details: Mapping[str, np.ndarray] = field(default_factory=dict)
     """More of what the recipe knows of each sample (centroid, distance); (n,) each, -1 or NaN where unknown."""
     features: Mapping[str, Feature] = field(default_factory=dict)
     """The columns it was decided from."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What the recipe found on the way (a threshold, a histogram), for the manifest; plain values."""
     vector: str | None = None
     """The column in which nearest samples are looked for when a decision is explained."""
 

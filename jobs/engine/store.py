@@ -140,7 +140,9 @@ class Feature:
             if not len(rows):
                 continue
             column = table["value"].combine_chunks().take(pa.array(rows))
-            values = _dense(pc.struct_field(column, field) if field else column)
+            values = _dense(
+                pc.call_function("struct_field", [column], pc.StructFieldOptions([field])) if field else column
+            )
             if gathered is None:
                 gathered = np.empty((len(ids), *values.shape[1:]), values.dtype)
             gathered[order[places]] = values

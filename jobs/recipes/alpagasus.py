@@ -1,0 +1,77 @@
+"""AlpaGasus: Training a Better Alpaca with Fewer Data (Chen et al. 2023, arXiv 2307.08701).
+
+A strong language model rates every sample; those rated at least 4.5 of 5 are kept. What differs from the released
+code, each a field or repaired here:
+
+- The prompt is ours, to the same rubric; `judge.dimension` is accuracy (or helpfulness, or a word of yours), and
+  `judge.prompt.name` may be a file of yours. The sample stands in blocks that it cannot close.
+- `judge.form`: the number on the first line, read so that "4.5/5" or "Score: 4.5" counts and anything ambiguous, off
+  the scale or of another scale does not; `--as-published` reads as the released code does (float of the first line;
+  an infinite one passes). Either way a reply without a rating is dropped and counted, never a number.
+- `judge.model` is a model of today; `--as-published` asks for gpt-3.5-turbo-0301, with an explanation of 256 tokens.
+- Ratings are joined to samples by id. The released code joins by position, where one missing row shifts the rest.
+- `threshold` is inclusive. It belongs to one judge: recalibrate it for another, by the histogram in the manifest, or
+  have `fraction` choose it, the rating whose kept share comes nearest. `budget` caps what passes, ties by id.
+"""
+
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field as Limits
+from pydantic.dataclasses import dataclass
+
+from jobs.engine.pool import Pool
+from jobs.engine.recipe import Budget, Recipe
+from jobs.engine.selection import Selection
+from operators.base import STRICT
+from operators.judge import Judge
+from operators.kernels.ranking import ranked
+from operators.kernels.threshold import histogram, threshold_for
+
+
+@dataclass(frozen=True, config=STRICT)
+class AlpaGasus(Recipe):
+    """Keep what a judge rates at least the threshold."""
+
+    published: ClassVar = {
+        "judge.model.name": "gpt-3.5-turbo-0301",
+        "judge.form": "alpagasus",
+        "judge.max_tokens": 256,
+    }
+
+    budget: Budget = "100%"
+    judge: Judge = Judge()
+    threshold: float = 4.5
+    fraction: float | None = Limits(default=None, gt=0, le=1)
+
+    def select(self, pool: Pool) -> Selection:
+        """The samples at or above the threshold, best first."""
+        pool = self.counted(pool.map(judge=self.judge))
+        ids = pool.valid(*self.operators())
+        scores, outcomes = pool.values("judge.score", ids), pool.values("judge.outcome", ids)
+        rated = ids[~np.isnan(scores)]
+        scores = scores[~np.isnan(scores)]
+        threshold = threshold_for(scores, self.fraction) if self.fraction else self.threshold
+        best = ranked(scores)
+        passed = rated[best][scores[best] >= threshold]
+        kept = self.within(pool, lambda k: passed[:k])
+        unrated = {
+            f"the judge's reply holds no rating: {outcome}": ids[outcomes == outcome]
+            for outcome in sorted(set(outcomes) - {""})
+        }
+        return pool.select(
+            kept,
+            score=(rated, scores),
+            reasons={
+                "not rated": ids,
+                f"rated below {threshold:g}": rated,
+                f"rated {threshold:g} or more, beyond the budget": passed,
+                f"rated {threshold:g} or more": kept,
+                **unrated,
+            },
+            facts={
+                "threshold": threshold,
+                "ratings": histogram(scores),
+                "unrated": {reason: len(held) for reason, held in unrated.items()},
+            },
+        )
