@@ -1,0 +1,164 @@
+"""LESS: how much a step on a sample lowers the loss of a target, seen by the angle between gradients.
+
+    score(z) = max over subtasks j of  sum over checkpoints i of  w_i  mean over targets t of j of  cos(f_i(z), h_i(t))
+
+(Xia et al. 2024, definition 3.1.) f is the Adam feature of a sample's gradient, h the gradient of a
+target, w the mean learning rates of the checkpoints. The mean over a subtask goes inside the product, so one vector a
+subtask stands for all its targets:
+
+    mean over t of cos(f, h_t) = < f, mean of h_t / |h_t| > / |f|
+
+Both parts of the right-hand side add up over slices of the coordinates. So features need not be kept, nor projected:
+where they are made module by module, `dots` and `squares` of each module's slice are summed, and that is exact. Of
+projected features `influence` takes whole columns.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+
+ROWS = 8192  # features at a time in float32, whatever they are stored as
+
+
+@dataclass(frozen=True)
+class Influence:
+    """The scores of the samples."""
+
+    scores: np.ndarray
+    """(n,) float64, from -1 to 1; NaN for a sample with a feature that is not finite."""
+    subtasks: np.ndarray
+    """(n,) int64 the subtask that the score is of, the lowest on ties; -1 where the score is NaN."""
+    nonfinite: np.ndarray
+    """Positions of the samples whose score is NaN, ascending."""
+
+
+def subtask_vectors(
+    targets: torch.Tensor,
+    subtasks: np.ndarray,
+    aggregate: Literal["mean_of_cosines", "cosine_of_mean"] = "mean_of_cosines",
+) -> torch.Tensor:
+    """(s, P) float32, the vector that stands for each subtask's targets at one checkpoint.
+
+    targets: (t, P) gradients or their projections; subtasks: (t,) whole numbers from 0 on, the subtask of each.
+    mean_of_cosines, as LESS's code: the mean of the targets' unit vectors; cosine_of_mean, as its text has it: the
+    unit vector of the targets' mean. The two are the same for subtasks of one target. A target of zero counts as a
+    vector of zero.
+
+    ValueError for a target that is not finite, and for a number that no target bears below one that some does.
+    """
+    subtasks = np.asarray(subtasks)
+    if targets.ndim != 2 or subtasks.shape != (len(targets),) or not len(targets):
+        raise ValueError(f"targets: (t, P) with a subtask each wanted, not {tuple(targets.shape)}, {subtasks.shape}")
+    if aggregate not in ("mean_of_cosines", "cosine_of_mean"):
+        raise ValueError(f"aggregate is 'mean_of_cosines' or 'cosine_of_mean', not {aggregate!r}")
+    names = np.unique(subtasks)
+    if not np.array_equal(names, np.arange(len(names))):
+        raise ValueError(f"subtasks are numbered from 0 on without a gap, not {names.tolist()}")
+    finite = targets.isfinite().all(1)
+    if not finite.all():
+        raise ValueError(f"target {int(finite.int().argmin())} holds a NaN or an infinity")
+    vectors = unit_rows(targets) if aggregate == "mean_of_cosines" else targets.float()
+    means = torch.stack([vectors[torch.from_numpy(subtasks == name).to(targets.device)].mean(0) for name in names])
+    return means if aggregate == "mean_of_cosines" else unit_rows(means)
+
+
+def unit_rows(vectors: torch.Tensor) -> torch.Tensor:
+    """(n, P) float32 rows of length 1; a row of zeros stays one.
+
+    Divided by the largest entry first, so that the squares of small gradients do not vanish.
+    """
+    vectors = vectors.float()
+    largest = vectors.abs().amax(1, keepdim=True)
+    scaled = vectors / torch.where(largest > 0, largest, 1)
+    return scaled / torch.linalg.vector_norm(scaled, dim=1, keepdim=True).clamp_min(1)
+
+
+def dots(features: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+    """(n, s) float32 products of features and subtasks' vectors; those of slices of the coordinates add up."""
+    return features.float() @ vectors.float().T
+
+
+def squares(features: torch.Tensor) -> torch.Tensor:
+    """(n,) float64 squared lengths of features; those of slices of the coordinates add up."""
+    return torch.linalg.vector_norm(features, dim=1, dtype=torch.float64).square()
+
+
+def cosines(products: torch.Tensor, lengths: torch.Tensor) -> np.ndarray:
+    """(n, s) float64 mean cosine of each sample with each subtask's targets at one checkpoint.
+
+    products, lengths: what `dots` and `squares` are over all coordinates. A feature of length 0 has cosine 0 with
+    everything, one that is not finite NaN.
+    """
+    finite = products.isfinite().all(1) & lengths.isfinite()
+    shares = products.double() / torch.where(lengths > 0, lengths, 1).sqrt()[:, None]
+    return torch.where(finite[:, None], shares, torch.nan).cpu().numpy()
+
+
+def weighted_influence(by_checkpoint: Sequence[np.ndarray], learning_rates: Sequence[float]) -> Influence:
+    """The scores from the (n, s) `cosines` of each checkpoint and the checkpoints' mean learning rates.
+
+    The learning rates weigh the checkpoints by their shares; the best subtask is taken of the weighted sum. ValueError
+    where there are not as many, the tables differ in shape, or the learning rates are no weights.
+    """
+    weights = checkpoint_weights(learning_rates)
+    if len(by_checkpoint) != len(weights):
+        raise ValueError(f"{len(by_checkpoint)} checkpoints and {len(weights)} learning rates")
+    shapes = {table.shape for table in by_checkpoint}
+    if len(shapes) > 1 or by_checkpoint[0].ndim != 2 or not by_checkpoint[0].shape[1]:
+        raise ValueError(f"cosines: one (n, s) for all checkpoints wanted, not {sorted(shapes)}")
+    total = sum(weight * table for weight, table in zip(weights, by_checkpoint, strict=True))
+    return _best(np.asarray(total, np.float64))
+
+
+def checkpoint_weights(learning_rates: Sequence[float]) -> np.ndarray:
+    """(c,) float64 share of each checkpoint's mean learning rate; ValueError where they are no weights.
+
+    >>> checkpoint_weights([3e-5, 1e-5])
+    array([0.75, 0.25])
+    """
+    rates = np.asarray(learning_rates, np.float64)
+    if rates.ndim != 1 or not (np.isfinite(rates).all() and (rates >= 0).all() and rates.sum() > 0):
+        raise ValueError(f"learning rates are from 0 on and not all 0, not {list(learning_rates)}")
+    return rates / rates.sum()
+
+
+def influence(
+    features: Sequence[np.ndarray],
+    targets: Sequence[np.ndarray],
+    subtasks: np.ndarray,
+    learning_rates: Sequence[float],
+    *,
+    aggregate: Literal["mean_of_cosines", "cosine_of_mean"] = "mean_of_cosines",
+) -> Influence:
+    """LESS's scores of samples from stored features.
+
+    features: for each checkpoint the (n, d) floats of the samples; targets: for each checkpoint the (t, d) of the
+    targets; both projected alike, or not at all, and of any length, as only directions count. The rest as
+    `subtask_vectors` and `weighted_influence` take it, whose ValueErrors these are too.
+    """
+    if len(features) != len(targets):
+        raise ValueError(f"features of {len(features)} checkpoints and targets of {len(targets)}")
+    tables = []
+    for column, wanted in zip(features, targets, strict=True):
+        vectors = subtask_vectors(torch.from_numpy(np.array(wanted, np.float32)), subtasks, aggregate)
+        if column.ndim != 2 or column.shape[1] != vectors.shape[1]:
+            raise ValueError(f"features: (n, {vectors.shape[1]}) as the targets wanted, not {column.shape}")
+        found = [np.empty((0, len(vectors)))]
+        for start in range(0, len(column), ROWS):
+            block = torch.from_numpy(np.array(column[start : start + ROWS], np.float32))
+            found.append(cosines(dots(block, vectors), squares(block)))
+        tables.append(np.concatenate(found))
+    return weighted_influence(tables, learning_rates)
+
+
+def _best(scores: np.ndarray) -> Influence:
+    """The largest score of each row of (n, s)."""
+    bad = np.isnan(scores).any(axis=1)
+    return Influence(
+        scores=np.where(bad, np.nan, scores.max(axis=1)),
+        subtasks=np.where(bad, -1, scores.argmax(axis=1)),
+        nonfinite=np.flatnonzero(bad),
+    )
