@@ -67,6 +67,10 @@ class Operator:
     def check(self) -> None:
         """Raises where `load` could not succeed here (ModelMissing for a checkpoint); cheap, no model is loaded."""
 
+    def columns(self) -> tuple[str, ...]:
+        """What the batch carries besides `id`: `reads`, unless the fields ask for more."""
+        return self.reads
+
     def most_workers(self) -> int | None:
         """How many workers may compute it at a time; None for as many as there is room for."""
         return None

@@ -78,6 +78,10 @@ class Embed(Operator):
         """ModelMissing where the checkpoint is not there."""
         self.model.check()
 
+    def columns(self) -> tuple[str, ...]:
+        """The record too, where the text takes it."""
+        return ("messages", "raw") if sample.needs_record(self.text) else self.reads
+
     def load(self) -> Compute:
         """A function from a batch to (rows, dimensions), or to a list with a RowError where a row has no vector.
 
@@ -106,7 +110,9 @@ class Embed(Operator):
         layers = [Dense.read(path) for path in advice.dense]
 
         def compute(batch: pa.Table) -> Values:
-            texts = [sample.text(self.text, messages) for messages in batch["messages"].to_pylist()]
+            raws = batch["raw"].to_pylist() if "raw" in self.columns() else [b""] * batch.num_rows
+            told = zip(batch["messages"].to_pylist(), raws, strict=True)
+            texts = [sample.text(self.text, messages, raw) for messages, raw in told]
             rows = tokens(texts)
             filled = [at for at, row in enumerate(rows) if row and texts[at].strip()]
             errors = {at: RowError("empty_text") for at in set(range(len(rows))) - set(filled)}

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
+from pydantic import Field as Limits
 from pydantic import model_validator
 from pydantic.dataclasses import dataclass
 
@@ -57,7 +58,7 @@ class Judge(Asking):
     """What is rated, where the prompt says {dimension}."""
     lowest: float = 0.0
     highest: float = 5.0
-    step: float = 0.5
+    step: float = Limits(default=0.5, gt=0)
     """The distance of neighbouring ratings, where the form lists them."""
     form: Form = "line"
     """How the rating is read. line: the number on the first line of the reply. json: a reply bound to {"score": one of
@@ -83,7 +84,7 @@ class Judge(Asking):
         """One token for the expectation, a bound reply for json, else free text."""
         manner = super().manner()
         if self.form == "expectation":
-            return replace(manner, labels=self.labels())
+            return replace(manner, max_tokens=1, labels=self.labels())
         if self.form == "json":
             rating = {"type": "number", "enum": self._listed()}
             return replace(

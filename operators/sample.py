@@ -40,7 +40,7 @@ CANONICAL = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 INPUT_FIELDS = ("input", "context")
 """Where Alpaca and Dolly records keep what the instruction is about; ingest puts it after the instruction."""
 
-TEXT_FIELDS = ("instruction", "response", "conversation", "system")
+TEXT_FIELDS = ("instruction", "request", "response", "conversation", "system")
 
 
 def sha(messages: Sequence[Message]) -> bytes:
@@ -106,14 +106,23 @@ def triplet(messages: Sequence[Message], raw: bytes) -> Triplet:
     return Triplet(asked, "", answer)
 
 
-def text(template: str, messages: Sequence[Message]) -> str:
-    """The template with {instruction}, {response}, {conversation} and {system} filled from the messages."""
+def text(template: str, messages: Sequence[Message], raw: bytes = b"") -> str:
+    """The template with {instruction}, {request}, {response}, {conversation} and {system} filled from a sample.
+
+    {request} is the instruction without the input that it is about, which takes the record.
+    """
     return template.format(
         instruction=instruction(messages),
+        request=triplet(messages, raw).instruction if needs_record(template) else "",
         response=response(messages),
         conversation=joined(messages, "system", "user", "assistant", "tool"),
         system=joined(messages, "system"),
     )
+
+
+def needs_record(template: str) -> bool:
+    """Whether a text of this template takes the record, and not the messages alone."""
+    return any(name == "request" for _, name, _, _ in string.Formatter().parse(template))
 
 
 def checked_template(template: str) -> str:

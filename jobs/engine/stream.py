@@ -72,7 +72,7 @@ def _summaries(
     context = ray.data.DataContext.get_current()
     context.raise_original_map_exception = True
     context.execution_no_progress_timeout_s = session.profile.stall_seconds
-    columns = ["id", "sha", *operator.reads]
+    columns = ["id", "sha", *operator.columns()]
 
     def read(batch: pa.Table) -> pa.Table:
         wanted = batch["ids"].combine_chunks().flatten().to_numpy()

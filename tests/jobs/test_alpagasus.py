@@ -1,0 +1,120 @@
+"""AlpaGasus through the command: a scripted server that rates, and a real judge by vLLM."""
+
+import json
+import re
+import time
+
+import numpy as np
+import pytest
+import yaml
+
+from tests.jobs.corpora import jsonl, ledger, records
+from tests.raters import answer, length_judge, rating
+from tests.servers import failed, prompt, served
+
+NUMBER = re.compile(r"\d+")
+
+
+def own_rating(request) -> float:
+    """A rating by the number in the sample's response: 0 to 5 in halves."""
+    return int(NUMBER.search(prompt(request).split("=== response")[1].split("\n", 1)[1])[0]) % 11 / 2
+
+
+def fields(server) -> list[str]:
+    return [f"judge.endpoint={server.url}", "judge.model.name=any"]
+
+
+def kept_numbers(folder) -> set[int]:
+    return {json.loads(line)["number"] for line in (folder / "selected.jsonl").read_text().splitlines()}
+
+
+def test_keeps_what_the_server_rates_high_enough_and_loses_nothing_to_its_faults(run, tmp_path):
+    rows = records(66)
+    jsonl(tmp_path / "in.jsonl", rows)
+    tried = set()
+
+    def reply(request):
+        number = int(NUMBER.search(prompt(request).split("=== response")[1].split("\n", 1)[1])[0])
+        again = number in tried
+        tried.add(number)
+        if not again and number % 7 == 0:
+            return [failed(429, seconds=0.05), failed(503), (200, {}, b'{"choices": [{"me')][number % 3]
+        if number % 13 == 12:
+            return "A splendid answer, which speaks for itself."
+        if number % 20 == 3:
+            time.sleep(0.2)
+        return f"{own_rating(request):g}\nIt is so."
+
+    with served(reply) as server:
+        code, said = run("alpagasus", "in.jsonl", "--out", "a", *fields(server), "threshold=4.5")
+        assert code == 0, said
+        asked = len(server.requests)
+        unparsable = {number for number in range(66) if number % 13 == 12}
+        assert kept_numbers(tmp_path / "a") == {n for n in range(66) if n % 11 / 2 >= 4.5} - unparsable
+        manifest = yaml.safe_load((tmp_path / "a/manifest.yaml").read_text())
+        assert sum(manifest["found"]["ratings"].values()) == 66 - len(unparsable)
+        assert sum(manifest["found"]["unrated"].values()) == len(unparsable)
+        reasons = [row["reason"] for row in ledger(tmp_path / "a") if row["score"] is None]
+        assert len(reasons) == len(unparsable)
+        assert all(reason.startswith("the judge's reply holds no rating: ") for reason in reasons)
+        code, _ = run("alpagasus", "in.jsonl", "--out", "b", *fields(server), "fraction=0.5", "budget=20")
+        assert code == 0
+        assert len(server.requests) == asked, "another threshold asks nothing"
+        assert len(kept_numbers(tmp_path / "b")) == 20
+        assert yaml.safe_load((tmp_path / "b/manifest.yaml").read_text())["found"]["threshold"] == 3.0
+    code, said = run("alpagasus", "in.jsonl", "--out", "c", *fields(server), "judge.dimension=helpfulness")
+    assert code == 1
+    assert "no server answers at http://127.0.0.1" in said
+
+
+def test_a_server_that_goes_away_or_refuses_ends_the_run_and_what_it_said_is_kept(run, tmp_path):
+    jsonl(tmp_path / "in.jsonl", records(40))
+    answered = []
+
+    def reply(request):
+        if len(answered) >= 15:
+            return failed(401, "no more")
+        answered.append(prompt(request))
+        return "5"
+
+    with served(reply) as server:
+        code, said = run(
+            "alpagasus", "in.jsonl", "--out", "a", *fields(server), "judge.concurrency=1", store=tmp_path / "own"
+        )
+        assert code == 1
+        assert "refuses the key (HTTP 401)" in said
+        kept = set(answered)
+        answered.clear()
+        server.reply = lambda request: answered.append(prompt(request)) or "5"
+        code, said = run("alpagasus", "in.jsonl", "--out", "a", *fields(server), store=tmp_path / "own")
+        assert code == 0
+        assert "15 in the store, 25 to compute" in said
+    assert not kept & set(answered)
+    assert len(kept_numbers(tmp_path / "a")) == 40
+
+
+@pytest.mark.slow
+def test_a_real_judge_by_vllm_agrees_with_its_rule_on_samples_it_has_not_seen(run, tmp_path):
+    judge = length_judge(tmp_path / "judge")
+    draw = np.random.default_rng(77)
+    rows = [{"instruction": f"Say it {i}", "output": answer(1 + i % 12, draw), "number": i} for i in range(96)]
+    jsonl(tmp_path / "in.jsonl", rows)
+    overrides = {
+        "model.name": judge.model.name,
+        "prompt.name": judge.prompt.name,
+        "form": judge.form,
+        "lowest": judge.lowest,
+        "highest": judge.highest,
+        "context": judge.context,
+    }
+    words = [f"judge.{name}={value}" for name, value in overrides.items()]
+    code, said = run("alpagasus", "in.jsonl", "--out", "a", *words, "threshold=2.5")
+    assert code == 0, said
+    table = {row["line"]: row for row in ledger(tmp_path / "a")}
+    scores = np.array([table[i + 1]["score"] for i in range(96)])
+    rule = np.array([rating(row["output"]) for row in rows])
+    ranks = [np.unique(values, return_inverse=True)[1].astype(float) for values in (np.round(scores), rule)]
+    assert np.corrcoef(*ranks)[0, 1] > 0.9
+    wanted = {i for i in range(96) if rule[i] >= 3}
+    kept = kept_numbers(tmp_path / "a")
+    assert len(kept & wanted) / len(kept | wanted) > 0.9
