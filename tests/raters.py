@@ -25,7 +25,7 @@ def rating(response: str) -> int:
     return min(5, len(response.split()) * 6 // (LONGEST + 1))
 
 
-def length_judge(folder: Path, steps: int = 150, seed: int = 0) -> Judge:
+def length_judge(folder: Path, steps: int = 240, seed: int = 0) -> Judge:
     """The trained judge; its checkpoint and its prompt are in the folder."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM

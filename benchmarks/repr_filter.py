@@ -1,0 +1,99 @@
+"""How much faster is repr_filter than the walk a row at a time, and does it keep the same rows?
+
+    python -m benchmarks.repr_filter [--n 3000 6000] [--vectors embeddings.npy]
+
+The reference does at each step what DEITA's released filter does with its default batch size of one: it gathers
+the embeddings kept so far (float64, as they come out of its data frame), casts them to float32, normalises both
+sides, and compares one matrix-vector product with the threshold. Both sides run in this process, in turns, on the
+same threads; the reference for all its rows once, ours `--repeats` times in between. CPU seconds decide, as walls are
+other people's: `ratio` is the reference's over the median of ours. `identical` says that both keep the same rows.
+
+Without --vectors the points are made, to resemble text embeddings (see `benchmarks.k_center`), and then an eighth
+of the rows is replaced by rewordings of others whose cosines to them spread around the threshold: a fifth of
+all rows is dropped.
+"""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from benchmarks.k_center import seconds, text_like
+from operators.kernels.repr_filter import repr_filter
+
+
+def reworded(n: int, width: int, seed: int = 0) -> np.ndarray:
+    """(n, width) float32 unit vectors with rewordings; see the module's text."""
+    points = text_like(n, width, seed)
+    random = np.random.default_rng(seed + 1)
+    said, again = random.choice(n, (2, n // 8), replace=False)
+    changes = random.normal(size=(n // 8, width)) / np.sqrt(width) * random.uniform(0, 0.6, (n // 8, 1))
+    points[again] = points[said] + changes
+    return points / np.linalg.norm(points, axis=1, keepdims=True)
+
+
+def steps(embeddings: np.ndarray, threshold: float) -> Iterator[list[int]]:
+    """The reference, a row at a time: the rows kept so far."""
+    kept = [0]
+    yield kept
+    for row in range(1, len(embeddings)):
+        some = torch.tensor(embeddings[kept], dtype=torch.float32)
+        one = torch.tensor(embeddings[row], dtype=torch.float32)
+        some = some / some.norm(dim=1, keepdim=True)
+        if not (some @ (one / one.norm()) > threshold).any():
+            kept.append(row)
+        yield kept
+
+
+def compare(points: np.ndarray, threshold: float, repeats: int) -> dict[str, object]:
+    """One line: both sides' times, their ratio, and whether the rows kept are the same."""
+    found = repr_filter(points, None, threshold)
+    ours, reference, kept, walked = [], [], [], 0
+    walk = steps(points.astype(np.float64), threshold)
+    for turn in range(repeats):
+        ours.append(seconds(lambda: repr_filter(points, None, threshold)))
+        cpu, wall = time.process_time(), time.perf_counter()
+        for _ in range((turn + 1) * len(points) // repeats - walked):
+            kept = next(walk)
+            walked += 1
+        reference.append((time.process_time() - cpu, time.perf_counter() - wall))
+    cpu, wall = np.median(ours, axis=0)
+    reference_cpu, reference_wall = np.sum(reference, axis=0)
+    return {
+        "benchmark": "repr_filter",
+        "n": len(points),
+        "d": points.shape[1],
+        "threshold": threshold,
+        "kept": len(found.kept),
+        "threads": torch.get_num_threads(),
+        "load": os.getloadavg()[0],
+        "reference_seconds": round(reference_cpu, 3),
+        "ours_seconds": round(cpu, 4),
+        "ratio": round(reference_cpu / cpu, 1),
+        "wall_ratio": round(reference_wall / wall, 1),
+        "identical": found.kept.tolist() == kept,
+    }
+
+
+def main() -> None:
+    """Print a JSON line for each n."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--n", type=int, nargs="+", default=[3000, 6000])
+    parser.add_argument("--d", type=int, default=384)
+    parser.add_argument("--threshold", type=float, default=0.9)
+    parser.add_argument("--vectors", help="an .npy file of (n, d) float32 embeddings instead of made ones")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=5)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    for n in given.n:
+        points = np.load(given.vectors)[:n] if given.vectors else reworded(n, given.d)
+        print(json.dumps(compare(points, given.threshold, given.repeats)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,241 @@
+"""Row variance: how unevenly a row's standardised embedding spreads over the principal axes, and LIFT's other scores.
+
+The variety step of LIFT (arXiv 2312.11508): standardise the columns of the embeddings, project on the
+axes that explain 95 % of the variance, take the variance of each row's coordinates and keep the fifth of the rows
+with the highest; and the length score of its quality step. Large values mark rows far from the centre. It is no
+norm: turning an axis round changes it, so how axes are turned is part of the definition.
+
+The axes of standardised columns are the eigenvectors of the correlation matrix, and that needs only `Moments`, which
+add up over shards:
+
+    axes = principal_axes(sum_of_all(moments(shard) for shard in shards))
+    scores = [axes_variance(shard, axes) for shard in shards]
+
+`row_variance` does the same for one array. All is computed in float64; the size of shards shows in its rounding only.
+Axes with equal eigenvalues are not determined, and neither are then the scores.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import reduce
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from operators.kernels.distance import BLOCK, finite_matrix, spans
+
+ROUNDING = 1e-10  # relative; what is closer than this counts as equal where an axis is chosen or turned
+
+Components = Literal["reach", "one_fewer"]
+Signs = Literal["loadings", "projections"]
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Of n rows: their mean, and the sum of the outer products of what they differ from it by.
+
+    Sums of the rows and of their outer products would add up more simply, and lose the variance of a column
+    whose mean is large.
+    """
+
+    count: int
+    mean: np.ndarray
+    """(d,) float64."""
+    scatter: np.ndarray
+    """(d, d) float64."""
+
+    def __add__(self, other: "Moments") -> "Moments":
+        """The moments of the rows of both (Chan, Golub and LeVeque 1983)."""
+        count = self.count + other.count
+        gap, share = other.mean - self.mean, other.count / max(count, 1)
+        between = np.outer(gap, gap) * (self.count * share)
+        return Moments(count, self.mean + gap * share, self.scatter + other.scatter + between)
+
+
+@dataclass(frozen=True)
+class Axes:
+    """How embeddings are standardised, and the principal axes that they are then projected on, q of them."""
+
+    mean: np.ndarray
+    """(d,) float64."""
+    scale: np.ndarray
+    """(d,) float64 standard deviation of each column; 1 where a column is constant."""
+    directions: np.ndarray
+    """(q, d) float64 unit vectors, the largest variance first."""
+    explained: float
+    """The share of the variance that these axes have."""
+
+    def projections(self, embeddings: np.ndarray) -> np.ndarray:
+        """(n, q) float64 coordinates of the standardised embeddings."""
+        return (embeddings.astype(np.float64) - self.mean) / self.scale @ self.directions.T
+
+
+class RowVariance(NamedTuple):
+    """A score for each row and how many axes it is of."""
+
+    values: np.ndarray
+    """(n,) float64."""
+    components: int
+
+
+class Cut(NamedTuple):
+    """Where values are cut, and which are above."""
+
+    value: float
+    kept: np.ndarray
+    """(n,) bool."""
+
+
+def row_variance(
+    embeddings: np.ndarray,
+    explained: float = 0.95,
+    *,
+    components: Components = "reach",
+    signs: Signs = "loadings",
+) -> RowVariance:
+    """The variance of each row's coordinates on the principal axes.
+
+    embeddings: (n, d) float16, float32 or float64. components and explained as in `principal_axes`; signs as in
+    `Axes` from `principal_axes` ("loadings"), or turned by `turned` ("projections"). ValueError as for these.
+
+    >>> row_variance(np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]]) * [1, 9]).components
+    2
+    """
+    if signs not in ("loadings", "projections"):
+        raise ValueError(f"signs are by 'loadings' or 'projections', not {signs!r}")
+    axes = principal_axes(moments(embeddings), explained, components)
+    if signs == "projections":
+        axes = turned(axes, [extremes(embeddings, axes)])
+    return RowVariance(axes_variance(embeddings, axes), len(axes.directions))
+
+
+def moments(embeddings: np.ndarray) -> Moments:
+    """The moments of (n, d) embeddings; ValueError where they are no matrix of finite rows."""
+    rows = finite_matrix(embeddings, name="embeddings")
+    width = rows.shape[1]
+    found = Moments(0, np.zeros(width), np.zeros((width, width)))
+    for start, stop in spans(len(rows), BLOCK):
+        block = rows[start:stop].astype(np.float64)
+        mean = block.mean(axis=0)
+        block -= mean
+        found += Moments(len(block), mean, block.T @ block)
+    return found
+
+
+def sum_of_all(shards: Iterable[Moments]) -> Moments:
+    """The moments of the rows of all shards, at least one."""
+    return reduce(Moments.__add__, shards)
+
+
+def principal_axes(found: Moments, explained: float = 0.95, components: Components = "reach") -> Axes:
+    """The eigenvectors of the correlation matrix, each turned so that its largest loading is positive.
+
+    components: how many; "reach": as many as have the share `explained` of the variance (the paper), "one_fewer":
+    one less, but at least one (the released code, which takes a position from 0 for a count). Of loadings of one
+    size the first column's decides, as scikit-learn's svd_flip(u_based_decision=False) does.
+
+    ValueError where all rows are the same, or there are none, and for an `explained` outside (0, 1].
+    """
+    if not 0 < explained <= 1:
+        raise ValueError(f"explained is a share of the variance above 0, at most 1, not {explained!r}")
+    if components not in ("reach", "one_fewer"):
+        raise ValueError(f"components are 'reach' or 'one_fewer', not {components!r}")
+    scale, correlation = _standardised(found)
+    if not correlation.any():
+        raise ValueError(f"{found.count} rows, all the same: they have no principal axes")
+    eigenvalues, vectors = np.linalg.eigh(correlation)
+    shares = np.cumsum(np.maximum(eigenvalues[::-1], 0))
+    shares /= shares[-1]
+    reach = int((shares >= explained - ROUNDING).argmax()) + 1
+    count = reach if components == "reach" else max(reach - 1, 1)
+    directions = vectors.T[::-1][:count]
+    sizes = np.abs(directions)
+    largest = (sizes >= sizes.max(axis=1, keepdims=True) * (1 - ROUNDING)).argmax(axis=1)
+    signs = np.sign(directions[np.arange(count), largest])
+    return Axes(found.mean, scale, directions * signs[:, None], float(shares[count - 1]))
+
+
+def _standardised(found: Moments) -> tuple[np.ndarray, np.ndarray]:
+    """(d,) the scale of the columns, and (d, d) their correlations, zero for constant ones."""
+    count = max(found.count, 1)
+    variance = np.diag(found.scatter) / count
+    # Rounding gives a constant column a variance up to this (scikit-learn's StandardScaler draws the line there too).
+    epsilon = np.finfo(np.float64).eps
+    constant = variance <= count * epsilon * variance + (count * found.mean * epsilon) ** 2
+    scale = np.where(constant, 1, np.sqrt(variance))
+    correlation = found.scatter / count / scale / scale[:, None]
+    correlation[constant] = 0
+    correlation[:, constant] = 0
+    return scale, correlation
+
+
+def extremes(embeddings: np.ndarray, axes: Axes) -> np.ndarray:
+    """(q,) float64 coordinate of the largest size on each axis, with its sign; the first row's of equal ones."""
+    rows = finite_matrix(embeddings, name="embeddings")
+    found = np.zeros(len(axes.directions))
+    for start, stop in spans(len(rows), BLOCK):
+        found = _farther([found, *axes.projections(rows[start:stop])])
+    return found
+
+
+def turned(axes: Axes, extremes_of_shards: Iterable[np.ndarray]) -> Axes:
+    """The axes turned so that the coordinate of the largest size on each is positive, given `extremes` of all shards.
+
+    As the svd_flip(u_based_decision=True) of earlier scikit-learn did.
+    """
+    signs = np.where(_farther(list(extremes_of_shards)) < 0, -1.0, 1.0)
+    return replace(axes, directions=axes.directions * signs[:, None])
+
+
+def _farther(coordinates: list[np.ndarray]) -> np.ndarray:
+    """Of each column the entry of the largest size, the first of equal ones."""
+    table = np.array(coordinates)
+    sizes = np.abs(table)
+    first = (sizes >= sizes.max(axis=0) * (1 - ROUNDING)).argmax(axis=0)
+    return table[first, np.arange(table.shape[1])]
+
+
+def axes_variance(embeddings: np.ndarray, axes: Axes) -> np.ndarray:
+    """(n,) float64 variance (population) of each row's coordinates on the axes."""
+    rows = finite_matrix(embeddings, name="embeddings")
+    found = np.empty(len(rows))
+    for start, stop in spans(len(rows), BLOCK):
+        found[start:stop] = axes.projections(rows[start:stop]).var(axis=1)
+    return found
+
+
+def percentile_cut(values: np.ndarray, percentile: float = 80) -> Cut:
+    """The percentile, linearly interpolated, and the values strictly above it.
+
+    Where many values tie with the percentile, fewer than the rest are above, or none. ValueError for no values,
+    a NaN and a percentile outside 0 to 100.
+
+    >>> percentile_cut(np.array([9.0, 0.0, 1.0, 0.0, 16.0]), 75)
+    Cut(value=9.0, kept=array([False, False, False, False,  True]))
+    """
+    values = np.asarray(values, np.float64)
+    if not len(values):
+        raise ValueError("no values to cut")
+    if np.isnan(values).any():
+        raise ValueError(f"the value of row {int(np.isnan(values).argmax())} is NaN")
+    if not 0 <= percentile <= 100:
+        raise ValueError(f"percentile is from 0 to 100, not {percentile!r}")
+    value = float(np.percentile(values, percentile))
+    return Cut(value, values > value)
+
+
+def length_score(lengths: np.ndarray, percentile: float = 98) -> np.ndarray:
+    """(n,) float64 scores: 100 from the percentile of the lengths on, below in proportion to it.
+
+    lengths: (n,) characters. Where the percentile is zero every row has 100. ValueError for a length that is
+    negative or not finite, and as `percentile_cut`.
+
+    >>> length_score(np.array([10, 20, 40]), 50)
+    array([ 50., 100., 100.])
+    """
+    lengths = np.asarray(lengths, np.float64)
+    bad = ~((lengths >= 0) & (lengths < np.inf))
+    if bad.any():
+        raise ValueError(f"the length of row {int(bad.argmax())} is {lengths[bad.argmax()]}")
+    full = percentile_cut(lengths, percentile).value
+    return np.where(lengths >= full, 100.0, 100 * lengths / (full or 1))
