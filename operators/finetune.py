@@ -1,0 +1,110 @@
+"""What a training run is: the model it starts from, how samples become tokens, and the optimiser's numbers.
+
+    Finetune(Checkpoint("meta-llama/Llama-2-7b-hf"))                 # LESS's warm-up
+    Finetune(Checkpoint("/models/base"), lora=None, template="alpaca", epochs=3, max_tokens=512, schedule="cosine")
+
+The defaults are LESS's (Xia et al. 2024, arXiv 2402.04333, and its released training arguments). `operators.training`
+carries the declaration out.
+"""
+
+import hashlib
+import math
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from operators.base import STRICT, canonical_json, described
+from operators.checkpoint import Checkpoint
+from operators.supervised import Template
+
+Precision = Literal["float32", "bfloat16"]
+
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class LoRA:
+    """Low-rank adapters beside linear layers, instead of the model's own weights (Hu et al. 2021)."""
+
+    rank: Annotated[int, Field(ge=1)] = 128
+    alpha: Positive = 512.0
+    """The adapter's output counts alpha / rank times."""
+    dropout: Share = 0.1
+    modules: Annotated[tuple[str, ...], Field(min_length=1, strict=False)] = ("q_proj", "k_proj", "v_proj", "o_proj")
+    """The last part of the names of the linear layers that get one."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class Finetune:
+    """A training run; its fields are its identity, and where it runs is none of them."""
+
+    version: ClassVar[int] = 1
+    """Raised when the code trains something else for the same fields."""
+
+    base: Checkpoint
+    lora: LoRA | None = LoRA()
+    """None: all weights are trained."""
+    template: Template = "tulu"
+    num_labels: Annotated[int, Field(ge=2)] | None = None
+    """Classes of a sequence classifier, whose samples `supervised.classified` makes; None: a language model."""
+    max_tokens: Annotated[int, Field(ge=2)] = 2048
+    epochs: Annotated[int, Field(ge=1)] = 4
+    batch: Annotated[int, Field(ge=1)] = 128
+    """Samples an optimiser step, all ranks together; the last step of an epoch takes what is left."""
+    mean_over: Literal["samples", "tokens"] = "samples"
+    """The loss of a step. samples: the mean over its samples of each one's mean over its tokens, as LESS trains (its
+    batches are of one sample) and takes gradients; tokens: the mean over all tokens of the step."""
+    learning_rate: Positive = 2e-5
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """How the rate falls after the warm-up: to 0 at the end, or not at all."""
+    warmup: Share = 0.03
+    """The share of all steps, rounded up, in which the rate rises."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """AdamW's, of weights with two dimensions and more; biases and norms have none."""
+    betas: Annotated[tuple[Share, Share], Field(strict=False)] = (0.9, 0.999)
+    epsilon: Positive = 1e-8
+    clip: Positive | None = 1.0
+    """The longest gradient of a step; None: as long as it is."""
+    precision: Precision = "bfloat16"
+    """bfloat16: products in bfloat16, and the weights that are not trained stored so; what is trained, and Adam's
+    moments, are float32 always."""
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    def check(self) -> None:
+        """ModelMissing where the base is not there; no model is loaded."""
+        self.base.check()
+
+    def fingerprint(self) -> str:
+        """Hex SHA-256 of the canonical JSON of name, version and fields."""
+        identity = {"trainer": type(self).__name__, "version": self.version, "fields": described(self)}
+        return hashlib.sha256(canonical_json(identity).encode()).hexdigest()
+
+    def steps(self, samples: int) -> int:
+        """Optimiser steps an epoch."""
+        return math.ceil(samples / self.batch)
+
+    def rate(self, step: int, steps: int) -> float:
+        """The learning rate of a step, counted from 0, of a run of so many steps.
+
+        Hugging Face's schedules, with which the papers train: the rate starts at 0, so that the first step of a
+        warm-up moves nothing but Adam's moments. ValueError for a warm-up that takes all steps.
+        """
+        rising = math.ceil(self.warmup * steps)
+        if rising >= steps:
+            raise ValueError(
+                f"the warm-up takes all of the run's {steps} steps, so that nothing would be trained: "
+                f"set warmup to 0, or batch (now {self.batch}) lower"
+            )
+        if step < rising:
+            return self.learning_rate * step / rising
+        done = (step - rising) / (steps - rising)
+        falling = {"linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2, "constant": 1.0}
+        return self.learning_rate * falling[self.schedule]
+
+    def batches(self, samples: int, epoch: int) -> list[np.ndarray]:
+        """The positions of the samples of each step of an epoch, counted from 1: a permutation by (seed, epoch)."""
+        order = np.random.default_rng([self.seed, epoch]).permutation(samples)
+        return [order[start : start + self.batch] for start in range(0, samples, self.batch)]

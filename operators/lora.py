@@ -1,0 +1,228 @@
+"""The model that is trained, with adapters beside its linear layers or by all of its weights, and its epochs' folders.
+
+`operators.training` says what lies in the folder of a run. An epoch's is written under another name and renamed when
+it is whole, so that what has a name `epoch-<number>` can be used and gone on from.
+"""
+
+import importlib.metadata
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from operators.base import described
+from operators.finetune import Finetune, LoRA, Precision
+
+LOSSES = "losses.jsonl"
+MOMENTS = "adam.safetensors"
+FACTS = "training.json"
+
+DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def untrained(declaration: Finetune) -> Any:
+    """The model before its first step, on the CPU; a new adapter, or a new classifier's head, follows from the seed.
+
+    ModelMissing where the base is not there. ValueError where it lacks weights, the adapter's modules, or positions
+    for `max_tokens`.
+    """
+    torch.manual_seed(declaration.seed)
+    model = _bare(declaration, declaration.base.folder())
+    if declaration.lora is None:
+        return _float32(model)
+    from peft import get_peft_model
+
+    _check(model, declaration.lora)
+    adapted = get_peft_model(model, _peft(declaration.lora, declaration.num_labels))
+    adapted.peft_config["default"].base_model_name_or_path = declaration.base.name
+    return _float32(adapted)
+
+
+def trained(declaration: Finetune, epoch: Path) -> Any:
+    """The model as `operators.training` left it in an epoch's folder, on the CPU, to be trained on or used.
+
+    What was trained is float32 and requires gradients; parameters have the names they have in adam.safetensors.
+    """
+    if declaration.lora is None:
+        return _float32(_bare(declaration, epoch))
+    from peft import PeftModel
+
+    model = _bare(declaration, declaration.base.folder())
+    return _float32(PeftModel.from_pretrained(model, str(epoch), is_trainable=True))
+
+
+def _bare(declaration: Finetune, folder: Path) -> Any:
+    """The model in a folder, without adapters; all weights in the precision they will have."""
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    classifies = declaration.num_labels is not None
+    kind: Any = AutoModelForSequenceClassification if classifies else AutoModelForCausalLM
+    model, report = kind.from_pretrained(
+        folder,
+        dtype=torch.float32 if declaration.lora is None else DTYPES[declaration.precision],
+        use_safetensors=True,
+        local_files_only=True,
+        output_loading_info=True,
+        **({"num_labels": declaration.num_labels} if classifies else {}),
+    )
+    new = () if not classifies else tuple(name for name, _ in model.named_children() if name != model.base_model_prefix)
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith(new) and ".pooler." not in key)
+    if missing:
+        raise ValueError(f"the checkpoint in {folder} lacks {len(missing)} weights of its model, such as {missing[0]}")
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if positions is not None and declaration.max_tokens > positions:
+        raise ValueError(f"max_tokens={declaration.max_tokens}, but the model in {folder} has {positions} positions")
+    model.config.use_cache = False
+    if classifies:
+        model.config.pad_token_id = _padding(model.config)
+    return model
+
+
+def _padding(config: Any) -> int:
+    """The token that fills a classifier's rows up, which it looks for: the end-of-sequence token where it has none."""
+    known = (config.pad_token_id, *(each if isinstance(each := config.eos_token_id, list) else [each]))
+    found = next((token for token in known if token is not None), None)
+    if found is None:
+        raise ValueError("the classifier's config.json has neither pad_token_id nor eos_token_id; give it one")
+    return found
+
+
+def _peft(lora: LoRA, num_labels: int | None) -> Any:
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # peft only divides it by the rank
+        lora_dropout=lora.dropout,
+        target_modules=list(lora.modules),
+        task_type="CAUSAL_LM" if num_labels is None else "SEQ_CLS",
+    )
+
+
+def _check(model: nn.Module, lora: LoRA) -> None:
+    """ValueError where a module of the adapter is no linear layer of the model; it lists those there are."""
+    from transformers.pytorch_utils import Conv1D
+
+    found = {name.rsplit(".", 1)[-1] for name, layer in model.named_modules() if isinstance(layer, nn.Linear | Conv1D)}
+    missing = [name for name in lora.modules if name not in found]
+    if missing:
+        raise ValueError(
+            f"{type(model).__name__} has no linear layer named {', '.join(missing)}; set lora.modules to some of: "
+            + ", ".join(sorted(found))
+        )
+
+
+def _float32(model: nn.Module) -> nn.Module:
+    """The model with its trained weights in float32, whose small steps bfloat16 would round away."""
+    for weight in model.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()
+    return model
+
+
+def whole_epochs(declaration: Finetune, samples: int, folder: Path) -> list[Path]:
+    """The folders of the epochs that are done, in order; ValueError where they are those of another run."""
+    found: list[Path] = []
+    for epoch in range(1, declaration.epochs + 1):
+        path = folder / f"epoch-{epoch}"
+        if not (path / FACTS).is_file():
+            break
+        facts = json.loads((path / FACTS).read_text())
+        if (facts["fingerprint"], facts["samples"]) != (declaration.fingerprint(), samples):
+            raise ValueError(f"{path} was trained by another declaration, or on other samples; give another folder")
+        found.append(path)
+    return found
+
+
+def begin(folder: Path, steps: int) -> None:
+    """Makes the run's folder fit to go on after so many steps: no half epoch, no line of a step to come."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for half in folder.glob(".epoch-*"):
+        shutil.rmtree(half)
+    losses = folder / LOSSES
+    kept = losses.read_text().splitlines(keepends=True)[:steps] if losses.exists() else []
+    (folder / f".{LOSSES}").write_text("".join(kept))
+    os.replace(folder / f".{LOSSES}", losses)
+
+
+def write_epoch(
+    folder: Path,
+    epoch: int,
+    declaration: Finetune,
+    model: Any,
+    adam: torch.optim.Optimizer,
+    steps: Sequence[Mapping[str, Any]],
+    samples: int,
+) -> Path:
+    """The epoch's folder, whole; OSError (a full disk) leaves nothing of it. steps: its lines of losses.jsonl."""
+    half, done = folder / f".epoch-{epoch}", folder / f"epoch-{epoch}"
+    rates = [step["learning_rate"] for step in steps]
+    facts = {
+        "epoch": epoch,
+        "step": steps[-1]["step"],
+        "samples": samples,
+        "tokens": sum(step["tokens"] for step in steps),
+        "loss": sum(step["loss"] for step in steps) / len(steps),
+        "learning_rate": sum(rates) / len(rates),
+        "learning_rates": rates,
+        "seed": declaration.seed,
+        "declaration": described(declaration),
+        "fingerprint": declaration.fingerprint(),
+        "versions": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "peft")},
+    }
+    try:
+        half.mkdir()
+        _write_model(half, declaration, model)
+        save_file(moments(model, adam), half / MOMENTS, metadata={"step": str(facts["step"])})
+        (half / FACTS).write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+        if done.exists():  # of a run whose earlier epochs were taken away
+            shutil.rmtree(done)
+        os.rename(half, done)
+    except SafetensorError as error:
+        raise OSError(f"{done} cannot be written: {error}") from error
+    finally:
+        shutil.rmtree(half, ignore_errors=True)
+    return done
+
+
+def _write_model(folder: Path, declaration: Finetune, model: Any) -> None:
+    from transformers import AutoTokenizer
+
+    if declaration.lora is None:
+        model.save_pretrained(folder)
+    else:
+        model.save_pretrained(folder, save_embedding_layers=False)  # else peft asks the hub about the base
+        (folder / "README.md").unlink()  # a form that nobody fills in
+    AutoTokenizer.from_pretrained(declaration.base.folder(), local_files_only=True).save_pretrained(folder)
+
+
+def moments(model: nn.Module, adam: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Adam's moments on the CPU, float32, as exp_avg.<parameter> and exp_avg_sq.<parameter>."""
+    return {
+        f"{moment}.{name}": adam.state[weight][moment].float().cpu().contiguous()
+        for name, weight in model.named_parameters()
+        if weight in adam.state
+        for moment in ("exp_avg", "exp_avg_sq")
+    }
+
+
+def resume_moments(epoch: Path, model: nn.Module, adam: torch.optim.Optimizer) -> None:
+    """Gives Adam the moments and the number of steps that it had at the end of the epoch; KeyError where one lacks."""
+    stored = load_file(epoch / MOMENTS)
+    step = json.loads((epoch / FACTS).read_text())["step"]
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:
+            adam.state[weight] = {
+                "step": torch.tensor(float(step)),
+                "exp_avg": stored[f"exp_avg.{name}"].to(weight.device),
+                "exp_avg_sq": stored[f"exp_avg_sq.{name}"].to(weight.device),
+            }
