@@ -73,7 +73,7 @@ def explain(folder: Path, which: str) -> None:
         say(f"  repeated  at {repeat['source']}:{repeat['line']}")
     if row["id"] is None:
         return
-    pool = Pool.open(manifest["pool"]["folder"], Session(Store(manifest["store"])))
+    pool = Pool.open(manifest.get("selected_from", manifest["pool"])["folder"], Session(Store(manifest["store"])))
     _show_text(pool, row["id"])
     column = manifest.get("vector")
     if row["state"] == DROPPED and column:

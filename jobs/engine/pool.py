@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fsspec
 import numpy as np
@@ -23,6 +23,9 @@ from jobs.engine.session import Session, largest_node_cpus
 from jobs.engine.store import ERROR, MISSING, VALUE, Feature, Store, absolute, take_over
 from jobs.engine.stream import stream
 from operators.base import Operator
+
+if TYPE_CHECKING:
+    from jobs.engine.grow import Lineage
 
 
 @dataclass(frozen=True)
@@ -172,6 +175,22 @@ class Pool:
         say(f"{kernel.__name__}: {len(ids):,} samples of {', '.join(columns)} in {seconds:,.1f} s")
         return result
 
+    def grow(self, *, rewrite: Operator, respond: Operator, only: np.ndarray | None = None) -> "Pool":
+        """A pool of all these samples, with the same ids, and of one round of new ones made of them or of `only` some.
+
+        `rewrite` gives a struct of instruction, input and outcome, `respond` one of response and outcome. A sample
+        whose outcome is not empty, or that is there already, is not added; pool.json's `rounds` counts it.
+        """
+        from jobs.engine.grow import grown  # which opens pools
+
+        return grown(self, rewrite, respond, only)
+
+    def lineage(self) -> "Lineage":
+        """Of which sample each was made, and in which round."""
+        from jobs.engine.grow import lineage
+
+        return lineage(self)
+
     def select(
         self,
         ids: np.ndarray,
@@ -179,6 +198,7 @@ class Pool:
         reasons: Mapping[str, np.ndarray],
         score: Column | None = None,
         details: Mapping[str, Column] | None = None,
+        facts: Mapping[str, Any] | None = None,
         vector: str | None = None,
     ) -> Selection:
         """The selection of these ids, best first.
@@ -195,10 +215,12 @@ class Pool:
         return Selection(
             ids=ids,
             score=spread(self.samples, score or (np.empty(0, int), np.empty(0))),
+            folder=self.folder,
             reason=reason,
             reasons=tuple(reasons),
             details={name: spread(self.samples, column) for name, column in (details or {}).items()},
             features=self.features,
+            facts=facts or {},
             vector=vector,
         )
 

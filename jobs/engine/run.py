@@ -47,6 +47,9 @@ def run(recipe: Recipe, name: str, request: Request, out: Path, session: Session
         if not pool.samples:
             raise NothingSelected(f"no valid sample in {', '.join(request.inputs)}; see {pool.folder}/quarantine.jsonl")
         chosen = recipe.select(pool)
+        pool = Pool.open(chosen.folder, session)
+    for name, fact in chosen.facts.items():
+        say(f"{name}: {_worded(fact)}")
     return _written(identity, recipe, out, pool, chosen, began)
 
 
@@ -123,6 +126,12 @@ def _write_manifest(path: Path, content: Mapping[str, Any]) -> None:
     temporary.replace(path)
 
 
+def _worded(fact: Any) -> str:
+    if not isinstance(fact, Mapping):
+        return f"{fact:g}" if isinstance(fact, float) else str(fact)
+    return ", ".join(f"{name} ({number:,})" for name, number in fact.items()) or "none"
+
+
 def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in nested.items():
@@ -140,6 +149,8 @@ def _written(
     manifest = {
         **identity,
         "counts": {"records": pool.facts["records"], **counts},
+        "found": dict(chosen.facts),
+        "selected_from": {"folder": pool.folder, "fingerprint": pool.facts["fingerprint"]},
         "store": pool.session.store.url,
         "features": {column: {"folder": feature.folder} for column, feature in chosen.features.items()},
         "operators": {

@@ -11,19 +11,26 @@ import pyarrow.parquet as pq
 
 @dataclass(frozen=True)
 class Parts:
-    """The part files of a pool in id order: file i holds the ids first[i] … first[i] + rows[i] - 1."""
+    """The part files of a pool in id order: file i holds the ids first[i] … first[i] + rows[i] - 1.
+
+    A file is a name in the folder, or, of a grown pool, a path or URL elsewhere.
+    """
 
     folder: str
     files: tuple[str, ...]
     first: tuple[int, ...]
     rows: tuple[int, ...]
 
+    def path(self, file: str) -> str:
+        """Where a part file lies."""
+        return file if file.startswith("/") or "://" in file else f"{self.folder}/{file}"
+
     def within(self, ids: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         """Each part that holds some of the ids (ascending), with the ids' rows in it, in order."""
         bounds = np.searchsorted(ids, [*self.first, sum(self.rows)])
         for file, first, begin, end in zip(self.files, self.first, bounds, bounds[1:], strict=False):
             if begin < end:
-                yield f"{self.folder}/{file}", ids[begin:end] - first
+                yield self.path(file), ids[begin:end] - first
 
 
 def read_samples(parts: Parts, ids: np.ndarray, columns: Sequence[str]) -> Iterator[pa.Table]:

@@ -1,0 +1,80 @@
+"""Training pairs for DEITA's scorers: a model evolves seeds of a corpus, and a judge rates the variants together.
+
+    python -m jobs.evolve complexity data.jsonl --out out/complexity rewriter.model.name=/models/qwen
+    python -m jobs.evolve quality data.jsonl --out out/quality judge.model.name=gpt-4o-mini judge.endpoint=https://...
+
+Of 2,000 seeds drawn at random each is evolved in 5 steps, a method drawn for every step: an instruction becomes more
+complex, or a response better, than the one before. The judge sees the six variants together, in a random order, and
+scores them from 1 to 6; where a score is missing it is asked again, up to twice, in another order. A variant without
+a score is left out, and a seed of which fewer than four have one. pairs.jsonl has a line a scored variant, with its
+seed, step, method and what there is to say of it (unchanged, leaked, refused, other_script); manifest.yaml counts
+all of it. Only the first turn of a conversation is evolved. The same command goes on after a stop and asks nothing
+twice; `--retry-errors` asks again what failed. (Liu et al. 2024, arXiv 2312.15685, sections 2.2 and 2.3.)
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+from jobs.engine.command import exit_code
+from jobs.engine.errors import NothingSelected, UsageError
+from jobs.engine.evolution import evolution, evolve
+from jobs.engine.profile import profile
+from jobs.engine.screen import say
+from jobs.engine.session import Session
+from jobs.engine.store import Store, absolute
+from operators.evolve import Dimension
+
+OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs.evolve", description="Make training pairs for DEITA's scorers."
+    )
+    parser.add_argument("dimension", choices=get_args(Dimension), help="what the scorer is to tell")
+    parser.add_argument(
+        "words", nargs="+", metavar="INPUT... field=value", help="raw files or one ingested pool, and fields"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="the folder to write to")
+    parser.add_argument("--store", help="where answers are kept (default: .winnow in the working directory)")
+    parser.add_argument("--profile", help="a file, or a name in cluster/profiles: how to execute")
+    parser.add_argument("--retry-errors", action="store_true", help="ask again what failed before")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns the exit code."""
+    options = arguments().parse_intermixed_args(argv)
+    overrides = [word for word in options.words if OVERRIDE.match(word) and not Path(word).exists()]
+    inputs = [word for word in options.words if word not in overrides]
+    if not inputs:
+        raise UsageError(f"name what to evolve: python -m jobs.evolve {options.dimension} FILE... --out FOLDER")
+    wanted = evolution(options.dimension, overrides)
+    for operator in (wanted.rewriting(1), wanted.comparison(0)):
+        operator.check()
+    session = Session(
+        Store(absolute(options.store or ".winnow")),
+        profile(options.profile),
+        max_errors=wanted.max_errors,
+        retry_errors=options.retry_errors,
+    )
+    counts = evolve(wanted, inputs, options.out, session)
+    say(f"evolve: {counts['drawn']:,} seeds drawn: {_listed(counts)}")
+    say(f"{options.out}/pairs.jsonl holds {counts['pairs']:,} pairs; {options.out}/manifest.yaml counts every step")
+    if not counts["pairs"]:
+        raise NothingSelected(f"no variant has a score; {options.out}/manifest.yaml says why")
+    return 0
+
+
+def _listed(counts: dict) -> str:
+    aside = {name: counts[name] for name in ("unusable", "repeated")}
+    return ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in {**aside, **counts["seeds"]}.items())
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))

@@ -1,0 +1,43 @@
+"""The evol score: how complex a sample's instructions are times how good its responses, over its turns.
+
+DEITA's ranking (Liu et al. 2024, arXiv 2312.15685, section 2.4). Its sum favours long conversations; mean, max and
+last are the same scores without that.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+
+Aggregate = Literal["sum", "mean", "max", "last"]
+
+AGGREGATES: dict[str, Callable[[np.ndarray], float]] = {
+    "sum": np.sum,
+    "mean": np.mean,
+    "max": np.max,
+    "last": lambda products: products[-1],
+}
+
+
+def evol_score(
+    complexity: Sequence[Sequence[float]], quality: Sequence[Sequence[float]], aggregate: Aggregate = "sum"
+) -> np.ndarray:
+    """(n,) float64: of each row's turns the products of complexity and quality, aggregated; NaN where a turn's is.
+
+    complexity, quality: n rows, each the scores of a sample's turns, in order; rows may differ in length.
+    ValueError, naming the row, where the two have different numbers of turns or a row has none.
+
+    >>> evol_score([[2, 3, 4], [5]], [[4, 5, 1], [3]])
+    array([27., 15.])
+    """
+    if len(complexity) != len(quality):
+        raise ValueError(f"complexity has {len(complexity)} rows and quality {len(quality)}")
+    aggregated = AGGREGATES[aggregate]
+    scores = np.empty(len(complexity))
+    for row, (complex_turns, good_turns) in enumerate(zip(complexity, quality, strict=True)):
+        if len(complex_turns) != len(good_turns) or not len(complex_turns):
+            raise ValueError(
+                f"row {row} has {len(complex_turns)} turns scored for complexity and {len(good_turns)} for quality"
+            )
+        scores[row] = aggregated(np.asarray(complex_turns, np.float64) * np.asarray(good_turns, np.float64))
+    return scores
