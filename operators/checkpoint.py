@@ -134,7 +134,7 @@ def _complete(folder: Path, name: str) -> Path:
     """The folder itself; ModelMissing where it is not a model with safetensors weights."""
     if not folder.is_dir():
         raise ModelMissing(f"model {name}: there is no folder {folder.absolute()}")
-    if not (folder / "config.json").is_file():
+    if not any((folder / config).is_file() for config in ("config.json", "adapter_config.json")):
         raise ModelMissing(f"model {name}: {folder.absolute()} has no config.json")
     if not any(folder.glob("*.safetensors")):
         pickled = sorted(path.name for pattern in PICKLED for path in folder.glob(pattern))

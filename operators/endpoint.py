@@ -119,7 +119,8 @@ class Endpoint:
             try:
                 reply = self.client.chat.completions.create(**request)
                 choice = reply.choices[0]
-                text = choice.message.content or ""
+                # JSON can spell half a surrogate pair, which no file in UTF-8 can hold.
+                text = (choice.message.content or "").encode("utf-8", "replace").decode()
             except (ValueError, TypeError, IndexError, AttributeError) as error:
                 garbled = _said(error)
                 continue

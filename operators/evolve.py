@@ -21,8 +21,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from operators.asking import Answer, Asking, Manner, Question
-from operators.base import STRICT
-from operators.prompt import Prompt, Texts
+from operators.base import STRICT, RowError
+from operators.prompt import Prompt, Texts, opened
 from operators.rankings import rankings, shuffled, unshuffled
 from operators.respond import encodable, generated
 from operators.rewrite import BLOCK_LINE
@@ -53,6 +53,7 @@ REFUSAL = re.compile(
     r"|آسف|عذرا|أعتذر|क्षमा करें|माफ़ कीजिए|üzgünüm|przykro mi|xin lỗi|maaf[,.])",
     re.IGNORECASE,
 )
+NO_VARIANT = RowError("empty_text", "the chain has no text to evolve or to rate")
 SCRIPT_LEFT = 0.1
 """A text whose old script has a smaller share of its letters is in another one."""
 
@@ -86,9 +87,11 @@ class Evolve(Asking):
         methods = METHODS[self.dimension]
         return methods[shuffled(len(methods), f"{self.seed} {self.step} {sha(messages).hex()}")[0]]
 
-    def question(self, row: Mapping[str, Any]) -> Question:
+    def question(self, row: Mapping[str, Any]) -> Question | RowError:
         """The method's rules, then the last variant, of quality with its instruction."""
         messages = row["messages"]
+        if not variants(messages, self.dimension):
+            return NO_VARIANT
         last = messages[-1]["content"]
         texts = {"instruction": last}
         if self.dimension == "quality":
@@ -143,10 +146,12 @@ class Compare(Asking):
         """Which variant is shown at each place."""
         return shuffled(len(variants(messages, self.dimension)), f"{self.seed} {self.attempt} {sha(messages).hex()}")
 
-    def question(self, row: Mapping[str, Any]) -> Question:
+    def question(self, row: Mapping[str, Any]) -> Question | RowError:
         """The rubric, then the variants in the attempt's order, of quality after their instruction."""
         messages = row["messages"]
         found = variants(messages, self.dimension)
+        if not found:
+            return NO_VARIANT
         texts: dict[str, Any] = {"variants": [found[variant] for variant in self.order(messages)]}
         if self.dimension == "quality":
             texts["instruction"] = messages[0]["content"]
@@ -186,7 +191,7 @@ def variants(messages: Sequence[Message], dimension: Dimension) -> list[str]:
 
 def uncut(prompt: Prompt, texts: Texts) -> Question:
     """The question that a prompt makes of these texts, none of which may be cut."""
-    template = prompt.template()
+    template = opened(prompt)
 
     def render(_: Mapping[str, str], tokens: Sequence[str]) -> list[Message]:
         return template.messages(texts, {}, tokens)

@@ -7,7 +7,6 @@ A reply that holds no rating is no number: it has an outcome (empty, no_number, 
 and count. The reply itself is kept beside the rating.
 """
 
-import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -21,7 +20,7 @@ from pydantic.dataclasses import dataclass
 from operators import ratings, sample
 from operators.asking import Answer, Asking, Manner, Question
 from operators.base import STRICT
-from operators.prompt import Prompt, Template, control_tokens
+from operators.prompt import Prompt, control_tokens, opened
 from operators.ratings import Rating
 from operators.sample import Message
 
@@ -145,12 +144,6 @@ class Judge(Asking):
                 return ratings.published_lift(reply)
             case _:
                 return ratings.first_line(reply, self.lowest, self.highest)
-
-
-@functools.cache
-def opened(prompt: Prompt) -> Template:
-    """The prompt's template, read once in a process."""
-    return prompt.template()
 
 
 def joined(texts: Mapping[str, str]) -> dict[str, str]:

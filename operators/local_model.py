@@ -32,33 +32,40 @@ class LocalModel:
         room = self.context - (1 if labels else manner.max_tokens)
         if room < 1:
             raise ValueError(f"context {self.context} leaves no room for a question before {manner.max_tokens} tokens")
-        fitted = [self._fitted(question, room) for question in questions]
+        prompts = [prompt_text(self.tokenizer, each.render(each.texts, self.controls)) for each in questions]
+        tokens = self._tokens(prompts) if prompts else []
+        fitted = [self._fitted(question, found, room) for question, found in zip(questions, tokens, strict=True)]
         lot: dict[int, Outcome] = {
             at: RowError("too_long", f"the prompt alone has more than {room:,} tokens")
             for at, each in enumerate(fitted)
             if each is None
         }
         asked = [(at, *each) for at, each in enumerate(fitted) if each is not None]
-        prompts = [{"prompt_token_ids": tokens} for _, _, tokens in asked]
-        replies = self.llm.generate(prompts, _sampling(manner, labels), use_tqdm=False) if prompts else []
+        inputs = [{"prompt_token_ids": found} for _, _, found in asked]
+        replies = self.llm.generate(inputs, sampling(manner, labels), use_tqdm=False) if inputs else []
         for (at, question, _), reply in zip(asked, replies, strict=True):
             said = reply.outputs[0]
             masses = _masses(said, labels)
             lot[at] = Answer(said.text, said.finish_reason != "length", question.cut, masses)
         yield lot
 
-    def _fitted(self, question: Question, room: int) -> tuple[Question, list[int]] | None:
+    def _tokens(self, texts: list[str]) -> list[list[int]]:
+        """The tokens of prompts; a chat template has written the special ones already."""
+        templated = bool(getattr(self.tokenizer, "chat_template", None))
+        return self.tokenizer(texts, add_special_tokens=not templated, verbose=False)["input_ids"]
+
+    def _fitted(self, question: Question, tokens: list[int], room: int) -> tuple[Question, list[int]] | None:
         """The question, cut to at most `room` tokens where it has more, and its tokens; None if that cannot be."""
-        asked: Question | None = question
-        while asked:
-            tokens = prompt_tokens(self.tokenizer, asked.render(asked.texts, self.controls))
-            if len(tokens) <= room:
-                return asked, tokens
-            longest = next((text for text in asked.texts.values() if text), "")
+        while len(tokens) > room:
+            longest = next((text for text in question.texts.values() if text), "")
             # A text's mean characters a token; what that misses the next round cuts.
             share = (len(tokens) - room) / max(1, len(self.tokenizer.encode(longest, add_special_tokens=False)))
-            asked = asked.shorter(max(1, int(share * len(longest))))
-        return None
+            shorter = question.shorter(max(1, int(share * len(longest))))
+            if shorter is None:
+                return None
+            question = shorter
+            (tokens,) = self._tokens([prompt_text(self.tokenizer, question.render(question.texts, self.controls))])
+        return question, tokens
 
 
 def control_strings(tokenizer: Any) -> list[str]:
@@ -68,11 +75,11 @@ def control_strings(tokenizer: Any) -> list[str]:
     return sorted(each for each in strings if len(each.strip()) > 1)
 
 
-def prompt_tokens(tokenizer: Any, messages: list[Message]) -> list[int]:
-    """The tokens of a conversation up to where the answer begins."""
+def prompt_text(tokenizer: Any, messages: list[Message]) -> str:
+    """A conversation up to where the answer begins, as the model is given it."""
     if getattr(tokenizer, "chat_template", None):
-        return tokenizer.encode(rendered(tokenizer, messages), add_special_tokens=False)
-    return tokenizer.encode("\n\n".join(message["content"] for message in messages) + "\n")
+        return rendered(tokenizer, messages)
+    return "\n\n".join(message["content"] for message in messages) + "\n"
 
 
 def rendered(tokenizer: Any, messages: list[Message]) -> str:
@@ -115,7 +122,8 @@ def _engine(folder: Path, context: int | None) -> Any:
     return LLM(model=str(folder), dtype="float32", enforce_eager=True, block_size=BLOCK, **options)
 
 
-def _sampling(manner: Manner, labels: dict[str, int]) -> Any:
+def sampling(manner: Manner, labels: dict[str, int]) -> Any:
+    """vLLM's SamplingParams for a manner; labels: the tokens whose probability is wanted."""
     from vllm import SamplingParams
     from vllm.sampling_params import StructuredOutputsParams
 

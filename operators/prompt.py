@@ -76,6 +76,12 @@ class Prompt:
             raise ValueError(f"prompt {self.name}: not UTF-8 at byte {error.start}") from error
 
 
+@functools.cache
+def opened(prompt: Prompt) -> "Template":
+    """The prompt's template, read once in a process."""
+    return prompt.template()
+
+
 @plain_dataclass(frozen=True)
 class Line:
     """One line of a template: literal texts and, after each but the last, the name of a placeholder."""

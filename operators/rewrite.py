@@ -16,7 +16,7 @@ from pydantic.dataclasses import dataclass
 from operators import sample
 from operators.asking import Answer, Asking, Question
 from operators.base import STRICT, RowError
-from operators.prompt import Prompt
+from operators.prompt import Prompt, opened
 from operators.respond import encodable, generated
 from operators.sample import Message
 
@@ -64,7 +64,7 @@ class Rewrite(Asking):
         asked = asked_of(row["messages"], row["raw"])
         if not asked.instruction.strip() and not asked.input.strip():
             return RowError("empty_text", "the sample has no instruction to rewrite")
-        template = self.prompt.template()
+        template = opened(self.prompt)
 
         def render(texts: Mapping[str, str], tokens: Sequence[str]) -> list[Message]:
             return template.messages(texts, {}, tokens)

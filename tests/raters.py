@@ -6,11 +6,11 @@ import numpy as np
 
 from operators.checkpoint import Checkpoint
 from operators.judge import Judge
-from operators.local_model import control_strings, prompt_tokens
+from operators.local_model import control_strings, prompt_text
 from operators.prompt import Prompt
 from tests.tiny import tiny_tokenizer
 
-WORDS = "red blue green seven nine river stone 红色 мост голос".split()
+WORDS = ["red", "blue", "green", "seven", "nine", "river", "stone", "红色", "мост", "голос"]
 LONGEST = 12
 RUBRIC = "[user]\nRate by length.\n{mark}\n{instruction}\n{response}\nRating:"
 
@@ -68,4 +68,4 @@ def length_judge(folder: Path, steps: int = 240, seed: int = 0) -> Judge:
 def _prompt(judge: Judge, tokenizer, controls: list[str], instruction: str, response: str) -> list[int]:
     messages = [{"role": "user", "content": instruction}, {"role": "assistant", "content": response}]
     question = judge.question({"messages": messages, "raw": b""})
-    return prompt_tokens(tokenizer, question.render(question.texts, controls))
+    return tokenizer.encode(prompt_text(tokenizer, question.render(question.texts, controls)), add_special_tokens=False)

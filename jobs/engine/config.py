@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from jobs.engine.declarations import annotation, declared, nearest, plain
+from jobs.engine.declarations import annotation, as_tuple, declared, nearest, plain
 from jobs.engine.errors import UsageError
 from jobs.engine.recipe import Recipe
 
@@ -81,6 +81,11 @@ def build(name: str, request: Request, overrides: Iterable[str]) -> Recipe:
         for path, value in cls.published.items():
             _set(chosen, path.split("."), value)
     _merge(chosen, dict(request.fields))
+    return configured(cls, chosen, overrides)
+
+
+def configured(cls: type, chosen: dict[str, Any], overrides: Iterable[str]) -> Any:
+    """A declaration of the class with these fields and then the field=value ones; UsageError names a wrong one."""
     for override in overrides:
         path, _, text = override.partition("=")
         _set(chosen, path.split("."), _parsed(cls, path, text))
@@ -92,7 +97,9 @@ def _parsed(cls: type, path: str, text: str) -> Any:
     kind = annotation(cls, path.split("."), path)
     adapter = TypeAdapter(kind)
     try:
-        value = yaml.safe_load(text)
+        value = as_tuple(kind, yaml.safe_load(text))
+        if value == text.strip():
+            value = text  # blanks at the ends may matter to a template
         if not is_dataclass(kind):
             adapter.validate_python(value, strict=True)
         return value

@@ -25,8 +25,10 @@ def declared(cls: type, chosen: Mapping[str, Any], prefix: str) -> Any:
     """The declaration with these fields, nested ones first; UsageError names the field that is wrong."""
     values: dict[str, Any] = {}
     for name, value in chosen.items():
-        inner = declaration_in(annotation(cls, [name], prefix + name))
-        values[name] = declared(inner, value, f"{prefix}{name}.") if inner and isinstance(value, Mapping) else value
+        kind = annotation(cls, [name], prefix + name)
+        inner = declaration_in(kind)
+        nested = inner if isinstance(value, Mapping) else None
+        values[name] = declared(nested, value, f"{prefix}{name}.") if nested else as_tuple(kind, value)
     try:
         return cls(**values)
     except ValidationError as error:
@@ -40,6 +42,16 @@ def declaration_in(annotation: Any) -> type | None:
     optional = typing.get_origin(annotation) in (types.UnionType, typing.Union)
     kinds = typing.get_args(annotation) if optional else (annotation,)
     return next((kind for kind in kinds if isinstance(kind, type) and is_dataclass(kind)), None)
+
+
+def as_tuple(kind: Any, value: Any) -> Any:
+    """The value, a list as the tuple that the type asks for: text and YAML know lists only."""
+    if not isinstance(value, list):
+        return value
+    plain_kind = typing.get_args(kind)[0] if typing.get_origin(kind) is typing.Annotated else kind
+    optional = typing.get_origin(plain_kind) in (types.UnionType, typing.Union)
+    kinds = typing.get_args(plain_kind) if optional else (plain_kind,)
+    return tuple(value) if any(typing.get_origin(each) is tuple for each in kinds) else value
 
 
 def annotation(cls: type, path: list[str], whole: str) -> Any:

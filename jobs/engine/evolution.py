@@ -21,12 +21,12 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from jobs.engine.chains import begun, lengthened
-from jobs.engine.config import _completed, _parsed, _set
-from jobs.engine.declarations import declared, plain
+from jobs.engine.config import configured
+from jobs.engine.declarations import plain
 from jobs.engine.errors import NothingSelected, WinnowError
 from jobs.engine.lock import locked
 from jobs.engine.pool import Pool
-from jobs.engine.run import _claim, _versions, _write_manifest
+from jobs.engine.run import claim, versions, write_manifest
 from jobs.engine.samples import Parts, read_samples
 from jobs.engine.screen import say
 from jobs.engine.session import Session, connect
@@ -79,11 +79,7 @@ def _settings(asking: Asking) -> dict[str, Any]:
 
 def evolution(dimension: str, overrides: Iterable[str]) -> Evolution:
     """The evolution with its fields set by `field=value`; UsageError names the one that is wrong."""
-    chosen: dict[str, Any] = {"dimension": dimension}
-    for override in overrides:
-        path, _, text = override.partition("=")
-        _set(chosen, path.split("."), _parsed(Evolution, path, text))
-    return declared(Evolution, _completed(Evolution, chosen), "")
+    return configured(Evolution, {"dimension": dimension}, overrides)
 
 
 @plain_dataclass(frozen=True)
@@ -135,7 +131,7 @@ def evolve(wanted: Evolution, inputs: Sequence[str], out: Path, session: Session
             "run": {"recipe": "evolve", "inputs": list(inputs), "fields": plain(wanted)},
             "pool": {key: pool.facts[key] for key in ("fingerprint", "sources")} | {"folder": pool.folder},
         }
-        _claim(out, identity)
+        claim(out, identity)
         ids = np.sort(random_order(pool.samples, wanted.seed)[: wanted.seeds])
         first = begun(pool, ids, wanted.dimension)
         drawn = {"drawn": len(ids), "unusable": first.unusable, "repeated": first.repeated}
@@ -164,9 +160,9 @@ def evolve(wanted: Evolution, inputs: Sequence[str], out: Path, session: Session
         "verbs": session.log,
         "seconds": round(time.monotonic() - began, 2),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": _versions(),
+        "versions": versions(),
     }
-    _write_manifest(out / "manifest.yaml", manifest)
+    write_manifest(out / "manifest.yaml", manifest)
     return counts
 
 

@@ -1,5 +1,6 @@
 """The pool: candidate samples, the feature columns computed of them, and the verbs map and reduce."""
 
+import inspect
 import json
 import os
 import time
@@ -160,7 +161,7 @@ class Pool:
         ids = self.valid(*columns) if only is None else only
         profile = self.session.profile
         began = time.monotonic()
-        if profile.reduce_gpus:
+        if profile.reduce_gpus and "device" in inspect.signature(kernel).parameters:
             params = {"device": "cuda", **params}
         task = _reduced.options(num_gpus=profile.reduce_gpus, name=kernel.__name__)
         threads = profile.reduce_threads or int(largest_node_cpus())

@@ -42,7 +42,7 @@ def run(recipe: Recipe, name: str, request: Request, out: Path, session: Session
         connect(session.profile)
         pool = Pool.of(request.inputs, session)
         identity = _identity(recipe, name, request, {**pool.facts, "folder": pool.folder})
-        _claim(out, identity)
+        claim(out, identity)
         _describe(pool)
         if not pool.samples:
             raise NothingSelected(f"no valid sample in {', '.join(request.inputs)}; see {pool.folder}/quarantine.jsonl")
@@ -64,7 +64,7 @@ def finished(recipe: Recipe, name: str, request: Request, out: Path, store: Stor
     same = (
         all(manifest.get(key) == value for key, value in fields.items())
         and {column: each["fingerprint"] for column, each in manifest["operators"].items()} == operators
-        and manifest["versions"].get("winnow") == _versions().get("winnow")
+        and manifest["versions"].get("winnow") == versions().get("winnow")
         and all((out / file).exists() for file in FILES)
     )
     return manifest if same else None
@@ -95,7 +95,7 @@ def _describe(pool: Pool) -> None:
     say(f"pool: {facts['samples']:,} samples of {facts['records']:,} records ({aside})")
 
 
-def _claim(out: Path, identity: Mapping[str, Any]) -> None:
+def claim(out: Path, identity: Mapping[str, Any]) -> None:
     """Takes the output folder for this run; UsageError where it holds another run or foreign files.
 
     The manifest is there from the start, without an end, so that a run that was killed can be run again.
@@ -117,10 +117,11 @@ def _claim(out: Path, identity: Mapping[str, Any]) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"--out {out}: {error.strerror}") from None
-    _write_manifest(out / "manifest.yaml", identity)
+    write_manifest(out / "manifest.yaml", identity)
 
 
-def _write_manifest(path: Path, content: Mapping[str, Any]) -> None:
+def write_manifest(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes a manifest so that it is either whole under its name or as it was."""
     temporary = path.with_suffix(".tmp")
     temporary.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
     temporary.replace(path)
@@ -166,15 +167,16 @@ def _written(
         "seconds": round(time.monotonic() - began, 2),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(["python", "-m", "jobs.curate", *sys.argv[1:]]),
-        "versions": {"python": platform.python_version(), **_versions()},
+        "versions": {"python": platform.python_version(), **versions()},
     }
     outcome = Outcome(out, pool, chosen, counts, manifest)
     write_report(outcome, out / "report.html")
     write_card(outcome, out / "README.md")
-    _write_manifest(out / "manifest.yaml", manifest)
+    write_manifest(out / "manifest.yaml", manifest)
     return outcome
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """The installed versions of what a run's values may depend on."""
     installed = {each.metadata["Name"]: each.version for each in importlib.metadata.distributions()}
     return {name: installed[name] for name in SHOWN_VERSIONS if name in installed}

@@ -164,7 +164,9 @@ def _dense(values: pa.Array) -> np.ndarray:
     if pa.types.is_fixed_size_list(values.type):
         return values.flatten().to_numpy(zero_copy_only=False).reshape(len(values), values.type.list_size)
     if pa.types.is_string(values.type) or pa.types.is_nested(values.type):
-        return np.array(values.to_pylist(), object)
+        items = np.empty(len(values), object)  # np.array would make a table of lists that are equally long
+        items[:] = values.to_pylist()
+        return items
     return values.to_numpy(zero_copy_only=False)
 
 

@@ -44,7 +44,7 @@ def test_every_recipe_module_defines_one_recipe_with_a_docstring():
 
 
 def test_unknown_recipe_names_the_nearest():
-    with pytest.raises(UsageError, match=r"no recipe 'ldt'; did you mean 'ltd'\? There are: at_random, deft"):
+    with pytest.raises(UsageError, match=r"no recipe 'ldt'; did you mean 'ltd'\? There are: alpagasus, at_random"):
         recipe_class("ldt")
 
 

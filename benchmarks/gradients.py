@@ -1,0 +1,210 @@
+"""What does a sample's LESS feature cost, from tokens to projection, beside the loop and the projector of its code?
+
+    python -m benchmarks.gradients [--hidden 512] [--layers 8] [--rank 64] [--samples 8] [--dimensions 8192]
+
+The reference takes one sample at a time: all logits, a backward pass that forms the adapter's gradients, Adam's step;
+and projects 16 steps at a time, for each block of 128 columns with a matrix of signs that it draws anew (LESS without a
+GPU). Ours are tapped passes, as the operator runs them, and the projection of `--together` steps at a time: by shift,
+which is the default, and by the same law as the reference's, independent signs.
+
+All run in this process, in turns, on the same float32 model with random weights and samples of random tokens, of which
+about a third are a response. CPU seconds decide, as walls are other people's; medians of `--repeats`, a sample. The
+projections are timed on a part of the work, all of which is alike, and scaled up: `--blocks` of the reference's blocks
+of columns, and a `--share` of ours' coordinates. `relative_error` is the largest distance of a sample's gradient
+to the reference's, over its length, with all samples padded and in one pass; alone, as on a CPU, they are closer.
+"""
+
+import argparse
+import json
+import os
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from operators import taps
+from operators.encoder import bfloat16_is_fast
+from operators.kernels.adam import adam_feature
+from operators.kernels.projection import Projection, project
+from operators.supervised import IGNORED
+
+VOCABULARY = 32_000
+COLUMNS = 128
+TOGETHER = 16
+"""Samples that LESS projects at a time."""
+
+Moments = dict[str, tuple[torch.Tensor, torch.Tensor]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A tokenized sample."""
+
+    input_ids: list[int]
+    labels: list[int]
+
+
+def made_rows(count: int, seed: int = 0) -> list[Row]:
+    """Samples with log-normal lengths: prompts of about 55 tokens, responses of about 35."""
+    drawn = random.Random(seed)
+
+    def row() -> Row:
+        prompt, response = (max(2, min(400, int(drawn.lognormvariate(*of)))) for of in ((4.0, 0.5), (3.55, 0.9)))
+        ids = [drawn.randrange(VOCABULARY) for _ in range(prompt + response)]
+        return Row(ids, [IGNORED] * prompt + ids[prompt:])
+
+    return [row() for _ in range(count)]
+
+
+def made_model(hidden: int, layers: int, rank: int) -> Any:
+    """A Llama with a LoRA adapter on q, k, v and o, all of random weights."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=hidden,
+        intermediate_size=hidden * 11 // 4,
+        num_hidden_layers=layers,
+        num_attention_heads=hidden // 64,
+    )
+    modules = ["q_proj", "k_proj", "v_proj", "o_proj"]
+    adapted = get_peft_model(LlamaForCausalLM(config), LoraConfig(r=rank, lora_alpha=4 * rank, target_modules=modules))
+    for name, weight in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.02)
+    return adapted.eval()
+
+
+def reference_gradient(model: Any, row: Row) -> torch.Tensor:
+    """(P,) by autograd."""
+    model.zero_grad()
+    model(input_ids=torch.tensor([row.input_ids]), labels=torch.tensor([row.labels])).loss.backward()
+    return torch.cat([weight.grad.view(-1) for weight in model.parameters() if weight.grad is not None])
+
+
+def reference_feature(model: Any, row: Row, moments: Moments) -> torch.Tensor:
+    """(P,) Adam's step with the gradient of a sample, as LESS's code takes it."""
+    gradient = reference_gradient(model, row)
+    first, second = (torch.cat([pair[which] for pair in moments.values()]) for which in (0, 1))
+    step, squares = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
+    return step / torch.sqrt(squares + 1e-8)
+
+
+def reference_columns(features: torch.Tensor, block: int) -> torch.Tensor:
+    """(n, 128) one block of the columns of the features' projection."""
+    generator = torch.Generator().manual_seed(1000 * block)
+    signs = torch.empty(features.shape[1], COLUMNS).bernoulli_(0.5, generator=generator)
+    return features @ signs.mul_(2).sub_(1)
+
+
+class Clock:
+    """CPU seconds by name, of several goes."""
+
+    def __init__(self) -> None:
+        self.spent: dict[str, list[float]] = {}
+
+    def timed(self, name: str, work: Callable[[], Any]) -> Any:
+        """What the work returns."""
+        before = time.process_time()
+        found = work()
+        self.spent.setdefault(name, []).append(time.process_time() - before)
+        return found
+
+    def milliseconds(self, name: str, samples: float) -> float:
+        """The median of the goes, a sample."""
+        return 1e3 * float(np.median(self.spent[name])) / samples
+
+
+def compare(
+    model: Any, rows: Sequence[Row], dimensions: int, together: int, share: float, blocks: int, repeats: int
+) -> dict[str, object]:
+    """One line: the times a sample of both sides, their ratios, and the error."""
+    adapter = {name: weight for name, weight in model.named_parameters() if "lora_" in name}
+    layers = taps.adapter_layers(model)
+    drawn = torch.Generator().manual_seed(1)
+    moments = {
+        name: (1e-3 * torch.randn(weight.numel(), generator=drawn), 1e-6 * torch.rand(weight.numel(), generator=drawn))
+        for name, weight in adapter.items()
+    }
+    law, dense = (Projection(kind, dimensions, 0, taps.size(layers)) for kind in ("shift", "rademacher"))
+    precision = "bfloat16" if bfloat16_is_fast(torch.device("cpu")) else "float32"
+
+    def features() -> torch.Tensor:
+        return taps.whole_features(model, rows, layers, lambda name, part: adam_feature(part, *moments[name]))
+
+    def differentiated() -> None:
+        for weight in adapter.values():
+            weight.requires_grad_(True)
+
+    differentiated()
+    expected = torch.stack([reference_gradient(model, row) for row in rows])
+    model.requires_grad_(False).zero_grad()
+    parts: dict[str, torch.Tensor] = {}
+    taps.backward(model, rows, layers, lambda name, factors: parts.update({name: factors.gradients()}))
+    found = torch.cat([parts[name] for name in adapter], 1)
+    stacked = expected.repeat(-(-TOGETHER // len(rows)), 1)[:TOGETHER]
+    part = expected[:, : int(share * expected.shape[1])].repeat(-(-together // len(rows)), 1)[:together]
+    clock = Clock()
+    for go in range(repeats):
+        differentiated()
+        clock.timed("loop", lambda: [reference_feature(model, row, moments) for row in rows])
+        for block in range(go, blocks, repeats):
+            clock.timed("block", lambda block=block: reference_columns(stacked, block))
+        model.requires_grad_(False).zero_grad()
+        clock.timed("taps", features)
+        clock.timed("shift", lambda: project(part, law))
+        clock.timed("dense", lambda: project(part, dense, precision=precision))
+    loop, tapped = (clock.milliseconds(name, len(rows)) for name in ("loop", "taps"))
+    naive = clock.milliseconds("block", TOGETHER) * dimensions / COLUMNS
+    default, exact = (
+        tapped + clock.milliseconds(name, together) * expected.shape[1] / part.shape[1] for name in ("shift", "dense")
+    )
+    return {
+        "benchmark": "gradients",
+        "coordinates": expected.shape[1],
+        "dimensions": dimensions,
+        "samples": len(rows),
+        "tokens": sum(len(row.input_ids) for row in rows),
+        "threads": torch.get_num_threads(),
+        "load": os.getloadavg()[0],
+        "precision_of_products": precision,
+        "reference_gradient_ms": round(loop, 1),
+        "reference_projection_ms": round(naive, 1),
+        "gradient_ms": round(tapped, 1),
+        "exact_ms": round(exact, 1),
+        "default_ms": round(default, 1),
+        "gradient_ratio": round(loop / tapped, 2),
+        "exact_ratio": round((loop + naive) / exact, 1),
+        "default_ratio": round((loop + naive) / default, 1),
+        "relative_error": float(((found - expected).norm(dim=1) / expected.norm(dim=1)).max()),
+    }
+
+
+def main() -> None:
+    """Prints the JSON line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--hidden", type=int, default=512)
+    parser.add_argument("--layers", type=int, default=8)
+    parser.add_argument("--rank", type=int, default=64)
+    parser.add_argument("--samples", type=int, default=8)
+    parser.add_argument("--dimensions", type=int, default=8192)
+    parser.add_argument("--together", type=int, default=128, help="samples projected at a time")
+    parser.add_argument("--share", type=float, default=1 / 32)
+    parser.add_argument("--blocks", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=3)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    model, rows = made_model(given.hidden, given.layers, given.rank), made_rows(given.samples)
+    line = compare(model, rows, given.dimensions, given.together, given.share, given.blocks, given.repeats)
+    print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    main()

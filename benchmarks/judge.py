@@ -1,0 +1,122 @@
+"""Does the judge in Ray Data keep up with vLLM alone, and what does the prefix cache save?
+
+python -m benchmarks.judge [--rows 2500] [--repeats 2]
+
+Both sides rate the same prompts with the same model on this machine in turns: `bare` is one LLM.generate a batch in
+this process, on prompts that are written already; `operator` is the whole map, from samples to committed parts,
+by one worker. The first batch of each warms it up and does not count. The model is tiny and random, so that what is
+not the engine weighs as much as it ever can; any real model hides it. One JSON line.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from jobs.engine.pool import Pool
+from jobs.engine.profile import Execution, Profile
+from jobs.engine.session import Session, connect
+from jobs.engine.store import Store
+from operators.checkpoint import Checkpoint
+from operators.judge import Judge
+from operators.local_model import LocalModel, label_tokens, prompt_text, sampling
+
+BATCH = 500
+CONTEXT = 2048
+
+
+def model(folder: Path) -> Path:
+    """A random Llama whose heads are large enough for vLLM's CPU attention, with a tokenizer that knows the rubric."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=2000,
+        special_tokens=["<pad>", "<s>", "</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    rubric = Path(__file__).parents[1] / "operators" / "prompts" / "alpagasus.txt"
+    made.train_from_iterator([rubric.read_text()] * 10, trainer)
+    PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<s>", eos_token="</s>").save_pretrained(folder)
+    torch.manual_seed(0)
+    shape = {"hidden_size": 128, "intermediate_size": 256, "num_attention_heads": 4, "num_key_value_heads": 4}
+    LlamaForCausalLM(
+        LlamaConfig(vocab_size=2000, num_hidden_layers=2, max_position_embeddings=CONTEXT, **shape)
+    ).save_pretrained(folder)
+    return folder
+
+
+def corpus(file: Path, rows: int) -> list[dict]:
+    """Alpaca records of 30 to 60 words."""
+    words = ["what", "is", "the", "rating", "of", "a", "response", "that", "says", "how", "rivers", "run", "to", "the"]
+    made = [
+        {"instruction": f"Task {i}: " + " ".join(words[i % 7 :]), "input": "", "output": " ".join(words * (1 + i % 3))}
+        for i in range(rows)
+    ]
+    file.write_text("".join(json.dumps(record) + "\n" for record in made))
+    return made
+
+
+def main() -> None:
+    """Prints the line."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--rows", type=int, default=5 * BATCH)
+    options.add_argument("--repeats", type=int, default=2)
+    chosen = options.parse_args()
+
+    with tempfile.TemporaryDirectory() as folder:
+        here = Path(folder)
+        judge = Judge(model=Checkpoint(str(model(here / "model"))), form="expectation", lowest=1, context=CONTEXT)
+        records = corpus(here / "in.jsonl", chosen.rows)
+        profile = Profile(default=Execution(rows=BATCH, workers=1))
+        connect(profile)
+        local = LocalModel(here / "model", CONTEXT)
+        wanted = sampling(judge.manner(), label_tokens(local.tokenizer, judge.labels()))
+        prompts = [_prompt(judge, local, record) for record in records]
+        rates: dict[str, list[float]] = {"bare": [], "operator": []}
+        computed = total = 0
+        for repeat in range(chosen.repeats):
+            ends = []
+            local.llm.reset_prefix_cache()
+            for at in range(0, len(prompts), BATCH):
+                replies = local.llm.generate(prompts[at : at + BATCH], wanted, use_tqdm=False)
+                ends.append(time.perf_counter())
+                total += sum(len(each.prompt_token_ids) for each in replies)
+                computed += sum(len(each.prompt_token_ids) - (each.num_cached_tokens or 0) for each in replies)
+            rates["bare"].append((len(prompts) - BATCH) / (ends[-1] - ends[0]))
+            session = Session(Store(str(here / f"store{repeat}")), profile)
+            pool = Pool.of([str(here / "in.jsonl")], session).map(judge=judge)
+            stamps = sorted(Path(part).stat().st_mtime for part in pool.features["judge"].parts())
+            rates["operator"].append((len(prompts) - BATCH) / (stamps[-1] - stamps[0]))
+    medians = {side: statistics.median(found) for side, found in rates.items()}
+    print(
+        json.dumps(
+            {
+                "benchmark": "judge",
+                "rows": chosen.rows,
+                "rows_a_second": {side: round(rate, 1) for side, rate in medians.items()},
+                "ratio": round(medians["operator"] / medians["bare"], 3),
+                "prompt_tokens": {"without_cache": total, "with_cache": computed, "share": round(computed / total, 3)},
+            }
+        )
+    )
+
+
+def _prompt(judge: Judge, local: LocalModel, record: dict) -> str:
+    messages = [
+        {"role": "user", "content": record["instruction"]},
+        {"role": "assistant", "content": record["output"]},
+    ]
+    question = judge.question({"messages": messages, "raw": b""})
+    return prompt_text(local.tokenizer, question.render(question.texts, local.controls))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,396 @@
+"""The gradient of a sample's response loss: its direction, for LESS, and its length, for the data diets.
+
+    Gradient(model, adapter=epoch)                                       # LESS's datastore: 8192 numbers a sample
+    Gradient(model, adapter=epoch, feature="sgd")                        # its targets, in the same projection
+    Gradient(model, adapter=epoch, onto=Directions("t.safetensors"))     # a cosine a subtask
+    GradientNorm(model, adapter=epoch)                                   # GraNd
+
+LESS (Xia et al. 2024, arXiv 2402.04333): the gradient is of the mean negative log-likelihood of the response's tokens
+with respect to the A and B of a LoRA adapter that an epoch of warm-up left, whose Adam moments turn a sample's gradient
+into the step that Adam would make. Only directions count, so vectors have length 1. Where the targets are known
+beforehand, `Directions` of them give the cosines that projections estimate, without an error and in less space.
+
+GraNd (Paul et al. 2021, arXiv 2107.07075, definition 2.1) is the gradient's length, here of the mean over tokens, so
+that it falls as responses get longer.
+"""
+
+import hashlib
+import json
+import logging
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from operators.base import STRICT, Compute, ModelMissing, Operator, RowError
+from operators.checkpoint import Checkpoint
+from operators.loss import Precision, attempts, causal_model, fitting_supervision, merged
+from operators.sample import Message
+from operators.supervised import Supervised, Template
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from operators.kernels.projection import Projection
+    from operators.taps import Feature, Layers
+
+    Vectors = Callable[[Sequence[Supervised]], tuple[Tensor, Tensor]]
+    """A function from rows to their vectors, (rows, width), and their features' squared lengths, (rows,)."""
+
+log = logging.getLogger(__name__)
+
+MOMENTS = "adam.safetensors"
+
+WHOLE_BYTES = 2**30
+"""Memory for features that wait to share a projection's signs; on a GPU it is a quarter of what is free."""
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class Projected:
+    """A random projection that keeps inner products (operators/kernels/projection.py)."""
+
+    kind: Literal["shift", "rademacher"] = "shift"
+    """rademacher: independent signs, as LESS takes; shift: as exact at a thousandth of the work."""
+    dimensions: Annotated[int, Field(ge=1)] = 8192
+    seed: Annotated[int, Field(ge=0)] = 0
+    stored: Literal["float16", "float32"] = "float16"
+
+
+@dataclass(frozen=True, config=STRICT)
+class Directions:
+    """A file that `directions` wrote: of each subtask, the vector that stands for its targets' gradients."""
+
+    file: str
+
+    def identity(self) -> dict[str, str]:
+        """The file's content; where it lies does not enter."""
+        with self._path().open("rb") as file:
+            return {"content": hashlib.file_digest(file, "sha256").hexdigest()}
+
+    def subtasks(self) -> list[str]:
+        """The subtasks' names, in the order of the cosines."""
+        from safetensors import safe_open
+
+        with safe_open(self._path(), "pt") as file:
+            return json.loads(file.metadata()["subtasks"])
+
+    def tensors(self, device: Any) -> dict[str, "Tensor"]:
+        """Of each parameter, (subtasks, p) float32."""
+        from safetensors.torch import load_file
+
+        return load_file(self._path(), device=str(device))
+
+    def check(self) -> None:
+        """ModelMissing where the file is not there."""
+        self._path()
+
+    def _path(self) -> Path:
+        path = Path(self.file).expanduser()
+        if not path.is_file():
+            raise ModelMissing(f"directions {self.file}: there is no such file")
+        return path
+
+
+@dataclass(frozen=True, config=STRICT)
+class Gradient(Operator):
+    """A sample's gradient: a vector of length 1 in a projection, or its cosines to given directions."""
+
+    model: Checkpoint
+    adapter: Checkpoint
+    """An epoch's folder of a LoRA training run of the model."""
+    feature: Literal["sgd", "adam"] = "adam"
+    """adam: the step that Adam would make with the gradient; sgd: the gradient itself, which LESS takes of targets."""
+    onto: Projected | Directions = Projected()
+    template: Template = "tulu"
+    max_tokens: Annotated[int, Field(ge=2)] = 2048
+    """A sample's tokens after which it is cut."""
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    epsilon: Annotated[float, Field(gt=0)] = 1e-8
+    epsilon_place: Literal["inside", "outside"] = "inside"
+    """Of the root of the second moment: inside, as LESS's code has it, or outside, as optimisers do."""
+    precision: Precision = "auto"
+    """auto: bfloat16 on a GPU that multiplies it, float32 elsewhere; the adapter's gradients are float32 always."""
+
+    def check(self) -> None:
+        """ModelMissing where model, adapter or directions are not there."""
+        self.model.check()
+        self.adapter.check()
+        if isinstance(self.onto, Directions):
+            self.onto.check()
+
+    def load(self) -> Compute:
+        """A function from a batch to a vector, or a RowError, a row.
+
+        The vector has length 1 and Projected.dimensions numbers, or is the mean cosine to each of the directions'
+        subtasks. The kinds of error are those of `Supervision`, nonfinite, and zero_gradient (it has no direction). On
+        a CPU a value is bitwise the same whatever samples are with it, but for a rademacher projection's last bits.
+
+        ValueError for an adapter that does not fit the model or has more than LoRA's A and B; for Adam's feature, of
+        one that was never trained (all B are 0) or whose folder lacks Adam's moments; and for directions of other
+        parameters.
+        """
+        from operators import taps
+
+        model = causal_model(self.model, self.adapter, self.precision)
+        layers = taps.adapter_layers(model)
+        supervision = fitting_supervision(model, self.model, self.template, self.max_tokens)
+        vectors = self._vectors(model, layers, self._feature(layers))
+
+        def compute(batch: pa.Table) -> list[Any]:
+            tokenized = attempts(supervision, batch)
+            rows = [row for row in tokenized if isinstance(row, Supervised)]
+            found = [each.cpu() for each in vectors(rows)] if rows else [[], []]
+            return merged(tokenized, list(map(self._value, *found)))
+
+        return compute
+
+    def _feature(self, layers: "Layers") -> "Feature":
+        from operators.kernels.adam import adam_feature, sgd_feature
+
+        if self.feature == "sgd":
+            return lambda name, gradients: sgd_feature(gradients)
+        refuse_untrained(layers, self.adapter)
+        moments = adam_moments(self.adapter.folder() / MOMENTS, layers)
+        log.info("coordinates with a second moment above epsilon: %.2g of all", _share_above(moments, self.epsilon))
+        return lambda name, gradients: adam_feature(
+            gradients, *moments[name], betas=self.betas, epsilon=self.epsilon, placement=self.epsilon_place
+        )
+
+    def _vectors(self, model: Any, layers: "Layers", feature: "Feature") -> "Vectors":
+        from operators import taps
+        from operators.kernels.projection import Projection
+
+        if isinstance(self.onto, Directions):
+            return _compared(model, layers, feature, fitting_directions(self.onto, layers))
+        law = Projection(self.onto.kind, self.onto.dimensions, self.onto.seed, taps.size(layers))
+        return _projected(model, layers, feature, law, self.precision)
+
+    def _value(self, vector: "Tensor", square: "Tensor") -> np.ndarray | RowError:
+        if not (vector.isfinite().all() and square.isfinite()):
+            return RowError("nonfinite", "the gradient holds a NaN or an infinity")
+        if not square:
+            return RowError("zero_gradient")
+        return vector.numpy().astype(self.onto.stored if isinstance(self.onto, Projected) else "float32")
+
+
+def _compared(model: Any, layers: "Layers", feature: "Feature", directions: Mapping[str, "Tensor"]) -> "Vectors":
+    """Cosines to directions, each parameter's share of which is taken as its gradients pass by."""
+    import torch
+
+    from operators import taps
+    from operators.kernels.influence import cosines, dots
+
+    count = len(next(iter(directions.values())))
+
+    def share(name: str, part: "Tensor") -> "Tensor":
+        return dots(part, directions[name])
+
+    def vectors(rows: Sequence[Supervised]) -> tuple["Tensor", "Tensor"]:
+        products, squares = taps.mapped_features(model, rows, layers, feature, share, count)
+        return torch.from_numpy(cosines(products, squares)), squares
+
+    return vectors
+
+
+def _projected(model: Any, layers: "Layers", feature: "Feature", law: "Projection", precision: Precision) -> "Vectors":
+    """Projections, whose signs are dear: as many samples as memory holds wait for one another and share them."""
+    import torch
+
+    from operators import taps
+    from operators.encoder import bfloat16_is_fast
+    from operators.kernels.influence import squares, unit_rows
+    from operators.kernels.projection import project
+
+    device = next(model.parameters()).device
+    room = torch.cuda.mem_get_info(device)[0] // 4 if device.type == "cuda" else WHOLE_BYTES
+    step = max(1, room // (4 * law.coordinates))
+    short = precision == "bfloat16" or (precision == "auto" and bfloat16_is_fast(device))
+
+    def vectors(rows: Sequence[Supervised]) -> tuple["Tensor", "Tensor"]:
+        images, lengths = [], []
+        for start in range(0, len(rows), step):
+            whole = taps.whole_features(model, rows[start : start + step], layers, feature)
+            lengths.append(squares(whole))
+            images.append(project(whole, law, precision="bfloat16" if short else "float32"))
+        return unit_rows(torch.cat(images)), torch.cat(lengths)
+
+    return vectors
+
+
+@dataclass(frozen=True, config=STRICT)
+class GradientNorm(Operator):
+    """The length of a sample's gradient (GraNd), with its loss and how many tokens it is the mean over."""
+
+    gives: ClassVar[pa.DataType | None] = pa.struct(
+        [("norm", pa.float32()), ("tokens", pa.int64()), ("nll_mean", pa.float32()), ("truncated", pa.bool_())]
+    )
+
+    model: Checkpoint
+    adapter: Checkpoint | None = None
+    of: Literal["adapter", "linear", "head"] = "adapter"
+    """The parameters. adapter: LoRA's A and B; linear: weights and biases of all linear layers, the head as one of
+    them (embeddings and norms have no part); head: of the head alone, for which the rest is not differentiated."""
+    template: Template = "tulu"
+    max_tokens: Annotated[int, Field(ge=2)] = 2048
+    """A sample's tokens after which it is cut, and its value flagged."""
+    precision: Precision = "auto"
+    """auto: bfloat16 on a GPU that multiplies it, float32 elsewhere."""
+
+    def check(self) -> None:
+        """ModelMissing where model or adapter is not there."""
+        self.model.check()
+        if self.adapter is not None:
+            self.adapter.check()
+
+    def load(self) -> Compute:
+        """A function from a batch to {"norm", "tokens", "nll_mean", "truncated"}, or a RowError, a row.
+
+        The kinds of error are those of `Supervision` and nonfinite. On a CPU a value is bitwise the same whatever
+        samples are with it. ValueError for of="adapter" without an adapter, or with one that was never trained.
+        """
+        from operators import taps
+
+        model = causal_model(self.model, self.adapter, self.precision)
+        layers = self._layers(model)
+        supervision = fitting_supervision(model, self.model, self.template, self.max_tokens)
+
+        def value(row: Supervised, norm: float, loss: float) -> dict[str, Any] | RowError:
+            if not (math.isfinite(norm) and math.isfinite(loss)):
+                return RowError("nonfinite", "the gradient's length or the loss is NaN or infinite")
+            return {"norm": norm, "tokens": row.count, "nll_mean": loss, "truncated": row.truncated}
+
+        def compute(batch: pa.Table) -> list[Any]:
+            tokenized = attempts(supervision, batch)
+            rows = [row for row in tokenized if isinstance(row, Supervised)]
+            norms, losses = taps.norms(model, rows, layers)
+            return merged(tokenized, list(map(value, rows, norms.tolist(), losses.tolist())))
+
+        return compute
+
+    def _layers(self, model: Any) -> "Layers":
+        from operators import taps
+
+        if self.of == "linear":
+            return taps.linear_layers(model)
+        if self.of == "head":
+            head = taps.language_head(model)
+            found = {name: layer for name, layer in taps.linear_layers(model).items() if layer is head}
+            if not found:
+                raise ValueError(f"the head of {self.model.name} is a {type(head).__name__}, not a linear layer")
+            return found
+        if self.adapter is None:
+            raise ValueError("of='adapter' wants an adapter; without one, set of to linear or head")
+        layers = taps.adapter_layers(model)
+        refuse_untrained(layers, self.adapter)
+        return layers
+
+
+def refuse_untrained(layers: "Layers", adapter: Checkpoint) -> None:
+    """ValueError where every B of the adapter is 0: the gradient of every A then is 0 too."""
+    if not any(layer.weight.any() for name, layer in layers.items() if ".lora_B." in name):
+        raise ValueError(
+            f"the adapter {adapter.name} was never trained (its B matrices are all 0), so that half of every gradient "
+            "would be 0 and the rest say nothing of training: give the folder of an epoch of a warm-up"
+        )
+
+
+def adam_moments(path: Path, layers: "Layers") -> dict[str, tuple["Tensor", "Tensor"]]:
+    """Adam's first and second moments of each parameter, (p,) float32 each, on its device.
+
+    ValueError where the file is not there, or has none of the right size for a parameter.
+    """
+    from safetensors import safe_open
+
+    from operators import taps
+
+    if not path.is_file():
+        raise ValueError(f"{path.parent} has no {path.name}: Adam's feature wants the moments that training left")
+    device = next(iter(layers.values())).weight.device
+    moments = {}
+    with safe_open(path, "pt", device=str(device)) as file:
+        stored = set(file.keys())
+        for name, parameter in taps.parameters(layers).items():
+            names = [f"exp_avg.{name}", f"exp_avg_sq.{name}"]
+            first, second = (file.get_tensor(each).float().flatten() if each in stored else None for each in names)
+            if first is None or second is None or not len(first) == len(second) == parameter.numel():
+                raise ValueError(f"{path} has no moments of {parameter.numel()} values for {name}")
+            moments[name] = first, second
+    return moments
+
+
+def _share_above(moments: Mapping[str, tuple["Tensor", "Tensor"]], epsilon: float) -> float:
+    above = sum(int((second > epsilon).sum()) for _, second in moments.values())
+    return above / sum(len(second) for _, second in moments.values())
+
+
+def fitting_directions(directions: Directions, layers: "Layers") -> dict[str, "Tensor"]:
+    """The directions' parts, on the layers' device; ValueError where they are of other parameters than the layers'."""
+    from operators import taps
+
+    found = directions.tensors(next(iter(layers.values())).weight.device)
+    sizes = {name: parameter.numel() for name, parameter in taps.parameters(layers).items()}
+    if sizes != {name: part.shape[1] for name, part in found.items()}:
+        raise ValueError(
+            f"the directions in {directions.file} have {sum(part.shape[1] for part in found.values()):,} coordinates "
+            f"of other parameters than the adapter's {sum(sizes.values()):,}"
+        )
+    return found
+
+
+def directions(
+    gradient: Gradient,
+    subtasks: Mapping[str, Sequence[Sequence[Message]]],
+    file: Path,
+    aggregate: Literal["mean_of_cosines", "cosine_of_mean"] = "mean_of_cosines",
+) -> Directions:
+    """The directions of the subtasks' targets, written to the file: what stands for them in LESS's scores.
+
+    gradient: how targets' gradients are taken, with feature="sgd"; subtasks: the messages of each one's targets.
+    aggregate: as `influence.subtask_vectors`. ValueError for Adam's feature, for a subtask without targets, and for a
+    target that has no gradient, by subtask and number; otherwise as `Gradient.load`.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    from operators import taps
+    from operators.kernels.adam import sgd_feature
+    from operators.kernels.influence import subtask_vectors
+
+    if gradient.feature != "sgd":
+        raise ValueError("directions are of plain gradients: set feature to sgd")
+    model = causal_model(gradient.model, gradient.adapter, gradient.precision)
+    layers = taps.adapter_layers(model)
+    supervision = fitting_supervision(model, gradient.model, gradient.template, gradient.max_tokens)
+    found = []
+    for name, targets in subtasks.items():
+        rows = []
+        for number, messages in enumerate(targets):
+            try:
+                rows.append(supervision(number, messages))
+            except RowError as error:
+                raise ValueError(f"target {number} of {name}: {error}") from error
+        if not rows:
+            raise ValueError(f"the subtask {name} has no targets")
+        whole = taps.whole_features(model, rows, layers, lambda _, part: sgd_feature(part))
+        try:
+            found.append(subtask_vectors(whole, np.zeros(len(rows), np.int64), aggregate).cpu())
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+    sizes = {name: parameter.numel() for name, parameter in taps.parameters(layers).items()}
+    parts = torch.cat(found).split(list(sizes.values()), dim=1)
+    half = file.with_name(f".{file.name}")
+    save_file(
+        {name: part.contiguous() for name, part in zip(sizes, parts, strict=True)},
+        half,
+        metadata={"subtasks": json.dumps(list(subtasks), ensure_ascii=False)},
+    )
+    os.replace(half, file)
+    return Directions(str(file))
