@@ -14,6 +14,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from jobs.engine.pool import Pool
 from jobs.engine.profile import Execution, Profile
@@ -46,7 +47,12 @@ def model(folder: Path) -> Path:
     made.train_from_iterator([rubric.read_text()] * 10, trainer)
     PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<s>", eos_token="</s>").save_pretrained(folder)
     torch.manual_seed(0)
-    shape = {"hidden_size": 128, "intermediate_size": 256, "num_attention_heads": 4, "num_key_value_heads": 4}
+    shape: dict[str, Any] = {
+        "hidden_size": 128,
+        "intermediate_size": 256,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 4,
+    }
     LlamaForCausalLM(
         LlamaConfig(vocab_size=2000, num_hidden_layers=2, max_position_embeddings=CONTEXT, **shape)
     ).save_pretrained(folder)

@@ -18,7 +18,7 @@ import yaml
 
 from jobs.engine.command import exit_code
 from jobs.engine.errors import UsageError, WinnowError
-from jobs.engine.ledger import DROPPED, KEPT
+from jobs.engine.ledger import DROPPED, KEPT, LEDGER
 from jobs.engine.pool import Pool
 from jobs.engine.samples import read_samples
 from jobs.engine.screen import say
@@ -27,6 +27,8 @@ from jobs.engine.store import VALUE, Feature, Store
 from operators.sample import instruction, response
 
 SHOWN = 400
+SHOWN_BEFORE = frozenset(name for name, _ in LEDGER)
+"""The ledger's own columns; what comes after them are details of the recipe."""
 
 
 def ledger_rows(folder: Path, which: str) -> list[dict[str, Any]]:
@@ -65,7 +67,7 @@ def explain(folder: Path, which: str) -> None:
     row, *repeats = ledger_rows(folder, which)
     say(f"{row['source']}:{row['line']}  {row['state']} by {manifest['run']['recipe']}")
     say(f"  reason    {row['reason']}")
-    for name in ("id", "rank", "score", "centroid", "distance"):
+    for name in ("id", "rank", "score", *(name for name in row if name not in SHOWN_BEFORE)):
         if row.get(name) is not None:
             value = f"{row[name]:.4f}" if isinstance(row[name], float) else row[name]
             say(f"  {name:<9} {value}" + (f" of {manifest['counts'][KEPT]:,}" if name == "rank" else ""))

@@ -62,7 +62,7 @@ class MoDS(Recipe):
         good = ids[rewards > threshold]
         if not len(good):
             raise NothingSelected(
-                f"no reward is above {threshold:g}; they reach {rewards.max():g}. Set threshold or quality"
+                f"no reward is above {threshold:g}, the highest is {rewards.max():g}: set quality=0.2"
             )
         pool = pool.map(embed=self.embed, only=good)
         good = np.intersect1d(good, pool.valid("embed"))

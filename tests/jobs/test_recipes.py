@@ -6,7 +6,7 @@ import pytest
 
 from jobs.engine.columns import column
 from jobs.engine.config import Request, build
-from jobs.engine.errors import UsageError
+from jobs.engine.errors import NothingSelected, UsageError
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -74,3 +74,28 @@ def test_deft_base_has_each_label_s_share_and_is_not_picked_twice(pool):
     base = [i for i, reason in zip(chosen.ids, reasons, strict=True) if reason == "random base"]
     assert len(set(chosen.ids.tolist())) == 6
     assert sorted(TASKS[i] for i in base) == ["NLI", "NLI", "QA", "QA"]
+
+
+def mods_selected(pool, *overrides):
+    """MoDS's selection with rewards, and positions 0, 1, 4, 10 of the good samples, in the store already."""
+    recipe = build("mods", Request(), overrides)
+    rewards = [{"reward": reward, "truncated": False} for reward in (1.2, -0.3, 0.0, 2.0, 0.7, 0.1)]
+    places = np.array([[0, 9], [0, 9], [0, 9], [1, 9], [4, 9], [10, 9]], np.float32)
+    for operator, given in ((recipe.reward, rewards), (recipe.embed, places)):
+        feature = pool.session.store.feature(operator, pool.facts["fingerprint"])
+        values, errors = column(given, len(given))
+        feature.write(np.arange(len(given)), pa.nulls(len(given), pa.binary(16)), values, errors)
+    return recipe.select(pool)
+
+
+def test_mods_covers_what_is_strictly_above_the_threshold(make_pool):
+    pool = make_pool([f"sample {i}" for i in range(6)])
+    chosen = mods_selected(pool, "budget=2", "first=random", "seed=11")  # which draws the first of four
+    assert chosen.ids.tolist() == [0, 5]
+    assert [chosen.reasons[i] for i in chosen.reason[[1, 2, 3]]] == [
+        "reward not above 0", "reward not above 0", "near enough to kept samples",
+    ]  # fmt: skip
+    assert chosen.facts == {"threshold": 0.0, "high quality": 4}
+    assert set(mods_selected(pool, "budget=6", "quality=0.5").ids.tolist()) == {0, 3, 4}
+    with pytest.raises(NothingSelected, match=r"no reward is above 2\.5, the highest is 2: set quality"):
+        mods_selected(pool, "budget=2", "threshold=2.5")
