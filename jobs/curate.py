@@ -18,7 +18,7 @@ from jobs.engine.errors import NothingSelected, UsageError
 from jobs.engine.ledger import KEPT, STATES
 from jobs.engine.plan import show_plan
 from jobs.engine.profile import Profile, profile
-from jobs.engine.recipe import Recipe
+from jobs.engine.recipe import Recipe, checked
 from jobs.engine.run import finished, run
 from jobs.engine.screen import say
 from jobs.engine.session import Session
@@ -69,8 +69,7 @@ def curate(request: Request, overrides: Sequence[str], out: Path, store: str, ho
     """Runs a request from start to end, unless `out` holds its outcome already, and says what came out."""
     name = request.recipe or ""
     recipe = build(name, request, overrides)
-    for operator in recipe.operators().values():
-        operator.check()
+    checked(recipe.operators().values())
     earlier = None if retry_errors else finished(recipe, name, request, out, Store(store))
     if earlier:
         say(f"{out} holds this very run, finished {earlier['finished']}: 0 samples to compute, nothing to decide")

@@ -97,7 +97,7 @@ def recipe(name: str, overrides: Sequence[str]) -> Iterator[Finding]:
     for column, operator in build(name, Request(recipe=name), overrides).operators().items():
         try:
             operator.check()
-        except ModelMissing as error:
+        except (ModelMissing, ValueError) as error:
             yield f"{name}: {column}", "missing", str(error)
         else:
             yield f"{name}: {column}", "ok", repr(operator)

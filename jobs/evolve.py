@@ -23,6 +23,7 @@ from jobs.engine.command import exit_code
 from jobs.engine.errors import NothingSelected, UsageError
 from jobs.engine.evolution import evolution, evolve
 from jobs.engine.profile import profile
+from jobs.engine.recipe import checked
 from jobs.engine.screen import say
 from jobs.engine.session import Session
 from jobs.engine.store import Store, absolute
@@ -55,8 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not inputs:
         raise UsageError(f"name what to evolve: python -m jobs.evolve {options.dimension} FILE... --out FOLDER")
     wanted = evolution(options.dimension, overrides)
-    for operator in (wanted.rewriting(1), wanted.comparison(0)):
-        operator.check()
+    checked((wanted.rewriting(1), wanted.comparison(0)))
     session = Session(
         Store(absolute(options.store or ".winnow")),
         profile(options.profile),

@@ -65,7 +65,10 @@ class Operator:
         raise TypeError(f"{type(self).__name__} does not define load()")
 
     def check(self) -> None:
-        """Raises where `load` could not succeed here (ModelMissing for a checkpoint); cheap, no model is loaded."""
+        """Raises where `load` could not succeed here; cheap, no model is loaded.
+
+        ModelMissing for a checkpoint that is not there, ValueError for a field that does not fit what it names.
+        """
 
     def columns(self) -> tuple[str, ...]:
         """What the batch carries besides `id`: `reads`, unless the fields ask for more."""

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, ClassVar
 
@@ -122,3 +122,12 @@ class Recipe:
         if int(self.budget) > pool.samples:
             raise UsageError(f"budget {self.budget} is above the {pool.samples:,} samples of the pool")
         return int(self.budget)
+
+
+def checked(operators: Iterable[Operator]) -> None:
+    """Nothing; ModelMissing or UsageError where one of the operators could not be loaded as it is declared."""
+    for operator in operators:
+        try:
+            operator.check()
+        except ValueError as error:
+            raise UsageError(str(error)) from error

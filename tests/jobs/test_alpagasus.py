@@ -65,6 +65,10 @@ def test_keeps_what_the_server_rates_high_enough_and_loses_nothing_to_its_faults
     code, said = run("alpagasus", "in.jsonl", "--out", "c", *fields(server), "judge.dimension=helpfulness")
     assert code == 1
     assert "no server answers at http://127.0.0.1" in said
+    (tmp_path / "rubric.txt").write_text("[user]\n{instruction}\nRate it.")
+    code, said = run("alpagasus", "in.jsonl", "--out", "c", "judge.prompt.name=rubric.txt")
+    assert code == 2
+    assert "rubric.txt: the placeholder {response} is missing" in said
 
 
 def test_a_server_that_goes_away_or_refuses_ends_the_run_and_what_it_said_is_kept(run, tmp_path):
