@@ -1,4 +1,4 @@
-"""The pool: candidate samples, the feature columns computed of them, and the verbs map and reduce."""
+"""The pool: candidate samples, the feature columns computed of them, and the verbs map, reduce and train."""
 
 import inspect
 import json
@@ -24,6 +24,8 @@ from jobs.engine.session import Session, largest_node_cpus
 from jobs.engine.store import ERROR, MISSING, VALUE, Feature, Store, absolute, take_over
 from jobs.engine.stream import stream
 from operators.base import Operator
+from operators.checkpoint import Checkpoint
+from operators.finetune import Finetune
 
 if TYPE_CHECKING:
     from jobs.engine.grow import Lineage
@@ -185,6 +187,16 @@ class Pool:
         from jobs.engine.grow import grown  # which opens pools
 
         return grown(self, rewrite, respond, only)
+
+    def train(self, trainer: Finetune, ids: np.ndarray) -> tuple[Checkpoint, ...]:
+        """A checkpoint an epoch, in order, of a model trained on the samples with these ids, in whatever order.
+
+        Each is a local folder: weights or adapter, tokenizer, adam.safetensors, training.json. Trained once: the store
+        keeps them by trainer, pool and ids. Samples with nothing to supervise are left out and counted.
+        """
+        from jobs.engine.train import trained  # which needs pools
+
+        return trained(self, trainer, ids)
 
     def lineage(self) -> "Lineage":
         """Of which sample each was made, and in which round."""

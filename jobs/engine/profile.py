@@ -40,6 +40,14 @@ class Profile:
     """Threads of a reduce; None for one a CPU of the largest node. No map runs beside it."""
     reduce_gpus: float = Field(default=0.0, ge=0)
     """GPUs of a reduce; above 0 the kernels run on CUDA."""
+    train_workers: int = Field(default=1, ge=1)
+    """Processes that train together; above 1 by Ray Train, with torch.distributed between them."""
+    train_gpus: float = Field(default=0.0, ge=0)
+    """GPUs of each of them; 0 trains on CPUs."""
+    train_threads: int | None = Field(default=None, ge=1)
+    """Threads of each of them; None for one a CPU of the largest node, shared out among them."""
+    train_tokens: int = Field(default=4096, ge=1)
+    """Tokens of a forward pass in training, padding included: what memory allows. A longer sample is one by itself."""
     local_cpus: int | None = Field(default=None, ge=1)
     """CPUs that Ray is told of where the command starts it itself; None for what the machine has."""
     stall_seconds: float = Field(default=900.0, gt=0)
