@@ -1,0 +1,196 @@
+"""How well a model predicts held-out responses: loss and perplexity, overall and for each file.
+
+    python -m jobs.evaluate models/ltd held_out.jsonl --out ltd.json
+    python -m jobs.evaluate /models/base held_out.jsonl other.jsonl template=alpaca max_tokens=512
+
+The loss is the negative log-likelihood a token of the responses (nats), and perplexity its exponential; the interval
+is where 95 % of samples drawn again would put them (bootstrap over samples). MODEL is a model or an adapter that
+jobs.finetune wrote: it is shown samples in the template that it was trained with, unless a field says otherwise.
+Numbers of two models are comparable where template, tokenizer and max_tokens are the same.
+"""
+
+import argparse
+import json
+import math
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from jobs.engine.command import exit_code
+from jobs.engine.config import configured
+from jobs.engine.declarations import plain
+from jobs.engine.errors import UsageError, WinnowError
+from jobs.engine.lock import locked
+from jobs.engine.pool import Pool
+from jobs.engine.profile import profile
+from jobs.engine.recipe import checked
+from jobs.engine.samples import read_samples
+from jobs.engine.screen import say, show
+from jobs.engine.session import Session, connect
+from jobs.engine.store import Store, absolute
+from operators.base import STRICT
+from operators.checkpoint import Checkpoint
+from operators.kernels.bootstrap import Interval, interval
+from operators.loss import Loss, Precision
+from operators.supervised import Template
+
+OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
+ADAPTER, TRAINING = "adapter_config.json", "training.json"
+
+
+@dataclass(frozen=True, config=STRICT)
+class Evaluation:
+    """How samples are shown to the model, and how the interval is drawn."""
+
+    template: Template = "tulu"
+    max_tokens: Annotated[int, Field(ge=2)] = 2048
+    """A sample's tokens after which it is cut."""
+    precision: Precision = "auto"
+    level: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    """The share of draws inside the interval."""
+    draws: Annotated[int, Field(ge=1)] = 1000
+    seed: Annotated[int, Field(ge=0)] = 0
+    max_errors: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """The share of samples that may have no loss before the run fails."""
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The parser of the command line."""
+    parser = argparse.ArgumentParser(prog="python -m jobs.evaluate", description="Held-out loss and perplexity.")
+    parser.add_argument("model", help="a folder or hub id of a model, or the folder of an adapter")
+    parser.add_argument(
+        "words", nargs="+", metavar="INPUT... field=value", help="raw files or one ingested pool, and fields"
+    )
+    parser.add_argument("--out", type=Path, help="the JSON file to write")
+    parser.add_argument("--store", help="where losses are kept (default: .winnow in the working directory)")
+    parser.add_argument("--profile", help="a file, or a name in cluster/profiles: how to execute")
+    return parser
+
+
+def evaluation(model: str, overrides: Iterable[str]) -> Evaluation:
+    """The evaluation with its fields set by `field=value`, template and length as a model's training.json has them."""
+    path = Path(model).expanduser() / TRAINING
+    declaration = _json(path)["declaration"] if path.is_file() else {}
+    learnt = {name: declaration[name] for name in ("template", "max_tokens") if name in declaration}
+    return configured(Evaluation, learnt, overrides)
+
+
+def losses(model: str, wanted: Evaluation) -> Loss:
+    """The operator that computes the losses of a model, or of an adapter and the base it names."""
+    folder = Path(model).expanduser()
+    checkpoint = Checkpoint(str(folder.absolute())) if folder.is_dir() else Checkpoint(model)
+    adapter = None
+    if (folder / ADAPTER).is_file():
+        adapter, checkpoint = checkpoint, Checkpoint(_json(folder / ADAPTER)["base_model_name_or_path"])
+    return Loss(checkpoint, adapter, wanted.template, wanted.max_tokens, wanted.precision)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError(f"{path} is not JSON: {error}") from None
+
+
+def intervals(
+    totals: np.ndarray, counts: np.ndarray, *, groups: np.ndarray, level: float, draws: int, seed: int
+) -> list[Interval]:
+    """The loss a token with its interval: of all samples, then of each group, by number.
+
+    totals, counts, groups: (n,), a sample's summed loss, its tokens, and the number of its group.
+    """
+    chosen = [slice(None), *(groups == group for group in range(int(groups.max()) + 1))]
+    return [interval(totals[rows], counts[rows], level=level, draws=draws, seed=seed) for rows in chosen]
+
+
+def evaluated(operator: Loss, wanted: Evaluation, inputs: Sequence[str], session: Session) -> dict[str, Any]:
+    """What the model makes of the inputs: loss and perplexity, overall and by source."""
+    with locked(session.store.url, say):
+        connect(session.profile)
+        pool = Pool.of(inputs, session).map(loss=operator)
+        ids = pool.valid("loss")
+        if not len(ids):
+            raise WinnowError(f"no sample of {', '.join(inputs)} has a loss")
+        tables = read_samples(pool.parts, ids, ["source"])
+        sources, groups = np.unique(pa.concat_tables(tables)["source"].to_numpy(), return_inverse=True)
+        settings = {"level": wanted.level, "draws": wanted.draws, "seed": wanted.seed}
+        found = pool.reduce(intervals, "loss.nll_sum", "loss.tokens", only=ids, groups=groups, **settings)
+        tokens, cut = pool.values("loss.tokens", ids), pool.values("loss.truncated", ids)
+    rows = [_row(found[0], tokens, cut)]
+    rows += [_row(each, tokens[groups == at], cut[groups == at]) for at, each in enumerate(found[1:])]
+    return {
+        "winnow_evaluation": 1,
+        "inputs": list(inputs),
+        "fields": plain(wanted),
+        "operator": {"model": operator.model.identity(), "adapter": operator.adapter and operator.adapter.identity()},
+        "pool": pool.facts["fingerprint"],
+        "without_loss": pool.samples - len(ids),
+        "overall": rows[0],
+        "sources": dict(zip(sources.tolist(), rows[1:], strict=True)),
+    }
+
+
+def _row(loss: Interval, tokens: np.ndarray, cut: np.ndarray) -> dict[str, Any]:
+    perplexity = [math.exp(value) if value < math.log(sys.float_info.max) else None for value in loss]
+    return {
+        "samples": len(tokens),
+        "tokens": int(tokens.sum()),
+        "truncated": int(cut.sum()),
+        "loss": dict(zip(Interval._fields, loss, strict=True)),
+        "perplexity": dict(zip(Interval._fields, perplexity, strict=True)),
+    }
+
+
+def _show(facts: dict[str, Any], level: float) -> None:
+    def ranged(values: dict[str, float | None]) -> str:
+        estimate, low, high = (f"{value:,.4g}" if value is not None else "over 1e308" for value in values.values())
+        return f"{estimate} ({low}–{high})"
+
+    named = {"all": facts["overall"], **facts["sources"]}
+    show(
+        "",
+        ["source", "samples", "tokens", f"loss ({level:.0%})", f"perplexity ({level:.0%})"],
+        [
+            [name, f"{row['samples']:,}", f"{row['tokens']:,}", ranged(row["loss"]), ranged(row["perplexity"])]
+            for name, row in named.items()
+        ],
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns the exit code."""
+    options = arguments().parse_intermixed_args(argv)
+    overrides = [word for word in options.words if OVERRIDE.match(word) and not Path(word).exists()]
+    inputs = [word for word in options.words if word not in overrides]
+    if not inputs:
+        raise UsageError("name what to evaluate on: python -m jobs.evaluate MODEL FILE...")
+    wanted = evaluation(options.model, overrides)
+    operator = losses(options.model, wanted)
+    checked([operator])
+    session = Session(
+        Store(absolute(options.store or ".winnow")), profile(options.profile), max_errors=wanted.max_errors
+    )
+    facts = evaluated(operator, wanted, inputs, session)
+    say(
+        f"evaluate: template {wanted.template}, {wanted.max_tokens:,} tokens; "
+        f"{facts['without_loss']:,} without a loss, {facts['overall']['truncated']:,} cut"
+    )
+    _show(facts, wanted.level)
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = options.out.with_name(f"{options.out.name}.tmp")
+        temporary.write_text(json.dumps({"model": options.model, **facts}, indent=1, ensure_ascii=False) + "\n")
+        temporary.replace(options.out)
+        say(f"{options.out} holds these numbers")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))

@@ -1,0 +1,112 @@
+"""Fine-tune a model on raw files, a pool, or what a run has selected.
+
+    python -m jobs.finetune out/ltd/selected.jsonl --out models/ltd base.name=/models/base
+    python -m jobs.finetune data.jsonl --out models/all base.name=/models/base lora=none template=alpaca epochs=3
+
+The fields are those of a training run: base, lora (none: all weights are trained), template, epochs, batch,
+learning_rate … The folder gets the last epoch's model, its tokenizer, losses.jsonl and manifest.yaml; the store keeps
+all epochs. The same command goes on after a stop, behind the last whole epoch.
+"""
+
+import argparse
+import re
+import shlex
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jobs.engine.command import exit_code
+from jobs.engine.config import configured
+from jobs.engine.declarations import plain
+from jobs.engine.errors import UsageError
+from jobs.engine.lock import locked
+from jobs.engine.pool import Pool
+from jobs.engine.profile import profile
+from jobs.engine.run import claim, versions, write_manifest
+from jobs.engine.screen import say
+from jobs.engine.session import Session, connect
+from jobs.engine.store import Store, absolute
+from jobs.engine.train import write_checkpoint
+from operators.base import described
+from operators.finetune import Finetune
+
+OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The parser of the command line."""
+    parser = argparse.ArgumentParser(prog="python -m jobs.finetune", description="Fine-tune a model on samples.")
+    parser.add_argument(
+        "words", nargs="+", metavar="INPUT... field=value", help="raw files or one ingested pool, and fields"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="the folder to write to")
+    parser.add_argument("--store", help="where checkpoints are kept (default: .winnow in the working directory)")
+    parser.add_argument("--profile", help="a file, or a name in cluster/profiles: how to execute")
+    return parser
+
+
+def trainer(overrides: Iterable[str]) -> Finetune:
+    """The training run with its fields set by `field=value`; UsageError names the one that is wrong or missing."""
+    # YAML's word for nothing is null; what a run does without is called none here.
+    spelled = [re.sub(r"=none$", "=null", override, flags=re.IGNORECASE) for override in overrides]
+    if not any(override.startswith("base.name=") for override in spelled):
+        raise UsageError("name the model to start from: base.name=FOLDER, or a hub id")
+    return configured(Finetune, {}, spelled)
+
+
+def finetune(wanted: Finetune, inputs: Sequence[str], out: Path, session: Session) -> dict[str, Any]:
+    """Trains on all samples of the inputs and writes the last epoch's model into `out`; what the log has of it.
+
+    UsageError where `out` holds another run.
+    """
+    began = time.monotonic()
+    with locked(session.store.url, say):
+        connect(session.profile)
+        pool = Pool.of(inputs, session)
+        identity = {
+            "winnow_training": 1,
+            "run": {"recipe": "finetune", "inputs": list(inputs), "fields": plain(wanted)},
+            "pool": {key: pool.facts[key] for key in ("fingerprint", "sources")} | {"folder": pool.folder},
+        }
+        claim(out, identity)
+        checkpoints = pool.train(wanted, np.arange(pool.samples))
+    last = Path(checkpoints[-1].name)
+    write_checkpoint(last, last.parent, out)
+    manifest = {
+        **identity,
+        "counts": {key: pool.facts[key] for key in ("records", "samples", "duplicates", "quarantined")},
+        "trainer": {"fingerprint": wanted.fingerprint(), "fields": described(wanted)},
+        "checkpoints": [checkpoint.name for checkpoint in checkpoints],
+        "store": session.store.url,
+        "verbs": session.log,
+        "seconds": round(time.monotonic() - began, 2),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(["python", "-m", "jobs.finetune", *sys.argv[1:]]),
+        "versions": versions(),
+    }
+    write_manifest(out / "manifest.yaml", manifest)
+    return session.log[-1]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns the exit code."""
+    options = arguments().parse_intermixed_args(argv)
+    overrides = [word for word in options.words if OVERRIDE.match(word) and not Path(word).exists()]
+    inputs = [word for word in options.words if word not in overrides]
+    if not inputs:
+        raise UsageError("name what to train on: python -m jobs.finetune FILE... --out FOLDER base.name=MODEL")
+    wanted = trainer(overrides)
+    wanted.check()
+    session = Session(Store(absolute(options.store or ".winnow")), profile(options.profile))
+    trained = finetune(wanted, inputs, options.out, session)
+    say(f"{options.out} holds the model after epoch {wanted.epochs}; {trained['folder']} holds every epoch")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))
