@@ -7,12 +7,11 @@ python -m jobs.curate --config out/ltd/manifest.yaml --out again
 
 import argparse
 import dataclasses
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobs.engine.command import exit_code
+from jobs.engine.command import exit_code, fields_and_others
 from jobs.engine.config import Request, build, read_request, recipe_class, recipe_names
 from jobs.engine.errors import NothingSelected, UsageError
 from jobs.engine.ledger import KEPT, STATES
@@ -23,8 +22,6 @@ from jobs.engine.run import finished, run
 from jobs.engine.screen import say
 from jobs.engine.session import Session
 from jobs.engine.store import Store, absolute
-
-OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -52,8 +49,7 @@ def arguments() -> argparse.ArgumentParser:
 
 def asked(options: argparse.Namespace) -> tuple[Request, list[str]]:
     """The request of a command line on top of its --config, and the field=value overrides."""
-    overrides = [word for word in options.words if OVERRIDE.match(word) and not Path(word).exists()]
-    words = [word for word in options.words if word not in overrides]
+    overrides, words = fields_and_others(options.words)
     request = read_request(options.config) if options.config else Request()
     # With a recipe in the configuration the words are inputs, unless the first one is a recipe's name.
     if words and (request.recipe is None or words[0] in recipe_names()):

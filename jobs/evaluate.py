@@ -12,7 +12,6 @@ Numbers of two models are comparable where template, tokenizer and max_tokens ar
 import argparse
 import json
 import math
-import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ import pyarrow as pa
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from jobs.engine.command import exit_code
+from jobs.engine.command import exit_code, fields_and_others
 from jobs.engine.config import configured
 from jobs.engine.declarations import plain
 from jobs.engine.errors import UsageError, WinnowError
@@ -41,7 +40,6 @@ from operators.kernels.bootstrap import Interval, interval
 from operators.loss import Loss, Precision
 from operators.supervised import Template
 
-OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
 ADAPTER, TRAINING = "adapter_config.json", "training.json"
 
 
@@ -167,8 +165,7 @@ def _show(facts: dict[str, Any], level: float) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     options = arguments().parse_intermixed_args(argv)
-    overrides = [word for word in options.words if OVERRIDE.match(word) and not Path(word).exists()]
-    inputs = [word for word in options.words if word not in overrides]
+    overrides, inputs = fields_and_others(options.words)
     if not inputs:
         raise UsageError("name what to evaluate on: python -m jobs.evaluate MODEL FILE...")
     wanted = evaluation(options.model, overrides)

@@ -13,13 +13,12 @@ twice; `--retry-errors` asks again what failed. (Liu et al. 2024, arXiv 2312.156
 """
 
 import argparse
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from jobs.engine.command import exit_code
+from jobs.engine.command import exit_code, fields_and_others
 from jobs.engine.errors import NothingSelected, UsageError
 from jobs.engine.evolution import evolution, evolve
 from jobs.engine.profile import profile
@@ -28,8 +27,6 @@ from jobs.engine.screen import say
 from jobs.engine.session import Session
 from jobs.engine.store import Store, absolute
 from operators.evolve import Dimension
-
-OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -51,8 +48,7 @@ def arguments() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     options = arguments().parse_intermixed_args(argv)
-    overrides = [word for word in options.words if OVERRIDE.match(word) and not Path(word).exists()]
-    inputs = [word for word in options.words if word not in overrides]
+    overrides, inputs = fields_and_others(options.words)
     if not inputs:
         raise UsageError(f"name what to evolve: python -m jobs.evolve {options.dimension} FILE... --out FOLDER")
     wanted = evolution(options.dimension, overrides)

@@ -9,33 +9,28 @@ all epochs. The same command goes on after a stop, behind the last whole epoch.
 """
 
 import argparse
-import re
-import shlex
 import sys
 import time
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jobs.engine.command import exit_code
+from jobs.engine.command import exit_code, fields_and_others
 from jobs.engine.config import configured
 from jobs.engine.declarations import plain
 from jobs.engine.errors import UsageError
 from jobs.engine.lock import locked
 from jobs.engine.pool import Pool
 from jobs.engine.profile import profile
-from jobs.engine.run import claim, versions, write_manifest
+from jobs.engine.run import claim, ending, write_manifest
 from jobs.engine.screen import say
 from jobs.engine.session import Session, connect
 from jobs.engine.store import Store, absolute
 from jobs.engine.train import write_checkpoint
 from operators.base import described
 from operators.finetune import Finetune
-
-OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -50,13 +45,11 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
-def trainer(overrides: Iterable[str]) -> Finetune:
+def trainer(overrides: Sequence[str]) -> Finetune:
     """The training run with its fields set by `field=value`; UsageError names the one that is wrong or missing."""
-    # YAML's word for nothing is null; what a run does without is called none here.
-    spelled = [re.sub(r"=none$", "=null", override, flags=re.IGNORECASE) for override in overrides]
-    if not any(override.startswith("base.name=") for override in spelled):
+    if not any(override.startswith("base.name=") for override in overrides):
         raise UsageError("name the model to start from: base.name=FOLDER, or a hub id")
-    return configured(Finetune, {}, spelled)
+    return configured(Finetune, {}, overrides)
 
 
 def finetune(wanted: Finetune, inputs: Sequence[str], out: Path, session: Session) -> dict[str, Any]:
@@ -82,12 +75,7 @@ def finetune(wanted: Finetune, inputs: Sequence[str], out: Path, session: Sessio
         "counts": {key: pool.facts[key] for key in ("records", "samples", "duplicates", "quarantined")},
         "trainer": {"fingerprint": wanted.fingerprint(), "fields": described(wanted)},
         "checkpoints": [checkpoint.name for checkpoint in checkpoints],
-        "store": session.store.url,
-        "verbs": session.log,
-        "seconds": round(time.monotonic() - began, 2),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(["python", "-m", "jobs.finetune", *sys.argv[1:]]),
-        "versions": versions(),
+        **ending("finetune", session, began),
     }
     write_manifest(out / "manifest.yaml", manifest)
     return session.log[-1]
@@ -96,8 +84,7 @@ def finetune(wanted: Finetune, inputs: Sequence[str], out: Path, session: Sessio
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     options = arguments().parse_intermixed_args(argv)
-    overrides = [word for word in options.words if OVERRIDE.match(word) and not Path(word).exists()]
-    inputs = [word for word in options.words if word not in overrides]
+    overrides, inputs = fields_and_others(options.words)
     if not inputs:
         raise UsageError("name what to train on: python -m jobs.finetune FILE... --out FOLDER base.name=MODEL")
     wanted = trainer(overrides)

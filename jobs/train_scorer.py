@@ -15,14 +15,11 @@ The defaults are those of the released training script (Liu et al. 2024, arXiv 2
 
 import argparse
 import json
-import re
-import shlex
 import shutil
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +27,13 @@ import numpy as np
 import ray
 from ray.exceptions import RayTaskError
 
-from jobs.engine.command import exit_code
+from jobs.engine.command import exit_code, fields_and_others
 from jobs.engine.declarations import plain
 from jobs.engine.errors import UsageError, WinnowError
 from jobs.engine.lock import locked
 from jobs.engine.pool import Pool
 from jobs.engine.profile import profile
-from jobs.engine.run import claim, versions, write_manifest
+from jobs.engine.run import claim, ending, write_manifest
 from jobs.engine.scorer_training import (
     ScorerTraining,
     default_template,
@@ -52,8 +49,6 @@ from jobs.engine.train import local_folder, write_checkpoint
 from operators.base import described
 from operators.finetune import Finetune
 from operators.scorer import SETTINGS
-
-OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -99,12 +94,7 @@ def train(wanted: ScorerTraining, path: Path, out: Path, session: Session) -> di
         "counts": {"pairs": pool.facts["records"], "equal": pool.facts["duplicates"]},
         "trainer": {"fingerprint": wanted.finetune.fingerprint(), "fields": described(wanted.finetune)},
         "checkpoints": [checkpoint.name for checkpoint in checkpoints],
-        "store": session.store.url,
-        "verbs": session.log,
-        "seconds": round(time.monotonic() - began, 2),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(["python", "-m", "jobs.train_scorer", *sys.argv[1:]]),
-        "versions": versions(),
+        **ending("train_scorer", session, began),
     }
     write_manifest(out / "manifest.yaml", manifest)
     say(f"pairs: {pool.facts['records']:,} read, {pool.facts['duplicates']:,} of them equal to an earlier one")
@@ -140,8 +130,7 @@ def _added(trainer: Finetune, epoch: Path, folder: Path) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     options = arguments().parse_intermixed_args(argv)
-    overrides = [word for word in options.words if OVERRIDE.match(word) and not Path(word).exists()]
-    files = [word for word in options.words if word not in overrides]
+    overrides, files = fields_and_others(options.words)
     if len(files) != 1:
         raise UsageError("name one file of pairs: python -m jobs.train_scorer PAIRS.jsonl --out FOLDER")
     wanted = scorer_training(options.settings, overrides)

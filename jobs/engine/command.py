@@ -1,13 +1,23 @@
-"""What every command does around its work: errors become one message and an exit code."""
+"""What every command does around its work: fields are told from inputs, errors become one message and an exit code."""
 
 import errno
+import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from jobs.engine.errors import WinnowError
 from jobs.engine.screen import say
 from operators.base import ModelMissing
+
+FIELD = re.compile(r"[A-Za-z_][\w.]*=")
+
+
+def fields_and_others(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The field=value words of a command line, and the rest, each in order; what is there as a file is no field."""
+    fields = [word for word in words if FIELD.match(word) and not Path(word).exists()]
+    return fields, [word for word in words if word not in fields]
 
 
 def exit_code(main: Callable[[], int]) -> int:

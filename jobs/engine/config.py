@@ -93,11 +93,11 @@ def configured(cls: type, chosen: dict[str, Any], overrides: Iterable[str]) -> A
 
 
 def _parsed(cls: type, path: str, text: str) -> Any:
-    """The text of an override as the field's type wants it: as YAML reads it, else as it stands."""
+    """The text of an override as the field's type wants it: as YAML reads it (none is null), or as it stands."""
     kind = annotation(cls, path.split("."), path)
     adapter = TypeAdapter(kind)
     try:
-        value = as_tuple(kind, yaml.safe_load(text))
+        value = as_tuple(kind, None if text.lower() == "none" else yaml.safe_load(text))
         if value == text.strip():
             value = text  # blanks at the ends may matter to a template
         if not is_dataclass(kind):

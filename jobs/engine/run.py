@@ -152,7 +152,6 @@ def _written(
         "counts": {"records": pool.facts["records"], **counts},
         "found": dict(chosen.facts),
         "selected_from": {"folder": pool.folder, "fingerprint": pool.facts["fingerprint"]},
-        "store": pool.session.store.url,
         "features": {column: {"folder": feature.folder} for column, feature in chosen.features.items()},
         "operators": {
             column: {
@@ -163,17 +162,25 @@ def _written(
             for column, operator in recipe.operators().items()
         },
         "vector": chosen.vector,
-        "verbs": pool.session.log,
-        "seconds": round(time.monotonic() - began, 2),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(["python", "-m", "jobs.curate", *sys.argv[1:]]),
-        "versions": {"python": platform.python_version(), **versions()},
+        **ending("curate", pool.session, began),
     }
     outcome = Outcome(out, pool, chosen, counts, manifest)
     write_report(outcome, out / "report.html")
     write_card(outcome, out / "README.md")
     write_manifest(out / "manifest.yaml", manifest)
     return outcome
+
+
+def ending(command: str, session: Session, began: float) -> dict[str, Any]:
+    """What the manifest of a command ends with; began: by the monotonic clock."""
+    return {
+        "store": session.store.url,
+        "verbs": session.log,
+        "seconds": round(time.monotonic() - began, 2),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(["python", "-m", f"jobs.{command}", *sys.argv[1:]]),
+        "versions": {"python": platform.python_version(), **versions()},
+    }
 
 
 def versions() -> dict[str, str]:

@@ -63,8 +63,7 @@ def scorer_training(settings: Path | None, overrides: Iterable[str]) -> ScorerTr
         raise UsageError(f"--settings {settings}: {error}") from None
     if not isinstance(given, dict):
         raise UsageError(f"--settings {settings} is no JSON object with template and labels")
-    spelled = [re.sub(r"=none$", "=null", override, flags=re.IGNORECASE) for override in overrides]
-    wanted = configured(ScorerTraining, given, spelled)
+    wanted = configured(ScorerTraining, given, overrides)
     if wanted.finetune.template != "plain" or wanted.finetune.num_labels is not None:
         raise UsageError("a scorer reads its own template and writes a word: finetune.template is plain, no num_labels")
     return wanted
