@@ -36,11 +36,12 @@ from jobs.engine.session import Session, connect
 from jobs.engine.store import Store, absolute
 from operators.base import STRICT
 from operators.checkpoint import Checkpoint
+from operators.finetune import FACTS
 from operators.kernels.bootstrap import Interval, interval
 from operators.loss import Loss, Precision
 from operators.supervised import Template
 
-ADAPTER, TRAINING = "adapter_config.json", "training.json"
+ADAPTER = "adapter_config.json"
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -74,7 +75,7 @@ def arguments() -> argparse.ArgumentParser:
 
 def evaluation(model: str, overrides: Iterable[str]) -> Evaluation:
     """The evaluation with its fields set by `field=value`, template and length as a model's training.json has them."""
-    path = Path(model).expanduser() / TRAINING
+    path = Path(model).expanduser() / FACTS
     declaration = _json(path)["declaration"] if path.is_file() else {}
     learnt = {name: declaration[name] for name in ("template", "max_tokens") if name in declaration}
     return configured(Evaluation, learnt, overrides)

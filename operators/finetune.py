@@ -8,8 +8,9 @@ carries the declaration out.
 """
 
 import hashlib
+import json
 import math
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -18,6 +19,8 @@ from pydantic.dataclasses import dataclass
 from operators.base import STRICT, canonical_json, described
 from operators.checkpoint import Checkpoint
 from operators.supervised import Template
+
+FACTS = "training.json"
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -108,3 +111,8 @@ class Finetune:
         """The positions of the samples of each step of an epoch, counted from 1: a permutation by (seed, epoch)."""
         order = np.random.default_rng([self.seed, epoch]).permutation(samples)
         return [order[start : start + self.batch] for start in range(0, samples, self.batch)]
+
+
+def epoch_facts(epoch: Checkpoint) -> dict[str, Any]:
+    """What training.json in the folder of an epoch says: loss, learning_rate (the mean over its steps) and more."""
+    return json.loads((epoch.folder() / FACTS).read_text())

@@ -14,11 +14,7 @@ GraNd (Paul et al. 2021, arXiv 2107.07075, definition 2.1) is the gradient's len
 that it falls as responses get longer.
 """
 
-import hashlib
-import json
-import logging
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -28,10 +24,10 @@ import pyarrow as pa
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from operators.base import STRICT, Compute, ModelMissing, Operator, RowError
+from operators.base import STRICT, Compute, Operator, RowError
 from operators.checkpoint import Checkpoint
+from operators.directions import Directions, fitting_directions
 from operators.loss import Precision, attempts, causal_model, fitting_supervision, merged
-from operators.sample import Message
 from operators.supervised import Supervised, Template
 
 if TYPE_CHECKING:
@@ -42,8 +38,6 @@ if TYPE_CHECKING:
 
     Vectors = Callable[[Sequence[Supervised]], tuple[Tensor, Tensor]]
     """A function from rows to their vectors, (rows, width), and their features' squared lengths, (rows,)."""
-
-log = logging.getLogger(__name__)
 
 MOMENTS = "adam.safetensors"
 
@@ -62,41 +56,6 @@ class Projected:
     dimensions: Annotated[int, Field(ge=1)] = 8192
     seed: Annotated[int, Field(ge=0)] = 0
     stored: Literal["float16", "float32"] = "float16"
-
-
-@dataclass(frozen=True, config=STRICT)
-class Directions:
-    """A file that `directions` wrote: of each subtask, the vector that stands for its targets' gradients."""
-
-    file: str
-
-    def identity(self) -> dict[str, str]:
-        """The file's content; where it lies does not enter."""
-        with self._path().open("rb") as file:
-            return {"content": hashlib.file_digest(file, "sha256").hexdigest()}
-
-    def subtasks(self) -> list[str]:
-        """The subtasks' names, in the order of the cosines."""
-        from safetensors import safe_open
-
-        with safe_open(self._path(), "pt") as file:
-            return json.loads(file.metadata()["subtasks"])
-
-    def tensors(self, device: Any) -> dict[str, "Tensor"]:
-        """Of each parameter, (subtasks, p) float32."""
-        from safetensors.torch import load_file
-
-        return load_file(self._path(), device=str(device))
-
-    def check(self) -> None:
-        """ModelMissing where the file is not there."""
-        self._path()
-
-    def _path(self) -> Path:
-        path = Path(self.file).expanduser()
-        if not path.is_file():
-            raise ModelMissing(f"directions {self.file}: there is no such file")
-        return path
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -159,7 +118,6 @@ class Gradient(Operator):
             return lambda name, gradients: sgd_feature(gradients)
         refuse_untrained(layers, self.adapter)
         moments = adam_moments(self.adapter.folder() / MOMENTS, layers)
-        log.info("coordinates with a second moment above epsilon: %.2g of all", _share_above(moments, self.epsilon))
         return lambda name, gradients: adam_feature(
             gradients, *moments[name], betas=self.betas, epsilon=self.epsilon, placement=self.epsilon_place
         )
@@ -324,73 +282,3 @@ def adam_moments(path: Path, layers: "Layers") -> dict[str, tuple["Tensor", "Ten
                 raise ValueError(f"{path} has no moments of {parameter.numel()} values for {name}")
             moments[name] = first, second
     return moments
-
-
-def _share_above(moments: Mapping[str, tuple["Tensor", "Tensor"]], epsilon: float) -> float:
-    above = sum(int((second > epsilon).sum()) for _, second in moments.values())
-    return above / sum(len(second) for _, second in moments.values())
-
-
-def fitting_directions(directions: Directions, layers: "Layers") -> dict[str, "Tensor"]:
-    """The directions' parts, on the layers' device; ValueError where they are of other parameters than the layers'."""
-    from operators import taps
-
-    found = directions.tensors(next(iter(layers.values())).weight.device)
-    sizes = {name: parameter.numel() for name, parameter in taps.parameters(layers).items()}
-    if sizes != {name: part.shape[1] for name, part in found.items()}:
-        raise ValueError(
-            f"the directions in {directions.file} have {sum(part.shape[1] for part in found.values()):,} coordinates "
-            f"of other parameters than the adapter's {sum(sizes.values()):,}"
-        )
-    return found
-
-
-def directions(
-    gradient: Gradient,
-    subtasks: Mapping[str, Sequence[Sequence[Message]]],
-    file: Path,
-    aggregate: Literal["mean_of_cosines", "cosine_of_mean"] = "mean_of_cosines",
-) -> Directions:
-    """The directions of the subtasks' targets, written to the file: what stands for them in LESS's scores.
-
-    gradient: how targets' gradients are taken, with feature="sgd"; subtasks: the messages of each one's targets.
-    aggregate: as `influence.subtask_vectors`. ValueError for Adam's feature, for a subtask without targets, and for a
-    target that has no gradient, by subtask and number; otherwise as `Gradient.load`.
-    """
-    import torch
-    from safetensors.torch import save_file
-
-    from operators import taps
-    from operators.kernels.adam import sgd_feature
-    from operators.kernels.influence import subtask_vectors
-
-    if gradient.feature != "sgd":
-        raise ValueError("directions are of plain gradients: set feature to sgd")
-    model = causal_model(gradient.model, gradient.adapter, gradient.precision)
-    layers = taps.adapter_layers(model)
-    supervision = fitting_supervision(model, gradient.model, gradient.template, gradient.max_tokens)
-    found = []
-    for name, targets in subtasks.items():
-        rows = []
-        for number, messages in enumerate(targets):
-            try:
-                rows.append(supervision(number, messages))
-            except RowError as error:
-                raise ValueError(f"target {number} of {name}: {error}") from error
-        if not rows:
-            raise ValueError(f"the subtask {name} has no targets")
-        whole = taps.whole_features(model, rows, layers, lambda _, part: sgd_feature(part))
-        try:
-            found.append(subtask_vectors(whole, np.zeros(len(rows), np.int64), aggregate).cpu())
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from error
-    sizes = {name: parameter.numel() for name, parameter in taps.parameters(layers).items()}
-    parts = torch.cat(found).split(list(sizes.values()), dim=1)
-    half = file.with_name(f".{file.name}")
-    save_file(
-        {name: part.contiguous() for name, part in zip(sizes, parts, strict=True)},
-        half,
-        metadata={"subtasks": json.dumps(list(subtasks), ensure_ascii=False)},
-    )
-    os.replace(half, file)
-    return Directions(str(file))

@@ -18,11 +18,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from operators.base import described
-from operators.finetune import Finetune, LoRA, Precision
+from operators.finetune import FACTS, Finetune, LoRA, Precision
 
 LOSSES = "losses.jsonl"
 MOMENTS = "adam.safetensors"
-FACTS = "training.json"
 
 DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -166,6 +165,7 @@ def write_epoch(
     """The epoch's folder, whole; OSError (a full disk) leaves nothing of it. steps: its lines of losses.jsonl."""
     half, done = folder / f".epoch-{epoch}", folder / f"epoch-{epoch}"
     rates = [step["learning_rate"] for step in steps]
+    left = moments(model, adam)
     facts = {
         "epoch": epoch,
         "step": steps[-1]["step"],
@@ -174,6 +174,7 @@ def write_epoch(
         "loss": sum(step["loss"] for step in steps) / len(steps),
         "learning_rate": sum(rates) / len(rates),
         "learning_rates": rates,
+        "second_moments_above_epsilon": share_above(left, declaration.epsilon),
         "seed": declaration.seed,
         "declaration": described(declaration),
         "fingerprint": declaration.fingerprint(),
@@ -182,7 +183,7 @@ def write_epoch(
     try:
         half.mkdir()
         _write_model(half, declaration, model)
-        save_file(moments(model, adam), half / MOMENTS, metadata={"step": str(facts["step"])})
+        save_file(left, half / MOMENTS, metadata={"step": str(facts["step"])})
         (half / FACTS).write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
         if done.exists():  # of a run whose earlier epochs were taken away
             shutil.rmtree(done)
@@ -213,6 +214,12 @@ def moments(model: nn.Module, adam: torch.optim.Optimizer) -> dict[str, Tensor]:
         if weight in adam.state
         for moment in ("exp_avg", "exp_avg_sq")
     }
+
+
+def share_above(moments: Mapping[str, Tensor], epsilon: float) -> float:
+    """The share of all coordinates whose second moment is above epsilon; below, Adam hardly rescales the gradient."""
+    seconds = [moment for name, moment in moments.items() if name.startswith("exp_avg_sq.")]
+    return sum(int((each > epsilon).sum()) for each in seconds) / sum(each.numel() for each in seconds)
 
 
 def resume_moments(epoch: Path, model: nn.Module, adam: torch.optim.Optimizer) -> None:

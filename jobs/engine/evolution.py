@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import fields, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from jobs.engine.declarations import plain
 from jobs.engine.errors import NothingSelected, WinnowError
 from jobs.engine.lock import locked
 from jobs.engine.pool import Pool
-from jobs.engine.run import claim, versions, write_manifest
+from jobs.engine.run import claim, ending, write_manifest
 from jobs.engine.samples import Parts, read_samples
 from jobs.engine.screen import say
 from jobs.engine.session import Session, connect
@@ -152,15 +151,11 @@ def evolve(wanted: Evolution, inputs: Sequence[str], out: Path, session: Session
         "steps": [{"step": number, **step.facts()} for number, step in enumerate(steps, start=1)],
         "attempts": list(verdicts.attempts),
         "variants": _counted(np.array([word for each in verdicts.rankings.values() for word in each.outcomes], object)),
-        "store": session.store.url,
         "operators": {
             column: {"operator": type(each).__name__, "fingerprint": each.fingerprint(), "fields": described(each)}
             for column, each in wanted.operators().items()
         },
-        "verbs": session.log,
-        "seconds": round(time.monotonic() - began, 2),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": versions(),
+        **ending("evolve", session, began),
     }
     write_manifest(out / "manifest.yaml", manifest)
     return counts

@@ -36,6 +36,8 @@ def show_plan(request: Request, recipe: Recipe, store: Store, profile: Profile) 
             ]
         )
     show("", ["column", "operator", "in the store", "to compute", "pace", "estimate"], rows)
+    for name, trainer in recipe.trainers().items():
+        say(f"{name}: {trainer.base.name} would be trained for {trainer.epochs} epochs, unless the store has the run")
     execution = ", ".join(f"{name}: {profile.execution(each)}" for name, each in recipe.operators().items())
     say(f"execution: {execution or 'no operator'}")
     say("nothing was run")

@@ -14,6 +14,7 @@ from jobs.engine.errors import UsageError
 from jobs.engine.pool import Pool
 from jobs.engine.selection import Selection
 from operators.base import STRICT, Operator
+from operators.finetune import Finetune
 from operators.tokens import Tokens
 
 _TOKENS = re.compile(r"tokens:([0-9.]+)([kKmMgGbB]?)")
@@ -83,6 +84,10 @@ class Recipe:
             declared.pop("tokens")
         return declared
 
+    def trainers(self) -> dict[str, Finetune]:
+        """The training runs that `select` will ask for, by field name."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, Finetune)}
+
     def counted(self, pool: Pool) -> Pool:
         """The pool with the column `tokens` where the budget is in tokens; UsageError where it has fewer."""
         if not self.budget.startswith("tokens:"):
@@ -124,10 +129,10 @@ class Recipe:
         return int(self.budget)
 
 
-def checked(operators: Iterable[Operator]) -> None:
-    """Nothing; ModelMissing or UsageError where one of the operators could not be loaded as it is declared."""
-    for operator in operators:
+def checked(declarations: Iterable[Operator | Finetune]) -> None:
+    """Nothing; ModelMissing or UsageError where an operator or a trainer could not be loaded as it is declared."""
+    for declaration in declarations:
         try:
-            operator.check()
+            declaration.check()
         except ValueError as error:
             raise UsageError(str(error)) from error

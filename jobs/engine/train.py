@@ -29,7 +29,7 @@ from jobs.engine.store import Store
 from jobs.engine.train_worker import OUTCOME, Training, alone, kept, together
 from operators.base import canonical_json
 from operators.checkpoint import Checkpoint
-from operators.finetune import Finetune
+from operators.finetune import FACTS, Finetune
 
 if TYPE_CHECKING:
     from jobs.engine.pool import Pool
@@ -135,7 +135,7 @@ def _epochs(folder: Path, trainer: Finetune) -> list[Path]:
 def _outcome(folder: Path, trainer: Finetune) -> Outcome | None:
     """What became of the run; None where it has not ended, or an epoch has been taken away since."""
     path = folder / OUTCOME
-    whole = path.is_file() and all((epoch / "training.json").is_file() for epoch in _epochs(folder, trainer))
+    whole = path.is_file() and all((epoch / FACTS).is_file() for epoch in _epochs(folder, trainer))
     return Outcome(**json.loads(path.read_text())["outcome"]) if whole else None
 
 

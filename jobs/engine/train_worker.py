@@ -23,7 +23,8 @@ from jobs.engine.errors import OverErrorBudget, WinnowError
 from jobs.engine.samples import Parts, read_samples
 from jobs.engine.store import write_atomically
 from operators.base import ModelMissing, RowError, described
-from operators.finetune import Finetune
+from operators.checkpoint import Checkpoint
+from operators.finetune import Finetune, epoch_facts
 from operators.supervised import IGNORED, Supervised
 
 OUTCOME = "outcome.json"
@@ -128,7 +129,7 @@ def _refuse(samples: "Tokenized", training: Training) -> None:
 
 def _leave_outcome(training: Training, samples: "Tokenized") -> None:
     folder = Path(training.folder)
-    last = json.loads((folder / f"epoch-{training.trainer.epochs}" / "training.json").read_text())
+    last = epoch_facts(Checkpoint(str(folder / f"epoch-{training.trainer.epochs}")))
     outcome = {
         "samples": len(samples),
         "left_out": dict(samples.left_out),

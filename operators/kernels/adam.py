@@ -25,7 +25,7 @@ def adam_feature(
 
     m' = b1 m + (1 - b1) g, v' = b2 v + (1 - b2) g², uncorrected for bias (LESS, definition 3.1, as its code has it).
     placement: epsilon inside the root, as LESS's code has it, or outside, as optimisers do: sqrt(v') + epsilon. It
-    matters: inside, 1e-8 is a floor of 1e-4 under a denominator that is often smaller (`share_above_epsilon`).
+    matters: inside, 1e-8 is a floor of 1e-4 under a denominator that is often smaller.
 
     A gradient that is not finite gives a feature that is not. ValueError for shapes that do not fit, a negative
     second moment, betas outside [0, 1) or an epsilon that is not positive.
@@ -39,23 +39,6 @@ def adam_feature(
         raise ValueError(f"placement is 'inside' or 'outside', not {placement!r}")
     _check_moment(gradients, first, "first")
     return torch.add(betas[0] * first.float(), gradients.float(), alpha=1 - betas[0]).div_(denominator)
-
-
-def share_above_epsilon(
-    gradients: torch.Tensor,
-    second: torch.Tensor,
-    *,
-    betas: tuple[float, float] = BETAS,
-    epsilon: float = EPSILON,
-) -> torch.Tensor:
-    """(n,) float32 share of a row's coordinates with v' > epsilon: where Adam's scaling outweighs an epsilon inside.
-
-    Near 0 the feature is the momentum and the gradient added, times 1 / sqrt(epsilon). Shares of slices average by
-    the slices' widths. ValueError as `adam_feature`, and for rows without coordinates.
-    """
-    if not gradients.shape[-1]:
-        raise ValueError("gradients have no coordinates")
-    return (_second_moments(gradients, second, betas, epsilon) > epsilon).float().mean(1)
 
 
 def sgd_feature(gradients: torch.Tensor) -> torch.Tensor:

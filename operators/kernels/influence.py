@@ -10,7 +10,7 @@ subtask stands for all its targets:
 
 Both parts of the right-hand side add up over slices of the coordinates. So features need not be kept, nor projected:
 where they are made module by module, `dots` and `squares` of each module's slice are summed, and that is exact. Of
-projected features `influence` takes whole columns.
+projected features `subtask_cosines` takes a whole column.
 """
 
 from collections.abc import Sequence
@@ -125,33 +125,26 @@ def checkpoint_weights(learning_rates: Sequence[float]) -> np.ndarray:
     return rates / rates.sum()
 
 
-def influence(
-    features: Sequence[np.ndarray],
-    targets: Sequence[np.ndarray],
-    subtasks: np.ndarray,
-    learning_rates: Sequence[float],
+def subtask_cosines(
+    features: np.ndarray,
     *,
+    targets: np.ndarray,
+    subtasks: np.ndarray,
     aggregate: Literal["mean_of_cosines", "cosine_of_mean"] = "mean_of_cosines",
-) -> Influence:
-    """LESS's scores of samples from stored features.
+) -> np.ndarray:
+    """(n, s) float64 `cosines` of stored features (n, d) with targets' (t, d), both of one checkpoint.
 
-    features: for each checkpoint the (n, d) floats of the samples; targets: for each checkpoint the (t, d) of the
-    targets; both projected alike, or not at all, and of any length, as only directions count. The rest as
-    `subtask_vectors` and `weighted_influence` take it, whose ValueErrors these are too.
+    Both are projected alike, or not at all, and of any length: only directions count. The rest as `subtask_vectors`
+    takes it. ValueError where the two differ in d.
     """
-    if len(features) != len(targets):
-        raise ValueError(f"features of {len(features)} checkpoints and targets of {len(targets)}")
-    tables = []
-    for column, wanted in zip(features, targets, strict=True):
-        vectors = subtask_vectors(torch.from_numpy(np.array(wanted, np.float32)), subtasks, aggregate)
-        if column.ndim != 2 or column.shape[1] != vectors.shape[1]:
-            raise ValueError(f"features: (n, {vectors.shape[1]}) as the targets wanted, not {column.shape}")
-        found = [np.empty((0, len(vectors)))]
-        for start in range(0, len(column), ROWS):
-            block = torch.from_numpy(np.array(column[start : start + ROWS], np.float32))
-            found.append(cosines(dots(block, vectors), squares(block)))
-        tables.append(np.concatenate(found))
-    return weighted_influence(tables, learning_rates)
+    vectors = subtask_vectors(torch.from_numpy(np.array(targets, np.float32)), subtasks, aggregate)
+    if features.ndim != 2 or features.shape[1] != vectors.shape[1]:
+        raise ValueError(f"features: (n, {vectors.shape[1]}) as the targets wanted, not {features.shape}")
+    found = [np.empty((0, len(vectors)))]
+    for start in range(0, len(features), ROWS):
+        block = torch.from_numpy(np.array(features[start : start + ROWS], np.float32))
+        found.append(cosines(dots(block, vectors), squares(block)))
+    return np.concatenate(found)
 
 
 def _best(scores: np.ndarray) -> Influence:

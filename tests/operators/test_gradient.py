@@ -12,8 +12,9 @@ from safetensors.torch import load_file, save_file
 from operators import gradient, taps
 from operators.base import ModelMissing, RowError
 from operators.checkpoint import Checkpoint
+from operators.directions import Directions, directions
 from operators.finetune import Finetune, LoRA
-from operators.gradient import Directions, Gradient, GradientNorm, Projected, directions
+from operators.gradient import Gradient, GradientNorm, Projected
 from operators.kernels.projection import Projection, project
 from operators.sample import MESSAGES
 from operators.supervised import IGNORED, Supervision

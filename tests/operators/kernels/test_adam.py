@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from operators.kernels.adam import adam_feature, sgd_feature, share_above_epsilon
+from operators.kernels.adam import adam_feature, sgd_feature
 
 HAND = {
     "gradients": torch.tensor([[1.0, 0.5]]),
@@ -62,7 +62,6 @@ def test_adam_feature_of_halves_is_computed_in_float32(dtype):
 def test_adam_feature_leaves_what_it_is_given_alone():
     before = {name: part.clone() for name, part in HAND.items()}
     adam_feature(**HAND)
-    share_above_epsilon(HAND["gradients"], HAND["second"])
     assert all(torch.equal(HAND[name], part) for name, part in before.items())
 
 
@@ -70,15 +69,6 @@ def test_adam_feature_that_is_not_finite_shows():
     gradients = torch.tensor([[1.0, float("nan")], [1.0, 0.5]])
     found = adam_feature(gradients, HAND["first"], HAND["second"])
     assert found.isfinite().all(1).tolist() == [False, True]
-
-
-def test_share_above_epsilon_counts_coordinates_after_the_step():
-    gradients = torch.tensor([[0.0, 0.0, 1.0, 1e-3], [0.0, 0.0, 0.0, 0.0]])
-    second = torch.tensor([1e-7, 1e-9, 0.0, 0.0])
-    # v' = .999e-7 and .999e-9, then 1e-3 and 1e-9 where the gradient is 1 and 1e-3
-    assert share_above_epsilon(gradients, second).tolist() == [0.5, 0.25]
-    assert share_above_epsilon(gradients, second, epsilon=1e-10).tolist() == [1.0, 0.5]
-    assert share_above_epsilon(**{name: TINY[name] for name in ("gradients", "second")}).tolist() == [0]
 
 
 def test_sgd_feature_is_the_gradient():
@@ -104,8 +94,3 @@ def test_sgd_feature_is_the_gradient():
 def test_adam_feature_what_makes_no_step_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
         adam_feature(**{**HAND, **change})
-
-
-def test_share_above_epsilon_without_coordinates_is_refused():
-    with pytest.raises(ValueError, match="no coordinates"):
-        share_above_epsilon(torch.ones(2, 0), torch.ones(0))

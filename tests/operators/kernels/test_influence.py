@@ -10,8 +10,8 @@ from operators.kernels.influence import (
     checkpoint_weights,
     cosines,
     dots,
-    influence,
     squares,
+    subtask_cosines,
     subtask_vectors,
     unit_rows,
     weighted_influence,
@@ -27,6 +27,15 @@ def at_angles(*degrees, length=1.0):
 HAND_FEATURES = [at_angles(0), at_angles(30)]
 HAND_TARGETS = [at_angles(0, 60, 90, 120), at_angles(30, 90, 120, 150)]
 HAND_SUBTASKS = np.array([0, 0, 1, 1])
+
+
+def influence(features, targets, subtasks, learning_rates, aggregate="mean_of_cosines"):
+    """The scores from the stored features of each checkpoint, as the recipe goes about it."""
+    tables = [
+        subtask_cosines(column, targets=wanted, subtasks=subtasks, aggregate=aggregate)
+        for column, wanted in zip(features, targets, strict=True)
+    ]
+    return weighted_influence(tables, learning_rates)
 
 
 def plain(features, targets, subtasks, rates):
@@ -172,7 +181,6 @@ def test_checkpoint_weights_what_is_no_weight_is_refused(rates):
     ("change", "message"),
     [
         ({"learning_rates": [1.0]}, "2 checkpoints and 1 learning rates"),
-        ({"targets": HAND_TARGETS[:1]}, "features of 2 checkpoints and targets of 1"),
         ({"features": [at_angles(0), at_angles(0, 30)]}, "one"),
         ({"features": [np.ones((1, 3))] * 2}, "features"),
         ({"subtasks": np.array([0, 0, 2, 2])}, "without a gap"),

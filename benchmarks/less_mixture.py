@@ -1,0 +1,126 @@
+"""Does LESS find the samples of a target's kind that are mixed into a corpus of other kinds?
+
+python -m benchmarks.less_mixture alpaca.json dolly.json [--kind summarization] [--rows 2000] [--planted 100]
+
+The pool is a random draw of the first file with samples of one category of the second one mixed in; the targets are
+other samples of that category. A small Llama begins at random, learns from the pool, and selects 5 % of it by LESS. The
+ratio is how much more frequent the kind is there than in the pool, and of a random selection it would be 1. The second
+side is the same selection by projected features; the two must rank alike. One JSON line.
+"""
+
+import argparse
+import json
+import random
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jobs.engine.pool import Pool
+from jobs.engine.profile import Execution, Profile
+from jobs.engine.session import Session, connect
+from jobs.engine.store import Store
+from jobs.recipes.less import LESS
+from operators.checkpoint import Checkpoint
+from operators.finetune import Finetune, LoRA
+from operators.gradient import Projected
+from operators.kernels.correlation import spearman
+
+TARGETS = 36
+
+
+def model(folder: Path, texts: list[str]) -> Checkpoint:
+    """A random Llama of two layers with a tokenizer of the texts."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    special = ["<pad>", "<s>", "</s>"]
+    made.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(vocab_size=4000, special_tokens=special, initial_alphabet=alphabet, show_progress=False),
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=made, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
+    ).save_pretrained(folder)
+    torch.manual_seed(0)
+    shape: dict[str, Any] = {"hidden_size": 256, "intermediate_size": 688, "num_attention_heads": 4}
+    config = LlamaConfig(vocab_size=4000, num_hidden_layers=2, max_position_embeddings=1024, pad_token_id=0, **shape)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return Checkpoint(str(folder))
+
+
+def mixture(first: Path, second: Path, kind: str, rows: int, planted: int) -> tuple[list[dict], list[dict]]:
+    """The pool's records, those of the kind first, and the targets'."""
+    drawn = random.Random(0)
+    wanted = [record for record in json.loads(second.read_text()) if record.get("category") == kind]
+    others = json.loads(first.read_text())
+    drawn.shuffle(wanted)
+    targets, kept = wanted[:TARGETS], wanted[TARGETS : TARGETS + planted]
+    return kept + drawn.sample(others, rows - len(kept)), targets
+
+
+def main() -> None:
+    """Prints the line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("first", type=Path)
+    parser.add_argument("second", type=Path)
+    parser.add_argument("--kind", default="summarization")
+    parser.add_argument("--rows", type=int, default=2000)
+    parser.add_argument("--planted", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=250)
+    parser.add_argument("--folder", type=Path, help="kept, and gone on with; a temporary one by default")
+    options = parser.parse_args()
+    folder = options.folder or Path(tempfile.mkdtemp(prefix="less"))
+    pool_rows, targets = mixture(options.first, options.second, options.kind, options.rows, options.planted)
+    of_kind = sum(row.get("category") == options.kind for row in pool_rows)
+    for name, rows in (("pool", pool_rows), ("targets", targets)):
+        (folder / f"{name}.json").write_text(json.dumps(rows, ensure_ascii=False))
+    base = model(folder / "base", [f"{row['instruction']} {row['input']} {row['output']}" for row in pool_rows])
+    session = Session(Store(str(folder / "store")), Profile(default=Execution(workers=2)))
+    connect(session.profile)
+    pool = Pool.of([str(folder / "pool.json")], session)
+    began = time.monotonic()
+    learning = Finetune(base, lora=None, batch=32, learning_rate=1e-3, precision="float32", max_tokens=512)
+    epochs = round(options.steps / learning.steps(pool.samples))
+    (*_, learnt) = pool.train(replace(learning, epochs=epochs), np.arange(pool.samples))
+    pretrained = time.monotonic() - began
+    recipe = LESS(
+        target=str(folder / "targets.json"),
+        subtask=None,
+        train=Finetune(
+            learnt, lora=LoRA(rank=16, alpha=64), batch=16, learning_rate=2e-4, max_tokens=512, precision="float32"
+        ),
+    )
+    began = time.monotonic()
+    free = recipe.select(pool)
+    seconds = time.monotonic() - began
+    began = time.monotonic()
+    projected = replace(recipe, projection=Projected()).select(pool)
+    both = np.isfinite(free.score) & np.isfinite(projected.score)
+    share = of_kind / pool.samples
+    line = {
+        "kind": options.kind,
+        "samples": pool.samples,
+        "planted": of_kind,
+        "targets": len(targets),
+        "pretraining_s": round(pretrained, 1),
+        "selection_s": round(seconds, 1),
+        "projected_s": round(time.monotonic() - began, 1),
+        "ratio": round(float((free.ids < of_kind).mean()) / share, 2),
+        "projected_ratio": round(float((projected.ids < of_kind).mean()) / share, 2),
+        "spearman": round(spearman(free.score[both], projected.score[both]), 4),
+        "facts": free.facts,
+    }
+    print(json.dumps(line, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""LESS: Selecting Influential Data for Targeted Instruction Tuning (Xia et al. 2024, ICML, arXiv 2402.04333).
+
+A short LoRA run on a random share of the pool (the warm-up) leaves a checkpoint an epoch. At each of them the gradient
+of every sample, as the step that Adam would make with it, is compared with the gradients of a few target samples. A
+sample's influence on a subtask is the mean cosine to its targets, weighted over the checkpoints by their learning
+rates; the score is the best subtask's. What differs from the paper and its code, each a field or repaired here:
+
+- `target` is a file of target samples, and `subtask` the field of its records that names the subtask of each (none:
+  all are one). Every source format will do; a target is learnt from like a sample of the pool, end token included.
+- The targets are known, so their mean directions are put into the product itself: the scores that a random projection
+  estimates, without its error and without features of 8,192 numbers (`projection` none). With a `projection` the
+  features stay in the store and serve other targets; shift is as exact as rademacher, the paper's, and far cheaper.
+- `aggregate` mean_of_cosines is the code's; the text has cosine_of_mean. `epsilon_place` inside the root is the code's
+  too (Adam's own is outside); betas and epsilon are those of the run, not constants of this recipe.
+- The learning rates are read from the run; the code wants them typed. `schedule` linear is what its rates show, where
+  the text says cosine. `warmup_share` of the samples are drawn by `seed`, which there changes only their order.
+- A sample with nothing to supervise, or a gradient that is not finite or zero, is never selected and is counted with
+  its error; there it has the momentum as its feature, or NaN, which sorts first. Ties go by id.
+- `precision` auto is bfloat16 on GPUs, for the model; gradients of the adapter are float32 always.
+- The model is a small one that can be had without asking; `--as-published` takes Llama-2-7B and rademacher signs.
+
+LESS-T, which trains another model than it selects with, is `python -m jobs.finetune` on the selection.
+"""
+
+import math
+from dataclasses import replace
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field as Limits
+from pydantic.dataclasses import dataclass
+
+from jobs.engine.errors import UsageError
+from jobs.engine.pool import Pool
+from jobs.engine.recipe import Recipe
+from jobs.engine.selection import Selection
+from jobs.engine.targets import Targets, target_directions, target_features
+from operators.base import STRICT
+from operators.checkpoint import Checkpoint
+from operators.directions import Aggregate
+from operators.finetune import Finetune, epoch_facts
+from operators.gradient import Gradient, Projected
+from operators.kernels.influence import subtask_cosines, weighted_influence
+from operators.kernels.ranking import ranked
+from operators.kernels.sampling import random_order
+from operators.loss import Precision
+
+
+@dataclass(frozen=True, config=STRICT)
+class LESS(Recipe):
+    """The samples whose training step would lower the targets' loss the most."""
+
+    published: ClassVar = {"train.base.name": "meta-llama/Llama-2-7b-hf", "projection.kind": "rademacher"}
+
+    target: str = ""
+    subtask: str | None = "subtask"
+    train: Finetune = Finetune(Checkpoint("Qwen/Qwen3-1.7B-Base"))
+    warmup_share: Annotated[float, Limits(gt=0, le=1)] = 0.05
+    projection: Projected | None = None
+    aggregate: Aggregate = "mean_of_cosines"
+    epsilon_place: Literal["inside", "outside"] = "inside"
+    precision: Precision = "auto"
+
+    def select(self, pool: Pool) -> Selection:
+        """Warm up, compare at every checkpoint, and keep the highest influence."""
+        if not self.target:
+            raise UsageError("LESS selects for a target: name a file of target samples by target=FILE")
+        if self.train.lora is None:
+            raise UsageError("LESS takes gradients of a LoRA adapter: leave train.lora as it is")
+        targets = Targets.read(pool.beside(self.target), self.subtask)
+        pool = self.counted(pool)
+        drawn = random_order(pool.samples, self.seed)[: math.ceil(self.warmup_share * pool.samples)]
+        epochs = pool.train(replace(self.train, seed=self.train.seed + self.seed), drawn)
+        facts = [epoch_facts(epoch) for epoch in epochs]
+        rates = [each["learning_rate"] for each in facts]
+        ids, tables = np.arange(pool.samples), {}
+        for number, epoch in enumerate(epochs, start=1):
+            pool, tables[f"epoch_{number}"] = self._compared(pool, ids, targets, epoch, f"epoch_{number}")
+            ids = pool.valid(*tables)
+        found = weighted_influence([tables[name][ids] for name in tables], rates)
+        best = ids[ranked(found.scores)]
+        kept = self.within(pool, lambda k: best[:k])
+        return pool.select(
+            kept,
+            score=(ids, found.scores),
+            reasons={
+                "not scored": np.arange(pool.samples),
+                "less influence on every subtask": ids,
+                "influence on a subtask": kept,
+            },
+            details={
+                "subtask": (ids, found.subtasks),
+                **{name: (ids, table[ids, found.subtasks]) for name, table in tables.items()},
+            },
+            facts={
+                "targets": dict(zip(targets.names, np.bincount(targets.subtasks).tolist(), strict=True)),
+                "warmed up on": len(drawn),
+                "learning rates": rates,
+                "second moments above epsilon": [each["second_moments_above_epsilon"] for each in facts],
+                "not scored": pool.samples - len(ids),
+            },
+        )
+
+    def _compared(
+        self, pool: Pool, ids: np.ndarray, targets: Targets, epoch: Checkpoint, name: str
+    ) -> tuple[Pool, np.ndarray]:
+        """The pool with the column, and (samples, subtasks) mean cosines at the epoch, NaN for samples without any."""
+        plain = Gradient(
+            self.train.base,
+            epoch,
+            feature="sgd",
+            onto=self.projection or Projected(),
+            template=self.train.template,
+            max_tokens=self.train.max_tokens,
+            betas=self.train.betas,
+            epsilon=self.train.epsilon,
+            epsilon_place=self.epsilon_place,
+            precision=self.precision,
+        )
+        adam = replace(plain, feature="adam")
+        if self.projection is None:
+            adam = replace(adam, onto=target_directions(targets, plain, self.aggregate))
+        pool = pool.map(only=ids, **{name: adam})
+        ids = np.intersect1d(ids, pool.valid(name))
+        table = np.full((pool.samples, len(targets.names)), np.nan)
+        if self.projection is None:
+            table[ids] = pool.values(name, ids)
+        else:
+            features = target_features(targets, plain, name)
+            table[ids] = pool.reduce(
+                subtask_cosines, name, only=ids, targets=features, subtasks=targets.subtasks, aggregate=self.aggregate
+            )
+        return pool, table
