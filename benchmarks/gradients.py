@@ -5,7 +5,8 @@
 The reference takes one sample at a time: all logits, a backward pass that forms the adapter's gradients, Adam's step;
 and projects 16 steps at a time, for each block of 128 columns with a matrix of signs that it draws anew (LESS without a
 GPU). Ours are tapped passes, as the operator runs them, and the projection of `--together` steps at a time: by shift,
-which is the default, and by the same law as the reference's, independent signs.
+which is the default, and by the same law as the reference's, independent signs. `compared` is the recipe where the
+targets are known: no projection, but each parameter's steps compared with the directions of `--subtasks` in passing.
 
 All run in this process, in turns, on the same float32 model with random weights and samples of random tokens, of which
 about a third are a response. CPU seconds decide, as walls are other people's; medians of `--repeats`, a sample. The
@@ -29,6 +30,7 @@ import torch
 from operators import taps
 from operators.encoder import bfloat16_is_fast
 from operators.kernels.adam import adam_feature
+from operators.kernels.influence import dots
 from operators.kernels.projection import Projection, project
 from operators.supervised import IGNORED
 
@@ -122,7 +124,14 @@ class Clock:
 
 
 def compare(
-    model: Any, rows: Sequence[Row], dimensions: int, together: int, share: float, blocks: int, repeats: int
+    model: Any,
+    rows: Sequence[Row],
+    dimensions: int,
+    subtasks: int,
+    together: int,
+    share: float,
+    blocks: int,
+    repeats: int,
 ) -> dict[str, object]:
     """One line: the times a sample of both sides, their ratios, and the error."""
     adapter = {name: weight for name, weight in model.named_parameters() if "lora_" in name}
@@ -135,8 +144,18 @@ def compare(
     law, dense = (Projection(kind, dimensions, 0, taps.size(layers)) for kind in ("shift", "rademacher"))
     precision = "bfloat16" if bfloat16_is_fast(torch.device("cpu")) else "float32"
 
+    targets = {name: torch.randn(subtasks, weight.numel(), generator=drawn) for name, weight in adapter.items()}
+
+    def step(name: str, part: torch.Tensor) -> torch.Tensor:
+        return adam_feature(part, *moments[name])
+
     def features() -> torch.Tensor:
-        return taps.whole_features(model, rows, layers, lambda name, part: adam_feature(part, *moments[name]))
+        return taps.whole_features(model, rows, layers, step)
+
+    def compared() -> tuple[torch.Tensor, torch.Tensor]:
+        return taps.mapped_features(
+            model, rows, layers, step, lambda name, part: dots(part, targets[name]), width=subtasks
+        )
 
     def differentiated() -> None:
         for weight in adapter.values():
@@ -158,9 +177,10 @@ def compare(
             clock.timed("block", lambda block=block: reference_columns(stacked, block))
         model.requires_grad_(False).zero_grad()
         clock.timed("taps", features)
+        clock.timed("compared", compared)
         clock.timed("shift", lambda: project(part, law))
         clock.timed("dense", lambda: project(part, dense, precision=precision))
-    loop, tapped = (clock.milliseconds(name, len(rows)) for name in ("loop", "taps"))
+    loop, tapped, free = (clock.milliseconds(name, len(rows)) for name in ("loop", "taps", "compared"))
     naive = clock.milliseconds("block", TOGETHER) * dimensions / COLUMNS
     default, exact = (
         tapped + clock.milliseconds(name, together) * expected.shape[1] / part.shape[1] for name in ("shift", "dense")
@@ -169,6 +189,7 @@ def compare(
         "benchmark": "gradients",
         "coordinates": expected.shape[1],
         "dimensions": dimensions,
+        "subtasks": subtasks,
         "samples": len(rows),
         "tokens": sum(len(row.input_ids) for row in rows),
         "threads": torch.get_num_threads(),
@@ -179,9 +200,11 @@ def compare(
         "gradient_ms": round(tapped, 1),
         "exact_ms": round(exact, 1),
         "default_ms": round(default, 1),
+        "compared_ms": round(free, 1),
         "gradient_ratio": round(loop / tapped, 2),
         "exact_ratio": round((loop + naive) / exact, 1),
         "default_ratio": round((loop + naive) / default, 1),
+        "compared_ratio": round((loop + naive) / free, 1),
         "relative_error": float(((found - expected).norm(dim=1) / expected.norm(dim=1)).max()),
     }
 
@@ -194,6 +217,7 @@ def main() -> None:
     parser.add_argument("--rank", type=int, default=64)
     parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--dimensions", type=int, default=8192)
+    parser.add_argument("--subtasks", type=int, default=9)
     parser.add_argument("--together", type=int, default=128, help="samples projected at a time")
     parser.add_argument("--share", type=float, default=1 / 32)
     parser.add_argument("--blocks", type=int, default=3)
@@ -202,7 +226,8 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     model, rows = made_model(given.hidden, given.layers, given.rank), made_rows(given.samples)
-    line = compare(model, rows, given.dimensions, given.together, given.share, given.blocks, given.repeats)
+    sizes = (given.dimensions, given.subtasks, given.together, given.share, given.blocks, given.repeats)
+    line = compare(model, rows, *sizes)
     print(json.dumps(line), flush=True)
 
 

@@ -30,6 +30,9 @@ from operators.gradient import Projected
 from operators.kernels.correlation import spearman
 
 TARGETS = 36
+TOKENS = 1024
+CHARACTERS = 3000
+"""Of a record at most, so that its response is within the tokens."""
 
 
 def model(folder: Path, texts: list[str]) -> Checkpoint:
@@ -52,7 +55,7 @@ def model(folder: Path, texts: list[str]) -> Checkpoint:
     ).save_pretrained(folder)
     torch.manual_seed(0)
     shape: dict[str, Any] = {"hidden_size": 256, "intermediate_size": 688, "num_attention_heads": 4}
-    config = LlamaConfig(vocab_size=4000, num_hidden_layers=2, max_position_embeddings=1024, pad_token_id=0, **shape)
+    config = LlamaConfig(vocab_size=4000, num_hidden_layers=2, max_position_embeddings=TOKENS, pad_token_id=0, **shape)
     LlamaForCausalLM(config).save_pretrained(folder)
     return Checkpoint(str(folder))
 
@@ -60,11 +63,16 @@ def model(folder: Path, texts: list[str]) -> Checkpoint:
 def mixture(first: Path, second: Path, kind: str, rows: int, planted: int) -> tuple[list[dict], list[dict]]:
     """The pool's records, those of the kind first, and the targets'."""
     drawn = random.Random(0)
-    wanted = [record for record in json.loads(second.read_text()) if record.get("category") == kind]
-    others = json.loads(first.read_text())
+    others, wanted = ([each for each in json.loads(file.read_text()) if short(each)] for file in (first, second))
+    wanted = [record for record in wanted if record.get("category") == kind]
     drawn.shuffle(wanted)
     targets, kept = wanted[:TARGETS], wanted[TARGETS : TARGETS + planted]
     return kept + drawn.sample(others, rows - len(kept)), targets
+
+
+def short(record: dict) -> bool:
+    """Whether the model reads all of it."""
+    return sum(len(record[name]) for name in ("instruction", "input", "output")) <= CHARACTERS
 
 
 def main() -> None:
@@ -88,16 +96,16 @@ def main() -> None:
     connect(session.profile)
     pool = Pool.of([str(folder / "pool.json")], session)
     began = time.monotonic()
-    learning = Finetune(base, lora=None, batch=32, learning_rate=1e-3, precision="float32", max_tokens=512)
+    learning = Finetune(base, lora=None, batch=32, learning_rate=3e-3, precision="float32", max_tokens=TOKENS)
     epochs = round(options.steps / learning.steps(pool.samples))
     (*_, learnt) = pool.train(replace(learning, epochs=epochs), np.arange(pool.samples))
     pretrained = time.monotonic() - began
+    warmup = {"lora": LoRA(rank=16, alpha=64), "epochs": 2, "batch": 32, "learning_rate": 1e-3}
     recipe = LESS(
         target=str(folder / "targets.json"),
         subtask=None,
-        train=Finetune(
-            learnt, lora=LoRA(rank=16, alpha=64), batch=16, learning_rate=2e-4, max_tokens=512, precision="float32"
-        ),
+        train=replace(learning, base=learnt, **warmup),
+        warmup_share=0.1,
     )
     began = time.monotonic()
     free = recipe.select(pool)

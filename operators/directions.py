@@ -92,7 +92,8 @@ def directions(
             try:
                 rows.append(supervision(number, messages))
             except RowError as error:
-                raise ValueError(f"target {number} of {name}: {error}") from error
+                hint = f"leave it out, or raise max_tokens (now {gradient.max_tokens:,}) where it was cut"
+                raise ValueError(f"target {number} of {name}: {error}; {hint}") from error
         if not rows:
             raise ValueError(f"the subtask {name} has no targets")
         found.append(_direction(model, rows, layers, aggregate, name))

@@ -1,23 +1,43 @@
 """What is done with the scores of a data diet: averaged over runs, and cut (Paul et al. 2021, arXiv 2107.07075)."""
 
-from typing import Literal
+from itertools import combinations
+from typing import Literal, NamedTuple
 
 import numpy as np
 
+from operators.kernels.correlation import spearman
 from operators.kernels.ranking import ranked
 
+Keep = Literal["top", "middle", "bottom", "window"]
 
-def mean_over_runs(scores: np.ndarray) -> np.ndarray:
-    """(n,) float64 mean of the runs' scores; NaN for a sample that lacks a score in some run.
 
-    scores: (runs, n), each run's own EL2N, gradient norm or count of forgettings. GraNd is such a mean of norms
-    (definition 2.1), not the norm of a mean. A sample whose runs are not all there is not compared with those whose
-    are. ValueError without a run.
+class OverRuns(NamedTuple):
+    """What several runs say of n samples, each run by a score of its own: EL2N, a gradient's length, forgettings."""
+
+    mean: np.ndarray
+    """(n,) float64; NaN for a sample that lacks a score in some run, as it is not to be compared with the others."""
+    spread: np.ndarray
+    """(n,) float64 standard deviation over the runs; 0 of a single one."""
+    agreement: float
+    """Spearman's correlation of two runs' scores, the mean over all pairs; NaN of a single run."""
+
+
+def over_runs(*runs: np.ndarray, times: np.ndarray | None = None) -> OverRuns:
+    """The mean of the runs' scores, which are lengths: the mean of norms (definition 2.1), not the norm of a mean.
+
+    runs: (n,) each. times: (n,) what each score counts, in every run: a mean loss's slope times the tokens is that of
+    the summed loss. ValueError without a run, and for runs of different lengths.
     """
-    scores = np.asarray(scores, np.float64)
-    if scores.ndim != 2 or not len(scores):
-        raise ValueError(f"scores: (runs, n) with a run or more wanted, not {scores.shape}")
-    return scores.mean(axis=0)
+    if not runs or len({np.shape(run) for run in runs}) > 1:
+        raise ValueError(f"a run or more, of as many samples each, wanted, not {[np.shape(run) for run in runs]}")
+    scores = np.stack([np.asarray(run, np.float64) for run in runs])
+    if times is not None:
+        scores *= times
+    whole = np.isfinite(scores).all(axis=0)
+    spread = np.full(scores.shape[1], np.nan)
+    spread[whole] = scores[:, whole].std(axis=0)
+    pairs = [spearman(*pair) for pair in combinations(scores[:, whole], 2)]
+    return OverRuns(scores.mean(axis=0), spread, float(np.mean(pairs)) if pairs else float("nan"))
 
 
 def forgettings(correct: np.ndarray) -> np.ndarray:
@@ -42,7 +62,7 @@ def forgettings(correct: np.ndarray) -> np.ndarray:
 def kept(
     scores: np.ndarray,
     count: int,
-    keep: Literal["top", "middle", "bottom", "window"] = "top",
+    keep: Keep = "top",
     *,
     offset: int | None = None,
 ) -> np.ndarray:
@@ -74,3 +94,13 @@ def kept(
         raise ValueError(f"a window of {count} after {offset} does not fit in {scored} scores")
     window = ascending[offset : offset + count]
     return window[ranked(scores[window])]
+
+
+def counts_by_label(labels: np.ndarray, kept: np.ndarray) -> dict[str, int]:
+    """How many samples of each label are kept, 0 where none is; labels: (n,) strings, kept: (n,) booleans.
+
+    >>> counts_by_label(np.array(["joy", "anger", "joy"]), np.array([True, False, True]))
+    {'anger': 0, 'joy': 2}
+    """
+    names, codes = np.unique(labels, return_inverse=True)
+    return dict(zip(names.tolist(), np.bincount(codes[kept], minlength=len(names)).tolist(), strict=True))

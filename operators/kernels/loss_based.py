@@ -1,70 +1,83 @@
 """LoBaSS: how much of a sample's loss fine-tuning takes away (Zhou et al. 2023, arXiv 2310.13008; version 2: DavIR)."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-
-@dataclass(frozen=True)
-class Losses:
-    """What one model makes of each sample's response."""
-
-    sums: np.ndarray
-    """(n,) negative log-likelihood summed over the response's tokens, in nats."""
-    tokens: np.ndarray
-    """(n,) whole numbers, how many tokens that is; 0 where there is nothing to score."""
-
-    def means(self) -> np.ndarray:
-        """(n,) float64 loss a token; NaN where there is no token."""
-        return np.divide(self.sums, self.tokens, out=np.full(len(self.sums), np.nan), where=self.tokens > 0)
+Version = Literal["v1_unnormalised", "v1_normalised", "v2"]
+Reduction = Literal["mean", "sum"]
 
 
 def learnability(
-    base: Losses,
-    reference: Losses,
+    base_sums: np.ndarray,
+    base_tokens: np.ndarray,
+    reference_sums: np.ndarray,
+    reference_tokens: np.ndarray,
     *,
-    version: Literal["v1_unnormalised", "v1_normalised", "v2"] = "v2",
-    reduction: Literal["mean", "sum"] = "mean",
+    version: Version = "v2",
+    reduction: Reduction = "mean",
 ) -> np.ndarray:
     """(n,) float64 score of each sample, the highest the most worth learning; NaN where there is none.
 
-    base: the losses of the model before fine-tuning; reference: of the same model after it. v1_unnormalised is
-    base - reference, of the losses a token or of their sums as `reduction` says; v1_normalised and v2 divide it by
-    base, at most 1, and the reduction cancels. A score is NaN where a sample has no token or a loss is not finite,
-    and where a normalised one would divide by a loss of 0.
+    base: the model before fine-tuning; reference: the same model after it. sums: (n,) each response's negative
+    log-likelihood in nats, summed over its tokens; tokens: (n,) whole numbers, how many those are, 0 where there is
+    nothing to score. v1_unnormalised is base - reference, of the losses a token or of their sums as `reduction` says;
+    v1_normalised and v2 divide it by base, at most 1, and the reduction cancels. A score is NaN where a sample has no
+    token or a loss is not finite, and where a normalised one would divide by a loss of 0.
 
     ValueError for columns of different lengths, token counts that differ between the models (they have then not read
     the same tokens), or a loss or a count below 0.
     """
-    _check(base, reference)
+    _check(base_sums, base_tokens, reference_sums, reference_tokens)
     if version not in ("v1_unnormalised", "v1_normalised", "v2"):
         raise ValueError(f"version is 'v1_unnormalised', 'v1_normalised' or 'v2', not {version!r}")
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction is 'mean' or 'sum', not {reduction!r}")
-    by_sum = reduction == "sum" or version != "v1_unnormalised"  # a ratio of sums needs no division by the tokens
-    before, after = (np.asarray(losses.sums if by_sum else losses.means(), float) for losses in (base, reference))
-    usable = (base.tokens > 0) & np.isfinite(before) & np.isfinite(after)
+    before, after = (np.asarray(sums, np.float64) for sums in (base_sums, reference_sums))
+    usable = (base_tokens > 0) & np.isfinite(before) & np.isfinite(after)
+    divisor = np.ones_like(before)
+    if version != "v1_unnormalised":  # a ratio of sums needs no division by the tokens
+        divisor = before
+    elif reduction == "mean":
+        divisor = np.asarray(base_tokens, np.float64)
+    usable &= divisor > 0
     scores = np.full(len(before), np.nan)
-    if version == "v1_unnormalised":
-        return np.subtract(before, after, out=scores, where=usable)
-    usable &= before > 0
     np.subtract(before, after, out=scores, where=usable)
-    return np.divide(scores, before, out=scores, where=usable)
+    return np.divide(scores, divisor, out=scores, where=usable)
 
 
-def _check(base: Losses, reference: Losses) -> None:
-    lengths = {len(column) for losses in (base, reference) for column in (losses.sums, losses.tokens)}
+def worth_learning(
+    scores: np.ndarray,
+    losses: np.ndarray,
+    tokens: np.ndarray,
+    *,
+    least_score: float | None = None,
+    least_loss: float = 0.0,
+    least_tokens: int = 1,
+) -> np.ndarray:
+    """(n,) whether a sample is at or above all of the floors, which are not the paper's: it goes by rank alone.
+
+    losses: (n,) of the base model, nats a token; tokens: (n,) of the response. A score near 1 of next to no loss, or of
+    a token or two, is chance rather than something learnt. A score of NaN is above no floor.
+    """
+    wanted = ~np.isnan(scores) & (losses >= least_loss) & (tokens >= least_tokens)
+    return wanted if least_score is None else wanted & (scores >= least_score)
+
+
+def _check(
+    base_sums: np.ndarray, base_tokens: np.ndarray, reference_sums: np.ndarray, reference_tokens: np.ndarray
+) -> None:
+    lengths = {len(column) for column in (base_sums, base_tokens, reference_sums, reference_tokens)}
     if len(lengths) > 1:
         raise ValueError(f"columns of {' and '.join(map(str, sorted(lengths)))} samples")
-    differing = np.flatnonzero(base.tokens != reference.tokens)
+    differing = np.flatnonzero(base_tokens != reference_tokens)
     if len(differing):
         at = differing[0]
         raise ValueError(
-            f"sample {at} has {base.tokens[at]} tokens under the base model and {reference.tokens[at]} under the "
+            f"sample {at} has {base_tokens[at]} tokens under the base model and {reference_tokens[at]} under the "
             f"reference ({len(differing)} samples differ): the two must read the same tokens"
         )
-    for name, column in (("base loss", base.sums), ("reference loss", reference.sums), ("tokens", base.tokens)):
+    for name, column in (("base loss", base_sums), ("reference loss", reference_sums), ("tokens", base_tokens)):
         negative = np.flatnonzero(column < 0)
         if len(negative):
             raise ValueError(f"sample {negative[0]}: {name} {column[negative[0]]} is below 0")

@@ -6,28 +6,51 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.kernels.data_diet import forgettings, kept, mean_over_runs
+from operators.kernels.data_diet import counts_by_label, forgettings, kept, over_runs
 from operators.kernels.token_stats import el2n
 
 SCORES = np.array([0.3, 0.9, 0.1, 0.5, 0.7])  # ascending: 2, 0, 3, 4, 1
 rated = st.lists(st.one_of(st.integers(-3, 3).map(float), st.just(np.inf), st.just(np.nan)), max_size=30)
 
 
-def test_mean_over_runs_is_of_norms_not_the_norm_of_a_mean():
+def test_over_runs_is_the_mean_of_norms_not_the_norm_of_a_mean():
     even = torch.log(torch.tensor([[0.75, 0.25]])), torch.log(torch.tensor([[0.25, 0.75]]))
     # Wrong by .25 and by .75 of one label: the norms of the errors average; the errors' mean would be .5 of it.
-    runs = np.stack([el2n(logits, torch.tensor([0])).numpy() for logits in even])
-    assert mean_over_runs(runs).tolist() == pytest.approx([(0.25 + 0.75) * 2**0.5 / 2])
+    found = over_runs(*(el2n(logits, torch.tensor([0])).numpy() for logits in even))
+    assert found.mean.tolist() == pytest.approx([(0.25 + 0.75) * 2**0.5 / 2])
+    assert found.spread.tolist() == pytest.approx([(0.75 - 0.25) * 2**0.5 / 2])
     opposite = np.array([[1.0, -1.0], [-1.0, 1.0]])
-    assert mean_over_runs(np.linalg.norm(opposite, axis=1)[:, None]).tolist() == pytest.approx([2**0.5])
+    assert over_runs(*np.linalg.norm(opposite, axis=1)[:, None]).mean.tolist() == pytest.approx([2**0.5])
     assert np.linalg.norm(opposite.mean(axis=0)) == 0
 
 
-def test_mean_over_runs_lacks_what_a_run_lacks():
-    found = mean_over_runs(np.array([[1, np.nan, np.inf], [3, 2, 1]], np.float32))
-    assert found[0] == 2
-    assert np.isnan(found[1])
-    assert found[2] == np.inf
+def test_over_runs_of_a_linear_softmax_averages_its_published_gradients():
+    norms = np.array([0.60010195, 1.6905742, 2.1184201])
+    found = over_runs(norms, norms + np.array([0.2, 0, -0.2]), times=np.array([1, 2, 10]))
+    assert found.mean.tolist() == pytest.approx([0.70010195, 3.3811484, 20.184201])
+    assert found.spread.tolist() == pytest.approx([0.1, 0, 1])
+
+
+@pytest.mark.filterwarnings("error")
+def test_over_runs_lacks_what_a_run_lacks():
+    found = over_runs(np.array([1, np.nan, np.inf, 2], np.float32), np.array([3, 2, 1, 7]))
+    assert found.mean.tolist() == pytest.approx([2, np.nan, np.inf, 4.5], nan_ok=True)
+    assert found.spread.tolist() == pytest.approx([1, np.nan, np.nan, 2.5], nan_ok=True)
+    assert found.agreement == pytest.approx(1)
+
+
+def test_agreement_is_the_mean_over_pairs_of_runs():
+    up, swapped, down = np.array([1, 2, 3]), np.array([1, 3, 2]), np.array([3, 2, 1])
+    assert over_runs(up, 10 * up).agreement == pytest.approx(1)
+    assert over_runs(up, swapped, down).agreement == pytest.approx((0.5 - 1 - 0.5) / 3)
+    assert np.isnan(over_runs(up).agreement)
+    assert over_runs(up).spread.tolist() == [0, 0, 0]
+
+
+def test_counts_by_label_name_a_label_that_goes():
+    labels = np.array(["喜", "怒", "喜", "joy"], object)
+    assert counts_by_label(labels, np.array([True, False, True, True])) == {"joy": 1, "喜": 2, "怒": 0}
+    assert counts_by_label(labels[:0], np.empty(0, bool)) == {}
 
 
 def test_forgettings_hand_values():
@@ -110,10 +133,14 @@ def test_kept_wrong_request_is_refused(options, message):
         kept(SCORES, **options)
 
 
-@pytest.mark.parametrize("wrong", [np.ones(3), np.empty((0, 3))])
-def test_columns_without_runs_are_refused(wrong):
+@pytest.mark.parametrize("runs", [(), (np.ones(3), np.ones(2))])
+def test_runs_that_do_not_fit_together_are_refused(runs):
     with pytest.raises(ValueError, match="a run or more"):
-        mean_over_runs(wrong)
+        over_runs(*runs)
+
+
+@pytest.mark.parametrize("wrong", [np.ones(3), np.empty((0, 3))])
+def test_histories_without_visits_are_refused(wrong):
     with pytest.raises(ValueError, match="a visit or more"):
         forgettings(wrong)
 
