@@ -15,7 +15,6 @@ The defaults are those of the released training script (Liu et al. 2024, arXiv 2
 
 import argparse
 import json
-import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -24,8 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import ray
-from ray.exceptions import RayTaskError
 
 from jobs.engine.command import exit_code, fields_and_others
 from jobs.engine.declarations import plain
@@ -46,8 +43,8 @@ from jobs.engine.screen import say
 from jobs.engine.session import Session, connect
 from jobs.engine.store import Store, absolute
 from jobs.engine.train import local_folder, write_checkpoint
+from jobs.engine.whole_model import whole_model
 from operators.base import described
-from operators.finetune import Finetune
 from operators.scorer import SETTINGS
 
 
@@ -85,8 +82,7 @@ def train(wanted: ScorerTraining, path: Path, out: Path, session: Session) -> di
         claim(out, identity)
         checkpoints = pool.train(wanted.finetune, np.arange(pool.samples))
         epoch = Path(checkpoints[-1].name)
-        model = epoch if wanted.finetune.lora is None else _whole(wanted.finetune, epoch)
-        write_checkpoint(model, epoch.parent, out)
+        write_checkpoint(whole_model(wanted.finetune, epoch), epoch.parent, out)
     settings = {"template": template, "labels": list(wanted.labels)}
     (out / SETTINGS).write_text(json.dumps(settings, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     manifest = {
@@ -99,32 +95,6 @@ def train(wanted: ScorerTraining, path: Path, out: Path, session: Session) -> di
     write_manifest(out / "manifest.yaml", manifest)
     say(f"pairs: {pool.facts['records']:,} read, {pool.facts['duplicates']:,} of them equal to an earlier one")
     return session.log[-1]
-
-
-def _whole(trainer: Finetune, epoch: Path) -> Path:
-    """The folder of the model with its adapter added to its weights: a Scorer reads no adapter."""
-    folder = epoch.parent / "whole" / epoch.name
-    if not folder.is_dir():
-        try:
-            ray.get(_added.remote(trainer, epoch, folder))
-        except RayTaskError as error:
-            raise WinnowError(f"the adapter in {epoch} could not be added to its base: {error.cause}") from error
-    return folder
-
-
-@ray.remote(num_cpus=1, max_retries=0)
-def _added(trainer: Finetune, epoch: Path, folder: Path) -> None:
-    from operators import lora  # noqa: PLC0415 - torch is for the worker
-
-    half = folder.with_name(f".{folder.name}")
-    shutil.rmtree(half, ignore_errors=True)
-    # In float32: bfloat16 would round away what an adapter adds.
-    model = lora.trained(replace(trainer, precision="float32"), epoch).merge_and_unload()
-    model.save_pretrained(half)
-    for path in epoch.iterdir():
-        if not path.name.startswith("adapter_") and path.name != "adam.safetensors":
-            shutil.copyfile(path, half / path.name)
-    half.rename(folder)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

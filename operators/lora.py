@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from operators.base import described
 from operators.finetune import FACTS, Finetune, LoRA, Precision
+from operators.supervised import chat_template
 
 LOSSES = "losses.jsonl"
 MOMENTS = "adam.safetensors"
@@ -203,7 +204,10 @@ def _write_model(folder: Path, declaration: Finetune, model: Any) -> None:
     else:
         model.save_pretrained(folder, save_embedding_layers=False)  # else peft asks the hub about the base
         (folder / "README.md").unlink()  # a form that nobody fills in
-    AutoTokenizer.from_pretrained(declaration.base.folder(), local_files_only=True).save_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(declaration.base.folder(), local_files_only=True)
+    if declaration.num_labels is None:  # whoever serves the model asks it as it was trained
+        tokenizer.chat_template = chat_template(tokenizer, declaration.template) or tokenizer.chat_template
+    tokenizer.save_pretrained(folder)
 
 
 def moments(model: nn.Module, adam: torch.optim.Optimizer) -> dict[str, Tensor]:

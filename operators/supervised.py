@@ -95,10 +95,14 @@ class Supervision:
             raise RowError("nothing_to_supervise", f"the response begins after the first {self.max_tokens} tokens")
         return made
 
-    def _beginning(self) -> list[tuple[int, bool]]:
+    @property
+    def begins(self) -> bool:
+        """Whether a text begins with the tokenizer's beginning-of-sequence token."""
         first = self.tokenizer("")["input_ids"][:1]
-        begins = self.template != "chat" and first and first[0] == self.tokenizer.bos_token_id
-        return [(first[0], False)] if begins else []
+        return self.template != "chat" and first == [self.tokenizer.bos_token_id]
+
+    def _beginning(self) -> list[tuple[int, bool]]:
+        return [(self.tokenizer.bos_token_id, False)] if self.begins else []
 
     def _encoded(self, pieces: Iterable[Piece]) -> Iterator[list[tuple[int, bool]]]:
         """The tokens of the pieces, each with whether it is trained on; neighbours of one kind are one text."""
@@ -200,6 +204,33 @@ WRITTEN: Mapping[Template, Callable[[Any, Sequence[Message]], Iterator[Piece]]] 
     "chat": _chat,
     "plain": _plain,
 }
+
+
+def chat_template(tokenizer: Any, template: Template) -> str | None:
+    """The template as Jinja, with which a model that was trained on it is asked; None for what is not ours to write.
+
+    What it renders, for a model to go on from, has the tokens of a trained sample up to its response; of later turns
+    a tokenizer that puts a blank before every text may add one.
+    """
+    begins = "{{ bos_token }}" if Supervision(tokenizer, template, 1).begins else ""
+    return {"tulu": begins + TULU, "alpaca": begins + ALPACA}.get(template)
+
+
+# Jinja drops the line break behind a block, so that every line break is written out.
+TULU = (
+    "{% for message in messages %}{{ '<|' + message['role'] + '|>\n' + message['content'] | trim }}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
+)
+
+ALPACA = (
+    "{% if not messages or messages[0]['role'] != 'system' %}{{ '" + PREAMBLE + "' }}{% endif %}"
+    "{% for message in messages %}{% if message['role'] == 'assistant' %}"
+    "{{ '\n\n### Response:' + message['content'] + eos_token }}{% elif message['role'] == 'user' %}"
+    "{{ '\n\n### Instruction:\n' + message['content'] }}{% else %}"
+    "{{ ('' if loop.first else '\n\n') + message['content'] }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '\n\n### Response:' }}{% endif %}"
+)
 
 
 def classified(tokenizer: Any, id: int, text: str, label: int, max_tokens: int) -> Supervised:

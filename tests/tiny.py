@@ -62,12 +62,13 @@ def tiny_causal(
     digits: Literal["alone", "joined"] = "alone",
     positions: int = 256,
     seed: int = 0,
+    head: int = 8,
 ) -> Path:
-    """The folder, with a Llama of two layers that continues texts."""
+    """The folder, with a Llama of two layers that continues texts; head: dimensions of one, of which vLLM wants 32."""
     from transformers import LlamaForCausalLM
 
     tokenizer = tiny_tokenizer(folder, texts, digits)
-    return _saved(folder, LlamaForCausalLM, _llama(len(tokenizer), positions), seed)
+    return _saved(folder, LlamaForCausalLM, _llama(len(tokenizer), positions, head), seed)
 
 
 def tiny_reward(
@@ -102,12 +103,12 @@ def tiny_reward(
     return _saved(folder, DebertaV2ForSequenceClassification, config, seed)
 
 
-def _llama(vocabulary: int, positions: int) -> Any:
+def _llama(vocabulary: int, positions: int, head: int = 8) -> Any:
     from transformers import LlamaConfig
 
     return LlamaConfig(
         vocab_size=vocabulary,
-        hidden_size=32,
+        hidden_size=4 * head,
         intermediate_size=64,
         num_hidden_layers=2,
         num_attention_heads=4,

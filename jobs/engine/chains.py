@@ -1,24 +1,17 @@
 """Pools of chains: a seed's variants so far, as the messages of one sample; every step's pool has the same ids."""
 
-import json
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import ray
 
+from jobs.engine.conversations import written_pool
 from jobs.engine.ingest.build import fetched
-from jobs.engine.ingest.dedup import DUPLICATES
-from jobs.engine.ingest.folder import Folder
-from jobs.engine.ingest.parts import PART_ROWS, fingerprint, fingerprint_share, part_name
-from jobs.engine.ingest.tables import GROUP_ROWS, sample_writer
-from jobs.engine.pool import Pool, is_pool
+from jobs.engine.pool import Pool
 from jobs.engine.samples import Parts, read_samples
 from jobs.engine.store import VALUE, Feature
 from operators.evolve import Dimension, first_chain, longer_chain
-from operators.sample import SAMPLE, Message, sha
+from operators.sample import Message, sha
 
 Chain = list[Message]
 
@@ -60,7 +53,7 @@ def _begun(parts: Parts, ids: np.ndarray, dimension: Dimension, store: str) -> B
             elif (key := sha(chain)) not in chains:
                 chains[key] = chain
                 seeds.append(row["id"])
-    folder = _written(list(chains.values()), store)
+    folder = written_pool(list(chains.values()), store, "chains")
     return Begun(folder, np.array(seeds, np.int64), unusable, len(ids) - unusable - len(seeds))
 
 
@@ -74,39 +67,4 @@ def _lengthened(parts: Parts, feature: Feature, dimension: Dimension, store: str
         for row in table.to_pylist():
             text = texts.get(row["id"])
             chains.append(longer_chain(row["messages"], text, dimension) if text else row["messages"])
-    return _written(chains, store)
-
-
-def _written(chains: Sequence[Chain], store: str) -> str:
-    """The folder of a pool of these chains in the store, written unless it is there; pool.json comes last."""
-    shas = [sha(chain) for chain in chains]
-    name = fingerprint(len(chains), [fingerprint_share(0, shas)])
-    folder = Folder(f"{store}/pools/chains-{name[:16]}")
-    if is_pool(folder.url):
-        return folder.url
-    folder.make()
-    parts = [
-        {"file": part_name(number), "first": first, "rows": min(PART_ROWS, len(chains) - first)}
-        for number, first in enumerate(range(0, len(chains), PART_ROWS))
-    ]
-    for part in parts:
-        ids = range(part["first"], part["first"] + part["rows"])
-        columns = {
-            "id": ids,
-            "sha": shas[ids.start : ids.stop],
-            "source": ["evolution"] * len(ids),
-            "line": [None] * len(ids),
-            "messages": chains[ids.start : ids.stop],
-            "raw": [b"{}"] * len(ids),
-        }
-        with folder.writing(part["file"]) as file, sample_writer(file, SAMPLE) as writer:
-            writer.write_table(pa.table(columns, schema=SAMPLE), row_group_size=GROUP_ROWS)
-    with folder.writing("duplicates.parquet") as file:
-        pq.write_table(DUPLICATES.empty_table(), file)
-    with folder.writing("quarantine.jsonl"):
-        pass
-    facts = {"winnow_pool": 1, "fingerprint": name, "records": len(chains), "samples": len(chains), "duplicates": 0,
-             "quarantined": 0, "sources": [], "examples": {}, "parts": parts}  # fmt: skip
-    with folder.writing("pool.json") as file:
-        file.write(json.dumps(facts, indent=1).encode())
-    return folder.url
+    return written_pool(chains, store, "chains")

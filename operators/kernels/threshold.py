@@ -33,3 +33,12 @@ def threshold_above(scores: np.ndarray, fraction: float) -> float:
     last = descending[max(1, int(np.ceil(fraction * len(descending)))) - 1]
     below = descending[descending < last]
     return float(below[0]) if len(below) else float(np.nextafter(last, -np.inf))
+
+
+def threshold_below(scores: np.ndarray, fraction: float) -> float:
+    """A threshold that at least this fraction of the scores lies strictly below, and no more than ties ask for.
+
+    >>> threshold_below(np.array([1.0, 2.0, 3.0, 4.0]), 0.5)
+    3.0
+    """
+    return -threshold_above(-np.asarray(scores), fraction)

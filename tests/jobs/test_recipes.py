@@ -7,6 +7,7 @@ import pytest
 from jobs.engine.columns import column
 from jobs.engine.config import Request, build
 from jobs.engine.errors import NothingSelected, UsageError
+from jobs.recipes.mods import MoDS
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -90,12 +91,39 @@ def mods_selected(pool, *overrides):
 
 def test_mods_covers_what_is_strictly_above_the_threshold(make_pool):
     pool = make_pool([f"sample {i}" for i in range(6)])
-    chosen = mods_selected(pool, "budget=2", "first=random", "seed=11")  # which draws the first of four
+    chosen = mods_selected(pool, "budget=2", "seed_share=1", "first=random", "seed=11")  # which draws the first of four
     assert chosen.ids.tolist() == [0, 5]
-    assert [chosen.reasons[i] for i in chosen.reason[[1, 2, 3]]] == [
-        "reward not above 0", "reward not above 0", "near enough to kept samples",
+    assert [chosen.reasons[i][:19] for i in chosen.reason[[1, 2, 3]]] == [
+        "reward not above 0", "reward not above 0", "high quality, and n",
     ]  # fmt: skip
-    assert chosen.facts == {"threshold": 0.0, "high quality": 4}
-    assert set(mods_selected(pool, "budget=6", "quality=0.5").ids.tolist()) == {0, 3, 4}
+    assert chosen.facts == {"threshold": 0.0, "high quality": 4, "seed": 2, "seeds needed again": 0}
+    assert set(mods_selected(pool, "budget=6", "seed_share=1", "quality=0.5").ids.tolist()) == {0, 3, 4}
     with pytest.raises(NothingSelected, match=r"no reward is above 2\.5, the highest is 2: set quality"):
         mods_selected(pool, "budget=2", "threshold=2.5")
+
+
+@pytest.mark.parametrize(
+    ("fields", "kept", "again"),
+    [
+        (["candidates=all", "second=independent"], [0, 5], 1),
+        (["candidates=rest", "second=independent"], [0, 5, 4], 0),
+        (["candidates=rest", "second=warm"], [0, 5, 4], 0),
+        (["candidates=rest", "second=warm", "need=1.0"], [0, 5, 4], 0),
+        (["candidates=rest", "second=warm", "need_threshold=-1.0"], [0, 5], 0),
+    ],
+)
+def test_mods_covers_what_its_seed_model_answers_badly(make_pool, monkeypatch, fields, kept, again):
+    verdicts = {0: -0.2, 3: 0.5, 4: -1.0, 5: 0.0}
+    asked_of = []
+
+    def rated(self, pool, seeds, asked):
+        asked_of.append(asked.tolist())
+        return pool, (asked, np.array([verdicts[i] for i in asked.tolist()]))
+
+    monkeypatch.setattr(MoDS, "_verdicts", rated)
+    pool = make_pool([f"sample {i}" for i in range(6)])
+    chosen = mods_selected(pool, "budget=3", "seed_share=0.66", "first=random", "seed=11", *fields)
+    assert chosen.ids.tolist() == kept
+    assert chosen.facts["seeds needed again"] == again
+    assert asked_of == [[0, 3, 4, 5] if "candidates=all" in fields else [3, 4]]
+    np.testing.assert_equal(chosen.details["answer_reward"][asked_of[0]], [verdicts[i] for i in asked_of[0]])

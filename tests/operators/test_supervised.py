@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from operators.base import RowError
 from operators.sample import Message
-from operators.supervised import IGNORED, PREAMBLE, Supervised, Supervision, Template, classified
+from operators.supervised import IGNORED, PREAMBLE, Supervised, Supervision, Template, chat_template, classified
 from tests.tiny import TEXTS, tiny_tokenizer
 
 TEMPLATES = ("tulu", "alpaca", "chat", "plain")
@@ -54,6 +54,29 @@ def trained_on(tokenizer, made):
 
 def whole(tokenizer, made):
     return tokenizer.decode(made.input_ids, skip_special_tokens=False)
+
+
+@pytest.mark.parametrize("template", ["tulu", "alpaca"])
+@pytest.mark.parametrize(
+    "messages",
+    [
+        conversation("Ça va ? ", "Oui."),
+        [Message(role="system", content="Sois bref."), *conversation("你呢？", "很好")],
+        conversation("Un.", "Deux.", "三", "四"),
+    ],
+)
+def test_a_model_is_asked_in_the_tokens_that_it_was_trained_on(bytewise, blank_first, template, messages):
+    for tokenizer in (bytewise, blank_first) if len(messages) < 4 else (bytewise,):
+        trained = Supervision(tokenizer, template, 512)(0, messages)
+        last = max(at for at, label in enumerate(trained.labels) if label == IGNORED)
+        prompt = tokenizer.apply_chat_template(
+            messages[:-1],
+            chat_template=chat_template(tokenizer, template),
+            add_generation_prompt=True,
+            tokenize=False,
+        )
+        assert tuple(tokenizer(prompt, add_special_tokens=False)["input_ids"]) == trained.input_ids[: last + 1]
+    assert chat_template(bytewise, "chat") is chat_template(bytewise, "plain") is None
 
 
 def test_tulu_is_written_as_less_writes_it(bytewise):
