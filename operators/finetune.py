@@ -18,9 +18,11 @@ from pydantic.dataclasses import dataclass
 
 from operators.base import STRICT, canonical_json, described
 from operators.checkpoint import Checkpoint
+from operators.labels import Labels
 from operators.supervised import Template
 
 FACTS = "training.json"
+OUTCOMES = "outcomes.safetensors"
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -44,22 +46,25 @@ class LoRA:
 class Finetune:
     """A training run; its fields are its identity, and where it runs is none of them."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     """Raised when the code trains something else for the same fields."""
 
     base: Checkpoint
     lora: LoRA | None = LoRA()
     """None: all weights are trained."""
     template: Template = "tulu"
-    num_labels: Annotated[int, Field(ge=2)] | None = None
-    """Classes of a sequence classifier, whose samples `supervised.classified` makes; None: a language model."""
+    labels: Labels | None = None
+    """What a classifier is to tell; it has no use for the template. None: a language model is trained."""
+    after: Checkpoint | None = None
+    """An epoch's folder of another run to go on from, with its weights and Adam's moments; None: from the base."""
     max_tokens: Annotated[int, Field(ge=2)] = 2048
     epochs: Annotated[int, Field(ge=1)] = 4
     batch: Annotated[int, Field(ge=1)] = 128
     """Samples an optimiser step, all ranks together; the last step of an epoch takes what is left."""
-    mean_over: Literal["samples", "tokens"] = "samples"
+    mean_over: Literal["samples", "tokens", "nothing"] = "samples"
     """The loss of a step. samples: the mean over its samples of each one's mean over its tokens, as LESS trains (its
-    batches are of one sample) and takes gradients; tokens: the mean over all tokens of the step."""
+    batches are of one sample) and takes gradients; tokens: the mean over all tokens of the step; nothing: their sum. A
+    classified sample counts as one token."""
     learning_rate: Positive = 2e-5
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """How the rate falls after the warm-up: to 0 at the end, or not at all."""
@@ -77,8 +82,10 @@ class Finetune:
     seed: Annotated[int, Field(ge=0)] = 0
 
     def check(self) -> None:
-        """ModelMissing where the base is not there; no model is loaded."""
+        """ModelMissing where the base, or what it goes on from, is not there; no model is loaded."""
         self.base.check()
+        if self.after is not None:
+            self.after.check()
 
     def fingerprint(self) -> str:
         """Hex SHA-256 of the canonical JSON of name, version and fields."""
@@ -116,3 +123,15 @@ class Finetune:
 def epoch_facts(epoch: Checkpoint) -> dict[str, Any]:
     """What training.json in the folder of an epoch says: loss, learning_rate (the mean over its steps) and more."""
     return json.loads((epoch.folder() / FACTS).read_text())
+
+
+def epoch_outcomes(epoch: Checkpoint) -> tuple[np.ndarray, np.ndarray]:
+    """What a classifier told in an epoch of its training, of each sample as it came by: ids, and whether it was right.
+
+    Before the step that the sample is part of, with dropout; (samples,) int64, ascending, and (samples,) bool.
+    """
+    from safetensors.numpy import load_file
+
+    stored = load_file(epoch.folder() / OUTCOMES)
+    order = np.argsort(stored["id"])
+    return stored["id"][order], stored["right"][order].astype(bool)

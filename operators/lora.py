@@ -18,7 +18,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from operators.base import described
-from operators.finetune import FACTS, Finetune, LoRA, Precision
+from operators.finetune import FACTS, OUTCOMES, Finetune, LoRA, Precision
+from operators.labels import Labels
 from operators.supervised import chat_template
 
 LOSSES = "losses.jsonl"
@@ -40,7 +41,7 @@ def untrained(declaration: Finetune) -> Any:
     from peft import get_peft_model
 
     _check(model, declaration.lora)
-    adapted = get_peft_model(model, _peft(declaration.lora, declaration.num_labels))
+    adapted = get_peft_model(model, _peft(declaration.lora, declaration.labels))
     adapted.peft_config["default"].base_model_name_or_path = declaration.base.name
     return _float32(adapted)
 
@@ -60,21 +61,20 @@ def trained(declaration: Finetune, epoch: Path) -> Any:
 
 def _bare(declaration: Finetune, folder: Path) -> Any:
     """The model in a folder, without adapters; all weights in the precision they will have."""
-    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    classifies = declaration.num_labels is not None
-    kind: Any = AutoModelForSequenceClassification if classifies else AutoModelForCausalLM
+    kind, options = _kind(declaration.labels)
     model, report = kind.from_pretrained(
         folder,
         dtype=torch.float32 if declaration.lora is None else DTYPES[declaration.precision],
         use_safetensors=True,
         local_files_only=True,
         output_loading_info=True,
-        **({"num_labels": declaration.num_labels} if classifies else {}),
+        **options,
     )
-    new = () if not classifies else tuple(name for name, _ in model.named_children() if name != model.base_model_prefix)
+    named = () if declaration.labels is None else model.named_children()
+    new = tuple(name for name, _ in named if name != model.base_model_prefix)
     missing = sorted(key for key in report["missing_keys"] if not key.startswith(new) and ".pooler." not in key)
     if missing:
         raise ValueError(f"the checkpoint in {folder} lacks {len(missing)} weights of its model, such as {missing[0]}")
@@ -82,9 +82,24 @@ def _bare(declaration: Finetune, folder: Path) -> Any:
     if positions is not None and declaration.max_tokens > positions:
         raise ValueError(f"max_tokens={declaration.max_tokens}, but the model in {folder} has {positions} positions")
     model.config.use_cache = False
-    if classifies:
+    if declaration.labels:
         model.config.pad_token_id = _padding(model.config)
     return model
+
+
+def _kind(labels: Labels | None) -> tuple[Any, dict[str, Any]]:
+    """The class of model that tells the labels, or writes texts, and what its configuration has to know."""
+    from transformers import (
+        AutoModelForCausalLM,
+        AutoModelForSequenceClassification,
+        AutoModelForTokenClassification,
+    )
+
+    if labels is None:
+        return AutoModelForCausalLM, {}
+    names = dict(enumerate((*labels.classes, *labels.slot_names)))
+    kind = AutoModelForTokenClassification if labels.slots else AutoModelForSequenceClassification
+    return kind, {"id2label": names, "label2id": {name: number for number, name in names.items()}}
 
 
 def _padding(config: Any) -> int:
@@ -96,15 +111,16 @@ def _padding(config: Any) -> int:
     return found
 
 
-def _peft(lora: LoRA, num_labels: int | None) -> Any:
+def _peft(lora: LoRA, labels: Labels | None) -> Any:
     from peft import LoraConfig
 
+    told = "TOKEN_CLS" if labels and labels.slots else "SEQ_CLS"
     return LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,  # type: ignore[arg-type]  # peft only divides it by the rank
         lora_dropout=lora.dropout,
         target_modules=list(lora.modules),
-        task_type="CAUSAL_LM" if num_labels is None else "SEQ_CLS",
+        task_type=told if labels else "CAUSAL_LM",
     )
 
 
@@ -162,14 +178,19 @@ def write_epoch(
     adam: torch.optim.Optimizer,
     steps: Sequence[Mapping[str, Any]],
     samples: int,
+    outcomes: Mapping[str, Tensor],
 ) -> Path:
-    """The epoch's folder, whole; OSError (a full disk) leaves nothing of it. steps: its lines of losses.jsonl."""
+    """The epoch's folder, whole; OSError (a full disk) leaves nothing of it.
+
+    steps: its lines of losses.jsonl. outcomes: of a classifier, as `finetune.epoch_outcomes` reads them.
+    """
     half, done = folder / f".epoch-{epoch}", folder / f"epoch-{epoch}"
     rates = [step["learning_rate"] for step in steps]
     left = moments(model, adam)
     facts = {
         "epoch": epoch,
         "step": steps[-1]["step"],
+        "adam_steps": int(next(iter(adam.state.values()))["step"]),
         "samples": samples,
         "tokens": sum(step["tokens"] for step in steps),
         "loss": sum(step["loss"] for step in steps) / len(steps),
@@ -184,7 +205,9 @@ def write_epoch(
     try:
         half.mkdir()
         _write_model(half, declaration, model)
-        save_file(left, half / MOMENTS, metadata={"step": str(facts["step"])})
+        save_file(left, half / MOMENTS)
+        if outcomes:
+            save_file(dict(outcomes), half / OUTCOMES)
         (half / FACTS).write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
         if done.exists():  # of a run whose earlier epochs were taken away
             shutil.rmtree(done)
@@ -205,7 +228,7 @@ def _write_model(folder: Path, declaration: Finetune, model: Any) -> None:
         model.save_pretrained(folder, save_embedding_layers=False)  # else peft asks the hub about the base
         (folder / "README.md").unlink()  # a form that nobody fills in
     tokenizer = AutoTokenizer.from_pretrained(declaration.base.folder(), local_files_only=True)
-    if declaration.num_labels is None:  # whoever serves the model asks it as it was trained
+    if declaration.labels is None:  # whoever serves the model asks it as it was trained
         tokenizer.chat_template = chat_template(tokenizer, declaration.template) or tokenizer.chat_template
     tokenizer.save_pretrained(folder)
 
@@ -229,11 +252,11 @@ def share_above(moments: Mapping[str, Tensor], epsilon: float) -> float:
 def resume_moments(epoch: Path, model: nn.Module, adam: torch.optim.Optimizer) -> None:
     """Gives Adam the moments and the number of steps that it had at the end of the epoch; KeyError where one lacks."""
     stored = load_file(epoch / MOMENTS)
-    step = json.loads((epoch / FACTS).read_text())["step"]
+    steps = json.loads((epoch / FACTS).read_text())["adam_steps"]
     for name, weight in model.named_parameters():
         if weight.requires_grad:
             adam.state[weight] = {
-                "step": torch.tensor(float(step)),
+                "step": torch.tensor(float(steps)),
                 "exp_avg": stored[f"exp_avg.{name}"].to(weight.device),
                 "exp_avg_sq": stored[f"exp_avg_sq.{name}"].to(weight.device),
             }

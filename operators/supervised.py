@@ -36,7 +36,7 @@ class Supervised:
     id: int
     input_ids: tuple[int, ...]
     labels: tuple[int, ...]
-    """The tokens again, IGNORED where one is not trained on; of a classified text, the class at its last token."""
+    """The tokens again, IGNORED where one is not trained on; of a classified text, what `labels.Labelling` says."""
     truncated: bool = False
     """Whether the sample has more tokens than these."""
 
@@ -231,15 +231,3 @@ ALPACA = (
     "{{ ('' if loop.first else '\n\n') + message['content'] }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ '\n\n### Response:' }}{% endif %}"
 )
-
-
-def classified(tokenizer: Any, id: int, text: str, label: int, max_tokens: int) -> Supervised:
-    """A text with its class, for a model with `num_labels`: the tokenizer's special tokens in, the class at the last.
-
-    RowError empty_text for a text without a visible character.
-    """
-    if not text.strip():
-        raise RowError("empty_text")
-    tokens = tokenizer(text, verbose=False)["input_ids"]
-    kept = tokenizer(text, truncation=True, max_length=max_tokens, verbose=False)["input_ids"]
-    return Supervised(id, tuple(kept), (IGNORED,) * (len(kept) - 1) + (label,), len(tokens) > len(kept))

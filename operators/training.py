@@ -4,6 +4,7 @@
     folder/epoch-1/adapter_model.safetensors, adapter_config.json    or, without LoRA, model*.safetensors, config.json
                    tokenizer files
                    adam.safetensors       exp_avg.<parameter>, exp_avg_sq.<parameter>: Adam's moments, float32
+                   outcomes.safetensors   of a classifier: id and right, whether it told each sample's class
                    training.json          what was trained, on how much, and the learning rate of each step
 
 It runs in one process, or as every rank of an initialised torch.distributed group whose ranks see one folder. A step's
@@ -30,7 +31,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from operators import lora
+from operators.classifier import told
 from operators.finetune import Finetune, Precision
+from operators.labels import Labels
 from operators.supervised import IGNORED, Supervised
 from operators.taps import hidden_at, language_head, padded
 
@@ -82,9 +85,12 @@ def train(
             lora.begin(folder, len(found) * run.steps)
         run.ranks.wait()
         for epoch in range(len(found) + 1, declaration.epochs + 1):
-            records = run.epoch(epoch, folder)
+            records, outcomes = run.epoch(epoch, folder)
             if run.ranks.rank == 0:
-                found.append(lora.write_epoch(folder, epoch, declaration, run.model, run.adam, records, len(samples)))
+                done = lora.write_epoch(
+                    folder, epoch, declaration, run.model, run.adam, records, len(samples), outcomes
+                )
+                found.append(done)
                 loss = sum(record["loss"] for record in records) / len(records)
                 say(f"epoch {epoch} of {declaration.epochs}: loss {loss:.4f}")
             run.ranks.wait()
@@ -139,6 +145,8 @@ class Run:
         say: Say,
     ) -> "Run":
         """The run after its last whole epoch, or before its first."""
+        if last is None and declaration.after is not None:
+            last = declaration.after.folder()
         model = lora.untrained(declaration) if last is None else lora.trained(declaration, last)
         model.to(device).train()
         weights = [weight for weight in model.parameters() if weight.requires_grad]
@@ -162,14 +170,17 @@ class Run:
         """Steps an epoch."""
         return self.declaration.steps(len(self.samples))
 
-    def epoch(self, epoch: int, folder: Path) -> list[dict[str, Any]]:
-        """What losses.jsonl has of the epoch, whose steps it takes."""
-        records, said = [], time.monotonic()
+    def epoch(self, epoch: int, folder: Path) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
+        """What losses.jsonl has of the epoch, whose steps it takes, and a classifier's outcomes."""
+        records, ids, right, said = [], [], [], time.monotonic()
         total = self.declaration.epochs * self.steps
         for at, positions in enumerate(self.declaration.batches(len(self.samples), epoch)):
             step = (epoch - 1) * self.steps + at
             rate = self.declaration.rate(step, total)
-            loss, count = self._step([self.samples[int(position)] for position in positions], step, rate)
+            rows = [self.samples[int(position)] for position in positions]
+            loss, count, told_right = self._step(rows, step, rate)
+            ids += [row.id for row in rows]
+            right.append(told_right.cpu())
             records.append({"step": step + 1, "epoch": epoch, "loss": loss, "learning_rate": rate, "tokens": count})
             if self.ranks.rank == 0:
                 with (folder / lora.LOSSES).open("a") as file:
@@ -177,40 +188,43 @@ class Run:
                 if time.monotonic() - said > SAY_SECONDS:
                     said = time.monotonic()
                     self.say(f"step {step + 1} of {total}: loss {loss:.4f}")
-        return records
+        if self.declaration.labels is None:
+            return records, {}
+        return records, {"id": torch.tensor(ids), "right": torch.cat(right).to(torch.uint8)}
 
-    def _step(self, rows: list[Supervised], step: int, rate: float) -> tuple[float, int]:
-        """The loss of a step's samples, and how many tokens it is over; the weights move."""
-        counts = supervised_counts(rows, self.declaration.num_labels)
+    def _step(self, rows: list[Supervised], step: int, rate: float) -> tuple[float, int, Tensor]:
+        """The loss of a step's samples, over how many tokens it is, and which a classifier got right; weights move."""
+        counts = supervised_counts(rows, self.declaration.labels)
         shares = self._shares(counts)
         sums = torch.zeros(len(rows), device=self.device)
+        right = torch.zeros(len(rows), device=self.device)
         share = torch.from_numpy(shares).to(self.device, torch.float32)
         cut = passes([len(row.input_ids) for row in rows], self.tokens)
         for number in range(self.ranks.rank, len(cut), self.ranks.count):
             torch.manual_seed(_seed(self.declaration.seed, step, number))
             at = cut[number]
             with precise(self.declaration.precision, self.device):
-                losses = summed_losses(self.model, [rows[position] for position in at], self.declaration.num_labels)
+                losses, right[at] = summed_losses(self.model, [rows[each] for each in at], self.declaration.labels)
             (losses * share[at]).sum().backward()
             sums[at] = losses.detach()
         weights = [weight for group in self.adam.param_groups for weight in group["params"]]
         for weight in weights:
             if weight.grad is None:  # of a layer that this rank's samples had no use for
                 weight.grad = torch.zeros_like(weight)
-        self.ranks.add([sums, *(weight.grad for weight in weights)])
+        self.ranks.add([sums, right, *(weight.grad for weight in weights)])
         length = torch.nn.utils.clip_grad_norm_(weights, self.declaration.clip or float("inf"))
         self._check(sums, length, rows, step)
         for group in self.adam.param_groups:
             group["lr"] = rate
         self.adam.step()
         self.adam.zero_grad()
-        return float(sums.double().cpu().numpy() @ shares), int(counts.sum())
+        return float(sums.double().cpu().numpy() @ shares), int(counts.sum()), right
 
     def _shares(self, counts: np.ndarray) -> np.ndarray:
         """What a row's summed loss counts in the loss of a step, (rows,) float64."""
         if self.declaration.mean_over == "samples":
             return 1 / (len(counts) * counts)
-        return np.full(len(counts), 1 / counts.sum())
+        return np.full(len(counts), 1 / counts.sum() if self.declaration.mean_over == "tokens" else 1.0)
 
     def _check(self, sums: Tensor, length: Tensor, rows: list[Supervised], step: int) -> None:
         """NonFinite, before the weights move; it names the samples whose loss it is, else all of the step."""
@@ -241,32 +255,31 @@ def passes(lengths: Sequence[int], tokens: int) -> list[list[int]]:
     return cut
 
 
-def supervised_counts(rows: Sequence[Supervised], num_labels: int | None) -> np.ndarray:
-    """(rows,) int64, the tokens that each row's loss is over; ValueError for a row with none, or without its class."""
-    if num_labels is None:
-        wrong = [row.id for row in rows if not row.count]
-    else:
-        wrong = [row.id for row in rows if not 0 <= row.labels[-1] < num_labels]
+def supervised_counts(rows: Sequence[Supervised], labels: Labels | None) -> np.ndarray:
+    """(rows,) int64, the tokens that a row's loss is over, 1 of a classified text; ValueError for a row without any."""
+    if labels is not None:
+        return np.ones(len(rows), np.int64)
+    wrong = [row.id for row in rows if not row.count]
     if wrong:
-        kind = "no token to supervise" if num_labels is None else f"no class from 0 to {num_labels - 1}"
-        raise ValueError(f"samples {wrong[:10]} have {kind}")
-    return np.array([1 if num_labels is not None else row.count for row in rows], np.int64)
+        raise ValueError(f"samples {wrong[:10]} have no token to supervise")
+    return np.array([row.count for row in rows], np.int64)
 
 
-def summed_losses(model: Any, rows: Sequence[Supervised], num_labels: int | None) -> Tensor:
-    """(rows,) float32, the negative log-likelihood of each row's supervised tokens, or of its class, summed."""
-    ids, labels = padded(rows, next(model.parameters()).device)
-    if num_labels is not None:
-        lengths = torch.tensor([len(row.labels) for row in rows], device=ids.device)
-        attended = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
-        filled = ids.masked_fill(~attended, model.config.pad_token_id)
-        logits = model(input_ids=filled, attention_mask=attended.long()).logits
-        return F.cross_entropy(logits.float(), labels.gather(1, lengths[:, None] - 1)[:, 0], reduction="none")
-    supervised = F.pad(labels[:, 1:] != IGNORED, (0, 1))
+def summed_losses(model: Any, rows: Sequence[Supervised], labels: Labels | None) -> tuple[Tensor, Tensor]:
+    """Each row's summed loss, (rows,) float32, and whether a classifier is right of it (0 of a language model).
+
+    Of the negative log-likelihood of the supervised tokens; of a classifier, what `Told.losses` says.
+    """
+    if labels is not None:
+        found = told(model, rows, labels)
+        return found.losses(), found.right.float()
+    ids, targets = padded(rows, next(model.parameters()).device)
+    supervised = F.pad(targets[:, 1:] != IGNORED, (0, 1))
     with hidden_at(language_head(model), supervised):
         logits = model(input_ids=ids, use_cache=False).logits[0]
-    losses = F.cross_entropy(logits.float(), labels.roll(-1, 1)[supervised], reduction="none")
-    return torch.zeros(len(rows), device=ids.device).index_add(0, supervised.nonzero()[:, 0], losses)
+    losses = F.cross_entropy(logits.float(), targets.roll(-1, 1)[supervised], reduction="none")
+    zeros = torch.zeros(len(rows), device=ids.device)
+    return zeros.index_add(0, supervised.nonzero()[:, 0], losses), zeros
 
 
 def held_out_losses(
@@ -274,7 +287,7 @@ def held_out_losses(
     samples: Sequence[Supervised],
     *,
     precision: Precision = "float32",
-    num_labels: int | None = None,
+    labels: Labels | None = None,
     tokens: int = TOKENS,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The summed loss of each sample, (n,) float64, and over how many tokens, (n,) int64; dropout is off.
@@ -282,10 +295,11 @@ def held_out_losses(
     Their sums' ratio is the loss a token, and `kernels.bootstrap.interval` says how sure it is. A loss that is no
     number is NaN or infinite here. ValueError for a sample with nothing to supervise.
     """
-    counts = supervised_counts(samples, num_labels)
+    counts = supervised_counts(samples, labels)
     sums = np.empty(len(samples))
     model.eval()
     with torch.inference_mode(), precise(precision, next(model.parameters()).device):
         for at in passes([len(row.input_ids) for row in samples], tokens):
-            sums[at] = summed_losses(model, [samples[position] for position in at], num_labels).double().cpu().numpy()
+            losses, _ = summed_losses(model, [samples[position] for position in at], labels)
+            sums[at] = losses.double().cpu().numpy()
     return sums, counts

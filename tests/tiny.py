@@ -71,6 +71,31 @@ def tiny_causal(
     return _saved(folder, LlamaForCausalLM, _llama(len(tokenizer), positions, head), seed)
 
 
+def tiny_encoder(folder: Path, texts: Iterable[str] = TEXTS, positions: int = 66, seed: int = 0) -> Path:
+    """The folder, with a RoBERTa of two layers, 64 wide, without a head, whose first token is a classifier's."""
+    from tokenizers import processors
+    from transformers import PreTrainedTokenizerFast, RobertaConfig, RobertaModel
+
+    made = tiny_tokenizer(folder, texts).backend_tokenizer
+    made.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)])
+    special = {"bos_token": "<s>", "cls_token": "<s>", "eos_token": "</s>", "sep_token": "</s>", "pad_token": "<pad>"}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, **special)
+    tokenizer.save_pretrained(folder)
+    config = RobertaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=128,
+        max_position_embeddings=positions,
+        type_vocab_size=1,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    return _saved(folder, RobertaModel, config, seed)
+
+
 def tiny_reward(
     folder: Path, kind: Literal["deberta", "llama"] = "deberta", labels: int = 1, positions: int = 256, seed: int = 0
 ) -> Path:

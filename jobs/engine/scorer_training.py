@@ -64,8 +64,8 @@ def scorer_training(settings: Path | None, overrides: Iterable[str]) -> ScorerTr
     if not isinstance(given, dict):
         raise UsageError(f"--settings {settings} is no JSON object with template and labels")
     wanted = configured(ScorerTraining, given, overrides)
-    if wanted.finetune.template != "plain" or wanted.finetune.num_labels is not None:
-        raise UsageError("a scorer reads its own template and writes a word: finetune.template is plain, no num_labels")
+    if wanted.finetune.template != "plain" or wanted.finetune.labels is not None:
+        raise UsageError("a scorer reads its own template and writes a word: finetune.template is plain, no labels")
     return wanted
 
 

@@ -23,13 +23,15 @@ from fsspec.implementations.local import LocalFileSystem
 from ray.exceptions import RayError, RayTaskError
 
 from jobs.engine.errors import UsageError, WinnowError
+from jobs.engine.samples import Parts, read_samples
 from jobs.engine.screen import say
 from jobs.engine.session import largest_node_cpus
 from jobs.engine.store import Store
 from jobs.engine.train_worker import OUTCOME, Training, alone, kept, together
-from operators.base import canonical_json
+from operators.base import RowError, canonical_json
 from operators.checkpoint import Checkpoint
-from operators.finetune import FACTS, Finetune
+from operators.finetune import FACTS, OUTCOMES, Finetune
+from operators.labels import Labels
 
 if TYPE_CHECKING:
     from jobs.engine.pool import Pool
@@ -56,14 +58,18 @@ class Outcome:
 def trained(pool: "Pool", trainer: Finetune, ids: np.ndarray) -> tuple[Checkpoint, ...]:
     """The checkpoints of all epochs, in order, trained now or found in the store.
 
-    ModelMissing where the base is not there; UsageError where the store is no folder, and for a classifier;
+    A classifier is to tell all labels that the pool has, unless its trainer names them. ModelMissing where the base is
+    not there; UsageError where the store is no folder, and where the pool has fewer than two classes, or no slots;
     OverErrorBudget where more samples than `max_errors` allows cannot be written in the template; WinnowError for all
     that ends the training: it says what and, of a loss that is no number, of which samples.
     """
     trainer.check()
-    trainer = replace(trainer, base=_absolute(trainer.base))
+    trainer = replace(trainer, base=_absolute(trainer.base), after=trainer.after and _absolute(trainer.after))
     ids = np.unique(np.asarray(ids, np.int64))
-    _check(trainer, ids)
+    if not len(ids):
+        raise UsageError("there is no sample to train on")
+    if trainer.labels is not None:
+        trainer = replace(trainer, labels=with_names(pool, trainer.labels))
     folder = training_folder(pool, trainer, ids)
     began = time.monotonic()
     found = _outcome(folder, trainer)
@@ -121,11 +127,37 @@ def _absolute(base: Checkpoint) -> Checkpoint:
     return Checkpoint(str(folder.absolute())) if folder.is_dir() else base
 
 
-def _check(trainer: Finetune, ids: np.ndarray) -> None:
-    if trainer.num_labels is not None:
-        raise UsageError(f"num_labels={trainer.num_labels}: a pool's samples have no classes; leave it out")
-    if not len(ids):
-        raise UsageError("there is no sample to train on")
+def with_names(pool: "Pool", labels: Labels) -> Labels:
+    """The labels with all names that the pool's records have, sorted, unless they have names.
+
+    UsageError where there are fewer than two classes, or no slot where slots are asked for.
+    """
+    if labels.named():
+        return labels
+    classes, slots = ray.get(_names.remote(pool.parts, labels))
+    found = replace(labels, classes=classes, slot_names=slots)
+    if not found.named():
+        told = f"slots of the field {labels.slots!r}" if len(classes) > 1 else f"classes of the field {labels.label!r}"
+        raise UsageError(
+            f"a classifier tells two classes and more apart, and the records of {pool.folder} have "
+            f"{len(slots if len(classes) > 1 else classes)} {told}: name the record's fields by labels.label=... and "
+            "labels.slots=..."
+        )
+    return found
+
+
+@ray.remote(num_cpus=1)
+def _names(parts: Parts, labels: Labels) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    classes, slots = set(), set()
+    for table in read_samples(parts, np.arange(sum(parts.rows)), ["raw"]):
+        for raw in table["raw"].to_pylist():
+            try:
+                label, told = labels.of(raw)
+            except RowError:  # which training counts, and leaves out
+                continue
+            classes.add(label)
+            slots.update(told)
+    return tuple(sorted(classes)), tuple(sorted(slots))
 
 
 def _epochs(folder: Path, trainer: Finetune) -> list[Path]:
@@ -191,9 +223,9 @@ def _progress(losses: Path, trainer: Finetune) -> str:
 def write_checkpoint(model: Path, run: Path, out: Path) -> None:
     """Copies a model's folder (an epoch's, say) and the losses of its run into a folder, each file whole.
 
-    Adam's moments, twice the size of what was trained, stay in the store.
+    Adam's moments, twice the size of what was trained, and a classifier's outcomes stay in the store.
     """
-    files = [path for path in sorted(model.iterdir()) if path.is_file() and path.name != MOMENTS]
+    files = [path for path in sorted(model.iterdir()) if path.is_file() and path.name not in (MOMENTS, OUTCOMES)]
     for path in [*files, run / LOSSES]:
         temporary = out / f".{path.name}.tmp"
         try:

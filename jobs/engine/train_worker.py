@@ -25,7 +25,7 @@ from jobs.engine.store import write_atomically
 from operators.base import ModelMissing, RowError, described
 from operators.checkpoint import Checkpoint
 from operators.finetune import Finetune, epoch_facts
-from operators.supervised import IGNORED, Supervised
+from operators.supervised import Supervised
 
 OUTCOME = "outcome.json"
 NOTHING = "nothing_to_supervise"
@@ -89,6 +89,7 @@ def carry_out(training: Training) -> None:
     import torch
     from transformers import AutoTokenizer
 
+    from operators.labels import Labelling
     from operators.supervised import Supervision
     from operators.training import Ranks, train
 
@@ -96,8 +97,10 @@ def carry_out(training: Training) -> None:
     torch.set_num_threads(max(1, min(training.threads, os.cpu_count() or 1)))
     try:
         tokenizer = AutoTokenizer.from_pretrained(trainer.base.folder(), local_files_only=True)
-        supervision = Supervision(tokenizer, trainer.template, trainer.max_tokens)
-        samples = Tokenized.of(_messages(training), supervision)
+        if trainer.labels is None:
+            samples = Tokenized.of(_read(training), Supervision(tokenizer, trainer.template, trainer.max_tokens))
+        else:
+            samples = Tokenized.of(_read(training, "raw"), Labelling(tokenizer, trainer.labels, trainer.max_tokens))
         _refuse(samples, training)
         train(trainer, samples, folder, lambda line: None, tokens=training.tokens, device=training.device)
         if Ranks.here().rank == 0:
@@ -110,9 +113,11 @@ def carry_out(training: Training) -> None:
         raise WinnowError(f"train: {told}. {kept(folder)}") from error
 
 
-def _messages(training: Training) -> Iterable[tuple[int, list[Any]]]:
-    for table in read_samples(training.parts, training.ids, ["id", "messages"]):
-        yield from zip(table["id"].to_pylist(), table["messages"].to_pylist(), strict=True)
+def _read(training: Training, *further: str) -> Iterable[tuple[Any, ...]]:
+    """The id and the messages of each sample, and further columns."""
+    columns = ["id", "messages", *further]
+    for table in read_samples(training.parts, training.ids, columns):
+        yield from zip(*(table[name].to_pylist() for name in columns), strict=True)
 
 
 def _refuse(samples: "Tokenized", training: Training) -> None:
@@ -142,7 +147,7 @@ def _leave_outcome(training: Training, samples: "Tokenized") -> None:
 
 
 class Tokenized(Sequence[Supervised]):
-    """The samples that can be trained on, packed: 5 bytes a token."""
+    """The samples that can be trained on, packed: 8 bytes a token."""
 
     def __init__(self) -> None:
         self.left_out: Counter[str] = Counter()
@@ -153,17 +158,15 @@ class Tokenized(Sequence[Supervised]):
         self._ids = array("q")
         self._ends = array("q", [0])
         self._tokens = array("i")
-        self._supervised = array("b")
+        self._labels = array("i")
 
     @classmethod
-    def of(
-        cls, conversations: Iterable[tuple[int, list[Any]]], supervision: Callable[[int, list[Any]], Supervised]
-    ) -> "Tokenized":
-        """All conversations (id, messages) that the supervision does not refuse, in order."""
+    def of(cls, conversations: Iterable[tuple[Any, ...]], supervision: Callable[..., Supervised]) -> "Tokenized":
+        """All samples (the id, then what the supervision takes besides) that it does not refuse, in order."""
         made = cls()
-        for sample, messages in conversations:
+        for sample, *told in conversations:
             try:
-                made._append(supervision(sample, messages))
+                made._append(supervision(sample, *told))
             except RowError as error:
                 made.left_out[error.kind] += 1
                 made.example = made.example or f"the first is sample {sample}: {error}"
@@ -172,7 +175,7 @@ class Tokenized(Sequence[Supervised]):
     def _append(self, sample: Supervised) -> None:
         self._ids.append(sample.id)
         self._tokens.extend(sample.input_ids)
-        self._supervised.extend(label != IGNORED for label in sample.labels)
+        self._labels.extend(sample.labels)
         self._ends.append(len(self._tokens))
         self.truncated += sample.truncated
 
@@ -181,8 +184,4 @@ class Tokenized(Sequence[Supervised]):
 
     def __getitem__(self, position: Any) -> Any:
         start, end = self._ends[position], self._ends[position + 1]
-        tokens = self._tokens[start:end]
-        labels = (
-            token if taught else IGNORED for token, taught in zip(tokens, self._supervised[start:end], strict=True)
-        )
-        return Supervised(self._ids[position], tuple(tokens), tuple(labels))
+        return Supervised(self._ids[position], tuple(self._tokens[start:end]), tuple(self._labels[start:end]))

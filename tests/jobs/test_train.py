@@ -31,7 +31,8 @@ from jobs.engine.train_worker import Tokenized, Training, carry_out
 from operators import lora, sample
 from operators.base import ModelMissing, RowError
 from operators.checkpoint import Checkpoint
-from operators.finetune import Finetune, LoRA
+from operators.finetune import Finetune, LoRA, epoch_outcomes
+from operators.labels import Labels
 from operators.scorer import Scorer
 from operators.supervised import IGNORED, Supervised, Supervision
 from operators.training import held_out_losses, train
@@ -232,10 +233,25 @@ def test_what_no_worker_has_to_see_is_refused_at_once(session, base):
         distant.train(declared(base), np.arange(4))
     with pytest.raises(UsageError, match="no sample"):
         pool.train(declared(base), np.arange(0))
-    with pytest.raises(UsageError, match="no classes"):
-        pool.train(declared(base, num_labels=2), np.arange(4))
     with pytest.raises(ModelMissing):
         pool.train(declared("/nowhere/at/all"), np.arange(4))
+
+
+@ray_is_up
+def test_a_classifier_tells_the_labels_of_the_whole_pool_and_goes_on_from_an_epoch(make_pool, base):
+    pool, trainer = make_pool(TEXTS), declared(base, lora=None, epochs=1, warmup=0.0, labels=Labels("task"))
+    first = pool.train(trainer, np.arange(8))[-1]  # of which all have the first two tasks
+    config = json.loads((Path(first.name) / "config.json").read_text())
+    assert sorted(config["id2label"].values()) == sorted({text.split()[0] for text in TEXTS})
+    ids, right = epoch_outcomes(first)
+    assert (ids.tolist(), right.dtype) == (list(range(8)), bool)
+    second = pool.train(replace(trainer, after=first), np.arange(8, 24))[-1]
+    facts = json.loads((Path(second.name) / "training.json").read_text())
+    assert (facts["step"], facts["adam_steps"]) == (2, 3)
+    with pytest.raises(UsageError, match=r"have 0 classes of the field 'colour'"):
+        pool.train(replace(trainer, labels=Labels("colour")), np.arange(8))
+    with pytest.raises(UsageError, match=r"have 0 slots of the field 'slots'"):
+        pool.train(replace(trainer, labels=Labels("task", "slots")), np.arange(8))
 
 
 def test_packed_samples_are_what_was_packed():

@@ -16,14 +16,16 @@ import operators
 from operators.asking import Asking
 from operators.base import Operator, RowError, canonical_json
 from operators.checkpoint import Checkpoint
+from operators.class_error import ClassError
 from operators.gradient import Gradient, GradientNorm
+from operators.labels import Labels
 from operators.loss import Loss
 from operators.reward import Reward
 from operators.sample import MESSAGES, SAMPLE
 from operators.scorer import Scorer
 from tests.batches import TEXTS, batch
 from tests.servers import prompt, served
-from tests.tiny import tiny_causal, tiny_reward
+from tests.tiny import tiny_causal, tiny_encoder, tiny_reward
 
 
 def tiny_gradient(folder) -> Gradient:
@@ -40,8 +42,18 @@ def tiny_gradient(folder) -> Gradient:
     return Gradient(Checkpoint(str(folder)), Checkpoint(str(folder / "epoch")), feature="sgd", max_tokens=128)
 
 
+def tiny_class_error(folder) -> ClassError:
+    """Of a tiny classifier of tasks, which every second sample of the batch has."""
+    from transformers import AutoModelForSequenceClassification
+
+    names = {0: "w", 1: "x"}
+    AutoModelForSequenceClassification.from_pretrained(tiny_encoder(folder), id2label=names).save_pretrained(folder)
+    return ClassError(Checkpoint(str(folder)), Labels("task", classes=("w", "x")), max_tokens=64)
+
+
 # Operators that have no model to start with, or one too large for a test, made with a tiny one in the folder.
 WITH_A_TINY_MODEL = {
+    ClassError: tiny_class_error,
     Gradient: tiny_gradient,
     GradientNorm: lambda folder: GradientNorm(Checkpoint(str(tiny_causal(folder))), of="head", max_tokens=128),
     Loss: lambda folder: Loss(Checkpoint(str(tiny_causal(folder))), max_tokens=128),

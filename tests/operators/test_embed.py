@@ -272,7 +272,7 @@ def test_the_encoder_of_t5_with_a_dense_layer_equals_sentence_transformers(folde
     dense = models.Dense(32, 24, bias=True, activation_function=torch.nn.Tanh())
     peer = SentenceTransformer(modules=[whole, models.Pooling(32), dense, models.Normalize()], device="cpu")
     peer.save(str(tmp_path / "sentence-t5"), safe_serialization=True)
-    compute = Embed(model=Checkpoint(str(tmp_path / "sentence-t5")), stored="float32").load()
+    compute = Embed(model=Checkpoint(str(tmp_path / "sentence-t5")), precision="float32", stored="float32").load()
     np.testing.assert_allclose(compute(batch(TEXTS)), peer.encode(TEXTS), atol=1e-5)
     assert np.array_equal(in_batches(compute, TEXTS, 1), compute(batch(TEXTS)))
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from operators.base import RowError
 from operators.sample import Message
-from operators.supervised import IGNORED, PREAMBLE, Supervised, Supervision, Template, chat_template, classified
+from operators.supervised import IGNORED, PREAMBLE, Supervised, Supervision, Template, chat_template
 from tests.tiny import TEXTS, tiny_tokenizer
 
 TEMPLATES = ("tulu", "alpaca", "chat", "plain")
@@ -227,13 +227,3 @@ def test_tokenizer_without_what_a_template_needs_is_refused(bytewise):
     with pytest.raises(ValueError, match="no chat template"):
         Supervision(bare, "chat", 10)
     assert Supervision(bare, "plain", 10)(0, conversation("a", "b")).count == 1
-
-
-def test_classified_text_has_its_class_at_the_last_token(bytewise):
-    made = classified(bytewise, 3, "Краткое изложение", 2, 500)
-    assert list(made.input_ids) == bytewise("Краткое изложение")["input_ids"]
-    assert made.labels == (IGNORED,) * (len(made.input_ids) - 1) + (2,)
-    cut = classified(bytewise, 3, "Краткое изложение", 2, 2)
-    assert (len(cut.input_ids), cut.labels[-1], cut.truncated) == (2, 2, True)
-    with pytest.raises(RowError, match="empty_text"):
-        classified(bytewise, 3, " \n", 0, 4)

@@ -18,8 +18,9 @@ from safetensors.torch import load_file
 from operators import lora
 from operators.base import ModelMissing
 from operators.checkpoint import Checkpoint
-from operators.finetune import Finetune, LoRA
-from operators.supervised import IGNORED, Supervised, Supervision, classified
+from operators.finetune import Finetune, LoRA, epoch_outcomes
+from operators.labels import Labelling, Labels
+from operators.supervised import IGNORED, Supervised, Supervision
 from operators.training import NonFinite, held_out_losses, passes, train
 from tests.tiny import TEXTS, tiny_causal
 
@@ -237,14 +238,12 @@ def test_loss_that_is_no_number_stops_the_run_and_names_the_samples(base, sample
     from operators import training
 
     plain, broken = training.summed_losses, samples[5].id
-    spoil = torch.tensor(float("nan"))
-    monkeypatch.setattr(
-        training,
-        "summed_losses",
-        lambda model, rows, labels: torch.where(
-            torch.tensor([row.id == broken for row in rows]), spoil, plain(model, rows, labels)
-        ),
-    )
+
+    def spoilt(model, rows, labels):
+        losses, right = plain(model, rows, labels)
+        return losses.masked_fill(torch.tensor([row.id == broken for row in rows]), float("nan")), right
+
+    monkeypatch.setattr(training, "summed_losses", spoilt)
     with pytest.raises(NonFinite, match=f"samples .{broken}.") as caught:
         train(declared(base), samples, tmp_path, silent)
     assert caught.value.ids == [broken]
@@ -307,20 +306,56 @@ def test_bfloat16_trains_float32_adapters_over_bfloat16_weights(base, samples, t
     assert kinds == {(True, torch.float32), (False, torch.bfloat16)}
 
 
+CLASSES = Labels("kind", classes=("0", "1", "2"))
+
+
+def classified(tokenizer, at, text, label) -> Supervised:
+    messages = [{"role": "user", "content": text}]
+    return Labelling(tokenizer, CLASSES, 64)(at, messages, json.dumps({"kind": str(label)}).encode())
+
+
+def test_a_run_that_goes_on_after_another_comes_to_the_weights_of_a_longer_one(base, samples, tmp_path):
+    fields = {"lora": None, "schedule": "constant", "warmup": 0.0, "batch": 18, "learning_rate": 1e-3}
+    whole = train(declared(base, epochs=3, **fields), samples, tmp_path / "whole", silent)
+    half = Checkpoint(str(train(declared(base, epochs=2, **fields), samples, tmp_path / "half", silent)[-1]))
+    longer = declared(base, epochs=1, after=half, **fields)
+    rest = train(longer, samples, tmp_path / "rest", silent)
+    assert json.loads((rest[-1] / "training.json").read_text())["adam_steps"] == 3
+    for name, weight in load_file(rest[-1] / "model.safetensors").items():
+        torch.testing.assert_close(weight, load_file(whole[-1] / "model.safetensors")[name], rtol=1e-4, atol=1e-5)
+    assert longer.fingerprint() != declared(base, epochs=1, **fields).fingerprint()
+    with pytest.raises(ModelMissing):
+        declared(base, after=Checkpoint("/nowhere/at/all")).check()
+
+
+def test_a_step_over_nothing_is_over_the_sum(base, samples, tmp_path):
+    fields = {"lora": None, "warmup": 0.0, "batch": 18, "epochs": 1}
+    for over in ("samples", "nothing"):
+        train(declared(base, mean_over=over, **fields), samples, tmp_path / over, silent)
+    mean, summed = (lines(tmp_path / over)[0]["loss"] for over in ("samples", "nothing"))
+    losses, counts = held_out_losses(lora.untrained(declared(base, lora=None)), samples)
+    assert summed == pytest.approx(losses.sum(), rel=1e-4)
+    assert mean == pytest.approx((losses / counts).mean(), rel=1e-4)
+
+
 @pytest.mark.parametrize("adapters", [CALM, None])
 def test_classifier_learns_classes(base, tmp_path, adapters):
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(base)
     texts = [(text[start : start + 24], label) for label, text in enumerate(TEXTS[:3]) for start in range(0, 20, 4)]
-    rows = [classified(tokenizer, at, text, label, 64) for at, (text, label) in enumerate(texts) if text.strip()]
-    declaration = declared(base, num_labels=3, epochs=8, lora=adapters, learning_rate=3e-3, clip=None)
-    last = train(declaration, rows, tmp_path, silent)[-1]
-    losses, counts = held_out_losses(lora.trained(declaration, last), rows, num_labels=3)
+    rows = [classified(tokenizer, at, text, label) for at, (text, label) in enumerate(texts) if text.strip()]
+    declaration = declared(base, labels=CLASSES, epochs=8, lora=adapters, learning_rate=3e-3, clip=None)
+    epochs = train(declaration, rows, tmp_path, silent)
+    losses, counts = held_out_losses(lora.trained(declaration, epochs[-1]), rows, labels=CLASSES)
     assert losses.mean() < 0.7 * lines(tmp_path)[0]["loss"]
     assert counts.tolist() == [1] * len(rows)
-    with pytest.raises(ValueError, match="no class from 0 to 2"):
-        train(declaration, [classified(tokenizer, 5, "x", 3, 64)] * 8, tmp_path / "other", silent)
+    shares = []
+    for epoch in epochs:
+        ids, right = epoch_outcomes(Checkpoint(str(epoch)))
+        assert ids.tolist() == [row.id for row in rows]
+        shares.append(right.mean())
+    assert shares[-1] > shares[0]
 
 
 @pytest.mark.parametrize("padding", [0, 5, None])
@@ -331,9 +366,9 @@ def test_classifiers_padding_changes_nothing(base, tmp_path, padding):
     config = tmp_path / "base" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"pad_token_id": padding}))
     tokenizer = AutoTokenizer.from_pretrained(base)
-    rows = [classified(tokenizer, at, text[: 5 + 7 * at], at % 2, 64) for at, text in enumerate(TEXTS)]
-    model = lora.untrained(declared(tmp_path / "base", num_labels=2))
-    together, _ = held_out_losses(model, rows, num_labels=2)
+    rows = [classified(tokenizer, at, text[: 5 + 7 * at], at % 2) for at, text in enumerate(TEXTS)]
+    model = lora.untrained(declared(tmp_path / "base", labels=CLASSES))
+    together, _ = held_out_losses(model, rows, labels=CLASSES)
     for row, loss in zip(rows, together, strict=True):
         with torch.no_grad():
             logits = model(input_ids=torch.tensor([row.input_ids])).logits[0]

@@ -1,0 +1,147 @@
+"""How wrong a classifier is about a text: the EL2N of its class and of its slots.
+
+    ClassError(Checkpoint("/runs/epoch-4"), labels=Labels(label="intent", slots="slots", words="tokens"))
+
+EL2N is the length of softmax minus one-hot (Paul et al. 2021, arXiv 2107.07075, definition 2.3); an utterance has one
+of its intent and one of each slot (Attendu and Corbeil 2023, arXiv 2306.03208; its trainer/callbacks.py), which
+`kernels.nlu_diet.joint_error` makes one number of.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal
+
+import pyarrow as pa
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from operators.base import STRICT, Compute, Operator, RowError
+from operators.checkpoint import Checkpoint
+from operators.labels import Labelling, Labels
+from operators.loss import Precision, merged
+from operators.supervised import Supervised
+
+FIELDS = ("el2n", "slot_sum", "slot_fro", "nll_mean")
+
+
+@dataclass(frozen=True, config=STRICT)
+class ClassError(Operator):
+    """The EL2N of a text's class (0 to the root of 2); that of its slots, as sum and as root of the sum of squares."""
+
+    reads = ("messages", "raw")
+
+    gives: ClassVar[pa.DataType | None] = pa.struct(
+        [
+            *((name, pa.float32()) for name in FIELDS),
+            ("slots", pa.int64()),
+            ("tokens", pa.int64()),
+            ("right", pa.bool_()),
+            ("truncated", pa.bool_()),
+        ]
+    )
+
+    model: Checkpoint
+    labels: Labels
+    """Where texts and labels are, with the names that the model was trained to tell."""
+    max_tokens: Annotated[int, Field(ge=2)] = 512
+    """A text's tokens after which it is cut, and its value flagged."""
+    dropout: Literal["off", "on"] = "off"
+    """on: as in training, from a seed of each sample's own."""
+    precision: Precision = "auto"
+    """auto: bfloat16 on a GPU that multiplies it, float32 elsewhere."""
+
+    def check(self) -> None:
+        """ModelMissing where the model is not there."""
+        self.model.check()
+
+    def load(self) -> Compute:
+        """A function from a batch to a struct, or a RowError, a row: FIELDS, the counts of slots and of the text's
+        tokens, whether the class was told right and the text was cut; `nll_mean` is the class's (nats).
+
+        The kinds of error are those of `Labelling` and nonfinite. On a CPU, and with dropout, a value is bitwise the
+        same whatever samples are with it. ValueError for a model that does not tell these labels.
+        """
+        import torch
+        from transformers import AutoTokenizer
+
+        from operators import taps, windows
+
+        model = classifier(self.model, self.labels, self.precision)
+        windows.token_limit(model, self.max_tokens)
+        model.train(self.dropout == "on")
+        tokenizer = AutoTokenizer.from_pretrained(self.model.folder(), local_files_only=True)
+        labelling = Labelling(tokenizer, self.labels, self.max_tokens)
+        alone = self.dropout == "on" or next(model.parameters()).device.type == "cpu"
+        budget = 1 if alone else windows.PASS_TOKENS
+
+        def compute(batch: pa.Table) -> list[dict[str, Any] | RowError]:
+            tokenized = labelled(labelling, batch)
+            rows = [row for row in tokenized if isinstance(row, Supervised)]
+            values: list[Any] = [None] * len(rows)
+            with torch.inference_mode(), torch.random.fork_rng():
+                for group in taps.batches([len(row.input_ids) for row in rows], budget):
+                    torch.manual_seed(rows[group[0]].id)
+                    found = _values(model, [rows[at] for at in group], self.labels)
+                    for at, value in zip(group, found, strict=True):
+                        values[at] = value
+            return merged(tokenized, values)
+
+        return compute
+
+
+def _values(model: Any, rows: list[Supervised], labels: Labels) -> Iterator[dict[str, Any] | RowError]:
+    """The value of each text, computed together."""
+    import torch
+    import torch.nn.functional as F
+
+    from operators.classifier import told
+    from operators.kernels.token_stats import el2n
+
+    found = told(model, rows, labels)
+    sums, squares, counts = (torch.zeros(len(rows), device=found.classes.device) for _ in range(3))
+    if found.slots is not None and found.slot_labels is not None and found.text is not None:
+        of_slots = el2n(found.slots, found.slot_labels)
+        sums = sums.index_add(0, found.text, of_slots)
+        squares = squares.index_add(0, found.text, of_slots.square())
+        counts = counts.index_add(0, found.text, torch.ones_like(of_slots))
+    columns = [
+        el2n(found.classes, found.labels),
+        sums,
+        squares.sqrt(),
+        F.cross_entropy(found.classes, found.labels, reduction="none"),
+        counts.long(),
+        found.right,
+    ]
+    names = (*FIELDS, "slots", "right")
+    for row, values in zip(rows, zip(*(column.tolist() for column in columns), strict=True), strict=True):
+        value = dict(zip(names, values, strict=True)) | {"tokens": len(row.input_ids), "truncated": row.truncated}
+        finite = all(math.isfinite(value[name]) for name in FIELDS)
+        yield value if finite else RowError("nonfinite", "the error is NaN or infinite")
+
+
+def classifier(checkpoint: Checkpoint, labels: Labels, precision: Precision) -> Any:
+    """The model in eval mode, whose parameters require no gradient; ValueError where it tells other labels."""
+    from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
+
+    from operators import windows
+
+    folder = checkpoint.folder()
+    told = json.loads((folder / "config.json").read_text()).get("id2label", {})
+    names = tuple(name for _, name in sorted((int(number), name) for number, name in told.items()))
+    if not labels.named() or names != (*labels.classes, *labels.slot_names):
+        raise ValueError(f"the model in {folder} tells {len(names)} other labels: {', '.join(names[:20])}")
+    kind = AutoModelForTokenClassification if labels.slots else AutoModelForSequenceClassification
+    return windows.loaded_model(folder, kind, precision).requires_grad_(False)
+
+
+def labelled(labelling: Labelling, batch: pa.Table) -> list[Supervised | RowError]:
+    """The tokens and labels of each sample of the batch, or why it has none."""
+
+    def attempt(*told: Any) -> Supervised | RowError:
+        try:
+            return labelling(*told)
+        except RowError as error:
+            return error
+
+    return list(map(attempt, *(batch[name].to_pylist() for name in ("id", "messages", "raw"))))

@@ -1,0 +1,110 @@
+"""A data diet that changes as a model is trained (Attendu and Corbeil 2023, arXiv 2306.03208).
+
+Every so many epochs the model scores all samples, the scores so far are smoothed, and the model goes on with the
+samples that then score highest. What is smoothed is the history of scores and nothing else, so that the choice of any
+cycle can be made again from it.
+"""
+
+from typing import Literal
+
+import numpy as np
+
+from operators.kernels.ranking import ranked
+
+Joint = Literal["norm", "sum", "mean"]
+Smoothing = Literal["ema", "mean", "latest"]
+
+
+def joint_error(
+    of_class: np.ndarray, slot_sum: np.ndarray, slot_fro: np.ndarray, slots: np.ndarray, joint: Joint = "norm"
+) -> np.ndarray:
+    """(n,) float64, one error of an utterance's class and of its slots (trainer/callbacks.py, compute_el2n).
+
+    of_class: (n,) the EL2N of the class. slot_sum, slot_fro: that of the slots, summed, and the root of the sum of
+    squares. slots: how many there are. norm: the length of all errors together, which grows with the number of slots;
+    sum: class plus sum; mean: half the class plus half the mean of the slots. An utterance without a slot has 0 for
+    them.
+
+    >>> joint_error(np.array([0.5]), np.array([1.5]), np.array([1.2]), np.array([2]), "norm")
+    array([1.3])
+    """
+    of_class, slot_sum, slot_fro = (np.asarray(each, np.float64) for each in (of_class, slot_sum, slot_fro))
+    if joint == "norm":
+        return np.hypot(of_class, slot_fro)
+    if joint == "sum":
+        return of_class + slot_sum
+    return (of_class + slot_sum / np.maximum(slots, 1)) / 2
+
+
+def smoothed(
+    *cycles: np.ndarray, smoothing: Smoothing = "ema", alpha: float = 0.8, last: int = 1, bonus: float = 0.0
+) -> np.ndarray:
+    """(n,) float64, one score of those of all cycles so far, the earliest first (trainer/prune_utils.py, fetch_ema).
+
+    ema: alpha times a cycle's score plus 1 - alpha times what came before, begun with the first; to it `bonus` times
+    the standard deviation is added, weighted alike and corrected for its bias, once there are two cycles. mean: over
+    the last so many cycles; latest: the last one's. NaN where a cycle has a NaN. ValueError without a cycle.
+
+    >>> smoothed(np.array([0.9]), np.array([0.3]), np.array([0.6]))
+    array([0.564])
+    """
+    if not cycles:
+        raise ValueError("one cycle or more wanted")
+    history = np.stack([np.asarray(cycle, np.float64) for cycle in cycles])
+    whole = np.where(np.isnan(history).any(axis=0), np.nan, 0.0)
+    if smoothing == "latest":
+        return history[-1] + whole
+    if smoothing == "mean":
+        return history[-last:].mean(axis=0) + whole
+    weights = alpha * (1 - alpha) ** np.arange(len(history))[::-1]
+    weights[0] = (1 - alpha) ** (len(history) - 1)  # nothing came before the first
+    mean = weights @ history
+    if len(history) == 1 or not bonus:
+        return mean + whole
+    biased = weights @ np.square(history - mean)
+    return mean + bonus * np.sqrt(biased / (1 - weights @ weights)) + whole
+
+
+def hardest(scores: np.ndarray, count: int, *, offset: int = 0) -> np.ndarray:
+    """Positions of the `count` highest scores after the first `offset`, the highest first; ties in ascending position.
+
+    A NaN is no score and never among them; fewer are given where fewer have a score.
+    """
+    scored = int(np.isfinite(scores).sum())
+    return ranked(scores)[:scored][offset : offset + count]
+
+
+def between_quantiles(scores: np.ndarray, share: float, *, offset: float = 0.0) -> np.ndarray:
+    """Positions of the scores between two quantiles, both bounds in, the highest first: as the released code chooses.
+
+    The bounds are the quantiles 1 - offset and 1 - offset - share, by linear interpolation, so that more than the share
+    are given where scores tie. ValueError where they do not lie from 0 to 1.
+
+    >>> between_quantiles(np.array([0.564, 0.152, 0.5, 0.1]), 0.5)
+    array([0, 2])
+    """
+    if not 0 <= offset <= offset + share <= 1:
+        raise ValueError(f"a share of {share} after the first {offset} does not lie within the scores")
+    known = scores[np.isfinite(scores)]
+    if not len(known):
+        return np.empty(0, np.int64)
+    low, high = np.quantile(known, [max(0.0, 1 - offset - share), 1 - offset])
+    order = ranked(scores)
+    return order[(scores[order] >= low) & (scores[order] <= high)]
+
+
+def cycles(epochs: int, full: int, every: int) -> list[int]:
+    """How many epochs each training takes: first on all samples, then on those that are chosen anew after each.
+
+    After the `full` epochs come as many trainings of `every` epochs as there is room for, and one of what is left. With
+    no full epochs the first choice is made without a score. ValueError where nothing would be trained, or full is more
+    than there are epochs.
+
+    >>> cycles(10, 2, 3)
+    [2, 3, 3, 2]
+    """
+    if not 0 <= full <= epochs or epochs < 1 or every < 1:
+        raise ValueError(f"of {epochs} epochs {full} are on all samples, then choices every {every}: that cannot be")
+    rest = epochs - full
+    left = [rest % every] if rest % every else []
+    return [*([full] if full else []), *[every] * (rest // every), *left]
