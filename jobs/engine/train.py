@@ -137,10 +137,10 @@ def with_names(pool: "Pool", labels: Labels) -> Labels:
     classes, slots = ray.get(_names.remote(pool.parts, labels))
     found = replace(labels, classes=classes, slot_names=slots)
     if not found.named():
-        told = f"slots of the field {labels.slots!r}" if len(classes) > 1 else f"classes of the field {labels.label!r}"
+        fields = " and ".join(repr(field) for field in (labels.label, labels.slots) if field)
         raise UsageError(
-            f"a classifier tells two classes and more apart, and the records of {pool.folder} have "
-            f"{len(slots if len(classes) > 1 else classes)} {told}: name the record's fields by labels.label=... and "
+            f"a classifier tells two classes and more apart: in {pool.folder} the records that have {fields} have "
+            f"{len(classes)} classes and {len(slots)} slots; name the record's fields by labels.label=... and "
             "labels.slots=..."
         )
     return found

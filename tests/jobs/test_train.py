@@ -248,9 +248,9 @@ def test_a_classifier_tells_the_labels_of_the_whole_pool_and_goes_on_from_an_epo
     second = pool.train(replace(trainer, after=first), np.arange(8, 24))[-1]
     facts = json.loads((Path(second.name) / "training.json").read_text())
     assert (facts["step"], facts["adam_steps"]) == (2, 3)
-    with pytest.raises(UsageError, match=r"have 0 classes of the field 'colour'"):
+    with pytest.raises(UsageError, match=r"that have 'colour' have 0 classes"):
         pool.train(replace(trainer, labels=Labels("colour")), np.arange(8))
-    with pytest.raises(UsageError, match=r"have 0 slots of the field 'slots'"):
+    with pytest.raises(UsageError, match=r"that have 'task' and 'slots' have 0 classes"):
         pool.train(replace(trainer, labels=Labels("task", "slots")), np.arange(8))
 
 
