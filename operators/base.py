@@ -16,7 +16,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -73,6 +73,10 @@ class Operator:
     def columns(self) -> tuple[str, ...]:
         """What the batch carries besides `id`: `reads`, unless the fields ask for more."""
         return self.reads
+
+    def belongs_to(self) -> Literal["conversation", "record"]:
+        """What a value is of: the messages alone, by which it is known again, or other fields of the record too."""
+        return "conversation"
 
     def most_workers(self) -> int | None:
         """How many workers may compute it at a time; None for as many as there is room for."""

@@ -3,7 +3,7 @@
 import numpy as np
 
 from jobs.engine.config import Request
-from jobs.engine.pool import known_facts
+from jobs.engine.pool import identity, known_facts
 from jobs.engine.profile import Profile
 from jobs.engine.recipe import Recipe
 from jobs.engine.screen import say, show
@@ -20,7 +20,7 @@ def show_plan(request: Request, recipe: Recipe, store: Store, profile: Profile) 
         pace = store.pace(operator)
         stored = 0
         if facts:
-            states = store.feature(operator, facts["fingerprint"]).states(facts["samples"])
+            states = store.feature(operator, identity(facts, operator.belongs_to())).states(facts["samples"])
             stored = int(np.count_nonzero(states != MISSING))
         missing = facts["samples"] - stored if facts else None
         speed = f"{pace:,.0f} a second" if pace else "not measured in this store yet"

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import fsspec
 import numpy as np
@@ -79,6 +79,10 @@ class Pool:
         listed = self.facts["parts"]
         return Parts(self.folder, *(tuple(part[key] for part in listed) for key in ("file", "first", "rows")))
 
+    def identity(self, of: Literal["conversation", "record"]) -> str:
+        """What tells this pool from others, in hex: its conversations, or the records that they were read from."""
+        return identity(self.facts, of)
+
     def map(self, *, only: np.ndarray | None = None, **operators: Operator) -> "Pool":
         """This pool with a column for each operator, computed for all samples or `only` those ids.
 
@@ -93,14 +97,15 @@ class Pool:
     def _column(self, name: str, operator: Operator, ids: np.ndarray) -> Feature:
         store = self.session.store
         store.declare(operator)
-        feature = store.feature(operator, self.facts["fingerprint"])
+        feature = store.feature(operator, self.identity(operator.belongs_to()))
         began = time.monotonic()
         wanted = (MISSING, ERROR) if self.session.retry_errors else (MISSING,)
         states = feature.states(self.samples)
         missing = ids[np.isin(states[ids], wanted)]
         stored = len(ids) - len(missing)
         taken = 0
-        others = store.others(operator, self.facts["fingerprint"])
+        known = operator.belongs_to() == "conversation"
+        others = store.others(operator, self.facts["fingerprint"]) if known else []
         if len(missing) and others:
             taken = ray.get(_taken_over.remote(feature, others, self.parts, missing))
             states = feature.states(self.samples)
@@ -253,6 +258,14 @@ def known_facts(inputs: Sequence[str], store: Store) -> dict[str, Any]:
     """pool.json of the pool that the inputs are or were ingested to; empty where there is none yet. Starts nothing."""
     folder = inputs[0] if len(inputs) == 1 and is_pool(inputs[0]) else ingested_folder(inputs, store)
     return _facts(folder) if is_pool(folder) else {}
+
+
+def identity(facts: Mapping[str, Any], of: Literal["conversation", "record"]) -> str:
+    """What tells a pool with these facts from others, in hex.
+
+    Records are known by their files' names, sizes and stamps: a label may be mended where no message changes.
+    """
+    return facts["fingerprint"] if of == "conversation" else facts.get("key", facts["fingerprint"])
 
 
 def _facts(folder: str) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def training_folder(pool: "Pool", trainer: Finetune, ids: np.ndarray) -> Path:
     """Where the run lies, or would lie; ids ascending. UsageError where the store is no folder of a file system."""
     identity = {
         "trainer": trainer.fingerprint(),
-        "pool": pool.facts["fingerprint"],
+        "pool": pool.identity("conversation" if trainer.labels is None else "record"),
         "ids": hashlib.sha256(np.ascontiguousarray(ids, np.int64).tobytes()).hexdigest(),
     }
     fingerprint = hashlib.sha256(canonical_json(identity).encode()).hexdigest()

@@ -1,13 +1,16 @@
 """Pool.map with real Ray and real kills."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from jobs.engine.errors import OverErrorBudget, WinnowError
+from jobs.engine.pool import Pool
 from jobs.engine.profile import Execution, Profile
 from jobs.engine.session import Session
+from operators.field import Field
 from tests.standins import Arrives, Hashed, Slow, Stuck, Touchy, Unloadable
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -135,3 +138,16 @@ def test_map_keeps_each_lot_as_it_arrives_and_asks_for_nothing_again(make_pool, 
     assert np.array_equal(pool.values("rating.score", np.arange(64)), np.arange(64) / 2)
     assert len(pool.features["rating"].parts()) < 30
     assert pool.values("rating.note", np.array([3]))[0] == "WORD3"
+
+
+def test_a_label_that_was_mended_is_read_anew_though_no_message_changed(session, tmp_path):
+    file, found = tmp_path / "in.jsonl", []
+    for label in ("wrong", "right"):
+        rows = [{"instruction": f"word{at}", "output": "yes", "kind": f"{label}{at}"} for at in range(5)]
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        pool = Pool.of([str(file)], session).map(kind=Field("kind"), vector=Hashed())
+        found.append((pool.facts["fingerprint"], pool.values("kind", np.arange(2)).tolist()))
+    assert found[0][0] == found[1][0]
+    assert [kinds for _, kinds in found] == [["wrong0", "wrong1"], ["right0", "right1"]]
+    computed = [entry["computed"] for entry in session.log if "computed" in entry]
+    assert computed == [5, 5, 5, 0]
