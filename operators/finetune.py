@@ -57,6 +57,8 @@ class Finetune:
     """What a classifier is to tell; it has no use for the template. None: a language model is trained."""
     after: Checkpoint | None = None
     """An epoch's folder of another run to go on from, with its weights and Adam's moments; None: from the base."""
+    fresh_layers: Annotated[int, Field(ge=0)] = 0
+    """The last so many layers of the base that begin anew, from the seed."""
     max_tokens: Annotated[int, Field(ge=2)] = 2048
     epochs: Annotated[int, Field(ge=1)] = 4
     batch: Annotated[int, Field(ge=1)] = 128

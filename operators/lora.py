@@ -36,6 +36,8 @@ def untrained(declaration: Finetune) -> Any:
     """
     torch.manual_seed(declaration.seed)
     model = _bare(declaration, declaration.base.folder())
+    if declaration.fresh_layers:
+        _begin_anew(model, declaration.fresh_layers)
     if declaration.lora is None:
         return _float32(model)
     from peft import get_peft_model
@@ -44,6 +46,18 @@ def untrained(declaration: Finetune) -> Any:
     adapted = get_peft_model(model, _peft(declaration.lora, declaration.labels))
     adapted.peft_config["default"].base_model_name_or_path = declaration.base.name
     return _float32(adapted)
+
+
+def _begin_anew(model: Any, count: int) -> None:
+    """Gives the last layers the weights that such a model begins with; ValueError where it has not so many."""
+    layers = model.config.get_text_config().num_hidden_layers
+    if count > layers:
+        raise ValueError(f"fresh_layers={count}, but the model has {layers} layers")
+    fresh = type(model)(model.config).to(model.dtype)
+    stacks = zip(model.modules(), fresh.modules(), strict=True)
+    own, new = next(pair for pair in stacks if isinstance(pair[0], nn.ModuleList) and len(pair[0]) == layers)
+    for layer, begun in list(zip(own, new, strict=True))[-count:]:
+        layer.load_state_dict(begun.state_dict())
 
 
 def trained(declaration: Finetune, epoch: Path) -> Any:

@@ -65,6 +65,19 @@ def smoothed(
     return mean + bonus * np.sqrt(biased / (1 - weights @ weights)) + whole
 
 
+def diet_scores(
+    *columns: np.ndarray,
+    joint: Joint = "norm",
+    smoothing: Smoothing = "ema",
+    alpha: float = 0.8,
+    last: int = 1,
+    bonus: float = 0.0,
+) -> np.ndarray:
+    """(n,) float64, the smoothed errors of all cycles; columns: the four of `joint_error`, of each cycle in turn."""
+    errors = [joint_error(*columns[at : at + 4], joint=joint) for at in range(0, len(columns), 4)]
+    return smoothed(*errors, smoothing=smoothing, alpha=alpha, last=last, bonus=bonus)
+
+
 def hardest(scores: np.ndarray, count: int, *, offset: int = 0) -> np.ndarray:
     """Positions of the `count` highest scores after the first `offset`, the highest first; ties in ascending position.
 

@@ -1,6 +1,8 @@
 """Small corpora for the tests of whole commands, and their ledgers."""
 
 import json
+import random
+import re
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -23,6 +25,48 @@ def records(count: int, salt: str = "") -> list[dict]:
                 "number": i,
             }
         )
+    return made
+
+
+CITIES = ["Oslo", "Lima", "New York", "Quito", "Riga", "Kyoto", "São Paulo", "Graz"]
+DAYS = ["monday", "friday", "tomorrow", "tonight", "next week"]
+SONGS = ["Halo", "Blue Moon", "Yesterday", "La Mer"]
+PLACES = ["北京", "上海", "广州", "成都"]
+OPENINGS = ["", "please ", "hey ", "could you ", "so ", "I need you to ", "quick: "]
+UTTERANCES = {
+    "flight": [
+        "book a flight to {city} {day} at {time}",
+        "fly me from {city} to {city}",
+        "订一张{time}去{place}的机票",
+    ],
+    "weather": ["tell me if it rains in {city} {day}", "check how warm {city} is at {time}", "看看{place}{time}的天气"],
+    "music": ["play {song} at {time}", "put on {song} {day}", "{time}播放{song}"],
+    "alarm": ["wake me {day} at {time}", "set an alarm for {time}", "{time}叫我起床"],
+}
+FILLERS = {
+    "city": CITIES,
+    "day": DAYS,
+    "song": SONGS,
+    "place": PLACES,
+    "time": [f"{hour}:{minute}" for hour in range(1, 13) for minute in ("05", "15", "30", "45")],
+}
+
+
+def utterances(count: int, seed: int) -> list[dict]:
+    """So many utterances with an intent and a slot a word, in a language with blanks and in one without."""
+    drawn = random.Random(seed)
+    made = []
+    for at in range(count):
+        intent = drawn.choice(list(UTTERANCES))
+        words, slots, text = [], [], ""
+        for piece in re.split(r"({\w+})", drawn.choice(OPENINGS) + drawn.choice(UTTERANCES[intent])):
+            kind = piece.strip("{}") if piece.startswith("{") else ""
+            written = drawn.choice(FILLERS[kind]) if kind else piece
+            text += written
+            for position, word in enumerate(written.split()):
+                words.append(word)
+                slots.append(f"{'I' if position else 'B'}-{kind}" if kind else "O")
+        made.append({"instruction": text, "output": "", "intent": intent, "words": words, "slots": slots, "number": at})
     return made
 
 

@@ -306,6 +306,21 @@ def test_bfloat16_trains_float32_adapters_over_bfloat16_weights(base, samples, t
     assert kinds == {(True, torch.float32), (False, torch.bfloat16)}
 
 
+def test_fresh_layers_are_the_last_ones_and_follow_from_the_seed(base):
+    bare = dict(lora.untrained(declared(base, lora=None)).named_parameters())
+    one, again, other = (
+        dict(lora.untrained(declared(base, lora=None, fresh_layers=1, seed=seed)).named_parameters())
+        for seed in (3, 3, 4)
+    )
+    for name, weight in bare.items():
+        assert torch.equal(one[name], again[name])
+        anew = "layers.1." in name and "norm" not in name
+        assert torch.equal(one[name], weight) == (not anew)
+        assert torch.equal(one[name], other[name]) == (not anew)
+    with pytest.raises(ValueError, match="fresh_layers=3, but the model has 2 layers"):
+        lora.untrained(declared(base, fresh_layers=3))
+
+
 CLASSES = Labels("kind", classes=("0", "1", "2"))
 
 

@@ -1,0 +1,118 @@
+"""The diet that changes in training: as a user runs it, against full training, and its choices on their own."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import yaml
+
+from jobs.engine.config import Request, build
+from jobs.engine.errors import UsageError
+from operators.checkpoint import Checkpoint
+from operators.class_error import ClassError
+from operators.labels import Labels
+from tests.jobs.corpora import jsonl, ledger, utterances
+from tests.tiny import tiny_encoder
+
+FIELDS = {
+    "train.epochs": 8,
+    "train.batch": 16,
+    "train.learning_rate": 1e-3,
+    "train.max_tokens": 48,
+    "train.precision": "float32",
+}
+
+
+def told(folder, rows) -> tuple[float, float]:
+    """The share of held-out utterances whose intent a model tells, and the mean error of their slots."""
+    declared = json.loads((Path(folder) / "training.json").read_text())["declaration"]["labels"]
+    labels = Labels(**{name: tuple(value) if isinstance(value, list) else value for name, value in declared.items()})
+    table = pa.table(
+        {
+            "id": range(len(rows)),
+            "messages": [[{"role": "user", "content": row["instruction"]}] for row in rows],
+            "raw": pa.array([json.dumps(row).encode() for row in rows], pa.large_binary()),
+        }
+    )
+    values = ClassError(Checkpoint(folder), labels, 48).load()(table)
+    return float(np.mean([value["right"] for value in values])), float(np.mean([value["slot_fro"] for value in values]))
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_half_of_the_data_a_cycle_is_as_accurate_in_fewer_steps(run, tmp_path):
+    rows = [*utterances(600, seed=0), {"instruction": "no intent here", "output": "", "words": [], "slots": []}]
+    file = jsonl(tmp_path / "in.jsonl", rows)
+    base = tiny_encoder(tmp_path / "base", [row["instruction"] for row in rows])
+    words = ["nlu_diet", file, f"train.base.name={base}", *(f"{name}={value}" for name, value in FIELDS.items())]
+    found = {}
+    for out, fields in {"diet": ["full_epochs=4", "every=2"], "full": ["full_epochs=8"]}.items():
+        code, said = run(*words, "--out", out, *fields)
+        assert code == 0, said
+        found[out] = yaml.safe_load((tmp_path / out / "manifest.yaml").read_text())["found"]
+        found[out]["accuracy"], found[out]["slot error"] = told(found[out]["model"], utterances(300, seed=1))
+    diet, full = found["diet"], found["full"]
+    print(f"accuracy {diet['accuracy']:.3f} of {full['accuracy']:.3f}, steps {diet['steps']} of {full['steps']}")  # noqa: T201 - for people
+    samples = full["trained on"][0]
+    assert diet["trained on"] == [samples, *[(samples + 2) // 2] * 2]  # the pool has one more, without an intent
+    assert full["accuracy"] > 0.98
+    assert diet["accuracy"] >= full["accuracy"] - 0.01
+    assert diet["slot error"] < 0.1
+    assert diet["steps"] < 0.8 * full["steps"]
+    assert full["steps"] == diet["steps without a diet"]
+    lines = ledger(tmp_path / "diet")
+    assert [row["state"] for row in lines].count("kept") == (samples + 2) // 2
+    (unlabelled,) = (row for row in lines if row["reason"] == "no class, or not scored in every cycle")
+    assert (unlabelled["state"], unlabelled["line"]) == ("dropped", 601)
+    trained = {row["epochs_trained_on"] for row in lines if row["state"] in ("kept", "dropped")} - {None}
+    assert {4, 6, 8} >= trained > {4}
+
+
+def test_fields_that_cannot_go_together_are_refused_before_anything_is_trained(make_pool):
+    pool = make_pool(["a b", "c d"])
+    for fields, message in {
+        ("train.labels=none",): "train.labels names its fields",
+        ("full_epochs=41",): "full_epochs=41 is more than train.epochs=40",
+        ("budget=tokens:10",): "budget in samples or per cent",
+    }.items():
+        with pytest.raises(UsageError, match=message):
+            build("nlu_diet", Request(), fields).select(pool)
+    published = build("nlu_diet", Request(as_published=True), [])
+    assert (published.cut, published.dropout, published.train.mean_over, published.train.fresh_layers) == (
+        "quantile", "on", "nothing", 1,
+    )  # fmt: skip
+
+
+class Scored:
+    """A pool whose cycles' scores are given: of the four samples the third has none."""
+
+    samples = 4
+
+    def valid(self, *names):
+        return np.array([0, 1, 3])
+
+    def reduce(self, kernel, *columns, only, **options):
+        assert only.tolist() == [0, 1, 3]
+        assert len(columns) == 4 * 2
+        return np.array([0.2, 0.9, 0.2])
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (["budget=2"], [1, 0]),
+        (["budget=2", "offset=0.3"], [0, 3]),
+        (["budget=2", "cut=quantile"], [1, 0, 3]),
+        (["budget=1", "choose=random", "seed=4"], None),
+    ],
+)
+def test_a_cycle_is_chosen_by_rank_by_quantiles_or_at_random(fields, expected):
+    recipe = build("nlu_diet", Request(), fields)
+    chosen = recipe._chosen(Scored(), np.arange(4), ["cycle_1", "cycle_2"])
+    if expected is None:
+        others = [recipe._chosen(Scored(), np.arange(4), ["cycle_1"] * count).tolist() for count in range(12)]
+        assert len({tuple(other) for other in others}) > 1
+        assert all(len(other) == 1 for other in others)
+    else:
+        assert chosen.tolist() == expected
