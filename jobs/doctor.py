@@ -93,14 +93,15 @@ def cluster(how: Profile, store: Path) -> Iterator[Finding]:
 
 
 def recipe(name: str, overrides: Sequence[str]) -> Iterator[Finding]:
-    """Whether each operator of the recipe could be loaded here."""
-    for column, operator in build(name, Request(recipe=name), overrides).operators().items():
+    """Whether each operator of the recipe could be loaded here, and what it trains begun."""
+    asked = build(name, Request(recipe=name), overrides)
+    for field, declaration in {**asked.operators(), **asked.trainers()}.items():
         try:
-            operator.check()
+            declaration.check()
         except (ModelMissing, ValueError) as error:
-            yield f"{name}: {column}", "missing", str(error)
+            yield f"{name}: {field}", "missing", str(error)
         else:
-            yield f"{name}: {column}", "ok", repr(operator)
+            yield f"{name}: {field}", "ok", repr(declaration)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -85,3 +85,6 @@ def test_doctor_says_what_is_there_and_what_is_missing(run):
     code, said = run("ltd", "embed.model.name=/nowhere/model", command=doctor)
     assert code == 1
     assert "/nowhere/model" in said
+    code, said = run("less", "train.base.name=/nowhere/base", command=doctor)
+    assert code == 1
+    assert "/nowhere/base" in said
