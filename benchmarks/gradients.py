@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from operators import taps
+from operators import gradient_features, taps
 from operators.encoder import bfloat16_is_fast
 from operators.kernels.adam import adam_feature
 from operators.kernels.influence import dots
@@ -150,10 +150,10 @@ def compare(
         return adam_feature(part, *moments[name])
 
     def features() -> torch.Tensor:
-        return taps.whole_features(model, rows, layers, step)
+        return gradient_features.whole_features(model, rows, layers, step)
 
     def compared() -> tuple[torch.Tensor, torch.Tensor]:
-        return taps.mapped_features(
+        return gradient_features.mapped_features(
             model, rows, layers, step, lambda name, part: dots(part, targets[name]), width=subtasks
         )
 

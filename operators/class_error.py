@@ -67,15 +67,12 @@ class ClassError(Operator):
         same whatever samples are with it. ValueError for a model that does not tell these labels.
         """
         import torch
-        from transformers import AutoTokenizer
 
         from operators import taps, windows
 
         model = classifier(self.model, self.labels, self.precision)
-        windows.token_limit(model, self.max_tokens)
+        labelling = fitting_labelling(model, self.model, self.labels, self.max_tokens)
         model.train(self.dropout == "on")
-        tokenizer = AutoTokenizer.from_pretrained(self.model.folder(), local_files_only=True)
-        labelling = Labelling(tokenizer, self.labels, self.max_tokens)
         alone = self.dropout == "on" or next(model.parameters()).device.type == "cpu"
         budget = 1 if alone else windows.PASS_TOKENS
 
@@ -137,6 +134,16 @@ def classifier(checkpoint: Checkpoint, labels: Labels, precision: Precision) -> 
         raise ValueError(f"the model in {folder} tells {len(names)} other labels: {', '.join(names[:20])}")
     kind = AutoModelForTokenClassification if labels.slots else AutoModelForSequenceClassification
     return windows.loaded_model(folder, kind, precision).requires_grad_(False)
+
+
+def fitting_labelling(model: Any, checkpoint: Checkpoint, labels: Labels, max_tokens: int) -> Labelling:
+    """How samples become tokens and labels, by the checkpoint's tokenizer; ValueError as `loss.fitting_supervision`."""
+    from transformers import AutoTokenizer
+
+    from operators import windows
+
+    windows.token_limit(model, max_tokens)
+    return Labelling(AutoTokenizer.from_pretrained(checkpoint.folder(), local_files_only=True), labels, max_tokens)
 
 
 def labelled(labelling: Labelling, batch: pa.Table) -> list[Supervised | RowError]:

@@ -1,4 +1,7 @@
-"""What a classifier tells of texts: logits of their class, and of each slot, from one forward pass."""
+"""What a classifier tells of texts: logits of their class, and of each slot, from one forward pass.
+
+`class_losses` lets `operators.taps` take the gradients of each text's loss.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,11 +9,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from operators.labels import Labels
-from operators.supervised import IGNORED, Supervised
-from operators.taps import padded
+from operators.supervised import IGNORED
+from operators.taps import Losses, Pass, Row, linear_layers, padded
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Told:
         return torch.index_add(losses / 2, 0, self.text, of_slots / 2)
 
 
-def told(model: Any, rows: Sequence[Supervised], labels: Labels) -> Told:
+def told(model: Any, rows: Sequence[Row], labels: Labels) -> Told:
     """What the model tells of texts that a `Labelling` made; padding is masked, and nothing depends on it."""
     ids, targets = padded(rows, next(model.parameters()).device)
     lengths = torch.tensor([len(row.labels) for row in rows], device=ids.device)
@@ -61,3 +64,34 @@ def told(model: Any, rows: Sequence[Supervised], labels: Labels) -> Told:
         targets[names_slot] - count,
         names_slot.nonzero()[:, 0],
     )
+
+
+def class_losses(labels: Labels) -> Losses:
+    """What `Told.losses` says of each text, for `taps.backward`.
+
+    Padding is masked, so that its errors are zero: gradients do not know of it either.
+    """
+
+    def losses(model: Any, rows: Sequence[Row]) -> Pass:
+        return Pass(lambda: told(model, rows, labels).losses(), dict.fromkeys(_after_pooling(model), _one_token))
+
+    return losses
+
+
+def head_layers(model: Any) -> dict[str, nn.Linear]:
+    """The linear layers of a classifier's head: those outside the model that reads the text."""
+    body = f"{model.base_model_prefix}."
+    return {name: layer for name, layer in linear_layers(model).items() if not name.startswith(body)}
+
+
+def _after_pooling(model: Any) -> list[nn.Linear]:
+    """The layers that may be given one state a text, (texts, width).
+
+    Of no other is it taken so: one to which tokens are sent by their kind, as to an expert, has a row a token.
+    """
+    head = head_layers(model)
+    return [layer for name, layer in linear_layers(model).items() if name in head or ".pooler." in name]
+
+
+def _one_token(states: Tensor) -> Tensor:
+    return states[:, None] if states.dim() == 2 else states

@@ -115,13 +115,13 @@ def _direction(
     """(P,) what stands for a subtask's targets, as `influence.subtask_vectors` has it; one target's gradient a time."""
     import torch
 
-    from operators import taps
+    from operators import gradient_features, taps
     from operators.kernels.adam import sgd_feature
     from operators.kernels.influence import unit_rows
 
     total = torch.zeros(1, taps.size(layers))
     for number, row in enumerate(rows):
-        whole = taps.whole_features(model, [row], layers, lambda _, part: sgd_feature(part)).cpu()
+        whole = gradient_features.whole_features(model, [row], layers, lambda _, part: sgd_feature(part)).cpu()
         if not whole.isfinite().all():
             raise ValueError(f"the gradient of target {number} of {subtask} holds a NaN or an infinity")
         total += unit_rows(whole) if aggregate == "mean_of_cosines" else whole

@@ -1,23 +1,18 @@
-"""The gradient of a sample's response loss: its direction, for LESS, and its length, for the data diets.
+"""The direction of the gradient of a sample's response loss.
 
     Gradient(model, adapter=epoch)                                       # LESS's datastore: 8192 numbers a sample
     Gradient(model, adapter=epoch, feature="sgd")                        # its targets, in the same projection
     Gradient(model, adapter=epoch, onto=Directions("t.safetensors"))     # a cosine a subtask
-    GradientNorm(model, adapter=epoch)                                   # GraNd
 
 LESS (Xia et al. 2024, arXiv 2402.04333): the gradient is of the mean negative log-likelihood of the response's tokens
 with respect to the A and B of a LoRA adapter that an epoch of warm-up left, whose Adam moments turn a sample's gradient
 into the step that Adam would make. Only directions count, so vectors have length 1. Where the targets are known
 beforehand, `Directions` of them give the cosines that projections estimate, without an error and in less space.
-
-GraNd (Paul et al. 2021, arXiv 2107.07075, definition 2.1) is the gradient's length, here of the mean over tokens, so
-that it falls as responses get longer.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -33,8 +28,9 @@ from operators.supervised import Supervised, Template
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from operators.gradient_features import Feature
     from operators.kernels.projection import Projection
-    from operators.taps import Feature, Layers
+    from operators.taps import Layers
 
     Vectors = Callable[[Sequence[Supervised]], tuple[Tensor, Tensor]]
     """A function from rows to their vectors, (rows, width), and their features' squared lengths, (rows,)."""
@@ -143,7 +139,7 @@ def _compared(model: Any, layers: "Layers", feature: "Feature", directions: Mapp
     """Cosines to directions, each parameter's share of which is taken as its gradients pass by."""
     import torch
 
-    from operators import taps
+    from operators import gradient_features
     from operators.kernels.influence import cosines, dots
 
     count = len(next(iter(directions.values())))
@@ -152,7 +148,7 @@ def _compared(model: Any, layers: "Layers", feature: "Feature", directions: Mapp
         return dots(part, directions[name])
 
     def vectors(rows: Sequence[Supervised]) -> tuple["Tensor", "Tensor"]:
-        products, squares = taps.mapped_features(model, rows, layers, feature, share, count)
+        products, squares = gradient_features.mapped_features(model, rows, layers, feature, share, count)
         return torch.from_numpy(cosines(products, squares)), squares
 
     return vectors
@@ -162,7 +158,7 @@ def _projected(model: Any, layers: "Layers", feature: "Feature", law: "Projectio
     """Projections, whose signs are dear: as many samples as memory holds wait for one another and share them."""
     import torch
 
-    from operators import taps
+    from operators import gradient_features
     from operators.encoder import bfloat16_is_fast
     from operators.kernels.influence import squares, unit_rows
     from operators.kernels.projection import project
@@ -175,80 +171,12 @@ def _projected(model: Any, layers: "Layers", feature: "Feature", law: "Projectio
     def vectors(rows: Sequence[Supervised]) -> tuple["Tensor", "Tensor"]:
         images, lengths = [], []
         for start in range(0, len(rows), step):
-            whole = taps.whole_features(model, rows[start : start + step], layers, feature)
+            whole = gradient_features.whole_features(model, rows[start : start + step], layers, feature)
             lengths.append(squares(whole))
             images.append(project(whole, law, precision="bfloat16" if short else "float32"))
         return unit_rows(torch.cat(images)), torch.cat(lengths)
 
     return vectors
-
-
-@dataclass(frozen=True, config=STRICT)
-class GradientNorm(Operator):
-    """The length of a sample's gradient (GraNd), with its loss and how many tokens it is the mean over."""
-
-    gives: ClassVar[pa.DataType | None] = pa.struct(
-        [("norm", pa.float32()), ("tokens", pa.int64()), ("nll_mean", pa.float32()), ("truncated", pa.bool_())]
-    )
-
-    model: Checkpoint
-    adapter: Checkpoint | None = None
-    of: Literal["adapter", "linear", "head"] = "adapter"
-    """The parameters. adapter: LoRA's A and B; linear: weights and biases of all linear layers, the head as one of
-    them (embeddings and norms have no part); head: of the head alone, for which the rest is not differentiated."""
-    template: Template = "tulu"
-    max_tokens: Annotated[int, Field(ge=2)] = 2048
-    """A sample's tokens after which it is cut, and its value flagged."""
-    precision: Precision = "auto"
-    """auto: bfloat16 on a GPU that multiplies it, float32 elsewhere."""
-
-    def check(self) -> None:
-        """ModelMissing where model or adapter is not there."""
-        self.model.check()
-        if self.adapter is not None:
-            self.adapter.check()
-
-    def load(self) -> Compute:
-        """A function from a batch to {"norm", "tokens", "nll_mean", "truncated"}, or a RowError, a row.
-
-        The kinds of error are those of `Supervision` and nonfinite. On a CPU a value is bitwise the same whatever
-        samples are with it. ValueError for of="adapter" without an adapter, or with one that was never trained.
-        """
-        from operators import taps
-
-        model = causal_model(self.model, self.adapter, self.precision)
-        layers = self._layers(model)
-        supervision = fitting_supervision(model, self.model, self.template, self.max_tokens)
-
-        def value(row: Supervised, norm: float, loss: float) -> dict[str, Any] | RowError:
-            if not (math.isfinite(norm) and math.isfinite(loss)):
-                return RowError("nonfinite", "the gradient's length or the loss is NaN or infinite")
-            return {"norm": norm, "tokens": row.count, "nll_mean": loss, "truncated": row.truncated}
-
-        def compute(batch: pa.Table) -> list[Any]:
-            tokenized = attempts(supervision, batch)
-            rows = [row for row in tokenized if isinstance(row, Supervised)]
-            norms, losses = taps.norms(model, rows, layers)
-            return merged(tokenized, list(map(value, rows, norms.tolist(), losses.tolist())))
-
-        return compute
-
-    def _layers(self, model: Any) -> "Layers":
-        from operators import taps
-
-        if self.of == "linear":
-            return taps.linear_layers(model)
-        if self.of == "head":
-            head = taps.language_head(model)
-            found = {name: layer for name, layer in taps.linear_layers(model).items() if layer is head}
-            if not found:
-                raise ValueError(f"the head of {self.model.name} is a {type(head).__name__}, not a linear layer")
-            return found
-        if self.adapter is None:
-            raise ValueError("of='adapter' wants an adapter; without one, set of to linear or head")
-        layers = taps.adapter_layers(model)
-        refuse_untrained(layers, self.adapter)
-        return layers
 
 
 def refuse_untrained(layers: "Layers", adapter: Checkpoint) -> None:

@@ -3,12 +3,14 @@
 A sample's gradient with respect to the weight of a linear layer is a product of two things that the passes have at
 hand: the layer's inputs, and the loss's gradient with respect to its outputs (its errors), summed over the sample's
 tokens. `backward` taps both as they pass by and hands them to a sink, parameter by parameter, while the backward pass
-runs; what the sink does not keep is freed. No weight gradient is formed, nothing below the first tapped layer is
-differentiated, and the head sees only the hidden states that predict a supervised token.
+runs; what the sink does not keep is freed. No weight gradient is formed, and nothing below the first tapped layer is
+differentiated. The parts of a LoRA adapter are linear layers like any other (A and B are two of them), with the
+adapter's scaling already in what flows through them.
 
-Samples are padded on the right and not masked: in a causal model no token sees a later one, and the errors of the
-padding are zero, so neither losses nor gradients know of it. The parts of a LoRA adapter are linear layers like any
-other (A and B are two of them), with the adapter's scaling already in what flows through them.
+Which loss it is, a `Losses` says. A language model's is `language_losses`: its head sees only the hidden states that
+predict a supervised token, and samples are padded on the right and not masked, as in a causal model no token sees a
+later one and the errors of the padding are zero, so that neither losses nor gradients know of it. A classifier's is
+`classifier.class_losses`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +25,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from operators.kernels.influence import squares
 from operators.supervised import IGNORED
 
 PASS_TOKENS = 4096
@@ -77,12 +78,50 @@ class Factors:
 Sink = Callable[[str, Factors], None]
 """Takes a parameter's name and the factors of its gradients; called once a parameter, the last layers first."""
 
+States = Callable[[Tensor], Tensor]
+"""Makes what a layer is given, or gives, (samples, tokens, width)."""
 
-def backward(model: Any, rows: Sequence[Row], layers: Layers, sink: Sink) -> Tensor:
-    """The mean loss over each row's supervised tokens, (rows,) float32; the sink gets the factors of its gradient.
 
-    The model is a causal one of transformers or peft, in eval mode, whose parameters require no gradient. ValueError
-    for a row with nothing to supervise, and for a layer not applied once to (samples, tokens, width).
+@dataclass(frozen=True)
+class Pass:
+    """A forward pass of some samples that is still to be made."""
+
+    losses: Callable[[], Tensor]
+    """Makes it; (samples,) float32 that can be gone back through, each a function of its own sample alone."""
+    states: Mapping[nn.Module, States]
+    """How states come to layers that are not given (samples, tokens, width)."""
+
+
+Losses = Callable[[Any, Sequence[Row]], Pass]
+"""What is differentiated: a function from a model and samples to their pass."""
+
+
+def language_losses(model: Any, rows: Sequence[Row]) -> Pass:
+    """The negative log-likelihood a supervised token of a causal model; ValueError for a row with none."""
+    ids, labels = padded(rows, next(model.parameters()).device)
+    supervised = F.pad(labels[:, 1:] != IGNORED, (0, 1))
+    counts = supervised.sum(1)
+    if not counts.all():
+        raise ValueError("a sample has no token to supervise after its first")
+    head = language_head(model)
+
+    def losses() -> Tensor:
+        with hidden_at(head, supervised):
+            logits = model(input_ids=ids, use_cache=False).logits[0]
+        found = F.cross_entropy(logits.float(), labels.roll(-1, 1)[supervised], reduction="none")
+        return torch.zeros_like(counts, dtype=torch.float32).index_add(0, supervised.nonzero()[:, 0], found) / counts
+
+    def by_sample(states: Tensor) -> Tensor:
+        return pad_sequence(list(states[0].split(counts.tolist())), batch_first=True)
+
+    return Pass(losses, dict.fromkeys(head.modules(), by_sample))
+
+
+def backward(model: Any, rows: Sequence[Row], layers: Layers, sink: Sink, losses: Losses = language_losses) -> Tensor:
+    """The loss of each row, (rows,) float32; the sink gets the factors of its gradient.
+
+    The model is one of transformers or peft, in eval mode, whose parameters require no gradient. ValueError for a row
+    that has no such loss, and for a layer not applied once to (samples, tokens, width).
     """
     waiting = parameters(layers)
 
@@ -90,27 +129,14 @@ def backward(model: Any, rows: Sequence[Row], layers: Layers, sink: Sink) -> Ten
         del waiting[name]
         sink(name, factors)
 
-    ids, labels = padded(rows, next(model.parameters()).device)
-    supervised = F.pad(labels[:, 1:] != IGNORED, (0, 1))
-    head = language_head(model)
-    with torch.enable_grad(), tapped(layers, deliver, set(head.modules()), supervised.sum(1).tolist()):
-        means = mean_losses(model, head, ids, labels, supervised)
-        means.sum().backward()
+    forward = losses(model, rows)
+    with torch.enable_grad(), tapped(layers, deliver, len(rows), forward.states):
+        found = forward.losses()
+        found.sum().backward()
     for name, parameter in waiting.items():  # such as a layer that this batch has no use for
         o, i = parameter.reshape(len(parameter), -1).shape
         sink(name, Factors(parameter.new_zeros(len(rows), 1, i), parameter.new_zeros(len(rows), 1, o)))
-    return means.detach()
-
-
-def mean_losses(model: Any, head: nn.Module, ids: Tensor, labels: Tensor, supervised: Tensor) -> Tensor:
-    """(rows,) float32, the negative log-likelihood a supervised token; `supervised`: where the next token is one."""
-    counts = supervised.sum(1)
-    if not counts.all():
-        raise ValueError("a sample has no token to supervise after its first")
-    with hidden_at(head, supervised):
-        logits = model(input_ids=ids, use_cache=False).logits[0]
-    losses = F.cross_entropy(logits.float(), labels.roll(-1, 1)[supervised], reduction="none")
-    return torch.zeros_like(counts, dtype=torch.float32).index_add(0, supervised.nonzero()[:, 0], losses) / counts
+    return found.detach()
 
 
 def padded(rows: Sequence[Row], device: torch.device) -> tuple[Tensor, Tensor]:
@@ -131,27 +157,27 @@ def hidden_at(head: nn.Module, where: Tensor) -> Iterator[None]:
 
 
 @contextmanager
-def tapped(layers: Layers, sink: Sink, flat: set[nn.Module], counts: list[int]) -> Iterator[None]:
-    """While it lasts, a forward and a backward pass call the sink for the layers' parameters.
+def tapped(layers: Layers, sink: Sink, rows: int, states: Mapping[nn.Module, States]) -> Iterator[None]:
+    """While it lasts, a forward and a backward pass of so many rows call the sink for the layers' parameters.
 
-    flat: layers whose tokens come as (1, all samples' tokens, width), so many a sample as `counts` says.
+    states: as `Pass` has it.
     """
     inputs: dict[str, Tensor] = {}
     called: set[str] = set()
 
-    def by_sample(states: Tensor, module: nn.Module) -> Tensor:
-        return pad_sequence(list(states[0].split(counts)), batch_first=True) if module in flat else states
+    def shaped(values: Tensor, module: nn.Module) -> Tensor:
+        return states[module](values) if module in states else values
 
     def keep(name: str, module: nn.Module, given: Tensor, output: Tensor) -> None:
         if name in called:
             raise ValueError(f"{name} is applied more than once in a forward pass")
-        if given.dim() != 3 or len(given) != (1 if module in flat else len(counts)):
+        inputs[name] = shaped(given.detach(), module)
+        if inputs[name].dim() != 3 or len(inputs[name]) != rows:
             raise ValueError(f"{name} is not applied to (samples, tokens, width) but to {tuple(given.shape)}")
         called.add(name)
-        inputs[name] = given.detach()
 
         def deliver(errors: Tensor) -> None:
-            factors = Factors(by_sample(inputs.pop(name), module), by_sample(errors, module))
+            factors = Factors(inputs.pop(name), shaped(errors, module))
             sink(f"{name}.weight", factors)
             if getattr(module, "bias", None) is not None:
                 ones = factors.inputs.new_ones(*factors.inputs.shape[:2], 1)
@@ -216,72 +242,35 @@ def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
         order = order[size:]
 
 
-def each(model: Any, rows: Sequence[Row], layers: Layers, take: Callable[[list[int], str, Factors], None]) -> Tensor:
+def each(
+    model: Any,
+    rows: Sequence[Row],
+    layers: Layers,
+    take: Callable[[list[int], str, Factors], None],
+    losses: Losses = language_losses,
+) -> Tensor:
     """`backward` of any number of rows, some at a time; `take` also learns which rows its factors are of.
 
     On a CPU a row is a pass by itself, so that its numbers are bitwise the same whatever rows are with it. On a GPU
     rows of like length go together, and the last bits may differ between batches.
     """
     device = next(model.parameters()).device
-    losses = torch.zeros(len(rows), device=device)
+    found = torch.zeros(len(rows), device=device)
     budget = 1 if device.type == "cpu" else PASS_TOKENS
     for group in batches([len(row.input_ids) for row in rows], budget):
-        losses[group] = backward(model, [rows[at] for at in group], layers, partial(take, group))
-    return losses
+        found[group] = backward(model, [rows[at] for at in group], layers, partial(take, group), losses)
+    return found
 
 
-def norms(model: Any, rows: Sequence[Row], layers: Layers) -> tuple[Tensor, Tensor]:
+def norms(model: Any, rows: Sequence[Row], layers: Layers, losses: Losses = language_losses) -> tuple[Tensor, Tensor]:
     """The lengths of the rows' gradients over all parameters of the layers, and their losses; (rows,) float32 each."""
     lengths = torch.zeros(len(rows), device=next(model.parameters()).device)
 
     def take(group: list[int], name: str, factors: Factors) -> None:
         lengths[group] += factors.squared_norms()
 
-    losses = each(model, rows, layers, take)
-    return lengths.sqrt(), losses
-
-
-Feature = Callable[[str, Tensor], Tensor]
-"""Makes of a parameter's name and the rows' gradients (rows, p) that part of the rows' features."""
-
-
-def mapped_features(
-    model: Any,
-    rows: Sequence[Row],
-    layers: Layers,
-    feature: Feature,
-    share: Callable[[str, Tensor], Tensor],
-    width: int,
-) -> tuple[Tensor, Tensor]:
-    """(rows, width) float32 images of the features under a linear map, and the features' squared lengths, float64.
-
-    share(name, part) is what a parameter's part of the features adds to the image. All parameters' gradients are never
-    there at once.
-    """
-    device = next(model.parameters()).device
-    images = torch.zeros(len(rows), width, device=device)
-    lengths = torch.zeros(len(rows), dtype=torch.float64, device=device)
-
-    def take(group: list[int], name: str, factors: Factors) -> None:
-        part = feature(name, factors.gradients())
-        lengths[group] += squares(part)
-        images[group] += share(name, part)
-
-    each(model, rows, layers, take)
-    return images, lengths
-
-
-def whole_features(model: Any, rows: Sequence[Row], layers: Layers, feature: Feature) -> Tensor:
-    """(rows, P) float32 features, the parameters one after another."""
-    places = offsets(layers)
-    whole = torch.empty(len(rows), size(layers), device=next(model.parameters()).device)
-
-    def take(group: list[int], name: str, factors: Factors) -> None:
-        part = feature(name, factors.gradients())
-        whole[group, places[name] : places[name] + part.shape[1]] = part
-
-    each(model, rows, layers, take)
-    return whole
+    found = each(model, rows, layers, take, losses)
+    return lengths.sqrt(), found
 
 
 def offsets(layers: Layers) -> dict[str, int]:

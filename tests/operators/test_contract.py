@@ -17,7 +17,8 @@ from operators.asking import Asking
 from operators.base import Operator, RowError, canonical_json
 from operators.checkpoint import Checkpoint
 from operators.class_error import ClassError
-from operators.gradient import Gradient, GradientNorm
+from operators.gradient import Gradient
+from operators.gradient_norm import GradientNorm
 from operators.labels import Labels
 from operators.loss import Loss
 from operators.reward import Reward

@@ -14,7 +14,8 @@ from operators.base import ModelMissing, RowError
 from operators.checkpoint import Checkpoint
 from operators.directions import Directions, directions
 from operators.finetune import Finetune, LoRA
-from operators.gradient import Gradient, GradientNorm, Projected
+from operators.gradient import Gradient, Projected
+from operators.gradient_norm import GradientNorm
 from operators.kernels.projection import Projection, project
 from operators.sample import MESSAGES
 from operators.supervised import IGNORED, Supervision

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators import taps
+from operators import gradient_features, taps
 from operators.supervised import IGNORED
 from operators.taps import Factors
 
@@ -197,7 +197,7 @@ def test_features_map_part_by_part_as_they_would_the_whole():
     sizes = {name: weight.numel() for name, weight in taps.parameters(layers).items()}
     matrix = dict(zip(sizes, torch.randn(gradients.shape[1], 7).split(list(sizes.values())), strict=True))
     shift = dict(zip(sizes, torch.randn(gradients.shape[1]).split(list(sizes.values())), strict=True))
-    images, squares = taps.mapped_features(
+    images, squares = gradient_features.mapped_features(
         model, ROWS, layers, lambda name, g: 2 * g + shift[name], lambda name, f: f @ matrix[name], 7
     )
     features = 2 * gradients + torch.cat(list(shift.values()))
@@ -285,8 +285,8 @@ def _qwen():
 def test_any_number_of_rows_give_what_each_gives_alone_bitwise():
     model = adapted()
     layers = taps.adapter_layers(model)
-    together = taps.whole_features(model, ROWS, layers, lambda name, g: g)
-    alone = torch.cat([taps.whole_features(model, [sample], layers, lambda name, g: g) for sample in ROWS])
+    together = gradient_features.whole_features(model, ROWS, layers, lambda name, g: g)
+    alone = torch.cat([gradient_features.whole_features(model, [sample], layers, lambda name, g: g) for sample in ROWS])
     assert torch.equal(together, alone)
     assert_close(together, one_by_one(model, [name for name, _ in model.named_parameters() if "lora_" in name])[0])
 
