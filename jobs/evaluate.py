@@ -1,4 +1,4 @@
-"""How well a model predicts held-out responses: loss and perplexity, overall and for each file.
+"""How well a model predicts held-out responses, or a classifier the labels: overall and for each file.
 
     python -m jobs.evaluate models/ltd held_out.jsonl --out ltd.json
     python -m jobs.evaluate /models/base held_out.jsonl other.jsonl template=alpaca max_tokens=512
@@ -6,14 +6,15 @@
 The loss is the negative log-likelihood a token of the responses (nats), and perplexity its exponential; the interval
 is where 95 % of samples drawn again would put them (bootstrap over samples). MODEL is a model or an adapter that
 jobs.finetune wrote: it is shown samples in the template that it was trained with, unless a field says otherwise.
-Numbers of two models are comparable where template, tokenizer and max_tokens are the same.
+Numbers of two models are comparable where template, tokenizer and max_tokens are the same. Of a classifier it is the
+loss of the class, and the shares of classes and of slots that it tells right.
 """
 
 import argparse
 import json
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +25,7 @@ from pydantic.dataclasses import dataclass
 
 from jobs.engine.command import exit_code, fields_and_others
 from jobs.engine.config import configured
-from jobs.engine.declarations import plain
+from jobs.engine.declarations import declared, plain
 from jobs.engine.errors import UsageError, WinnowError
 from jobs.engine.lock import locked
 from jobs.engine.pool import Pool
@@ -36,8 +37,10 @@ from jobs.engine.session import Session, connect
 from jobs.engine.store import Store, absolute
 from operators.base import STRICT
 from operators.checkpoint import Checkpoint
+from operators.class_error import ClassError
 from operators.finetune import FACTS
 from operators.kernels.bootstrap import Interval, interval
+from operators.labels import Labels
 from operators.loss import Loss, Precision
 from operators.supervised import Template
 
@@ -81,10 +84,14 @@ def evaluation(model: str, overrides: Iterable[str]) -> Evaluation:
     return configured(Evaluation, learnt, overrides)
 
 
-def losses(model: str, wanted: Evaluation) -> Loss:
-    """The operator that computes the losses of a model, or of an adapter and the base it names."""
+def losses(model: str, wanted: Evaluation) -> Loss | ClassError:
+    """The operator that computes the losses of a model, of an adapter and the base it names, or of a classifier."""
     folder = Path(model).expanduser()
     checkpoint = Checkpoint(str(folder.absolute())) if folder.is_dir() else Checkpoint(model)
+    declaration = _json(folder / FACTS)["declaration"] if (folder / FACTS).is_file() else {}
+    if declaration.get("labels"):
+        labels = declared(Labels, declaration["labels"], "labels.")
+        return ClassError(checkpoint, labels, wanted.max_tokens, precision=wanted.precision)
     adapter = None
     if (folder / ADAPTER).is_file():
         adapter, checkpoint = checkpoint, Checkpoint(_json(folder / ADAPTER)["base_model_name_or_path"])
@@ -98,19 +105,29 @@ def _json(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is not JSON: {error}") from None
 
 
-def intervals(
-    totals: np.ndarray, counts: np.ndarray, *, groups: np.ndarray, level: float, draws: int, seed: int
-) -> list[Interval]:
-    """The loss a token with its interval: of all samples, then of each group, by number.
+def intervals(*columns: np.ndarray, groups: np.ndarray, level: float, draws: int, seed: int) -> list[Interval]:
+    """A mean with its interval: of all samples, then of each group, by number.
 
-    totals, counts, groups: (n,), a sample's summed loss, its tokens, and the number of its group.
+    columns: (n,), what a sample adds to the sum, and what to the count where that is not 1; a sample that adds nothing
+    to it is left out. groups: (n,) the number of its group.
     """
-    chosen = [slice(None), *(groups == group for group in range(int(groups.max()) + 1))]
+    totals, counts = (*columns, np.ones(len(groups)))[:2]
+    chosen = [counts > 0, *((groups == group) & (counts > 0) for group in range(int(groups.max()) + 1))]
     return [interval(totals[rows], counts[rows], level=level, draws=draws, seed=seed) for rows in chosen]
 
 
-def evaluated(operator: Loss, wanted: Evaluation, inputs: Sequence[str], session: Session) -> dict[str, Any]:
-    """What the model makes of the inputs: loss and perplexity, overall and by source."""
+def measures(operator: Loss | ClassError) -> dict[str, tuple[str, ...]]:
+    """The columns of each number that is told: what it is the mean of, and what over."""
+    if isinstance(operator, Loss):
+        return {"loss": ("loss.nll_sum", "loss.tokens")}
+    slots = {"slot accuracy": ("loss.slots_right", "loss.slots")} if operator.labels.slots else {}
+    return {"loss": ("loss.nll_mean",), "accuracy": ("loss.right",), **slots}
+
+
+def evaluated(
+    operator: Loss | ClassError, wanted: Evaluation, inputs: Sequence[str], session: Session
+) -> dict[str, Any]:
+    """What the model makes of the inputs, overall and by source."""
     with locked(session.store.url, say):
         connect(session.profile)
         pool = Pool.of(inputs, session).map(loss=operator)
@@ -120,15 +137,20 @@ def evaluated(operator: Loss, wanted: Evaluation, inputs: Sequence[str], session
         tables = read_samples(pool.parts, ids, ["source"])
         sources, groups = np.unique(pa.concat_tables(tables)["source"].to_numpy(), return_inverse=True)
         settings = {"level": wanted.level, "draws": wanted.draws, "seed": wanted.seed}
-        found = pool.reduce(intervals, "loss.nll_sum", "loss.tokens", only=ids, groups=groups, **settings)
+        found = {
+            name: pool.reduce(intervals, *columns, only=ids, groups=groups, **settings)
+            for name, columns in measures(operator).items()
+        }
         tokens, cut = pool.values("loss.tokens", ids), pool.values("loss.truncated", ids)
-    rows = [_row(found[0], tokens, cut)]
-    rows += [_row(each, tokens[groups == at], cut[groups == at]) for at, each in enumerate(found[1:])]
+    first, *others = (dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True))
+    rows = [_row(first, tokens, cut)]
+    rows += [_row(each, tokens[groups == at], cut[groups == at]) for at, each in enumerate(others)]
+    adapter = operator.adapter if isinstance(operator, Loss) else None
     return {
         "winnow_evaluation": 1,
         "inputs": list(inputs),
         "fields": plain(wanted),
-        "operator": {"model": operator.model.identity(), "adapter": operator.adapter and operator.adapter.identity()},
+        "operator": {"model": operator.model.identity(), "adapter": adapter and adapter.identity()},
         "pool": pool.facts["fingerprint"],
         "without_loss": pool.samples - len(ids),
         "overall": rows[0],
@@ -136,15 +158,14 @@ def evaluated(operator: Loss, wanted: Evaluation, inputs: Sequence[str], session
     }
 
 
-def _row(loss: Interval, tokens: np.ndarray, cut: np.ndarray) -> dict[str, Any]:
-    perplexity = [math.exp(value) if value < math.log(sys.float_info.max) else None for value in loss]
-    return {
-        "samples": len(tokens),
-        "tokens": int(tokens.sum()),
-        "truncated": int(cut.sum()),
-        "loss": dict(zip(Interval._fields, loss, strict=True)),
-        "perplexity": dict(zip(Interval._fields, perplexity, strict=True)),
-    }
+def _row(found: Mapping[str, Interval], tokens: np.ndarray, cut: np.ndarray) -> dict[str, Any]:
+    """What is told of some samples; of a language model, whose loss is by token, the perplexity too."""
+    told: dict[str, Iterable[float | None]] = dict(found)
+    if list(found) == ["loss"]:
+        limit = math.log(sys.float_info.max)
+        told["perplexity"] = [math.exp(value) if value < limit else None for value in found["loss"]]
+    counts = {"samples": len(tokens), "tokens": int(tokens.sum()), "truncated": int(cut.sum())}
+    return {**counts, **{name: dict(zip(Interval._fields, each, strict=True)) for name, each in told.items()}}
 
 
 def _show(facts: dict[str, Any], level: float) -> None:
@@ -153,11 +174,12 @@ def _show(facts: dict[str, Any], level: float) -> None:
         return f"{estimate} ({low}–{high})"
 
     named = {"all": facts["overall"], **facts["sources"]}
+    told = [name for name, value in facts["overall"].items() if isinstance(value, dict)]
     show(
         "",
-        ["source", "samples", "tokens", f"loss ({level:.0%})", f"perplexity ({level:.0%})"],
+        ["source", "samples", "tokens", *(f"{name} ({level:.0%})" for name in told)],
         [
-            [name, f"{row['samples']:,}", f"{row['tokens']:,}", ranged(row["loss"]), ranged(row["perplexity"])]
+            [name, f"{row['samples']:,}", f"{row['tokens']:,}", *(ranged(row[each]) for each in told)]
             for name, row in named.items()
         ],
     )
@@ -176,8 +198,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         Store(absolute(options.store or ".winnow")), profile(options.profile), max_errors=wanted.max_errors
     )
     facts = evaluated(operator, wanted, inputs, session)
+    shown = f"template {wanted.template}, " if isinstance(operator, Loss) else ""
     say(
-        f"evaluate: template {wanted.template}, {wanted.max_tokens:,} tokens; "
+        f"evaluate: {shown}{wanted.max_tokens:,} tokens; "
         f"{facts['without_loss']:,} without a loss, {facts['overall']['truncated']:,} cut"
     )
     _show(facts, wanted.level)

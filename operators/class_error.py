@@ -35,6 +35,7 @@ class ClassError(Operator):
         [
             *((name, pa.float32()) for name in FIELDS),
             ("slots", pa.int64()),
+            ("slots_right", pa.int64()),
             ("tokens", pa.int64()),
             ("right", pa.bool_()),
             ("truncated", pa.bool_()),
@@ -60,8 +61,8 @@ class ClassError(Operator):
         return "record"
 
     def load(self) -> Compute:
-        """A function from a batch to a struct, or a RowError, a row: FIELDS, the counts of slots and of the text's
-        tokens, whether the class was told right and the text was cut; `nll_mean` is the class's (nats).
+        """A function from a batch to a struct, or a RowError, a row: FIELDS, how many slots there are, how many were
+        told right, and tokens; whether the class was told right and the text cut. `nll_mean` is the class's (nats).
 
         The kinds of error are those of `Labelling` and nonfinite. On a CPU, and with dropout, a value is bitwise the
         same whatever samples are with it. ValueError for a model that does not tell these labels.
@@ -100,21 +101,21 @@ def _values(model: Any, rows: list[Supervised], labels: Labels) -> Iterator[dict
     from operators.kernels.token_stats import el2n
 
     found = told(model, rows, labels)
-    sums, squares, counts = (torch.zeros(len(rows), device=found.classes.device) for _ in range(3))
+    sums = torch.zeros(4, len(rows), device=found.classes.device)
     if found.slots is not None and found.slot_labels is not None and found.text is not None:
-        of_slots = el2n(found.slots, found.slot_labels)
-        sums = sums.index_add(0, found.text, of_slots)
-        squares = squares.index_add(0, found.text, of_slots.square())
-        counts = counts.index_add(0, found.text, torch.ones_like(of_slots))
+        errors, right = el2n(found.slots, found.slot_labels), found.slots.argmax(1) == found.slot_labels
+        of_slots = torch.stack([errors, errors.square(), torch.ones_like(errors), right.float()])
+        sums = sums.index_add(1, found.text, of_slots)
     columns = [
         el2n(found.classes, found.labels),
-        sums,
-        squares.sqrt(),
+        sums[0],
+        sums[1].sqrt(),
         F.cross_entropy(found.classes, found.labels, reduction="none"),
-        counts.long(),
+        sums[2].long(),
+        sums[3].long(),
         found.right,
     ]
-    names = (*FIELDS, "slots", "right")
+    names = (*FIELDS, "slots", "slots_right", "right")
     for row, values in zip(rows, zip(*(column.tolist() for column in columns), strict=True), strict=True):
         value = dict(zip(names, values, strict=True)) | {"tokens": len(row.input_ids), "truncated": row.truncated}
         finite = all(math.isfinite(value[name]) for name in FIELDS)

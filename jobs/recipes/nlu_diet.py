@@ -30,15 +30,14 @@ import numpy as np
 from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
+from jobs.engine.classified import classified
 from jobs.engine.errors import UsageError
 from jobs.engine.pool import Pool
 from jobs.engine.recipe import Budget, Recipe
 from jobs.engine.selection import Selection
-from jobs.engine.train import with_names
 from operators.base import STRICT
 from operators.checkpoint import Checkpoint
 from operators.class_error import ClassError
-from operators.field import Field
 from operators.finetune import Finetune
 from operators.kernels import nlu_diet
 from operators.kernels.sampling import random_order
@@ -87,9 +86,7 @@ class NLUDiet(Recipe):
 
     def select(self, pool: Pool) -> Selection:
         """Train on all, score all; then choose, train and score again until the epochs are used up."""
-        labels = self._labels(pool)
-        pool = pool.map(label=Field(labels.label))
-        usable = np.flatnonzero(pool.values("label", np.arange(pool.samples)) != "")
+        pool, usable, labels = classified(pool, self._labels(pool))
         trained: list[tuple[int, np.ndarray]] = []
         names, model = [], None
         for epochs in nlu_diet.cycles(self.train.epochs, self.full_epochs, self.every):
@@ -126,13 +123,13 @@ class NLUDiet(Recipe):
         )
 
     def _labels(self, pool: Pool) -> Labels:
-        """The labels with all their names; UsageError for what cannot be trained so."""
+        """Where the labels are; UsageError for what cannot be trained so."""
         if self.train.labels is None or self.train.lora is not None:
             raise UsageError("a classifier is trained whole: train.labels names its fields, and train.lora is none")
         if self.full_epochs > self.train.epochs:
             raise UsageError(f"full_epochs={self.full_epochs} is more than train.epochs={self.train.epochs}")
         self.size(pool)
-        return with_names(pool, self.train.labels)
+        return self.train.labels
 
     def _scores(self, pool: Pool, usable: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """The ids that all these cycles scored, and what their errors come to."""

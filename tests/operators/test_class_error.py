@@ -69,6 +69,7 @@ def test_errors_are_those_of_the_logits_written_out(base, tmp_path, labels, kind
             assert value["slot_sum"] == pytest.approx(float(errors.sum()), rel=1e-5)
             assert value["slot_fro"] == pytest.approx(float(errors.norm()), rel=1e-5)
             assert value["slots"] == len(errors) == len(WORDS[row.id].split())
+            assert value["slots_right"] == int((logits[targets > 1][:, 2:].argmax(1) == targets[targets > 1] - 2).sum())
             logits, label = logits[targets == targets[0]][0, :2], row.labels[0]
         else:
             label = row.labels[-1]
