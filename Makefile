@@ -27,7 +27,7 @@ demo: $(VENV)/.demo
 	$(BIN)/python -m jobs.demo
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
 
 check: $(VENV)/.test
 	$(BIN)/ruff check $(PATHS)
