@@ -25,6 +25,8 @@ FACTS = "training.json"
 OUTCOMES = "outcomes.safetensors"
 
 Precision = Literal["float32", "bfloat16"]
+Layout = Literal["copies", "shards"]
+"""How the processes that train together hold the model: each the whole of it, or each a share (operators/ranks.py)."""
 
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]

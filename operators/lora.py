@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from operators.base import described
 from operators.finetune import FACTS, OUTCOMES, Finetune, LoRA, Precision
 from operators.labels import Labels
+from operators.ranks import Ranks, held_as, transformer_layers
 from operators.supervised import chat_template
 
 LOSSES = "losses.jsonl"
@@ -50,12 +52,10 @@ def untrained(declaration: Finetune) -> Any:
 
 def _begin_anew(model: Any, count: int) -> None:
     """Gives the last layers the weights that such a model begins with; ValueError where it has not so many."""
-    layers = model.config.get_text_config().num_hidden_layers
-    if count > layers:
-        raise ValueError(f"fresh_layers={count}, but the model has {layers} layers")
-    fresh = type(model)(model.config).to(model.dtype)
-    stacks = zip(model.modules(), fresh.modules(), strict=True)
-    own, new = next(pair for pair in stacks if isinstance(pair[0], nn.ModuleList) and len(pair[0]) == layers)
+    own = transformer_layers(model)
+    if count > len(own):
+        raise ValueError(f"fresh_layers={count}, but the model has {len(own)} layers")
+    new = transformer_layers(type(model)(model.config).to(model.dtype))
     for layer, begun in list(zip(own, new, strict=True))[-count:]:
         layer.load_state_dict(begun.state_dict())
 
@@ -184,12 +184,38 @@ def begin(folder: Path, steps: int) -> None:
     os.replace(folder / f".{LOSSES}", losses)
 
 
+@dataclass(frozen=True)
+class State:
+    """What training has come to; its tensors are whole on rank 0, and not there on the others."""
+
+    weights: dict[str, Tensor] | None
+    """Of the whole model, by name; None of an adapter, of which every rank has a copy."""
+    moments: dict[str, Tensor]
+    """Adam's, on the CPU, float32, as exp_avg.<parameter> and exp_avg_sq.<parameter>."""
+    adam_steps: int
+
+    @classmethod
+    def of(cls, declaration: Finetune, model: nn.Module, adam: torch.optim.Optimizer, ranks: Ranks) -> "State":
+        """All ranks have to come here."""
+        weights = ranks.gathered(model.state_dict(keep_vars=True)) if declaration.lora is None else None
+        moments = ranks.gathered(
+            {
+                f"{moment}.{name}": adam.state[weight][moment]
+                for name, weight in model.named_parameters()
+                if weight in adam.state
+                for moment in ("exp_avg", "exp_avg_sq")
+            }
+        )
+        plain = {name: moment.float().cpu().contiguous() for name, moment in moments.items()}
+        return cls(weights, plain, int(next(iter(adam.state.values()))["step"]))
+
+
 def write_epoch(
     folder: Path,
     epoch: int,
     declaration: Finetune,
     model: Any,
-    adam: torch.optim.Optimizer,
+    state: State,
     steps: Sequence[Mapping[str, Any]],
     samples: int,
     outcomes: Mapping[str, Tensor],
@@ -200,17 +226,16 @@ def write_epoch(
     """
     half, done = folder / f".epoch-{epoch}", folder / f"epoch-{epoch}"
     rates = [step["learning_rate"] for step in steps]
-    left = moments(model, adam)
     facts = {
         "epoch": epoch,
         "step": steps[-1]["step"],
-        "adam_steps": int(next(iter(adam.state.values()))["step"]),
+        "adam_steps": state.adam_steps,
         "samples": samples,
         "tokens": sum(step["tokens"] for step in steps),
         "loss": sum(step["loss"] for step in steps) / len(steps),
         "learning_rate": sum(rates) / len(rates),
         "learning_rates": rates,
-        "second_moments_above_epsilon": share_above(left, declaration.epsilon),
+        "second_moments_above_epsilon": share_above(state.moments, declaration.epsilon),
         "seed": declaration.seed,
         "declaration": described(declaration),
         "fingerprint": declaration.fingerprint(),
@@ -218,8 +243,8 @@ def write_epoch(
     }
     try:
         half.mkdir()
-        _write_model(half, declaration, model)
-        save_file(left, half / MOMENTS)
+        _write_model(half, declaration, model, state.weights)
+        save_file(state.moments, half / MOMENTS)
         if outcomes:
             save_file(dict(outcomes), half / OUTCOMES)
         (half / FACTS).write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
@@ -233,11 +258,11 @@ def write_epoch(
     return done
 
 
-def _write_model(folder: Path, declaration: Finetune, model: Any) -> None:
+def _write_model(folder: Path, declaration: Finetune, model: Any, weights: dict[str, Tensor] | None) -> None:
     from transformers import AutoTokenizer
 
     if declaration.lora is None:
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, state_dict=weights)
     else:
         model.save_pretrained(folder, save_embedding_layers=False)  # else peft asks the hub about the base
         (folder / "README.md").unlink()  # a form that nobody fills in
@@ -245,16 +270,6 @@ def _write_model(folder: Path, declaration: Finetune, model: Any) -> None:
     if declaration.labels is None:  # whoever serves the model asks it as it was trained
         tokenizer.chat_template = chat_template(tokenizer, declaration.template) or tokenizer.chat_template
     tokenizer.save_pretrained(folder)
-
-
-def moments(model: nn.Module, adam: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Adam's moments on the CPU, float32, as exp_avg.<parameter> and exp_avg_sq.<parameter>."""
-    return {
-        f"{moment}.{name}": adam.state[weight][moment].float().cpu().contiguous()
-        for name, weight in model.named_parameters()
-        if weight in adam.state
-        for moment in ("exp_avg", "exp_avg_sq")
-    }
 
 
 def share_above(moments: Mapping[str, Tensor], epsilon: float) -> float:
@@ -271,6 +286,6 @@ def resume_moments(epoch: Path, model: nn.Module, adam: torch.optim.Optimizer) -
         if weight.requires_grad:
             adam.state[weight] = {
                 "step": torch.tensor(float(steps)),
-                "exp_avg": stored[f"exp_avg.{name}"].to(weight.device),
-                "exp_avg_sq": stored[f"exp_avg_sq.{name}"].to(weight.device),
+                "exp_avg": held_as(weight, stored[f"exp_avg.{name}"]),
+                "exp_avg_sq": held_as(weight, stored[f"exp_avg_sq.{name}"]),
             }

@@ -10,7 +10,8 @@
 It runs in one process, or as every rank of an initialised torch.distributed group whose ranks see one folder. A step's
 samples are cut into passes of like length; what passes there are, and each one's dropout, follow from the
 declaration, the step and `tokens` alone. The ranks share the passes out among them and add their gradients up, so
-that losses and weights are those of one process but for the order of sums.
+that losses and weights are those of one process but for the order of sums. A rank holds the whole model, or a share
+of it (operators/ranks.py); the folders are the same, and a run begun one way can go on the other way.
 
 An epoch's folder appears when it is whole. A run that was stopped goes on after the last whole epoch and comes to the
 weights it would have come to (bitwise, on a CPU with the same number of threads).
@@ -26,14 +27,14 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from operators import lora
+from operators import lora, ranks
 from operators.classifier import told
-from operators.finetune import Finetune, Precision
+from operators.finetune import Finetune, Layout, Precision
 from operators.labels import Labels
+from operators.ranks import Ranks
 from operators.supervised import IGNORED, Supervised
 from operators.taps import hidden_at, language_head, padded
 
@@ -62,15 +63,17 @@ def train(
     *,
     tokens: int = TOKENS,
     device: torch.device | str | None = None,
+    layout: Layout = "copies",
 ) -> list[Path]:
     """The folders of all epochs, in order; those that are whole already are not trained again.
 
     samples: only their number, and those of a step at a time, are asked for, so they may be tokenized then. say: gets
     a line at most every 30 s and at each epoch's end, on rank 0. tokens: of a forward pass; what memory allows.
-    device: None for the GPU where there is one. ModelMissing and ValueError as `lora.untrained`; ValueError for no
-    samples, a sample with nothing to supervise, epochs in the folder that are another run's, and a warm-up that takes
-    all steps. NonFinite, and OSError (a full disk) end the run; whole epochs stay. What ends one rank leaves the
-    others waiting for it, so that whoever starts the ranks has to end them together.
+    device: None for the GPU where there is one. layout: how the ranks hold the model. ModelMissing and ValueError as
+    `lora.untrained`; ValueError for no samples, a sample with nothing to supervise, epochs in the folder that are
+    another run's, a warm-up that takes all steps, and shards of one process. NonFinite, and OSError (a full disk) end
+    the run; whole epochs stay. What ends one rank leaves the others waiting for it, so that whoever starts the ranks
+    has to end them together.
     """
     if not len(samples):
         raise ValueError("there is no sample to train on")
@@ -78,47 +81,23 @@ def train(
     if len(found) == declaration.epochs:
         return found
     declaration.rate(0, declaration.epochs * declaration.steps(len(samples)))
+    together = ranks.here(layout)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     with torch.random.fork_rng([place] if place.type == "cuda" else []):
-        run = Run.started(declaration, samples, found[-1] if found else None, place, tokens, say)
-        if run.ranks.rank == 0:
+        run = Run.started(declaration, samples, found[-1] if found else None, place, tokens, say, together)
+        if together.rank == 0:
             lora.begin(folder, len(found) * run.steps)
-        run.ranks.wait()
+        together.wait()
         for epoch in range(len(found) + 1, declaration.epochs + 1):
             records, outcomes = run.epoch(epoch, folder)
-            if run.ranks.rank == 0:
-                done = lora.write_epoch(
-                    folder, epoch, declaration, run.model, run.adam, records, len(samples), outcomes
-                )
+            state = lora.State.of(declaration, run.model, run.adam, together)
+            if together.rank == 0:
+                done = lora.write_epoch(folder, epoch, declaration, run.model, state, records, len(samples), outcomes)
                 found.append(done)
                 loss = sum(record["loss"] for record in records) / len(records)
                 say(f"epoch {epoch} of {declaration.epochs}: loss {loss:.4f}")
-            run.ranks.wait()
+            together.wait()
     return lora.whole_epochs(declaration, len(samples), folder)
-
-
-@dataclass(frozen=True)
-class Ranks:
-    """The processes that train together."""
-
-    rank: int
-    count: int
-
-    @classmethod
-    def here(cls) -> "Ranks":
-        """The group that torch.distributed was initialised with; else this process alone."""
-        return cls(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else cls(0, 1)
-
-    def add(self, tensors: Sequence[Tensor]) -> None:
-        """Replaces each tensor by its sum over the ranks."""
-        if self.count > 1:
-            for tensor in tensors:
-                dist.all_reduce(tensor)
-
-    def wait(self) -> None:
-        """Returns when all ranks have come here."""
-        if self.count > 1:
-            dist.barrier()
 
 
 @dataclass(frozen=True)
@@ -132,7 +111,7 @@ class Run:
     device: torch.device
     tokens: int
     say: Say
-    ranks: Ranks
+    together: Ranks
 
     @classmethod
     def started(
@@ -143,12 +122,14 @@ class Run:
         device: torch.device,
         tokens: int,
         say: Say,
+        together: Ranks,
     ) -> "Run":
         """The run after its last whole epoch, or before its first."""
         if last is None and declaration.after is not None:
             last = declaration.after.folder()
         model = lora.untrained(declaration) if last is None else lora.trained(declaration, last)
-        model.to(device).train()
+        model.train()
+        together.hold(model, device, declaration.precision)
         weights = [weight for weight in model.parameters() if weight.requires_grad]
         groups = [
             {"params": [weight for weight in weights if weight.dim() > 1]},
@@ -163,7 +144,7 @@ class Run:
         )
         if last is not None:
             lora.resume_moments(last, model, adam)
-        return cls(declaration, samples, model, adam, device, tokens, say, Ranks.here())
+        return cls(declaration, samples, model, adam, device, tokens, say, together)
 
     @property
     def steps(self) -> int:
@@ -182,7 +163,7 @@ class Run:
             ids += [row.id for row in rows]
             right.append(told_right.cpu())
             records.append({"step": step + 1, "epoch": epoch, "loss": loss, "learning_rate": rate, "tokens": count})
-            if self.ranks.rank == 0:
+            if self.together.rank == 0:
                 with (folder / lora.LOSSES).open("a") as file:
                     file.write(json.dumps(records[-1]) + "\n")
                 if time.monotonic() - said > SAY_SECONDS:
@@ -200,19 +181,20 @@ class Run:
         right = torch.zeros(len(rows), device=self.device)
         share = torch.from_numpy(shares).to(self.device, torch.float32)
         cut = passes([len(row.input_ids) for row in rows], self.tokens)
-        for number in range(self.ranks.rank, len(cut), self.ranks.count):
+        for number, counted in self.together.shares(len(cut)):
             torch.manual_seed(_seed(self.declaration.seed, step, number))
             at = cut[number]
             with precise(self.declaration.precision, self.device):
-                losses, right[at] = summed_losses(self.model, [rows[each] for each in at], self.declaration.labels)
-            (losses * share[at]).sum().backward()
-            sums[at] = losses.detach()
+                losses, told_right = summed_losses(self.model, [rows[each] for each in at], self.declaration.labels)
+            (losses * share[at] * counted).sum().backward()
+            sums[at] += losses.detach() * counted
+            right[at] += told_right * counted
         weights = [weight for group in self.adam.param_groups for weight in group["params"]]
         for weight in weights:
             if weight.grad is None:  # of a layer that this rank's samples had no use for
                 weight.grad = torch.zeros_like(weight)
-        self.ranks.add([sums, right, *(weight.grad for weight in weights)])
-        length = torch.nn.utils.clip_grad_norm_(weights, self.declaration.clip or float("inf"))
+        self.together.add([sums, right])
+        length = self.together.shorten(weights, self.declaration.clip or float("inf"))
         self._check(sums, length, rows, step)
         for group in self.adam.param_groups:
             group["lr"] = rate
