@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import yaml
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
 
 from jobs.engine.declarations import declared
 from jobs.engine.errors import UsageError
 from operators.base import STRICT, Operator
+from operators.finetune import Layout
 
 PROFILES = Path(__file__).resolve().parents[2] / "cluster" / "profiles"
 
@@ -46,12 +47,21 @@ class Profile:
     """GPUs of each of them; 0 trains on CPUs."""
     train_threads: int | None = Field(default=None, ge=1)
     """Threads of each of them; None for one a CPU of the largest node, shared out among them."""
+    train_layout: Layout = "copies"
+    """copies: each of them holds the whole model; shards: each a share of its weights, gradients and moments."""
     train_tokens: int = Field(default=4096, ge=1)
     """Tokens of a forward pass in training, padding included: what memory allows. A longer sample is one by itself."""
     local_cpus: int | None = Field(default=None, ge=1)
     """CPUs that Ray is told of where the command starts it itself; None for what the machine has."""
     stall_seconds: float = Field(default=900.0, gt=0)
     """With no progress for so long a map fails and names the operator that is stuck."""
+
+    @field_validator("train_layout")
+    @classmethod
+    def _of_several(cls, layout: Layout, others: ValidationInfo) -> Layout:
+        if layout == "shards" and others.data.get("train_workers") == 1:
+            raise ValueError("shards are for several workers: set train_workers above 1")
+        return layout
 
     def execution(self, operator: Operator) -> Execution:
         """How this operator runs."""

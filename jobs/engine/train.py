@@ -183,6 +183,7 @@ def _run(pool: "Pool", trainer: Finetune, ids: np.ndarray, folder: Path) -> Outc
         device="cuda" if gpus else "cpu",
         threads=profile.train_threads or max(1, int(largest_node_cpus()) // workers),
         tokens=profile.train_tokens,
+        layout=profile.train_layout,
     )
     each = f"{gpus:g} GPUs" if gpus else f"{training.threads} CPU threads"
     say(f"train: {len(ids):,} samples, epochs: {trainer.epochs}, workers: {workers} with {each} each, in {folder}")

@@ -24,7 +24,7 @@ from jobs.engine.samples import Parts, read_samples
 from jobs.engine.store import write_atomically
 from operators.base import ModelMissing, RowError, described
 from operators.checkpoint import Checkpoint
-from operators.finetune import Finetune, epoch_facts
+from operators.finetune import Finetune, Layout, epoch_facts
 from operators.supervised import Supervised
 
 OUTCOME = "outcome.json"
@@ -45,6 +45,7 @@ class Training:
     device: str
     threads: int
     tokens: int
+    layout: Layout = "copies"
 
 
 def kept(folder: Path | str) -> str:
@@ -89,9 +90,10 @@ def carry_out(training: Training) -> None:
     import torch
     from transformers import AutoTokenizer
 
+    from operators import ranks
     from operators.labels import Labelling
     from operators.supervised import Supervision
-    from operators.training import Ranks, train
+    from operators.training import train
 
     trainer, folder = training.trainer, Path(training.folder)
     torch.set_num_threads(max(1, min(training.threads, os.cpu_count() or 1)))
@@ -102,8 +104,16 @@ def carry_out(training: Training) -> None:
         else:
             samples = Tokenized.of(_read(training, "raw"), Labelling(tokenizer, trainer.labels, trainer.max_tokens))
         _refuse(samples, training)
-        train(trainer, samples, folder, lambda line: None, tokens=training.tokens, device=training.device)
-        if Ranks.here().rank == 0:
+        train(
+            trainer,
+            samples,
+            folder,
+            lambda line: None,
+            tokens=training.tokens,
+            device=training.device,
+            layout=training.layout,
+        )
+        if ranks.here().rank == 0:
             _leave_outcome(training, samples)
     except WinnowError:
         raise

@@ -1,5 +1,7 @@
 """From words and YAML to a recipe, and what is refused."""
 
+from dataclasses import replace
+
 import pytest
 import yaml
 from pydantic import TypeAdapter
@@ -119,8 +121,12 @@ def test_words_are_recipe_inputs_and_overrides_in_any_order(tmp_path):
 def test_profiles_are_validated(tmp_path):
     assert profile(None) == profile("laptop")
     assert profile("gpu").default.gpus == 1
+    assert replace(profile("fsdp"), train_workers=1, train_gpus=0.0, train_layout="copies") == profile("gpu")
+    (tmp_path / "shards.yaml").write_text("train_layout: shards\n")
+    with pytest.raises(UsageError, match="train_layout: shards are for several workers: set train_workers above 1"):
+        profile(str(tmp_path / "shards.yaml"))
     (tmp_path / "p.yaml").write_text("default: {worker: 3}\n")
     with pytest.raises(UsageError, match=r"default.worker"):
         profile(str(tmp_path / "p.yaml"))
-    with pytest.raises(UsageError, match=r"no profile 'tpu': it is neither a file nor one of gpu, laptop"):
+    with pytest.raises(UsageError, match=r"no profile 'tpu': it is neither a file nor one of fsdp, gpu, laptop"):
         profile("tpu")

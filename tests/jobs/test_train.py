@@ -127,14 +127,16 @@ def test_a_run_goes_on_after_its_last_whole_epoch(make_pool, base):
 
 
 @ray_is_up
-def test_two_workers_of_ray_train_have_the_losses_of_one(make_pool, base):
+def test_two_workers_of_ray_train_that_share_the_model_have_the_losses_of_one(make_pool, base):
     pool, trainer = make_pool(TEXTS), declared(base)
     found = []
-    for workers in (1, 2):
-        profile = Profile(train_workers=workers, train_threads=1, train_tokens=128)  # of 8 samples several passes
-        session = replace(pool.session, profile=profile, store=Store(f"{pool.session.store.url}-{workers}"))
+    alone = Profile(train_threads=1, train_tokens=128)  # of 8 samples several passes
+    for profile in (alone, replace(alone, train_workers=2, train_layout="shards")):
+        store = Store(f"{pool.session.store.url}-{profile.train_workers}")
+        session = replace(pool.session, profile=profile, store=store)
         found.append(Path(replace(pool, session=session).train(trainer, np.arange(24))[-1].name))
     one, two = found
+    assert two.parent.name == one.parent.name
     assert {path.name for path in two.parent.iterdir()} == {"epoch-1", "epoch-2", "losses.jsonl", "outcome.json"}
     for own, other in zip(lines(two.parent), lines(one.parent), strict=True):
         assert own == pytest.approx(other, rel=1e-4)
