@@ -180,7 +180,8 @@ class Pool:
         self.session.log.append(
             {"reduce": kernel.__name__, "columns": list(columns), "samples": len(ids), "seconds": round(seconds, 2)}
         )
-        say(f"{kernel.__name__}: {len(ids):,} samples of {', '.join(columns)} in {seconds:,.1f} s")
+        shown = ", ".join(columns) if len(columns) < 5 else f"{columns[0]} … {columns[-1]} ({len(columns)} columns)"
+        say(f"{kernel.__name__}: {len(ids):,} samples of {shown} in {seconds:,.1f} s")
         return result
 
     def grow(self, *, rewrite: Operator, respond: Operator, only: np.ndarray | None = None) -> "Pool":

@@ -34,10 +34,11 @@ from jobs.engine.classified import classified
 from jobs.engine.errors import UsageError
 from jobs.engine.pool import Pool
 from jobs.engine.recipe import Budget, Recipe
-from jobs.engine.selection import Selection
-from operators.base import STRICT
+from jobs.engine.selection import Column, Selection
+from operators.base import STRICT, Operator
 from operators.checkpoint import Checkpoint
 from operators.class_error import ClassError
+from operators.field import Field
 from operators.finetune import Finetune
 from operators.kernels import nlu_diet
 from operators.kernels.sampling import random_order
@@ -84,13 +85,18 @@ class NLUDiet(Recipe):
     dropout: Literal["off", "on"] = "off"
     precision: Precision = "auto"
 
+    def operators(self) -> dict[str, Operator]:
+        """What tells which samples have a class; the models that score them are yet to be trained."""
+        labels = self.train.labels
+        return {**({"label": Field(labels.label)} if labels else {}), **super().operators()}
+
     def select(self, pool: Pool) -> Selection:
         """Train on all, score all; then choose, train and score again until the epochs are used up."""
         pool, usable, labels = classified(pool, self._labels(pool))
         trained: list[tuple[int, np.ndarray]] = []
-        names, model = [], None
+        names, model, scored = [], None, (usable[:0], np.empty(0))
         for epochs in nlu_diet.cycles(self.train.epochs, self.full_epochs, self.every):
-            chosen = usable if self.full_epochs and not names else self._chosen(pool, usable, names)
+            chosen = usable if self.full_epochs and not names else self._chosen(pool, usable, len(names), scored)
             seed = self.train.seed + self.seed + len(names)
             trainer = replace(self.train, labels=labels, epochs=epochs, after=model, seed=seed)
             model = pool.train(trainer, chosen)[-1]
@@ -98,8 +104,9 @@ class NLUDiet(Recipe):
             error = ClassError(model, labels, self.train.max_tokens, self.dropout, self.precision)
             pool = pool.map(only=usable, **{names[-1]: error})
             trained.append((epochs, chosen))
-        ids, scores = self._scores(pool, usable, names)
-        kept = self._chosen(pool, usable, names)
+            scored = self._scores(pool, usable, names)
+        ids, scores = scored
+        kept = self._chosen(pool, usable, len(names), scored)
         visits = np.zeros(pool.samples, np.int64)
         for epochs, chosen in trained:
             visits[chosen] += epochs
@@ -131,18 +138,18 @@ class NLUDiet(Recipe):
         self.size(pool)
         return self.train.labels
 
-    def _scores(self, pool: Pool, usable: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    def _scores(self, pool: Pool, usable: np.ndarray, names: Sequence[str]) -> Column:
         """The ids that all these cycles scored, and what their errors come to."""
         ids = np.intersect1d(usable, pool.valid(*names))
         columns = [f"{name}.{field}" for name in names for field in ERRORS]
         options = {each: getattr(self, each) for each in ("joint", "smoothing", "alpha", "last", "bonus")}
         return ids, pool.reduce(nlu_diet.diet_scores, *columns, only=ids, **options)
 
-    def _chosen(self, pool: Pool, usable: np.ndarray, names: Sequence[str]) -> np.ndarray:
-        """What is trained on after these cycles, best first."""
-        if self.choose == "random" or not names:
-            return usable[random_order(len(usable), self.seed + len(names))[: self.size(pool)]]
-        ids, scores = self._scores(pool, usable, names)
+    def _chosen(self, pool: Pool, usable: np.ndarray, cycle: int, scored: Column) -> np.ndarray:
+        """What is trained on after so many cycles, of which these ids and scores came, best first."""
+        if self.choose == "random" or not cycle:
+            return usable[random_order(len(usable), self.seed + cycle)[: self.size(pool)]]
+        ids, scores = scored
         if self.cut == "quantile":
             share = min(self.size(pool) / len(ids), 1 - self.offset)
             return ids[nlu_diet.between_quantiles(scores, share, offset=self.offset)]

@@ -69,18 +69,10 @@ def test_fields_that_cannot_go_together_are_refused_before_anything_is_trained(m
     )  # fmt: skip
 
 
-class Scored:
-    """A pool whose cycles' scores are given: of the four samples the third has none."""
+class Four:
+    """A pool of four samples."""
 
     samples = 4
-
-    def valid(self, *names):
-        return np.array([0, 1, 3])
-
-    def reduce(self, kernel, *columns, only, **options):
-        assert only.tolist() == [0, 1, 3]
-        assert len(columns) == 4 * 2
-        return np.array([0.2, 0.9, 0.2])
 
 
 @pytest.mark.parametrize(
@@ -94,9 +86,10 @@ class Scored:
 )
 def test_a_cycle_is_chosen_by_rank_by_quantiles_or_at_random(fields, expected):
     recipe = build("nlu_diet", Request(), fields)
-    chosen = recipe._chosen(Scored(), np.arange(4), ["cycle_1", "cycle_2"])
+    scored = np.array([0, 1, 3]), np.array([0.2, 0.9, 0.2])  # the third has no score
+    chosen = recipe._chosen(Four(), np.arange(4), 2, scored)
     if expected is None:
-        others = [recipe._chosen(Scored(), np.arange(4), ["cycle_1"] * count).tolist() for count in range(12)]
+        others = [recipe._chosen(Four(), np.arange(4), cycle, scored).tolist() for cycle in range(12)]
         assert len({tuple(other) for other in others}) > 1
         assert all(len(other) == 1 for other in others)
     else:
