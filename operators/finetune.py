@@ -124,6 +124,18 @@ class Finetune:
         return [order[start : start + self.batch] for start in range(0, samples, self.batch)]
 
 
+LIKE_ALPACA = Finetune(
+    Checkpoint("Qwen/Qwen3-1.7B-Base"),
+    lora=None,
+    template="alpaca",
+    max_tokens=512,
+    epochs=3,
+    mean_over="tokens",
+    schedule="cosine",
+)
+"""Stanford Alpaca's training (Taori et al. 2023) of all weights, which the papers follow, of a model of today."""
+
+
 def epoch_facts(epoch: Checkpoint) -> dict[str, Any]:
     """What training.json in the folder of an epoch says: loss, learning_rate (the mean over its steps) and more."""
     return json.loads((epoch.folder() / FACTS).read_text())

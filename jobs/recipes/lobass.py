@@ -38,7 +38,7 @@ from jobs.engine.recipe import Budget, Recipe
 from jobs.engine.selection import Selection
 from operators.base import STRICT, Operator
 from operators.checkpoint import Checkpoint
-from operators.finetune import Finetune
+from operators.finetune import LIKE_ALPACA, Finetune
 from operators.kernels.correlation import spearman
 from operators.kernels.loss_based import Reduction, Version, learnability, worth_learning
 from operators.kernels.ranking import ranked
@@ -47,16 +47,6 @@ from operators.loss import Loss, Precision
 
 LEARNT = 0.3
 """A base loss, in nats a token, below which there is little left to learn."""
-
-LIKE_ALPACA = Finetune(
-    Checkpoint("Qwen/Qwen3-1.7B-Base"),
-    lora=None,
-    template="alpaca",
-    max_tokens=512,
-    epochs=3,
-    mean_over="tokens",
-    schedule="cosine",
-)
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -41,22 +41,12 @@ from jobs.engine.whole_model import whole_model
 from operators.base import STRICT
 from operators.checkpoint import Checkpoint
 from operators.embed import Embed
-from operators.finetune import Finetune
+from operators.finetune import LIKE_ALPACA, Finetune
 from operators.kernels.center import closest, mean_direction
 from operators.kernels.k_center import k_center
 from operators.kernels.threshold import threshold_above, threshold_below
 from operators.respond import Respond
 from operators.reward import Reward
-
-LIKE_ALPACA = Finetune(
-    Checkpoint("Qwen/Qwen3-1.7B-Base"),
-    lora=None,
-    template="alpaca",
-    max_tokens=1024,
-    epochs=3,
-    mean_over="tokens",
-    schedule="cosine",
-)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -83,7 +73,7 @@ class MoDS(Recipe):
     embed: Embed = Embed(text="{request}")
     first: Literal["center", "random"] = "center"
     seed_share: float = Limits(default=0.5, gt=0, le=1)
-    train: Finetune = LIKE_ALPACA
+    train: Finetune = replace(LIKE_ALPACA, max_tokens=1024)
     answer_tokens: int = Limits(default=1024, ge=1)
     candidates: Literal["rest", "all"] = "rest"
     need_threshold: float = 0.0

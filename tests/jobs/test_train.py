@@ -127,11 +127,12 @@ def test_a_run_goes_on_after_its_last_whole_epoch(make_pool, base):
 
 
 @ray_is_up
-def test_two_workers_of_ray_train_that_share_the_model_have_the_losses_of_one(make_pool, base):
+@pytest.mark.parametrize("layout", ["copies", "shards"])
+def test_two_workers_of_ray_train_have_the_losses_of_one(make_pool, base, layout):
     pool, trainer = make_pool(TEXTS), declared(base)
     found = []
     alone = Profile(train_threads=1, train_tokens=128)  # of 8 samples several passes
-    for profile in (alone, replace(alone, train_workers=2, train_layout="shards")):
+    for profile in (alone, replace(alone, train_workers=2, train_layout=layout)):
         store = Store(f"{pool.session.store.url}-{profile.train_workers}")
         session = replace(pool.session, profile=profile, store=store)
         found.append(Path(replace(pool, session=session).train(trainer, np.arange(24))[-1].name))
