@@ -169,20 +169,20 @@ def _row(found: Mapping[str, Interval], tokens: np.ndarray, cut: np.ndarray) -> 
 
 
 def _show(facts: dict[str, Any], level: float) -> None:
-    def ranged(values: dict[str, float | None]) -> str:
-        estimate, low, high = (f"{value:,.4g}" if value is not None else "over 1e308" for value in values.values())
-        return f"{estimate} ({low}–{high})"
+    """A line a number: a source's counts stand beside the first of its own."""
 
-    named = {"all": facts["overall"], **facts["sources"]}
-    told = [name for name, value in facts["overall"].items() if isinstance(value, dict)]
-    show(
-        "",
-        ["source", "samples", "tokens", *(f"{name} ({level:.0%})" for name in told)],
-        [
-            [name, f"{row['samples']:,}", f"{row['tokens']:,}", *(ranged(row[each]) for each in told)]
-            for name, row in named.items()
-        ],
-    )
+    def written(value: float | None) -> str:
+        return "over 1e308" if value is None else f"{value:,.4g}"
+
+    rows = []
+    for source, found in {"all": facts["overall"], **facts["sources"]}.items():
+        counts = [source, f"{found['samples']:,}", f"{found['tokens']:,}"]
+        for name, value in found.items():
+            if isinstance(value, dict):
+                estimate, low, high = map(written, value.values())
+                rows.append([*counts, name, estimate, f"{low}–{high}"])
+                counts = ["", "", ""]
+    show("", ["source", "samples", "tokens", "", "estimate", f"{level:.0%} interval"], rows)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
