@@ -85,8 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     request, overrides = asked(options)
     if request.recipe is None:
         raise UsageError(f"name a recipe: {', '.join(recipe_names())}")
+    recipe_class(request.recipe)
     if not request.inputs:
-        recipe_class(request.recipe)
         _list_fields(build(request.recipe, request, overrides))
         raise UsageError(f"name what to curate: python -m jobs.curate {request.recipe} FILE... --out FOLDER")
     how = profile(options.profile)

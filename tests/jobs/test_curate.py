@@ -149,7 +149,7 @@ def test_bad_usage_is_refused_with_what_to_do(run, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full/notes.txt").write_text("mine")
     for words, message in [
-        (["ldt", "in.jsonl", "--out", "o"], "no recipe 'ldt'; did you mean 'ltd'?"),
+        (["ldt", "in.jsonl"], "no recipe 'ldt'; did you mean 'ltd'?"),
         (["ltd", "in.jsonl", "--out", "o", "budget=0"], "and it must be above 0"),
         (["ltd", "in.jsonl", "--out", "o", "budget=21"], "budget 21 is above the 20 samples of the pool"),
         (["ltd", "in.jsonl", "--out", "o2", "budget=many"], "is none of: a number of samples (6000), a share (5%)"),
