@@ -1,75 +1,25 @@
-"""The training loop against torch written out by hand, against itself interrupted, and against itself on two ranks."""
+"""The training loop against torch written out by hand, against itself interrupted, and what it refuses."""
 
 import json
-import os
-import pickle
 import resource
 import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from operators import lora
 from operators.base import ModelMissing
 from operators.checkpoint import Checkpoint
-from operators.finetune import Finetune, LoRA, epoch_outcomes
+from operators.finetune import LoRA, epoch_outcomes
 from operators.labels import Labelling, Labels
-from operators.supervised import IGNORED, Supervised, Supervision
+from operators.supervised import IGNORED, Supervised
 from operators.training import NonFinite, held_out_losses, passes, train
-from tests.tiny import TEXTS, tiny_causal
-
-SMALL = LoRA(rank=2, alpha=8)
-CALM = LoRA(rank=2, alpha=8, dropout=0.0)
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    return tiny_causal(tmp_path_factory.mktemp("base"))
-
-
-@pytest.fixture(scope="module")
-def samples(base):
-    from transformers import AutoTokenizer
-
-    supervision = Supervision(AutoTokenizer.from_pretrained(base), "tulu", 64)
-    pairs = [(asked[:30], answered[:20]) for asked in TEXTS for answered in TEXTS[:3]]
-    return [
-        supervision(100 + at, [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}])
-        for at, (asked, answered) in enumerate(pairs[:18])
-    ]
-
-
-def declared(base, **fields) -> Finetune:
-    chosen = {"lora": SMALL, "epochs": 2, "batch": 4, "max_tokens": 64, "learning_rate": 1e-2, "precision": "float32"}
-    return Finetune(Checkpoint(str(base)), **(chosen | fields))
-
-
-def silent(line: str) -> None:
-    pass
-
-
-def lines(folder) -> list[dict]:
-    return [json.loads(line) for line in (folder / "losses.jsonl").read_text().splitlines()]
-
-
-def tensors(epoch) -> dict[str, torch.Tensor]:
-    return {
-        f"{path.name}/{key}": value for path in epoch.glob("*.safetensors") for key, value in load_file(path).items()
-    }
-
-
-def assert_same(first, second):
-    found, expected = tensors(first), tensors(second)
-    assert found.keys() == expected.keys()
-    for key, value in expected.items():
-        assert torch.equal(found[key], value), key
+from tests.runs import CALM, SMALL, assert_same, declared, lines, silent
+from tests.tiny import TEXTS
 
 
 class Failing(Sequence):
@@ -200,99 +150,6 @@ def test_dropout_and_order_follow_from_the_seed_alone(base, samples, tmp_path):
     assert_same(first, second)
     (other,) = train(declared(base, epochs=1, seed=1), samples, tmp_path / "c", silent)
     assert not torch.equal(*(load_file(each / "adapter_model.safetensors").popitem()[1] for each in (first, other)))
-
-
-RANK = """
-import pickle, sys
-from pathlib import Path
-import torch, torch.distributed as dist
-from operators import lora, ranks
-from operators.training import train
-runs, meeting, rank = sys.argv[1:]
-dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=int(rank), world_size=2)
-for declaration, samples, folder, layout in pickle.loads(Path(runs).read_bytes()):
-    found = train(declaration, samples, folder, lambda line: None, tokens=100, layout=layout)
-    assert [path.name for path in found] == ["epoch-1", "epoch-2"]
-model = lora.trained(declaration, found[-1])
-whole = sum(weight.numel() for weight in model.parameters())
-ranks.here(layout).hold(model, torch.device("cpu"), "float32")
-held = sum((weight.to_local() if layout == "shards" else weight).numel() for weight in model.parameters()
-           if weight.dim() > 1)
-assert (held < 0.6 * whole) == (layout == "shards")
-dist.destroy_process_group()
-"""
-
-
-def begun_on_two_ranks(runs, folder) -> list[subprocess.Popen]:
-    """Both ranks, which carry out one run after the other: declaration, samples, its folder, layout."""
-    (folder / "runs").write_bytes(pickle.dumps(runs))
-    arguments = [sys.executable, "-c", RANK, str(folder / "runs"), str(folder / "meeting")]
-    return [subprocess.Popen([*arguments, str(rank)]) for rank in (0, 1)]
-
-
-def assert_near(folder, other, atol):
-    """Of two runs of two epochs: losses, and what the last one left, but for the order of sums."""
-    for found, expected in zip(lines(folder), lines(other), strict=True):
-        assert found == pytest.approx(expected, rel=1e-4)
-    found, expected = tensors(folder / "epoch-2"), tensors(other / "epoch-2")
-    assert found.keys() == expected.keys()
-    for key, value in expected.items():
-        torch.testing.assert_close(found[key], value, rtol=1e-3, atol=atol)
-
-
-def test_two_ranks_train_as_one_process_does_dropout_included(base, samples, tmp_path):
-    ranks = begun_on_two_ranks([(declared(base), samples, tmp_path / "two", "copies")], tmp_path)
-    train(declared(base), samples, tmp_path / "one", silent, tokens=100)
-    assert [rank.wait(timeout=240) for rank in ranks] == [0, 0]
-    assert_near(tmp_path / "two", tmp_path / "one", 2e-4)
-
-
-def tied(base, folder):
-    """The model, with its embeddings for a head."""
-    shutil.copytree(base, folder)
-    config = json.loads((base / "config.json").read_text()) | {"tie_word_embeddings": True}
-    (folder / "config.json").write_text(json.dumps(config))
-    weights = load_file(base / "model.safetensors")
-    del weights["lm_head.weight"]
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    return folder
-
-
-def test_two_ranks_that_share_a_model_train_as_one_process_and_either_goes_on_where_the_other_was(
-    base, samples, tmp_path
-):
-    fields = {"lora": None, "learning_rate": 1e-3, "batch": 5}
-    whole = declared(tied(base, tmp_path / "tied"), **fields, clip=None)
-    runs = {
-        "whole": whole,
-        "clipped": declared(base, **fields, clip=0.1),
-        "adapter": declared(base, batch=5, precision="bfloat16"),
-    }
-    lengths = [[len(samples[at].input_ids) for at in positions] for positions in whole.batches(18, 1)]
-    assert [len(passes(each, 100)) for each in lengths] == [3, 3, 3, 2]  # the second rank has none left in three steps
-    for name, declaration in runs.items():
-        train(declaration, samples, tmp_path / "one" / name, silent, tokens=100)
-    copied(tmp_path / "one" / "whole", tmp_path / "two" / "gone on")
-    shared = [(declaration, samples, tmp_path / "two" / name, "shards") for name, declaration in runs.items()]
-    shared.append((whole, samples, tmp_path / "two" / "gone on", "shards"))
-    ranks = begun_on_two_ranks(shared, tmp_path)
-    assert [rank.wait(timeout=240) for rank in ranks] == [0, 0]
-    for name in runs:
-        assert_near(tmp_path / "two" / name, tmp_path / "one" / name, 1e-5)
-        first, second = (
-            {path.name for path in (tmp_path / one / name / "epoch-2").iterdir()} for one in ("one", "two")
-        )
-        assert first == second
-    copied(tmp_path / "two" / "whole", tmp_path / "one" / "gone on")
-    train(whole, samples, tmp_path / "one" / "gone on", silent, tokens=100)
-    for one in ("one", "two"):
-        assert_near(tmp_path / one / "gone on", tmp_path / "one" / "whole", 1e-5)
-
-
-def copied(run, folder):
-    """A run as it was after its first epoch."""
-    shutil.copytree(run / "epoch-1", folder / "epoch-1")
-    shutil.copy(run / "losses.jsonl", folder)
 
 
 def test_loss_that_is_no_number_stops_the_run_and_names_the_samples(base, samples, tmp_path, monkeypatch):
@@ -466,40 +323,6 @@ def test_held_out_losses_are_those_of_each_sample_alone(base, samples):
         assert count == int((labels != IGNORED).sum())
     with pytest.raises(ValueError, match="no token to supervise"):
         held_out_losses(model, [Supervised(1, (1, 2), (IGNORED, IGNORED))])
-
-
-def test_rates_are_those_that_the_released_less_weighs_its_checkpoints_by():
-    """The README's numbers for 13,533 samples; a rate is logged there when the schedule has moved on to the next."""
-    declaration = Finetune(Checkpoint("any"))
-    steps = declaration.steps(13_533)
-    logged = [declaration.rate(step, 4 * steps) for step in range(1, 4 * steps)] + [0.0]
-    means = np.reshape(logged, (4, steps)).mean(1)
-    assert means == pytest.approx([1.6877e-05, 1.2859e-05, 7.7030e-06, 2.5616e-06], rel=3e-3)
-
-
-@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
-def test_rates_are_those_of_transformers(schedule):
-    from transformers import get_scheduler
-
-    named = "constant_with_warmup" if schedule == "constant" else schedule
-    sgd = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=3e-4)
-    expected = get_scheduler(named, sgd, num_warmup_steps=5, num_training_steps=41)
-    declaration = Finetune(Checkpoint("any"), learning_rate=3e-4, schedule=schedule, warmup=0.1)
-    for step in range(41):
-        assert declaration.rate(step, 41) == pytest.approx(expected.get_last_lr()[0])
-        sgd.step()
-        expected.step()
-
-
-def test_identity_is_the_declaration_and_the_content_of_the_base(base, tmp_path):
-    assert declared(base).fingerprint() == declared(str(base) + "/").fingerprint()
-    others = [declared(base, lora=None), declared(base, lora=LoRA(rank=4)), declared(base, seed=1, warmup=0.0)]
-    assert len({each.fingerprint() for each in [declared(base), *others]}) == 4
-    as_yaml_has_them: Any = {"lora": LoRA(modules=["q_proj"]), "betas": [0.9, 0.99]}  # type: ignore[arg-type]
-    assert declared(base, **as_yaml_has_them) == declared(base, lora=LoRA(modules=("q_proj",)), betas=(0.9, 0.99))
-    code = "import sys, operators.finetune; print([n for n in ('torch', 'transformers', 'peft') if n in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
-    assert done.stdout.strip() == "[]"
 
 
 def test_passes_have_all_rows_once_and_keep_to_the_budget():

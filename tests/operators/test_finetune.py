@@ -1,0 +1,48 @@
+"""What a training run is: its learning rates and its identity."""
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from operators.checkpoint import Checkpoint
+from operators.finetune import Finetune, LoRA
+from tests.runs import declared
+
+
+def test_rates_are_those_that_the_released_less_weighs_its_checkpoints_by():
+    """The README's numbers for 13,533 samples; a rate is logged there when the schedule has moved on to the next."""
+    declaration = Finetune(Checkpoint("any"))
+    steps = declaration.steps(13_533)
+    logged = [declaration.rate(step, 4 * steps) for step in range(1, 4 * steps)] + [0.0]
+    means = np.reshape(logged, (4, steps)).mean(1)
+    assert means == pytest.approx([1.6877e-05, 1.2859e-05, 7.7030e-06, 2.5616e-06], rel=3e-3)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
+def test_rates_are_those_of_transformers(schedule):
+    from transformers import get_scheduler
+
+    named = "constant_with_warmup" if schedule == "constant" else schedule
+    sgd = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=3e-4)
+    expected = get_scheduler(named, sgd, num_warmup_steps=5, num_training_steps=41)
+    declaration = Finetune(Checkpoint("any"), learning_rate=3e-4, schedule=schedule, warmup=0.1)
+    for step in range(41):
+        assert declaration.rate(step, 41) == pytest.approx(expected.get_last_lr()[0])
+        sgd.step()
+        expected.step()
+
+
+def test_identity_is_the_declaration_and_the_content_of_the_base(base, tmp_path):
+    assert declared(base).fingerprint() == declared(str(base) + "/").fingerprint()
+    others = [declared(base, lora=None), declared(base, lora=LoRA(rank=4)), declared(base, seed=1, warmup=0.0)]
+    assert len({each.fingerprint() for each in [declared(base), *others]}) == 4
+    as_yaml_has_them: Any = {"lora": LoRA(modules=["q_proj"]), "betas": [0.9, 0.99]}  # type: ignore[arg-type]
+    assert declared(base, **as_yaml_has_them) == declared(base, lora=LoRA(modules=("q_proj",)), betas=(0.9, 0.99))
+    code = "import sys, operators.finetune; print([n for n in ('torch', 'transformers', 'peft') if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
+    assert done.stdout.strip() == "[]"

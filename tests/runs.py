@@ -1,0 +1,38 @@
+"""Small training runs and what is in their folders."""
+
+import json
+
+import torch
+from safetensors.torch import load_file
+
+from operators.checkpoint import Checkpoint
+from operators.finetune import Finetune, LoRA
+
+SMALL = LoRA(rank=2, alpha=8)
+CALM = LoRA(rank=2, alpha=8, dropout=0.0)
+
+
+def declared(base, **fields) -> Finetune:
+    chosen = {"lora": SMALL, "epochs": 2, "batch": 4, "max_tokens": 64, "learning_rate": 1e-2, "precision": "float32"}
+    return Finetune(Checkpoint(str(base)), **(chosen | fields))
+
+
+def silent(line: str) -> None:
+    pass
+
+
+def lines(folder) -> list[dict]:
+    return [json.loads(line) for line in (folder / "losses.jsonl").read_text().splitlines()]
+
+
+def tensors(epoch) -> dict[str, torch.Tensor]:
+    return {
+        f"{path.name}/{key}": value for path in epoch.glob("*.safetensors") for key, value in load_file(path).items()
+    }
+
+
+def assert_same(first, second):
+    found, expected = tensors(first), tensors(second)
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        assert torch.equal(found[key], value), key
