@@ -90,6 +90,8 @@ def losses(model: str, wanted: Evaluation) -> Loss | ClassError:
     checkpoint = Checkpoint(str(folder.absolute())) if folder.is_dir() else Checkpoint(model)
     declaration = _json(folder / FACTS)["declaration"] if (folder / FACTS).is_file() else {}
     if declaration.get("labels"):
+        if (folder / ADAPTER).is_file():
+            raise UsageError(f"{model} is a classifier's adapter, which is not read here: train it whole, by lora=none")
         labels = declared(Labels, declaration["labels"], "labels.")
         return ClassError(checkpoint, labels, wanted.max_tokens, precision=wanted.precision)
     adapter = None

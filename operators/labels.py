@@ -74,8 +74,13 @@ class Labelling:
     def __post_init__(self) -> None:
         if self.labels.slots and not self.tokenizer.is_fast:
             raise ValueError("the tokenizer does not tell where its tokens stand in the text: slots want a fast one")
-        if self.labels.slots and self.tokenizer.cls_token_id is None and self.tokenizer.eos_token_id is None:
+        if self.labels.slots and not self.begins_with_class and self.tokenizer.eos_token_id is None:
             raise ValueError("the tokenizer has no token at which the class can be told: give it a cls or eos token")
+
+    @property
+    def begins_with_class(self) -> bool:
+        """Whether the tokenizer puts a token there that is meant to tell the class; having one is not using it."""
+        return self.tokenizer.cls_token_id in self.tokenizer("")["input_ids"]
 
     def __call__(self, id: int, messages: Sequence[Message], raw: bytes) -> Supervised:
         """The sample's tokens and labels.
@@ -96,7 +101,7 @@ class Labelling:
         return Supervised(id, tuple(kept), (IGNORED,) * (len(kept) - 1) + (number,), len(tokens) > len(kept))
 
     def _with_slots(self, id: int, text: str, raw: bytes, number: int, slots: list[str]) -> Supervised:
-        first = self.tokenizer.cls_token_id is not None
+        first = self.begins_with_class
         limit = self.max_tokens - (not first)
         options = {"truncation": True, "max_length": limit, "return_offsets_mapping": True}
         encoded = self.tokenizer(text, verbose=False, **options)

@@ -86,6 +86,7 @@ class MoDS(Recipe):
 
     def select(self, pool: Pool) -> Selection:
         """High quality, the seed, what the seed's model answers badly, and the cover of that."""
+        size = self.size(pool)
         pool = pool.map(reward=self.reward)
         ids = pool.valid("reward")
         rewards = pool.values("reward.reward", ids)
@@ -97,7 +98,6 @@ class MoDS(Recipe):
             )
         pool = pool.map(embed=self.embed, only=good)
         good = np.intersect1d(good, pool.valid("embed"))
-        size = self.size(pool)
         seeds = self._cover(pool, good, math.ceil(self.seed_share * size))
         asked = good if self.candidates == "all" else np.setdiff1d(good, seeds)
         need, verdicts, facts = seeds[:0], (seeds[:0], np.empty(0)), {}

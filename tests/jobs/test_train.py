@@ -319,6 +319,14 @@ def test_finetune_writes_a_model_whose_held_out_loss_evaluate_finds_lower(run, b
     assert overall["perplexity"]["estimate"] == pytest.approx(np.exp(overall["loss"]["estimate"]))
 
 
+def test_a_classifiers_adapter_is_not_evaluated(tmp_path):
+    (tmp_path / "training.json").write_text('{"declaration": {"labels": {"label": "kind", "classes": ["a", "b"]}}}')
+    assert evaluate.losses(str(tmp_path), evaluate.Evaluation()).labels.classes == ("a", "b")
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(UsageError, match="train it whole, by lora=none"):
+        evaluate.losses(str(tmp_path), evaluate.Evaluation())
+
+
 def test_fields_of_a_training_run_are_read_from_the_command_line():
     wanted = finetune.trainer(["base.name=x", "lora=none", "clip=None", "betas=[0.9, 0.95]", "schedule=cosine"])
     assert wanted == Finetune(Checkpoint("x"), lora=None, clip=None, betas=(0.9, 0.95), schedule="cosine")

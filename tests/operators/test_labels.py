@@ -74,6 +74,17 @@ def test_slots_are_at_the_first_token_of_their_words_in_languages_with_blanks_an
     assert made.input_ids[-1] == decoder.eos_token_id
 
 
+def test_a_class_token_that_the_tokenizer_has_and_does_not_use_tells_nothing(tmp_path):
+    tokenizer = tiny_tokenizer(tmp_path)
+    tokenizer.cls_token = "<pad>"
+    record = {"intent": "book", "words": ["to", "Oslo"], "slots": ["O", "city"]}
+    made = labelled(tokenizer, "to Oslo", record)
+    assert (made.input_ids[-1], made.labels[-1]) == (tokenizer.eos_token_id, 0)
+    tokenizer.eos_token = None
+    with pytest.raises(ValueError, match="no token at which the class can be told"):
+        labelled(tokenizer, "to Oslo", record)
+
+
 def test_strings_are_cut_at_blanks_and_words_cut_off_have_no_slot(decoder):
     labels = Labels("intent", "slots", classes=("book", "play"), slot_names=("O", "city"))
     record = {"intent": "book", "slots": "O O city"}
