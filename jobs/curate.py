@@ -2,6 +2,7 @@
 
 python -m jobs.curate ltd data.json --out out/ltd budget=5%
 python -m jobs.curate deft a.jsonl b.parquet --out out/deft budget=1000 embed.model.name=/models/e5
+python -m jobs.curate ltd qa.jsonl --out out/qa --columns instruction=question,response=answer
 python -m jobs.curate --config out/ltd/manifest.yaml --out again
 """
 
@@ -12,11 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jobs.engine.command import exit_code, fields_and_others
-from jobs.engine.config import Request, build, read_request, recipe_class, recipe_names
+from jobs.engine.config import Request, build, read_request, reading, recipe_class, recipe_names
 from jobs.engine.errors import NothingSelected, UsageError
 from jobs.engine.ledger import KEPT, STATES
 from jobs.engine.plan import show_plan
 from jobs.engine.profile import Profile, profile
+from jobs.engine.reading import reading_options, spoken, told
 from jobs.engine.recipe import Recipe, checked
 from jobs.engine.run import finished, run
 from jobs.engine.screen import say
@@ -29,6 +31,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m jobs.curate",
         description="Select the part of a corpus that a recipe finds worth training on.",
+        parents=[reading_options()],
         epilog=f"Recipes: {', '.join(recipe_names())}. `python -m jobs.curate RECIPE` alone lists a recipe's fields.",
     )
     parser.add_argument(
@@ -58,6 +61,9 @@ def asked(options: argparse.Namespace) -> tuple[Request, list[str]]:
         request = dataclasses.replace(request, inputs=tuple(words))
     if options.as_published:
         request = dataclasses.replace(request, as_published=True)
+    if options.max_unreadable is not None:
+        overrides.append(f"max_unreadable={options.max_unreadable}")
+    request = dataclasses.replace(request, reading={**request.reading, **told(options)})
     return request, overrides
 
 
@@ -71,7 +77,14 @@ def curate(request: Request, overrides: Sequence[str], out: Path, store: str, ho
         say(f"{out} holds this very run, finished {earlier['finished']}: 0 samples to compute, nothing to decide")
         counts = {state: earlier["counts"][state] for state in STATES}
     else:
-        session = Session(Store(store), how, max_errors=recipe.max_errors, retry_errors=retry_errors)
+        session = Session(
+            Store(store),
+            how,
+            max_errors=recipe.max_errors,
+            max_unreadable=recipe.max_unreadable,
+            reading=reading(request, recipe),
+            retry_errors=retry_errors,
+        )
         counts = run(recipe, name, request, out, session).counts
     say(f"{name}: {', '.join(f'{number:,} {state}' for state, number in counts.items())}")
     say(f"{out}/selected.jsonl holds the kept records, best first; {out}/report.html shows them")
@@ -81,7 +94,7 @@ def curate(request: Request, overrides: Sequence[str], out: Path, store: str, ho
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
-    options = arguments().parse_intermixed_args(argv)
+    options = arguments().parse_intermixed_args(spoken(argv))
     request, overrides = asked(options)
     if request.recipe is None:
         raise UsageError(f"name a recipe: {', '.join(recipe_names())}")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jobs.engine.config import Request
+from jobs.engine.config import Request, reading
 from jobs.engine.pool import identity, known_facts
 from jobs.engine.profile import Profile
 from jobs.engine.recipe import Recipe
@@ -12,7 +12,7 @@ from jobs.engine.store import MISSING, Store
 
 def show_plan(request: Request, recipe: Recipe, store: Store, profile: Profile) -> None:
     """Prints the recipe's operators, how much of each the store has, and how long the rest should take."""
-    facts = known_facts(request.inputs, store)
+    facts = known_facts(request.inputs, store, reading(request, recipe))
     say(f"{request.recipe}: {', '.join(request.inputs)}, budget {recipe.budget}")
     say(f"pool: {facts['samples']:,} samples" if facts else "pool: not ingested yet, so the samples are not counted")
     rows = []

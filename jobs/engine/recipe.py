@@ -4,10 +4,10 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
 from jobs.engine.errors import UsageError
@@ -70,6 +70,8 @@ class Recipe:
     """Every random choice of the recipe follows from it."""
     max_errors: float = 0.01
     """The share of samples that may fail in an operator before the run fails."""
+    max_unreadable: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """The share of records that may be unreadable before the run fails."""
     tokens: Tokens = Tokens()
     """How tokens are counted for a budget in tokens."""
 
@@ -87,6 +89,10 @@ class Recipe:
     def trainers(self) -> dict[str, Finetune]:
         """The training runs that `select` will ask for, by field name."""
         return {name: value for name, value in vars(self).items() if isinstance(value, Finetune)}
+
+    def answers(self) -> Literal["needed", "optional"]:
+        """Whether records without an answer are no samples; those that learn labels alone can do without."""
+        return "optional" if any(trainer.labels for trainer in self.trainers().values()) else "needed"
 
     def counted(self, pool: Pool) -> Pool:
         """The pool with the column `tokens` where the budget is in tokens; UsageError where it has fewer."""

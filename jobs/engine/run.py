@@ -14,7 +14,7 @@ import yaml
 
 from jobs.engine import ledger
 from jobs.engine.card import write_card
-from jobs.engine.config import Request
+from jobs.engine.config import Request, reading
 from jobs.engine.declarations import plain
 from jobs.engine.errors import NothingSelected, UsageError
 from jobs.engine.lock import locked
@@ -56,7 +56,7 @@ def run(recipe: Recipe, name: str, request: Request, out: Path, session: Session
 def finished(recipe: Recipe, name: str, request: Request, out: Path, store: Store) -> Mapping[str, Any] | None:
     """The manifest of the run in `out` where it is this very run and has ended; None otherwise. Starts nothing."""
     manifest = _manifest(out)
-    facts = known_facts(request.inputs, store) if manifest.get("finished") else {}
+    facts = known_facts(request.inputs, store, reading(request, recipe)) if manifest.get("finished") else {}
     if not facts:
         return None
     fields = _identity(recipe, name, request, {**facts, "folder": manifest["pool"]["folder"]})
@@ -83,6 +83,7 @@ def _identity(recipe: Recipe, name: str, request: Request, pool: Mapping[str, An
             "recipe": name,
             "inputs": list(request.inputs),
             "as_published": request.as_published,
+            "reading": dict(request.reading),
             "fields": plain(recipe),
         },
         "pool": {key: pool[key] for key in ("folder", "fingerprint", "sources")},
@@ -103,7 +104,11 @@ def claim(out: Path, identity: Mapping[str, Any]) -> None:
     found = _manifest(out)
     if found.get("finished"):
         ours, theirs = _flat(identity), _flat(found)
-        compared = [key for key in {*ours, *theirs} if key == "pool.fingerprint" or key.startswith("run.fields.")]
+        compared = [
+            key
+            for key in {*ours, *theirs}
+            if key == "pool.fingerprint" or key.startswith(("run.fields.", "run.reading."))
+        ]
         differing = [
             f"{key.removeprefix('run.fields.')} {theirs.get(key)!r} there, {ours.get(key)!r} now"
             for key in sorted([*compared, "run.recipe"])

@@ -14,7 +14,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from jobs.engine.errors import OverErrorBudget, WinnowError
 from jobs.engine.profile import Execution
-from jobs.engine.samples import Parts, read_samples
+from jobs.engine.samples import KNOWN_BY, Parts, read_samples
 from jobs.engine.screen import say
 from jobs.engine.session import Session
 from jobs.engine.store import Feature
@@ -72,11 +72,13 @@ def _summaries(
     context = ray.data.DataContext.get_current()
     context.raise_original_map_exception = True
     context.execution_no_progress_timeout_s = session.profile.stall_seconds
-    columns = ["id", "sha", *operator.columns()]
+    known_by = KNOWN_BY[operator.belongs_to()]
+    columns = ["id", known_by, *operator.columns()]
 
     def read(batch: pa.Table) -> pa.Table:
         wanted = batch["ids"].combine_chunks().flatten().to_numpy()
-        return pa.concat_tables(read_samples(parts, wanted, columns))
+        table = pa.concat_tables(read_samples(parts, wanted, columns))
+        return table.rename_columns(["sha" if name == known_by else name for name in table.column_names])
 
     dataset = ray.data.from_arrow(batches)
     # Reading takes next to no CPU in Ray's books: with whole CPUs the workers could hold all there are, and

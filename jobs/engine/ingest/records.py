@@ -2,10 +2,12 @@
 
 import json
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
-from jobs.engine.ingest.faults import RecordFault
-from jobs.engine.ingest.formats import messages_of
+from jobs.engine.ingest.answers import refuse_unanswered
+from jobs.engine.ingest.faults import RecordFault, over
+from jobs.engine.ingest.formats import read
+from jobs.engine.ingest.hashes import Hashes, hashes
 from jobs.engine.ingest.settings import IngestSettings
 from operators.sample import Message
 
@@ -34,15 +36,25 @@ def _number(numeral: str) -> int | float:
 DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_number)
 
 
-def sample_of(raw: bytes, settings: IngestSettings) -> tuple[str, list[Message]]:
-    """The format and the messages of a record's JSON text; RecordFault says why there are none."""
+class Sample(NamedTuple):
+    """What became of a record."""
+
+    format: str
+    messages: list[Message]
+    hashes: Hashes
+
+
+def sample_of(raw: bytes, settings: IngestSettings) -> Sample:
+    """The sample of a record's JSON text; RecordFault says why there is none."""
     record = record_of(raw, settings.max_nesting)
-    name, messages = messages_of(record, settings.columns)
-    if len(messages) > settings.max_turns:
-        _refuse_turns(messages, settings.max_turns)
+    found = read(record, settings.columns)
+    if len(found.messages) > settings.max_turns:
+        _refuse_turns(found.messages, settings.max_turns)
     if b"\\u" in raw and SURROGATE.search(raw):
-        _refuse_surrogates(messages)
-    return name, messages
+        _refuse_surrogates(found.messages)
+    if settings.answers == "needed":
+        refuse_unanswered(record, found.messages)
+    return Sample(found.format.name, found.messages, hashes(record, found, raw, settings.bookkeeping))
 
 
 def record_of(raw: bytes, max_nesting: int) -> dict[str, Any]:
@@ -89,14 +101,14 @@ def _refuse_depth(raw: bytes, limit: int) -> None:
         depth += 1 if bracket in b"{[" else -1
         deepest = max(deepest, depth)
     if deepest > limit:
-        raise RecordFault("too_deep", f"the record is nested {deepest:,} deep, the limit is {limit} (max_nesting)")
+        raise RecordFault("too_deep", f"the record is nested {deepest:,} deep, {over('max_nesting', limit)}")
 
 
 def _refuse_turns(messages: list[Message], limit: int) -> None:
     roles = [message["role"] for message in messages]
     turns = max(roles.count("user"), roles.count("assistant"))
     if turns > limit:
-        raise RecordFault("too_many_turns", f"the conversation has {turns:,} turns, the limit is {limit:,} (max_turns)")
+        raise RecordFault("too_many_turns", f"the conversation has {turns:,} turns, {over('max_turns', limit)}")
 
 
 def _refuse_surrogates(messages: list[Message]) -> None:

@@ -62,9 +62,9 @@ def test_sample_of_faulty_record_says_what_is_wrong(raw, kind, says):
     ],
 )
 def test_sample_of_unusual_record_is_a_sample(raw):
-    name, messages = sample_of(raw, SETTINGS)
-    assert name in ("alpaca", "openai")
-    assert [message["role"] for message in messages[:2]] == ["user", "assistant"]
+    sample = sample_of(raw, SETTINGS)
+    assert sample.format in ("alpaca", "openai")
+    assert [message["role"] for message in sample.messages[:2]] == ["user", "assistant"]
 
 
 def test_record_of_nesting_beyond_the_parser_is_refused_not_a_crash():
