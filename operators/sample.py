@@ -54,7 +54,7 @@ def text_sha(messages: Sequence[Message], record: Mapping[str, Any] = NO_RECORD)
     The input that the record keeps apart counts too: judges and rewriters are shown it apart.
     """
     said: list[Any] = [[message["role"], message["content"]] for message in messages]
-    if any(record.get(field) for field in INPUT_FIELDS):
+    if record.get("input") or record.get("context"):
         said += filter(None, [input_of(_last_asked(messages), record)])
     return hashlib.sha256(CANONICAL.encode(said).encode("utf-8")).digest()[:16]
 

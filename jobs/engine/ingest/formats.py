@@ -27,6 +27,8 @@ ROLES = {
     "tools": "tools",
 }
 
+LISTS = ("messages", "conversations", "prompt", "completion", "response")
+
 
 @dataclass(frozen=True)
 class Format:
@@ -44,6 +46,11 @@ class Format:
     def holds(self) -> Set[str]:
         """The fields whose values become messages."""
         return frozenset({*self.needs, *self.also, "tools", *([self.system] if self.system else [])})
+
+    @cached_property
+    def lists(self) -> tuple[str, ...]:
+        """Those that may be lists of messages, in the order in which they are read."""
+        return tuple(field for field in LISTS if field in self.needs)
 
 
 class Read(NamedTuple):
@@ -70,8 +77,10 @@ def read(record: Record, columns: Mapping[str, str] = NO_COLUMNS) -> Read:
         recognised = _recognised(record)
     messages = recognised.messages(record)
     opening = _opening(record, recognised.system)
-    _refuse_incomplete(opening + messages)
-    return Read(recognised, opening + messages if opening else messages, len(opening))
+    if opening:
+        messages = opening + messages
+    _refuse_incomplete(messages)
+    return Read(recognised, messages, len(opening))
 
 
 def _recognised(record: Record) -> Format:
@@ -99,8 +108,10 @@ def _refuse_incomplete(messages: list[Message]) -> None:
             break
     else:
         raise RecordFault("empty_record", "the conversation has no text at all")
-    if not any(message["role"] == "user" for message in messages):
-        raise RecordFault("missing_field", "the conversation has no user message")
+    for message in messages:
+        if message["role"] == "user":
+            return
+    raise RecordFault("missing_field", "the conversation has no user message")
 
 
 def _opening(record: Record, system: str | None) -> list[Message]:

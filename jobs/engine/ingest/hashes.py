@@ -8,7 +8,7 @@ the same.
 
 import hashlib
 import json
-from collections.abc import Mapping, Set
+from collections.abc import Set
 from typing import Any, NamedTuple
 
 from jobs.engine.ingest.formats import Read, Record
@@ -31,9 +31,6 @@ BOOKKEEPING = frozenset(
 """Fields of a record or of a message, in lower case, that make no two records differ. What is not here does: a label,
 a score, a category, a language, the name of a model. When in doubt a field is not here, as a sample that is there twice
 does less harm than one that is lost."""
-
-CONVERSATIONS = ("messages", "conversations", "prompt", "completion", "response")
-"""The fields that may hold messages as objects, in the order in which they are read."""
 
 WHOLE_FLOATS = 2.0**53
 """Below it a float without a fraction is the integer that it looks like."""
@@ -58,29 +55,33 @@ def hashes(record: Record, found: Read, raw: bytes, bookkeeping: Set[str] = BOOK
     """The hashes of a record that was read as `found` from the JSON text `raw`."""
     text = text_sha(found.messages, record)
     holds = found.format.holds
-    fields = {name: value for name, value in record.items() if value is not None and name not in holds}
     extras = _extras(record, found)
-    if not fields and not extras:
+    if not extras and record.keys() <= holds:
         return Hashes(text, text, text)
-    whole = _digest(text, fields, extras, raw)
-    kept = {name: value for name, value in fields.items() if name.lower() not in bookkeeping}
-    said = [(at, some) for at, extra in extras if (some := _without(extra, bookkeeping))]
-    if not kept and not said:
-        return Hashes(text, whole, text)
-    same = len(kept) == len(fields) and said == extras
-    return Hashes(text, whole, whole if same else _digest(text, kept, said, raw))
+    fields, aside = {}, {}
+    for name, value in record.items():
+        if value is not None and name not in holds:
+            (aside if name.lower() in bookkeeping else fields)[name] = value
+    said = _without(extras, bookkeeping)
+    kind = _digest(text, [fields, said], raw) if fields or said else text
+    # What the kind leaves out is told apart on top of it, so that nothing is written out twice.
+    whole = _digest(kind, [aside, extras], raw) if aside or said != extras else kind
+    return Hashes(text, whole, kind)
 
 
-def _without(extra: dict[str, Any], bookkeeping: Set[str]) -> dict[str, Any]:
-    return {name: value for name, value in extra.items() if name.lower() not in bookkeeping}
+def _without(extras: Extras, bookkeeping: Set[str]) -> Extras:
+    kept = [
+        (at, {name: value for name, value in extra.items() if name.lower() not in bookkeeping}) for at, extra in extras
+    ]
+    return [(at, extra) for at, extra in kept if extra]
 
 
 def _extras(record: Record, found: Read) -> Extras:
     """What the messages have beside a role and a text, each with the place of its message."""
     extras: Extras = []
     place = found.opening
-    for field in CONVERSATIONS:
-        items = record.get(field) if field in found.format.holds else None
+    for field in found.format.lists:
+        items = record.get(field)
         if not isinstance(items, list):
             continue
         for item in items:
@@ -105,18 +106,22 @@ def _extra(item: Record, role: str) -> dict[str, Any]:
     return extra
 
 
-def _digest(text: bytes, fields: Mapping[str, Any], extras: Extras, raw: bytes) -> bytes:
+def _digest(before: bytes, rest: list[Any], raw: bytes) -> bytes:
     try:
-        rest = ENCODER.encode([_canonical(fields), _canonical(extras)]).encode()
+        told = ENCODER.encode(_canonical(rest)).encode()
     except ValueError:  # a number that no float holds: it differs from others as its digits do
-        rest = raw
-    return hashlib.sha256(text + rest).digest()[:16]
+        told = raw
+    return hashlib.sha256(before + told).digest()[:16]
 
 
 def _canonical(value: Any) -> Any:
     """The value without null fields, and with whole numbers as integers."""
     if isinstance(value, dict):
-        return {name: _canonical(inner) for name, inner in value.items() if inner is not None}
+        return {
+            name: inner if type(inner) is str else _canonical(inner)
+            for name, inner in value.items()
+            if inner is not None
+        }
     if isinstance(value, list | tuple):
         return [_canonical(inner) for inner in value]
     if isinstance(value, float) and value.is_integer() and abs(value) < WHOLE_FLOATS:
