@@ -31,7 +31,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m jobs.curate",
         description="Select the part of a corpus that a recipe finds worth training on.",
-        parents=[reading_options()],
+        parents=[reading_options(max_unreadable=None)],
         epilog=f"Recipes: {', '.join(recipe_names())}. `python -m jobs.curate RECIPE` alone lists a recipe's fields.",
     )
     parser.add_argument(

@@ -27,9 +27,11 @@ from jobs.engine.command import exit_code, fields_and_others
 from jobs.engine.config import configured
 from jobs.engine.declarations import declared, plain
 from jobs.engine.errors import UsageError, WinnowError
+from jobs.engine.ingest import settings_of
 from jobs.engine.lock import locked
 from jobs.engine.pool import Pool
 from jobs.engine.profile import profile
+from jobs.engine.reading import reading_options, spoken, told
 from jobs.engine.recipe import checked
 from jobs.engine.samples import read_samples
 from jobs.engine.screen import say, show
@@ -65,7 +67,9 @@ class Evaluation:
 
 def arguments() -> argparse.ArgumentParser:
     """The parser of the command line."""
-    parser = argparse.ArgumentParser(prog="python -m jobs.evaluate", description="Held-out loss and perplexity.")
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs.evaluate", description="Held-out loss and perplexity.", parents=[reading_options()]
+    )
     parser.add_argument("model", help="a folder or hub id of a model, or the folder of an adapter")
     parser.add_argument(
         "words", nargs="+", metavar="INPUT... field=value", help="raw files or one ingested pool, and fields"
@@ -151,6 +155,7 @@ def evaluated(
     return {
         "winnow_evaluation": 1,
         "inputs": list(inputs),
+        "reading": session.reading.semantics(),
         "fields": plain(wanted),
         "operator": {"model": operator.model.identity(), "adapter": adapter and adapter.identity()},
         "pool": pool.facts["fingerprint"],
@@ -189,15 +194,20 @@ def _show(facts: dict[str, Any], level: float) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
-    options = arguments().parse_intermixed_args(argv)
+    options = arguments().parse_intermixed_args(spoken(argv))
     overrides, inputs = fields_and_others(options.words)
     if not inputs:
         raise UsageError("name what to evaluate on: python -m jobs.evaluate MODEL FILE...")
     wanted = evaluation(options.model, overrides)
     operator = losses(options.model, wanted)
     checked([operator])
+    answers = "optional" if isinstance(operator, ClassError) else "needed"
     session = Session(
-        Store(absolute(options.store or ".winnow")), profile(options.profile), max_errors=wanted.max_errors
+        Store(absolute(options.store or ".winnow")),
+        profile(options.profile),
+        max_errors=wanted.max_errors,
+        max_unreadable=options.max_unreadable,
+        reading=settings_of({"answers": answers, **told(options)}),
     )
     facts = evaluated(operator, wanted, inputs, session)
     shown = f"template {wanted.template}, " if isinstance(operator, Loss) else ""

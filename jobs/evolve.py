@@ -21,7 +21,9 @@ from typing import get_args
 from jobs.engine.command import exit_code, fields_and_others
 from jobs.engine.errors import NothingSelected, UsageError
 from jobs.engine.evolution import evolution, evolve
+from jobs.engine.ingest import settings_of
 from jobs.engine.profile import profile
+from jobs.engine.reading import reading_options, spoken, told
 from jobs.engine.recipe import checked
 from jobs.engine.screen import say
 from jobs.engine.session import Session
@@ -32,7 +34,9 @@ from operators.evolve import Dimension
 def arguments() -> argparse.ArgumentParser:
     """The parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m jobs.evolve", description="Make training pairs for DEITA's scorers."
+        prog="python -m jobs.evolve",
+        description="Make training pairs for DEITA's scorers.",
+        parents=[reading_options()],
     )
     parser.add_argument("dimension", choices=get_args(Dimension), help="what the scorer is to tell")
     parser.add_argument(
@@ -47,7 +51,7 @@ def arguments() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
-    options = arguments().parse_intermixed_args(argv)
+    options = arguments().parse_intermixed_args(spoken(argv))
     overrides, inputs = fields_and_others(options.words)
     if not inputs:
         raise UsageError(f"name what to evolve: python -m jobs.evolve {options.dimension} FILE... --out FOLDER")
@@ -57,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         Store(absolute(options.store or ".winnow")),
         profile(options.profile),
         max_errors=wanted.max_errors,
+        max_unreadable=options.max_unreadable,
+        reading=settings_of(told(options)),
         retry_errors=options.retry_errors,
     )
     counts = evolve(wanted, inputs, options.out, session)

@@ -21,9 +21,11 @@ from jobs.engine.command import exit_code, fields_and_others
 from jobs.engine.config import configured
 from jobs.engine.declarations import plain
 from jobs.engine.errors import UsageError
+from jobs.engine.ingest import settings_of
 from jobs.engine.lock import locked
 from jobs.engine.pool import Pool
 from jobs.engine.profile import profile
+from jobs.engine.reading import reading_options, spoken, told
 from jobs.engine.run import claim, ending, write_manifest
 from jobs.engine.screen import say
 from jobs.engine.session import Session, connect
@@ -35,7 +37,9 @@ from operators.finetune import Finetune
 
 def arguments() -> argparse.ArgumentParser:
     """The parser of the command line."""
-    parser = argparse.ArgumentParser(prog="python -m jobs.finetune", description="Fine-tune a model on samples.")
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs.finetune", description="Fine-tune a model on samples.", parents=[reading_options()]
+    )
     parser.add_argument(
         "words", nargs="+", metavar="INPUT... field=value", help="raw files or one ingested pool, and fields"
     )
@@ -63,7 +67,12 @@ def finetune(wanted: Finetune, inputs: Sequence[str], out: Path, session: Sessio
         pool = Pool.of(inputs, session)
         identity = {
             "winnow_training": 1,
-            "run": {"recipe": "finetune", "inputs": list(inputs), "fields": plain(wanted)},
+            "run": {
+                "recipe": "finetune",
+                "inputs": list(inputs),
+                "reading": session.reading.semantics(),
+                "fields": plain(wanted),
+            },
             "pool": {key: pool.facts[key] for key in ("fingerprint", "sources")} | {"folder": pool.folder},
         }
         claim(out, identity)
@@ -83,13 +92,19 @@ def finetune(wanted: Finetune, inputs: Sequence[str], out: Path, session: Sessio
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
-    options = arguments().parse_intermixed_args(argv)
+    options = arguments().parse_intermixed_args(spoken(argv))
     overrides, inputs = fields_and_others(options.words)
     if not inputs:
         raise UsageError("name what to train on: python -m jobs.finetune FILE... --out FOLDER base.name=MODEL")
     wanted = trainer(overrides)
     wanted.check()
-    session = Session(Store(absolute(options.store or ".winnow")), profile(options.profile))
+    answers = "optional" if wanted.labels else "needed"
+    session = Session(
+        Store(absolute(options.store or ".winnow")),
+        profile(options.profile),
+        max_unreadable=options.max_unreadable,
+        reading=settings_of({"answers": answers, **told(options)}),
+    )
     trained = finetune(wanted, inputs, options.out, session)
     say(f"{options.out} holds the model after epoch {wanted.epochs}; {trained['folder']} holds every epoch")
     return 0

@@ -20,7 +20,7 @@ from jobs.engine.pool import is_pool
 from jobs.engine.profile import profile
 from jobs.engine.reading import reading_options, spoken, told
 from jobs.engine.screen import say, show
-from jobs.engine.session import Session, connect
+from jobs.engine.session import connect
 from jobs.engine.store import absolute
 
 
@@ -57,8 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"{facts['samples']:,} samples of {facts['records']:,} records are in {options.out}; "
         f"{options.out}/quarantine.jsonl has the {facts['quarantined']:,} that could not be read"
     )
-    limit = Session.max_unreadable if options.max_unreadable is None else options.max_unreadable
-    refuse_unreadable(facts, options.out, limit)
+    refuse_unreadable(facts, options.out, options.max_unreadable)
     if not facts["samples"]:
         raise NothingSelected("no record could be read as a sample")
     return 0

@@ -59,8 +59,8 @@ class Pool:
         """
         pool = cls._of(inputs, session)
         if pool.folder != absolute(inputs[0]):
-            refuse_unreadable(pool.facts, pool.folder, session.max_unreadable)
-        elif session.reading != IngestSettings(answers=session.reading.answers):
+            return pool.readable()
+        if session.reading != IngestSettings(answers=session.reading.answers):
             raise UsageError(
                 f"{inputs[0]} is a pool, which has been read: --columns, --limit and --ignore are for raw files"
             )
@@ -81,8 +81,13 @@ class Pool:
         return cls.open(folder, session)
 
     def beside(self, *inputs: str) -> "Pool":
-        """Another pool in the same store, for a recipe that is given target examples; it may have any faults."""
+        """Another pool in the same store, for a recipe that is given target examples, however much of it is readable."""
         return Pool._of(inputs, self.session)
+
+    def readable(self) -> "Pool":
+        """This pool; OverErrorBudget where more of its records are in quarantine than `max_unreadable` allows."""
+        refuse_unreadable(self.facts, self.folder, self.session.max_unreadable)
+        return self
 
     @property
     def samples(self) -> int:

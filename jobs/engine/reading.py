@@ -19,12 +19,13 @@ from jobs.engine.errors import UsageError
 
 COLUMN_ROLES = ("instruction", "input", "response", "system")
 LIMITS = ("max_record_bytes", "max_turns", "max_nesting", "max_expansion")
+MAX_UNREADABLE = 0.05
 COLUMN = re.compile(f"(?:{'|'.join(COLUMN_ROLES)})=")
 NEXT_COLUMN = re.compile(f",(?={COLUMN.pattern})")
 
 
-def reading_options() -> argparse.ArgumentParser:
-    """The parser of these options, to be a parent of a command's."""
+def reading_options(max_unreadable: float | None = MAX_UNREADABLE) -> argparse.ArgumentParser:
+    """The parser of these options, to be a parent of a command's; max_unreadable: where none is given."""
     parser = argparse.ArgumentParser(add_help=False)
     group = parser.add_argument_group("how raw files are read")
     group.add_argument(
@@ -46,7 +47,11 @@ def reading_options() -> argparse.ArgumentParser:
         help="optional: records without an answer are kept, for those that have a label to learn",
     )
     group.add_argument(
-        "--max-unreadable", type=_share, metavar="SHARE", help="the share of records that may be unreadable (0.05)"
+        "--max-unreadable",
+        type=_share,
+        default=max_unreadable,
+        metavar="SHARE",
+        help=f"the share of records that may be unreadable before the command fails (default {MAX_UNREADABLE})",
     )
     return parser
 

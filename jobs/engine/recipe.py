@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass
 
 from jobs.engine.errors import UsageError
 from jobs.engine.pool import Pool
+from jobs.engine.reading import MAX_UNREADABLE
 from jobs.engine.selection import Selection
 from operators.base import STRICT, Operator
 from operators.finetune import Finetune
@@ -70,7 +71,7 @@ class Recipe:
     """Every random choice of the recipe follows from it."""
     max_errors: float = 0.01
     """The share of samples that may fail in an operator before the run fails."""
-    max_unreadable: Annotated[float, Field(ge=0, le=1)] = 0.05
+    max_unreadable: Annotated[float, Field(ge=0, le=1)] = MAX_UNREADABLE
     """The share of records that may be unreadable before the run fails."""
     tokens: Tokens = Tokens()
     """How tokens are counted for a budget in tokens."""

@@ -13,6 +13,7 @@ import ray
 
 from jobs.engine.ingest import IngestSettings
 from jobs.engine.profile import Profile
+from jobs.engine.reading import MAX_UNREADABLE
 from jobs.engine.screen import say
 from jobs.engine.store import Store
 
@@ -24,9 +25,9 @@ class Session:
     store: Store
     profile: Profile = field(default_factory=Profile)
     max_errors: float = 0.01
-    max_unreadable: float = 0.05
+    max_unreadable: float = MAX_UNREADABLE
     """The share of the records of raw files that may be unreadable before a command fails."""
-    reading: IngestSettings = IngestSettings()
+    reading: IngestSettings = field(default_factory=IngestSettings)
     """How raw files are read."""
     retry_errors: bool = False
     run: str = field(default_factory=lambda: uuid.uuid4().hex[:12])

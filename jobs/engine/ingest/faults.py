@@ -34,6 +34,9 @@ class Piece(NamedTuple):
     length: int | None = None
     """The bytes there were, where `raw` holds only the first of them."""
 
+    opaque: tuple[str, ...] = ()
+    """The fields that hold bytes which are no text, where the file's format has such."""
+
 
 HEAD_BYTES = 64 * 1024
 

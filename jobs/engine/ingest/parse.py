@@ -103,7 +103,7 @@ def _parsed(
             quarantine.add(piece, piece.fault)
             continue
         try:
-            sample = sample_of(piece.raw, settings)
+            sample = sample_of(piece.raw, settings, piece.opaque)
         except RecordFault as fault:
             quarantine.add(piece, fault)
             continue

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from jobs.engine.ingest.answers import refuse_unanswered
@@ -44,10 +45,13 @@ class Sample(NamedTuple):
     hashes: Hashes
 
 
-def sample_of(raw: bytes, settings: IngestSettings) -> Sample:
-    """The sample of a record's JSON text; RecordFault says why there is none."""
+def sample_of(raw: bytes, settings: IngestSettings, opaque: Sequence[str] = ()) -> Sample:
+    """The sample of a record's JSON text; RecordFault says why there is none. opaque: fields that hold no text."""
     record = record_of(raw, settings.max_nesting)
     found = read(record, settings.columns)
+    for field in opaque:
+        if field in found.format.holds:
+            raise RecordFault("invalid_utf8", f"column {field!r} holds bytes that are not UTF-8, so they are no text")
     if len(found.messages) > settings.max_turns:
         _refuse_turns(found.messages, settings.max_turns)
     if b"\\u" in raw and SURROGATE.search(raw):
