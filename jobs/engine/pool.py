@@ -81,7 +81,7 @@ class Pool:
         return cls.open(folder, session)
 
     def beside(self, *inputs: str) -> "Pool":
-        """Another pool in the same store, for a recipe that is given target examples, however much of it is readable."""
+        """Another pool in the same store, for a recipe that is given examples, however much is readable."""
         return Pool._of(inputs, self.session)
 
     def readable(self) -> "Pool":

@@ -26,9 +26,10 @@ def written_by(fs: AbstractFileSystem, folder: str) -> str | None:
     if fs.exists(f"{folder}/pool.json"):
         return POOL
     manifest = f"{folder}/manifest.yaml"
-    if fs.exists(manifest) and MANIFEST.search(fs.cat_file(manifest, start=0, end=HEAD_BYTES)):
-        return RUN
-    return None
+    if not fs.exists(manifest):
+        return None
+    head = fs.cat_file(manifest, start=0, end=HEAD_BYTES)
+    return RUN if isinstance(head, bytes) and MANIFEST.search(head) else None
 
 
 def written_under(fs: AbstractFileSystem, root: str, paths: Collection[str], apart: str | None) -> dict[str, str]:

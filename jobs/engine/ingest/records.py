@@ -34,7 +34,21 @@ def _number(numeral: str) -> int | float:
     return int(numeral) if len(numeral) < LONGEST_INTEGER else float(numeral)
 
 
-DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_number)
+class _TwoValues(Exception):
+    """Of one key of an object."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these pairs, where no key has two values: one of them would be lost."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        for key, value in pairs:
+            if type(value) is not type(made[key]) or value != made[key]:
+                raise _TwoValues(key)
+    return made
+
+
+DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_number, object_pairs_hook=_unique)
 
 
 class Sample(NamedTuple):
@@ -62,7 +76,7 @@ def sample_of(raw: bytes, settings: IngestSettings, opaque: Sequence[str] = ()) 
 
 
 def record_of(raw: bytes, max_nesting: int) -> dict[str, Any]:
-    """The object that a JSON text is; duplicate keys: the last one counts, as everywhere in Python."""
+    """The object that a JSON text is."""
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -75,6 +89,9 @@ def record_of(raw: bytes, max_nesting: int) -> dict[str, Any]:
         literal = next(match for match in STRING_OR_CONSTANT.finditer(text) if match.group(1))
         found = f"{literal.group(1)} at column {literal.start(1) + 1} is not JSON; null would be"
         raise RecordFault("nan_literal", found) from None
+    except _TwoValues as error:
+        found = f"the field {error.args[0]!r} is there twice, with two values"
+        raise RecordFault("duplicate_key", found) from None
     except RecursionError:
         raise RecordFault("too_deep", "the record is nested deeper than can be read") from None
     except ValueError as error:

@@ -68,7 +68,10 @@ def _refuse_twins(fields: Iterable[pa.Field], within: str = "") -> None:
         if field.name in seen:
             raise FileFault("duplicate_column", f"there are two columns {path!r}; rename or drop one of them")
         seen.add(field.name)
-        _refuse_twins(_inner(field.type), f"{path}." if pa.types.is_struct(field.type) else within)
+        kind = field.type
+        while pa.types.is_nested(kind) and not pa.types.is_struct(kind):
+            kind = kind.field(kind.num_fields - 1).type  # of a list its items, of a map its values
+        _refuse_twins(_inner(kind), f"{path}.")
 
 
 def _inner(kind: pa.DataType) -> list[pa.Field]:
