@@ -17,7 +17,7 @@ from operators.sample import Message
 
 SHOWN_CHARACTERS = 60
 REASONS_SHOWN = 3
-REASON_CHARACTERS = 300
+REASON_CHARACTERS = 600
 STATES = ("records", "samples", "duplicates", "quarantined")
 
 
