@@ -17,6 +17,7 @@ from ray.exceptions import RayTaskError
 
 from jobs.engine.errors import OverErrorBudget, UsageError, WinnowError
 from jobs.engine.ingest import IngestSettings, ingest, ingest_key
+from jobs.engine.ingest.inputs import Say, silent
 from jobs.engine.ingest.report import refuse_unreadable
 from jobs.engine.samples import KNOWN_BY, Parts, read_samples
 from jobs.engine.screen import say
@@ -73,8 +74,12 @@ class Pool:
             return cls.open(inputs[0], session)
         if pools:
             raise UsageError(f"{pools[0]} is a pool: give one pool, or raw files, not both")
-        folder = ingested_folder(inputs, session.store, session.reading)
-        if not is_pool(folder):
+        found: list[str] = []
+        folder = ingested_folder(inputs, session.store, session.reading, found.append)
+        if is_pool(folder):
+            for line in found:
+                say(line)
+        else:
             began = time.monotonic()
             ingest(inputs, folder, settings=session.reading, say=say, apart=session.store.url)
             session.log.append({"ingest": list(inputs), "seconds": round(time.monotonic() - began, 2)})
@@ -272,9 +277,9 @@ def is_pool(path: str) -> bool:
     return fs.exists(f"{root}/pool.json")
 
 
-def ingested_folder(inputs: Sequence[str], store: Store, reading: IngestSettings) -> str:
-    """Where the store keeps, or would keep, the pool of these raw files as they are now."""
-    return f"{store.url}/pools/{ingest_key(inputs, reading, apart=store.url)[:16]}"
+def ingested_folder(inputs: Sequence[str], store: Store, reading: IngestSettings, say: Say = silent) -> str:
+    """Where the store keeps, or would keep, the pool of these raw files as they are now; says what is not read."""
+    return f"{store.url}/pools/{ingest_key(inputs, reading, say, apart=store.url)[:16]}"
 
 
 def known_facts(inputs: Sequence[str], store: Store, reading: IngestSettings) -> dict[str, Any]:
@@ -325,7 +330,7 @@ def _shared(feature: Feature, parts: Parts, ids: np.ndarray, known_by: str) -> N
     if len(ids):
         table = _hashes(parts, ids, known_by)
         take_over(feature, [feature], table)
-        states = feature.states(int(ids.max()) + 1)
+        states = feature.states(sum(parts.rows))
         share_errors(feature, table.filter(pa.array(states[table["id"].to_numpy()] != VALUE)))
 
 
