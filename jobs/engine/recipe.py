@@ -93,7 +93,8 @@ class Recipe:
 
     def answers(self) -> Literal["needed", "optional"]:
         """Whether records without an answer are no samples; those that learn labels alone can do without."""
-        return "optional" if any(trainer.labels for trainer in self.trainers().values()) else "needed"
+        trainers = [value for value in vars(self).values() if isinstance(value, Finetune)]
+        return "optional" if any(trainer.labels for trainer in trainers) else "needed"
 
     def counted(self, pool: Pool) -> Pool:
         """The pool with the column `tokens` where the budget is in tokens; UsageError where it has fewer."""
