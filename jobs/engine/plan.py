@@ -15,6 +15,8 @@ def show_plan(request: Request, recipe: Recipe, store: Store, profile: Profile) 
     facts = known_facts(request.inputs, store)
     say(f"{request.recipe}: {', '.join(request.inputs)}, budget {recipe.budget}")
     say(f"pool: {facts['samples']:,} samples" if facts else "pool: not ingested yet, so the samples are not counted")
+    limits = {name: value for name, value in vars(recipe).items() if name.startswith("max_")}
+    say(f"the run fails above: {', '.join(f'{name} {value:g}' for name, value in limits.items())}")
     rows = []
     for name, operator in recipe.operators().items():
         pace = store.pace(operator)

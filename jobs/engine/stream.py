@@ -12,13 +12,14 @@ import ray
 from ray.data.exceptions import ExecutionTimeoutError
 from ray.exceptions import RayError, RayTaskError
 
-from jobs.engine.errors import OverErrorBudget, WinnowError
+from jobs.engine.errors import OutOfRoom, OverErrorBudget, WinnowError
 from jobs.engine.profile import Execution
 from jobs.engine.samples import Parts, read_samples
 from jobs.engine.screen import say
 from jobs.engine.session import Session
 from jobs.engine.store import Feature
 from jobs.engine.worker import Attempts, Worker
+from operators.asking import OutOfTokens
 from operators.base import Operator
 
 REPORT_SECONDS = 30.0
@@ -29,8 +30,9 @@ def stream(
 ) -> int:
     """Computes the operator for the samples with these ids (ascending) and commits the values to the feature.
 
-    Returns how many samples failed. Raises OverErrorBudget as soon as more than `allowed` have, WinnowError
-    where a worker cannot load the operator or nothing moves for the profile's `stall_seconds`.
+    Returns how many samples failed. Raises OverErrorBudget as soon as more than `allowed` have, OutOfRoom where a
+    model's first replies hold no answer, WinnowError where a worker cannot load the operator or nothing moves for the
+    profile's `stall_seconds`.
     """
     execution = session.profile.execution(operator)
     attempts = Attempts(f"{feature.folder}/attempts-{session.run}")
@@ -140,4 +142,7 @@ def _failure(name: str, error: BaseException, session: Session) -> WinnowError:
             f"{name}: no progress for {session.profile.stall_seconds:,.0f} s; the operator {name} is stuck. "
             f"What is done is kept, and the same command goes on from there. Ray says: {str(error)[:1000]}"
         )
-    return WinnowError(f"{name}: {error.cause if isinstance(error, RayTaskError) else error}")
+    cause = error.cause if isinstance(error, RayTaskError) else error
+    if isinstance(cause, OutOfTokens):
+        return OutOfRoom(name, cause.said, cause.tokens)
+    return WinnowError(f"{name}: {cause}")
