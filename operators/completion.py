@@ -88,6 +88,15 @@ def completion(body: bytes, labels: Sequence[str] = ()) -> Completion | RowError
     return Completion(text.encode("utf-8", "replace").decode(), finish not in CUT, _masses(choice, labels))
 
 
+def complaint(body: bytes) -> str:
+    """What a server says in the body of an error; the beginning of the body where it says it in no known way."""
+    try:
+        error = _error(_parsed(body), None)
+    except Garbled:
+        error = None
+    return str(error) if error else _shown(body)
+
+
 def _parsed(body: bytes) -> dict[str, Any]:
     if not body.strip():
         raise Garbled("the reply is empty")
@@ -110,7 +119,9 @@ def _error(reply: Mapping[str, Any], choice: Any) -> ServerError | None:
     told = error if isinstance(error, dict) else {}
     message = told.get("message") or told.get("detail") or error
     message = message if isinstance(message, str) else json.dumps(message, ensure_ascii=False)
-    return ServerError(message[: 2 * SHOWN], _status({**reply, **told}, message))
+    code = told.get("code")
+    named = f" ({code})" if isinstance(code, str) and not code.isdigit() else ""
+    return ServerError(f"{message[: 2 * SHOWN]}{named}", _status({**reply, **told}, message))
 
 
 def _status(error: Mapping[str, Any], message: str) -> int:

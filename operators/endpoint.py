@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from operators.asking import Answer, Manner, Outcome, Question, template_options
 from operators.base import ModelMissing, RowError
-from operators.completion import TOO_LONG, Garbled, ServerError, completion
+from operators.completion import TOO_LONG, Garbled, ServerError, complaint, completion
 
 KEY = "OPENAI_API_KEY"
 RETRIES = 8
@@ -90,20 +90,26 @@ class Endpoint:
         import openai
 
         asked: Question | None = question
+        options = template_options(manner.thinking) if self.takes_options else {}
+        refused_options = False
         while asked:
-            options = template_options(manner.thinking) if self.takes_options else {}
             try:
-                return self._asked(asked, manner, options)
+                answer = self._asked(asked, manner, options)
+                self.takes_options = self.takes_options and not refused_options
+                return answer
             except openai.APITimeoutError:
                 return RowError("timeout", f"no answer within the timeout, {RETRIES + 1} times")
             except openai.APIConnectionError as error:
                 raise Refused(f"{self.url} is gone: {_said(error)}. What was answered is kept; run again") from None
             except openai.APIStatusError as error:
-                status, said = error.status_code, _said(error)
+                status, said = (
+                    error.status_code,
+                    _line(complaint(error.response.content)) or f"HTTP {error.status_code}",
+                )
             except ServerError as error:
                 status, said = error.status, _said(error)
-            if options and OPTIONS in said:
-                self.takes_options = False
+            if options and OPTIONS in said:  # an error may repeat the request: whether it was that, the next try shows
+                options, refused_options = {}, True
                 continue
             refused = self._refused(status, said)
             if refused:
@@ -187,8 +193,11 @@ def _key_refused(url: str, status: int) -> str:
 
 
 def _said(error: Exception) -> str:
-    """An error's first line, without the key, which servers may repeat."""
+    return _line(str(error)) or type(error).__name__
+
+
+def _line(said: str) -> str:
+    """The first line of what was said, without the key, which servers may repeat."""
     key = os.environ.get(KEY)
-    lines = str(error).strip().splitlines()
-    line = lines[0][:500] if lines else type(error).__name__
+    line = next(iter(said.strip().splitlines()), "")[:500]
     return line.replace(key, "***") if key else line

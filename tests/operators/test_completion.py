@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.base import RowError
-from operators.completion import Completion, Garbled, ServerError, completion
+from operators.completion import Completion, Garbled, ServerError, complaint, completion
 
 
 def body(finish="stop", **message) -> bytes:
@@ -58,7 +58,7 @@ def test_what_a_filter_left_is_not_finished_and_what_it_kept_back_is_an_error():
         ({"error": {"message": "slow", "type": "rate_limit_error"}}, "slow", 429),
         ({"error": {"message": "no", "type": "invalid_request_error", "code": None}}, "no", 400),
         ({"error": {"message": "no", "type": "authentication_error"}}, "no", 401),
-        ({"error": {"message": "no", "code": "model_not_found"}}, "no", 404),
+        ({"error": {"message": "no", "code": "model_not_found"}}, "no (model_not_found)", 404),
         ({"error": {"message": "the maximum context is 9"}}, "the maximum context is 9", 400),
         ({"error": "busy"}, "busy", 503),
         ({"error": "no", "status": 401}, "no", 401),
@@ -73,6 +73,15 @@ def test_an_error_has_the_server_s_message_and_the_status_it_should_have_had(rep
     with pytest.raises(ServerError) as caught:
         completion(json.dumps(reply).encode())
     assert (caught.value.message, caught.value.status) == (message, status)
+
+
+def test_a_complaint_is_the_server_s_message_or_what_the_body_begins_with():
+    assert complaint(b'{"error": {"message": "too many", "code": "context_length_exceeded"}}') == (
+        "too many (context_length_exceeded)"
+    )
+    assert complaint(b'{"detail": [{"loc": ["seed"]}]}') == '[{"loc": ["seed"]}]'
+    assert complaint("<h1>Störung</h1>\n".encode()) == "<h1>Störung</h1>"
+    assert complaint(b"") == ""
 
 
 @pytest.mark.parametrize(

@@ -231,6 +231,19 @@ def test_a_server_is_asked_not_to_think_and_one_that_takes_no_such_option_is_ask
         assert len(server.requests) == 7, "it is told once"
 
 
+def test_an_error_that_repeats_the_request_does_not_switch_the_thinking_on():
+    def reply(request):
+        if "a0\n" not in prompt(request):
+            return "4\n"
+        return 422, {}, f'{{"detail": "not this one: {", ".join(request)}"}}'.encode()
+
+    with served(reply) as server:
+        found = values(remote(server, concurrency=1), batch([(f"a{i}", "b") for i in range(3)]))
+    assert isinstance(found[0], RowError)
+    assert found[0].kind == "bad_request"
+    assert ["chat_template_kwargs" in request for request in server.requests] == [True, False, True, True]
+
+
 def thinking(request):
     return said("<think>\nOkay, the user wants a rating of", "length")
 
