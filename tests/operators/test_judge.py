@@ -10,9 +10,11 @@ from operators.asking import Answer, OutOfTokens, Question
 from operators.base import RowError
 from operators.checkpoint import Checkpoint
 from operators.judge import Judge, expectation
+from operators.local_model import prompt_text
 from operators.prompt import Prompt
 from tests.batches import TEXTS, batch
 from tests.servers import failed, prompt, said, served
+from tests.tiny import tiny_tokenizer
 
 
 def asked(judge: Judge, **row) -> str:
@@ -229,6 +231,14 @@ def test_a_server_is_asked_not_to_think_and_one_that_takes_no_such_option_is_ask
     with served(strict) as server:
         assert [each["score"] for each in values(remote(server, concurrency=1), many)] == [4] * 6
         assert len(server.requests) == 7, "it is told once"
+
+
+def test_a_local_model_s_template_is_told_not_to_think_unless_it_is_left_alone(tmp_path):
+    tokenizer = tiny_tokenizer(tmp_path, ["a b"])
+    tokenizer.chat_template = "{{ 'silent' if enable_thinking is defined and not enable_thinking else 'free' }}"
+    messages = [{"role": "user", "content": "Q"}]
+    assert prompt_text(tokenizer, messages, Judge().manner().thinking) == "silent"
+    assert prompt_text(tokenizer, messages, Judge(thinking="default").manner().thinking) == "free"
 
 
 def test_an_error_that_repeats_the_request_does_not_switch_the_thinking_on():
