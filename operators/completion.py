@@ -156,7 +156,8 @@ def _thinking(message: Mapping[str, Any]) -> str:
     """What the model thought, as a reply that was cut off in it; empty where the message tells nothing of it."""
     apart = (message.get(key) for key in ("reasoning_content", "reasoning"))
     thought = next((each for each in apart if isinstance(each, str) and each.strip()), "")
-    thought = thought or _texts(message.get("content"), "thinking")
+    content = message.get("content")
+    thought = thought or (_texts(content, "thinking") if isinstance(content, list) else "")
     return f"{THINKING}{thought}" if thought else ""
 
 

@@ -65,7 +65,7 @@ def refusal(
     room = ""
     if lost.get(UNFINISHED):
         now, more = asking.max_tokens, max(ROOM, 4 * asking.max_tokens)
-        room = f" The unfinished ones were cut at {field}.max_tokens={now}: set {field}.max_tokens={more}."
+        room = f" For the unfinished ones {field}.max_tokens={now} was too little: set {field}.max_tokens={more}."
     enough = math.ceil(100 * count / replies) / 100
     return (
         f"{field}: {count:,} of {replies:,} replies are of no use, more than {limit} allows: {told}.{shown}\n"

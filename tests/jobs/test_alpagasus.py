@@ -139,18 +139,18 @@ def test_a_judge_that_thinks_until_its_tokens_end_stops_the_run_early_and_is_tol
 
     with served(reply) as server:
         limits = [*fields(server), "judge.concurrency=1"]
-        code, printed = run("alpagasus", "few.jsonl", "--out", "a", *limits)
+        code, printed = run("alpagasus", "few.jsonl", "--out", "a", *limits, store="own")
         assert code == 3
         assert "12 of 12 replies are of no use, more than max_unrated=0.2 allows: unfinished 12" in printed
         assert "unfinished: <think> Okay, the user wants" in printed
-        assert "cut at judge.max_tokens=32: set judge.max_tokens=2048" in printed
+        assert "judge.max_tokens=32 was too little: set judge.max_tokens=2048" in printed
         server.requests.clear()
-        code, printed = run("alpagasus", "many.jsonl", "--out", "b", *limits)
+        code, printed = run("alpagasus", "many.jsonl", "--out", "b", *limits, store="own")
         assert code == 3
         assert "judge: all of the first 20 replies were cut at 32 tokens, before there was an answer" in printed
         assert "set judge.max_tokens=2048" in printed
         assert len(server.requests) < 30
-        code, printed = run("alpagasus", "many.jsonl", "--out", "b", *limits, "judge.max_tokens=2048")
+        code, printed = run("alpagasus", "many.jsonl", "--out", "b", *limits, "judge.max_tokens=2048", store="own")
         assert code == 0, printed
         assert len(kept_numbers(tmp_path / "b")) == 66
 

@@ -124,7 +124,7 @@ def test_a_round_that_loses_most_of_what_it_rewrites_or_answers_ends_the_run(run
     def losing(who):
         return lambda request: (
             said("Half an", "length")
-            if ("You refine" in prompt(request)) == (who == "rewrite") and zlib.crc32(prompt(request).encode()) % 4
+            if ("You refine" in prompt(request)) == (who == "rewrite") and "bread" not in prompt(request)
             else reply(request)
         )
 
@@ -134,7 +134,7 @@ def test_a_round_that_loses_most_of_what_it_rewrites_or_answers_ends_the_run(run
             code, printed = run("lift", "in.jsonl", "--out", who, *fields, f"{who}.model.name=m", store=tmp_path / who)
             assert code == 3
             assert re.search(rf"{who}: \d+ of \d+ replies are of no use, more than max_lost=0.5 allows: unf", printed)
-            assert f"were cut at {who}.max_tokens=1024: set {who}.max_tokens=4096" in printed
+            assert f"{who}.max_tokens=1024 was too little: set {who}.max_tokens=4096" in printed
             assert other not in printed.splitlines()[-1]
             assert not [asked for asked in server.prompts if "You grade" in asked]
 

@@ -19,6 +19,7 @@ def body(finish="stop", **message) -> bytes:
     [
         ({"content": "4.5"}, "4.5"),
         ({"content": ""}, ""),
+        ({"content": " \n"}, " \n"),
         ({"content": None}, ""),
         ({"content": "4.5", "reasoning_content": "3?"}, "4.5"),
         ({"content": None, "reasoning_content": "3?"}, "<think>3?"),
