@@ -65,8 +65,8 @@ def curate(request: Request, overrides: Sequence[str], out: Path, store: str, ho
     """Runs a request from start to end, unless `out` holds its outcome already, and says what came out."""
     name = request.recipe or ""
     recipe = build(name, request, overrides)
-    checked([*recipe.operators().values(), *recipe.trainers().values()])
-    earlier = None if retry_errors else finished(recipe, name, request, out, Store(store))
+    checked(recipe.steps().values())
+    earlier = None if retry_errors else finished(recipe, name, request, out)
     if earlier:
         say(f"{out} holds this very run, finished {earlier['finished']}: 0 samples to compute, nothing to decide")
         counts = {state: earlier["counts"][state] for state in STATES}

@@ -20,7 +20,8 @@ from jobs.engine.config import Request, build, recipe_names
 from jobs.engine.profile import Profile, profile
 from jobs.engine.screen import say, show
 from jobs.engine.session import connect
-from operators.base import ModelMissing
+from operators.base import ModelMissing, Operator
+from operators.finetune import Finetune
 
 Finding = tuple[str, str, str]
 """What was looked at, `ok`, `note` or `missing`, and what was found or what to do."""
@@ -95,13 +96,15 @@ def cluster(how: Profile, store: Path) -> Iterator[Finding]:
 def recipe(name: str, overrides: Sequence[str]) -> Iterator[Finding]:
     """Whether each operator of the recipe could be loaded here, and what it trains begun."""
     asked = build(name, Request(recipe=name), overrides)
-    for field, declaration in {**asked.operators(), **asked.trainers()}.items():
+    for field, step in asked.steps().items():
+        if not isinstance(step, Operator | Finetune):
+            continue
         try:
-            declaration.check()
+            step.check()
         except (ModelMissing, ValueError) as error:
             yield f"{name}: {field}", "missing", str(error)
         else:
-            yield f"{name}: {field}", "ok", repr(declaration)
+            yield f"{name}: {field}", "ok", repr(step)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

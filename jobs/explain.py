@@ -20,6 +20,7 @@ from jobs.engine.command import exit_code
 from jobs.engine.errors import UsageError, WinnowError
 from jobs.engine.ledger import DROPPED, KEPT, LEDGER
 from jobs.engine.pool import Pool
+from jobs.engine.record import columns
 from jobs.engine.samples import read_samples
 from jobs.engine.screen import say
 from jobs.engine.session import Session
@@ -79,7 +80,7 @@ def explain(folder: Path, which: str) -> None:
     _show_text(pool, row["id"])
     column = manifest.get("vector")
     if row["state"] == DROPPED and column:
-        _show_nearest(folder, pool, Feature(manifest["features"][column]["folder"]), row["id"])
+        _show_nearest(folder, pool, Feature(columns(manifest["verbs"], pool.folder)[column]["feature"]), row["id"])
 
 
 def _show_nearest(folder: Path, pool: Pool, feature: Feature, sample: int) -> None:

@@ -29,7 +29,6 @@ from jobs.engine.screen import say
 from jobs.engine.session import Session, connect
 from jobs.engine.store import Store, absolute
 from jobs.engine.train import write_checkpoint
-from operators.base import described
 from operators.finetune import Finetune
 
 
@@ -73,7 +72,6 @@ def finetune(wanted: Finetune, inputs: Sequence[str], out: Path, session: Sessio
     manifest = {
         **identity,
         "counts": {key: pool.facts[key] for key in ("records", "samples", "duplicates", "quarantined")},
-        "trainer": {"fingerprint": wanted.fingerprint(), "fields": described(wanted)},
         "checkpoints": [checkpoint.name for checkpoint in checkpoints],
         **ending("finetune", session, began),
     }

@@ -44,7 +44,6 @@ from jobs.engine.session import Session, connect
 from jobs.engine.store import Store, absolute
 from jobs.engine.train import local_folder, write_checkpoint
 from jobs.engine.whole_model import whole_model
-from operators.base import described
 from operators.scorer import SETTINGS
 
 
@@ -88,7 +87,6 @@ def train(wanted: ScorerTraining, path: Path, out: Path, session: Session) -> di
     manifest = {
         **identity,
         "counts": {"pairs": pool.facts["records"], "equal": pool.facts["duplicates"]},
-        "trainer": {"fingerprint": wanted.finetune.fingerprint(), "fields": described(wanted.finetune)},
         "checkpoints": [checkpoint.name for checkpoint in checkpoints],
         **ending("train_scorer", session, began),
     }

@@ -47,7 +47,7 @@ class AlpaGasus(Recipe):
     def select(self, pool: Pool) -> Selection:
         """The samples at or above the threshold, best first."""
         pool = self.counted(pool.map(judge=self.judge))
-        ids = pool.valid(*self.operators())
+        ids = pool.valid(*pool.features)
         scores, outcomes = pool.values("judge.score", ids), pool.values("judge.outcome", ids)
         rated = ids[~np.isnan(scores)]
         scores = scores[~np.isnan(scores)]
