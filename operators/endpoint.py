@@ -14,7 +14,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from operators.asking import Answer, Manner, Outcome, Question
-from operators.base import ModelMissing, RowError
+from operators.base import RowError
+from operators.missing import ModelMissing
 
 KEY = "OPENAI_API_KEY"
 RETRIES = 8

@@ -1,7 +1,5 @@
 """The dataset card: README.md beside the selection, as the Hugging Face hub reads it."""
 
-import ast
-import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ import yaml
 
 from jobs.engine.markup import percent
 from jobs.engine.measures import short_names
+from jobs.engine.modules import docstring, recipe_file
 from jobs.engine.outcome import Outcome
 from jobs.engine.record import Entry, besides, hash_of, uses
 from jobs.engine.store import write_atomically
@@ -57,12 +56,8 @@ def write_card(outcome: Outcome, path: Path) -> None:
 
 def method(recipe: str) -> str:
     """What a recipe's module says it is: the first paragraph of its docstring, with the paper."""
-    # Read and not imported: a recipe brings its model libraries, which nothing here needs.
-    found = importlib.util.find_spec(f"jobs.recipes.{recipe}")
-    if found is None or found.origin is None:
-        return recipe
-    documented = ast.get_docstring(ast.parse(Path(found.origin).read_text("utf-8"))) or recipe
-    return " ".join(documented.split("\n\n")[0].split())
+    file = recipe_file(recipe)
+    return " ".join(docstring(file).split("\n\n")[0].split()) if file.exists() else recipe
 
 
 def _header(outcome: Outcome) -> str:

@@ -85,6 +85,9 @@ class Recipe:
     published: ClassVar[Mapping[str, Any]] = {}
     """The fields, by dotted name, that --as-published sets: the released code's behaviour and the paper's models."""
 
+    needs: ClassVar[tuple[str, ...]] = ()
+    """What the recipe cannot do without and no field's default has, in a few words each; models need not be named."""
+
     budget: Budget = "5%"
     """How many to keep: 6000 (samples), 5% (of the pool's samples, rounded up) or tokens:200k."""
     seed: int = 0

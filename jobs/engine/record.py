@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 from jobs.engine.declarations import plain
 from operators.asking import Asking
-from operators.base import ModelMissing, Operator
+from operators.base import Operator
 from operators.checkpoint import Checkpoint
 from operators.directions import Directions
 from operators.finetune import Finetune
+from operators.missing import ModelMissing
 from operators.prompt import Prompt
 
 Entry = dict[str, Any]

@@ -14,6 +14,7 @@ import yaml
 
 from jobs.engine import ledger
 from jobs.engine.card import write_card
+from jobs.engine.command import program
 from jobs.engine.config import Request
 from jobs.engine.declarations import plain
 from jobs.engine.errors import NothingSelected, UsageError
@@ -174,7 +175,7 @@ def ending(command: str, session: Session, began: float) -> dict[str, Any]:
         "verbs": session.log,
         "seconds": round(time.monotonic() - began, 2),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(["python", "-m", f"jobs.{command}", *sys.argv[1:]]),
+        "command": shlex.join([*program(command).split(), *sys.argv[1:]]),
         "versions": {"python": platform.python_version(), **versions()},
     }
 

@@ -51,6 +51,7 @@ class LESS(Recipe):
     """The samples whose training step would lower the targets' loss the most."""
 
     published: ClassVar = {"train.base.name": "meta-llama/Llama-2-7b-hf", "projection.kind": "rademacher"}
+    needs: ClassVar = ("target=FILE, samples like those that the model shall be good at",)
 
     target: str = ""
     subtask: str | None = "subtask"

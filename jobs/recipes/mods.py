@@ -66,6 +66,8 @@ class MoDS(Recipe):
         "train.batch": 512,
     }
 
+    needs: ClassVar = ("vLLM, by which the model that it trains answers (not with seed_share=1)",)
+
     budget: Budget = "2%"
     reward: Reward = Reward()
     threshold: float = 0.0
