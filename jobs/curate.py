@@ -1,35 +1,37 @@
 """One recipe over one corpus or pool: selection, report, manifest.
 
-python -m jobs.curate ltd data.json --out out/ltd budget=5%
-python -m jobs.curate deft a.jsonl b.parquet --out out/deft budget=1000 embed.model.name=/models/e5
-python -m jobs.curate --config out/ltd/manifest.yaml --out again
+winnow curate ltd data.json --out out/ltd budget=5%
+winnow curate deft a.jsonl b.parquet --out out/deft budget=1000 embed.model.name=/models/e5
+winnow curate --config out/ltd/manifest.yaml --out again
 """
+
+from __future__ import annotations
 
 import argparse
 import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from jobs.engine.command import exit_code, fields_and_others
-from jobs.engine.config import Request, build, read_request, recipe_class, recipe_names
+from jobs.engine.command import exit_code, fields_and_others, program
 from jobs.engine.errors import NothingSelected, UsageError
-from jobs.engine.ledger import KEPT, STATES
-from jobs.engine.plan import show_plan
-from jobs.engine.profile import Profile, profile
-from jobs.engine.recipe import Recipe, checked
-from jobs.engine.run import finished, run
+from jobs.engine.modules import recipe_names
 from jobs.engine.screen import say
-from jobs.engine.session import Session
-from jobs.engine.store import Store, absolute
+
+if TYPE_CHECKING:
+    from jobs.engine.config import Request
+    from jobs.engine.profile import Profile
+    from jobs.engine.recipe import Recipe
 
 
 def arguments() -> argparse.ArgumentParser:
     """The parser of the command line."""
+    command = program("curate")
     parser = argparse.ArgumentParser(
-        prog="python -m jobs.curate",
+        prog=command,
         description="Select the part of a corpus that a recipe finds worth training on.",
-        epilog=f"Recipes: {', '.join(recipe_names())}. `python -m jobs.curate RECIPE` alone lists a recipe's fields.",
+        epilog=f"Recipes: {', '.join(recipe_names())}. `{command} RECIPE` alone lists a recipe's fields.",
     )
     parser.add_argument(
         "words",
@@ -49,6 +51,8 @@ def arguments() -> argparse.ArgumentParser:
 
 def asked(options: argparse.Namespace) -> tuple[Request, list[str]]:
     """The request of a command line on top of its --config, and the field=value overrides."""
+    from jobs.engine.config import Request, read_request
+
     overrides, words = fields_and_others(options.words)
     request = read_request(options.config) if options.config else Request()
     # With a recipe in the configuration the words are inputs, unless the first one is a recipe's name.
@@ -63,10 +67,17 @@ def asked(options: argparse.Namespace) -> tuple[Request, list[str]]:
 
 def curate(request: Request, overrides: Sequence[str], out: Path, store: str, how: Profile, retry_errors: bool) -> None:
     """Runs a request from start to end, unless `out` holds its outcome already, and says what came out."""
+    from jobs.engine.config import build
+    from jobs.engine.ledger import KEPT, STATES
+    from jobs.engine.recipe import checked
+    from jobs.engine.run import finished, run
+    from jobs.engine.session import Session
+    from jobs.engine.store import Store
+
     name = request.recipe or ""
     recipe = build(name, request, overrides)
-    checked([*recipe.operators().values(), *recipe.trainers().values()])
-    earlier = None if retry_errors else finished(recipe, name, request, out, Store(store))
+    checked(recipe.steps().values())
+    earlier = None if retry_errors else finished(recipe, name, request, out)
     if earlier:
         say(f"{out} holds this very run, finished {earlier['finished']}: 0 samples to compute, nothing to decide")
         counts = {state: earlier["counts"][state] for state in STATES}
@@ -82,13 +93,19 @@ def curate(request: Request, overrides: Sequence[str], out: Path, store: str, ho
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     options = arguments().parse_intermixed_args(argv)
+
+    from jobs.engine.config import build, recipe_class
+    from jobs.engine.plan import show_plan
+    from jobs.engine.profile import profile
+    from jobs.engine.store import Store, absolute
+
     request, overrides = asked(options)
     if request.recipe is None:
         raise UsageError(f"name a recipe: {', '.join(recipe_names())}")
     recipe_class(request.recipe)
     if not request.inputs:
         _list_fields(build(request.recipe, request, overrides))
-        raise UsageError(f"name what to curate: python -m jobs.curate {request.recipe} FILE... --out FOLDER")
+        raise UsageError(f"name what to curate: {program('curate')} {request.recipe} FILE... --out FOLDER")
     how = profile(options.profile)
     store = absolute(options.store or ".winnow")
     if options.plan:

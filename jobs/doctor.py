@@ -1,8 +1,10 @@
 """What is installed, what the cluster offers, and what a recipe would need.
 
-python -m jobs.doctor
-python -m jobs.doctor ltd embed.model.name=/models/e5
+winnow doctor
+winnow doctor ltd embed.model.name=/models/e5
 """
+
+from __future__ import annotations
 
 import argparse
 import importlib.metadata
@@ -12,15 +14,15 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import ray
-
-from jobs.engine.command import exit_code
-from jobs.engine.config import Request, build, recipe_names
-from jobs.engine.profile import Profile, profile
+from jobs.engine.command import exit_code, program
+from jobs.engine.modules import recipe_names
 from jobs.engine.screen import say, show
-from jobs.engine.session import connect
-from operators.base import ModelMissing
+from operators.missing import ModelMissing
+
+if TYPE_CHECKING:
+    from jobs.engine.profile import Profile
 
 Finding = tuple[str, str, str]
 """What was looked at, `ok`, `note` or `missing`, and what was found or what to do."""
@@ -31,11 +33,11 @@ LOW_SPACE = 10 * 2**30
 
 def software() -> Iterator[Finding]:
     """Python, the packages every recipe needs, and which vLLM there is."""
-    good = (3, 11) <= sys.version_info[:2] < (3, 13)
+    good = (3, 11) <= sys.version_info[:2] < (3, 14)
     yield (
         "python",
         "ok" if good else "missing",
-        platform.python_version() + ("" if good else ": 3.11 or 3.12 is needed"),
+        platform.python_version() + ("" if good else ": 3.11, 3.12 or 3.13 is needed"),
     )
     installed = {each.metadata["Name"]: each.version for each in importlib.metadata.distributions()}
     for name in NEEDED:
@@ -79,6 +81,10 @@ def machine(store: Path) -> Iterator[Finding]:
 
 def cluster(how: Profile, store: Path) -> Iterator[Finding]:
     """The nodes, CPUs and GPUs of the cluster, against what the profile asks for."""
+    import ray
+
+    from jobs.engine.session import connect
+
     connect(how)
     resources = ray.cluster_resources()
     nodes = [node for node in ray.nodes() if node["Alive"]]
@@ -94,23 +100,32 @@ def cluster(how: Profile, store: Path) -> Iterator[Finding]:
 
 def recipe(name: str, overrides: Sequence[str]) -> Iterator[Finding]:
     """Whether each operator of the recipe could be loaded here, and what it trains begun."""
+    from jobs.engine.config import Request, build
+    from operators.base import Operator
+    from operators.finetune import Finetune
+
     asked = build(name, Request(recipe=name), overrides)
-    for field, declaration in {**asked.operators(), **asked.trainers()}.items():
+    for field, step in asked.steps().items():
+        if not isinstance(step, Operator | Finetune):
+            continue
         try:
-            declaration.check()
+            step.check()
         except (ModelMissing, ValueError) as error:
             yield f"{name}: {field}", "missing", str(error)
         else:
-            yield f"{name}: {field}", "ok", repr(declaration)
+            yield f"{name}: {field}", "ok", repr(step)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code: 1 where something is missing."""
-    parser = argparse.ArgumentParser(prog="python -m jobs.doctor", description="Look whether Winnow can run here.")
+    parser = argparse.ArgumentParser(prog=program("doctor"), description="Look whether Winnow can run here.")
     parser.add_argument("words", nargs="*", metavar="RECIPE field=value", help=f"one of {', '.join(recipe_names())}")
     parser.add_argument("--profile", help="a file, or a name in cluster/profiles: how to execute")
     parser.add_argument("--store", type=Path, default=Path(".winnow").absolute(), help="where features are kept")
     options = parser.parse_intermixed_args(argv)
+
+    from jobs.engine.profile import profile
+
     how = profile(options.profile)
     findings = [*software(), *machine(options.store), *cluster(how, options.store)]
     if options.words:

@@ -20,8 +20,9 @@ import pyarrow as pa
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from operators.base import STRICT, Arrivals, Arriving, ModelMissing, RowError
+from operators.base import STRICT, Arrivals, Arriving, RowError
 from operators.checkpoint import Checkpoint
+from operators.missing import ModelMissing
 from operators.ratings import answers
 from operators.sample import Message
 

@@ -14,8 +14,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from operators.asking import Answer, Manner, Outcome, Question, template_options
-from operators.base import ModelMissing, RowError
+from operators.base import RowError
 from operators.completion import TOO_LONG, Garbled, ServerError, complaint, completion
+from operators.missing import ModelMissing
 
 KEY = "OPENAI_API_KEY"
 RETRIES = 8

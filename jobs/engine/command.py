@@ -9,9 +9,14 @@ from pathlib import Path
 
 from jobs.engine.errors import WinnowError
 from jobs.engine.screen import say
-from operators.base import ModelMissing
+from operators.missing import ModelMissing
 
 FIELD = re.compile(r"[A-Za-z_][\w.]*=")
+
+
+def program(command: str) -> str:
+    """How a command was called, as it is typed: `winnow curate`, or `python -m jobs.curate`."""
+    return f"winnow {command}" if Path(sys.argv[0]).stem == "winnow" else f"python -m jobs.{command}"
 
 
 def fields_and_others(words: Sequence[str]) -> tuple[list[str], list[str]]:

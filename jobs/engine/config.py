@@ -9,8 +9,9 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from jobs.engine.declarations import annotation, as_tuple, declared, nearest, plain
+from jobs.engine.declarations import annotation, as_tuple, declared, plain
 from jobs.engine.errors import UsageError
+from jobs.engine.modules import nearest, recipe_names
 from jobs.engine.recipe import Recipe
 
 
@@ -23,12 +24,6 @@ class Request:
     fields: Mapping[str, Any] = field(default_factory=dict)
     """Recipe fields, nested as the recipe is."""
     as_published: bool = False
-
-
-def recipe_names() -> list[str]:
-    """The recipes there are, by module name."""
-    folder = Path(__file__).parents[1] / "recipes"
-    return sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__")
 
 
 def recipe_class(name: str) -> type[Recipe]:

@@ -1,15 +1,15 @@
 """Declarations (frozen dataclasses of fields) from plain values and back, with errors that name the field."""
 
-import difflib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
 from jobs.engine.errors import UsageError
+from jobs.engine.modules import nearest
 
 
 def plain(value: Any) -> Any:
@@ -67,9 +67,3 @@ def annotation(cls: type, path: list[str], whole: str) -> Any:
     if inner is None:
         raise UsageError(f"unknown field {whole!r}: {head} has no fields of its own")
     return annotation(inner, rest, whole)
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """A question to put behind an unknown name, with the known name that is most like it; empty where none is."""
-    near = difflib.get_close_matches(str(name), list(names), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""

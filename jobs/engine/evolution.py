@@ -31,7 +31,7 @@ from jobs.engine.samples import Parts, read_samples
 from jobs.engine.screen import say
 from jobs.engine.session import Session, connect
 from operators.asking import Asking
-from operators.base import STRICT, described
+from operators.base import STRICT
 from operators.evolve import WITHOUT_TEXT, Compare, Dimension, Evolve, variants
 from operators.kernels.sampling import random_order
 from operators.rankings import FEWEST, RETRIES, Ranking
@@ -73,13 +73,6 @@ class Evolution:
     def comparison(self, attempt: int) -> Compare:
         """The operator that has chains rated for the first time (attempt 0) or again."""
         return Compare(**_settings(self.judge), dimension=self.dimension, attempt=attempt)
-
-    def operators(self) -> dict[str, Evolve | Compare]:
-        """All of them, by the column that each computes."""
-        return {
-            **{f"step_{step}": self.rewriting(step) for step in range(1, self.steps + 1)},
-            **{f"rated_{attempt}": self.comparison(attempt) for attempt in range(RETRIES + 1)},
-        }
 
 
 def _settings(asking: Asking) -> dict[str, Any]:
@@ -164,10 +157,6 @@ def evolve(wanted: Evolution, inputs: Sequence[str], out: Path, session: Session
         "steps": [{"step": number, **step.facts()} for number, step in enumerate(steps, start=1)],
         "attempts": list(verdicts.attempts),
         "variants": _counted(np.array([word for each in verdicts.rankings.values() for word in each.outcomes], object)),
-        "operators": {
-            column: {"operator": type(each).__name__, "fingerprint": each.fingerprint(), "fields": described(each)}
-            for column, each in wanted.operators().items()
-        },
         **ending("evolve", session, began),
     }
     write_manifest(out / "manifest.yaml", manifest)

@@ -49,7 +49,7 @@ class AlpaGasus(Recipe):
     def select(self, pool: Pool) -> Selection:
         """The samples at or above the threshold, best first."""
         pool = self.counted(pool.map(judge=self.judge))
-        ids = pool.valid(*self.operators())
+        ids = pool.valid(*pool.features)
         rated, scores, unrated = rated_by(pool, self.judge, ids, self.max_unrated)
         threshold = threshold_for(scores, self.fraction) if self.fraction else self.threshold
         best = ranked(scores)

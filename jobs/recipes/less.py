@@ -32,7 +32,7 @@ from pydantic.dataclasses import dataclass
 
 from jobs.engine.errors import UsageError
 from jobs.engine.pool import Pool
-from jobs.engine.recipe import Recipe
+from jobs.engine.recipe import Later, Reads, Recipe, Step
 from jobs.engine.selection import Selection
 from jobs.engine.targets import Targets, target_directions, target_features
 from operators.base import STRICT
@@ -51,6 +51,7 @@ class LESS(Recipe):
     """The samples whose training step would lower the targets' loss the most."""
 
     published: ClassVar = {"train.base.name": "meta-llama/Llama-2-7b-hf", "projection.kind": "rademacher"}
+    needs: ClassVar = ("target=FILE, samples like those that the model shall be good at",)
 
     target: str = ""
     subtask: str | None = "subtask"
@@ -60,6 +61,12 @@ class LESS(Recipe):
     aggregate: Aggregate = "mean_of_cosines"
     epsilon_place: Literal["inside", "outside"] = "inside"
     precision: Precision = "auto"
+
+    def steps(self) -> dict[str, Step]:
+        """The targets, the warm-up, and the gradients at each of its epochs."""
+        targets = {"target": Reads(self.target)} if self.target else {}
+        epochs = {f"epoch_{number}": Later("Gradient") for number in range(1, self.train.epochs + 1)}
+        return {**targets, **super().steps(), **epochs}
 
     def select(self, pool: Pool) -> Selection:
         """Warm up, compare at every checkpoint, and keep the highest influence."""

@@ -36,10 +36,10 @@ from pydantic.dataclasses import dataclass
 
 from jobs.engine.errors import NothingSelected, Unanswered
 from jobs.engine.pool import Pool
-from jobs.engine.recipe import Budget, Recipe
+from jobs.engine.recipe import Budget, Recipe, Step
 from jobs.engine.replies import rated_by, refusal
 from jobs.engine.selection import Selection
-from operators.base import STRICT, Operator
+from operators.base import STRICT
 from operators.characters import Characters
 from operators.embed import Embed
 from operators.judge import Judge
@@ -83,10 +83,10 @@ class LIFT(Recipe):
     max_unrated: float = Limits(default=0.2, ge=0, le=1)
     max_lost: float = Limits(default=0.5, ge=0, le=1)
 
-    def operators(self) -> dict[str, Operator]:
+    def steps(self) -> dict[str, Step]:
         """Nothing is rewritten where there is no round."""
-        declared = super().operators()
-        return declared if self.rounds else {name: declared[name] for name in declared.keys() - {"rewrite", "respond"}}
+        steps = super().steps()
+        return steps if self.rounds else {name: steps[name] for name in steps if name not in ("rewrite", "respond")}
 
     def select(self, pool: Pool) -> Selection:
         """Rounds of rewriting, the variety part, and the best of it."""

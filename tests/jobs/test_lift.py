@@ -150,8 +150,8 @@ def test_as_published_sets_the_released_behaviour_and_the_paper_s_models():
 
 
 def test_without_rounds_no_model_rewrites():
-    assert set(LIFT(rounds=0).operators()) == {"embed", "judge", "length"}
-    assert {"rewrite", "respond"} < set(LIFT().operators())
+    assert set(LIFT(rounds=0).steps()) == {"embed", "judge", "length"}
+    assert {"rewrite", "respond"} < set(LIFT().steps())
 
 
 def test_flat_names_inner_counts_by_both_names():

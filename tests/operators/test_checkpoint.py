@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from operators import checkpoint
-from operators.base import ModelMissing
 from operators.checkpoint import MINILM, Checkpoint
+from operators.missing import ModelMissing
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
