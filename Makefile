@@ -36,7 +36,7 @@ $(VENV)/.test: $(VENV)/.uv pyproject.toml constraints.txt
 	touch $@ $(VENV)/.demo
 
 demo: $(VENV)/.demo
-	$(BIN)/python -m jobs.demo
+	$(BIN)/winnow demo
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup

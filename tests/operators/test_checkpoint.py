@@ -105,7 +105,7 @@ def test_offline_mode_is_immediate():
         [sys.executable, "-c", program], env={**os.environ, "HF_HUB_OFFLINE": "1"}, capture_output=True, timeout=60
     )
     assert b"OfflineModeIsEnabled" in done.stderr
-    assert b"operators.base.ModelMissing" in done.stderr
+    assert b"operators.missing.ModelMissing" in done.stderr
 
 
 def test_a_cached_snapshot_needs_no_hub(tmp_path):
