@@ -56,10 +56,6 @@ class ClassError(Operator):
         """ModelMissing where the model is not there."""
         self.model.check()
 
-    def belongs_to(self) -> Literal["record"]:
-        """The record, which has the labels."""
-        return "record"
-
     def load(self) -> Compute:
         """A function from a batch to a struct, or a RowError, a row: FIELDS, how many slots there are, how many were
         told right, and tokens; whether the class was told right and the text cut. `nll_mean` is the class's (nats).

@@ -20,13 +20,13 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
-from pydantic import AfterValidator, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from operators import sample
-from operators.base import STRICT, Compute, Operator, RowError, Values
+from operators.base import STRICT, Compute, RowError, Values
 from operators.checkpoint import MINILM, Checkpoint
 from operators.dense import Dense
+from operators.templated import Templated
 
 # Short and long, of several scripts: what `precision="auto"` is decided on and what the encoder checks itself with.
 PROBES = (
@@ -59,11 +59,10 @@ POOLINGS: dict[str, Literal["mean", "cls", "last"]] = {
 
 
 @dataclass(frozen=True, config=STRICT)
-class Embed(Operator):
+class Embed(Templated):
     """A vector a sample: the pooled last hidden states of a model over a text made of the sample's messages."""
 
     model: Checkpoint = Checkpoint(MINILM)
-    text: Annotated[str, AfterValidator(sample.checked_template)] = "{conversation}"
     pooling: Literal["auto", "mean", "cls", "last"] = "auto"
     """auto: what the checkpoint's sentence-transformers configuration says, mean where it has none."""
     scale: Literal["unit", "raw"] = "unit"
@@ -77,10 +76,6 @@ class Embed(Operator):
     def check(self) -> None:
         """ModelMissing where the checkpoint is not there."""
         self.model.check()
-
-    def columns(self) -> tuple[str, ...]:
-        """The record too, where the text takes it."""
-        return ("messages", "raw") if sample.needs_record(self.text) else self.reads
 
     def load(self) -> Compute:
         """A function from a batch to (rows, dimensions), or to a list with a RowError where a row has no vector.
@@ -110,9 +105,7 @@ class Embed(Operator):
         layers = [Dense.read(path) for path in advice.dense]
 
         def compute(batch: pa.Table) -> Values:
-            raws = batch["raw"].to_pylist() if "raw" in self.columns() else [b""] * batch.num_rows
-            told = zip(batch["messages"].to_pylist(), raws, strict=True)
-            texts = [sample.text(self.text, messages, raw) for messages, raw in told]
+            texts = self.texts(batch)
             rows = tokens(texts)
             filled = [at for at, row in enumerate(rows) if row and texts[at].strip()]
             errors = {at: RowError("empty_text") for at in set(range(len(rows))) - set(filled)}

@@ -60,10 +60,6 @@ class GradientNorm(Operator):
         """The messages, and for a classifier the record, which has the labels."""
         return ("messages", "raw") if self.labels else self.reads
 
-    def belongs_to(self) -> Literal["conversation", "record"]:
-        """The record, where it has the labels."""
-        return "record" if self.labels else "conversation"
-
     def load(self) -> Compute:
         """A function from a batch to {"norm", "tokens", "nll_mean", "truncated"}, or a RowError, a row.
 
