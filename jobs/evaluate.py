@@ -42,6 +42,7 @@ from operators.finetune import FACTS
 from operators.kernels.bootstrap import Interval, interval
 from operators.labels import Labels
 from operators.loss import Loss, Precision
+from operators.positions import SampleTokens, sample_tokens
 from operators.supervised import Template
 
 ADAPTER = "adapter_config.json"
@@ -52,8 +53,8 @@ class Evaluation:
     """How samples are shown to the model, and how the interval is drawn."""
 
     template: Template = "tulu"
-    max_tokens: Annotated[int, Field(ge=2)] = 2048
-    """A sample's tokens after which it is cut."""
+    max_tokens: SampleTokens = None
+    """A sample's tokens after which it is cut; none: 2,048, or as many as the model has positions for."""
     precision: Precision = "auto"
     level: Annotated[float, Field(gt=0, lt=1)] = 0.95
     """The share of draws inside the interval."""
@@ -201,8 +202,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     facts = evaluated(operator, wanted, inputs, session)
     shown = f"template {wanted.template}, " if isinstance(operator, Loss) else ""
+    limit = sample_tokens(operator.model.config(), wanted.max_tokens, operator.model.name)
     say(
-        f"evaluate: {shown}{wanted.max_tokens:,} tokens; "
+        f"evaluate: {shown}{limit:,} tokens; "
         f"{facts['without_loss']:,} without a loss, {facts['overall']['truncated']:,} cut"
     )
     _show(facts, wanted.level)

@@ -24,6 +24,7 @@ from jobs.engine.errors import UsageError
 from jobs.engine.lock import locked
 from jobs.engine.pool import Pool
 from jobs.engine.profile import profile
+from jobs.engine.recipe import checked
 from jobs.engine.run import claim, ending, write_manifest
 from jobs.engine.screen import say
 from jobs.engine.session import Session, connect
@@ -88,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not inputs:
         raise UsageError("name what to train on: python -m jobs.finetune FILE... --out FOLDER base.name=MODEL")
     wanted = trainer(overrides)
-    wanted.check()
+    checked([wanted])
     session = Session(Store(absolute(options.store or ".winnow")), profile(options.profile))
     trained = finetune(wanted, inputs, options.out, session)
     say(f"{options.out} holds the model after epoch {wanted.epochs}; {trained['folder']} holds every epoch")

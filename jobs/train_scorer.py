@@ -30,6 +30,7 @@ from jobs.engine.errors import UsageError, WinnowError
 from jobs.engine.lock import locked
 from jobs.engine.pool import Pool
 from jobs.engine.profile import profile
+from jobs.engine.recipe import checked
 from jobs.engine.run import claim, ending, write_manifest
 from jobs.engine.scorer_training import (
     ScorerTraining,
@@ -104,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if len(files) != 1:
         raise UsageError("name one file of pairs: python -m jobs.train_scorer PAIRS.jsonl --out FOLDER")
     wanted = scorer_training(options.settings, overrides)
-    wanted.finetune.check()
+    checked([wanted.finetune])
     session = Session(Store(absolute(options.store or ".winnow")), profile(options.profile))
     trained = train(wanted, Path(files[0]), options.out, session)
     say(f"{options.out} holds the scorer after epoch {wanted.finetune.epochs}; {trained['folder']} holds every epoch")

@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 from jobs.engine.errors import UsageError
 from jobs.engine.pool import Pool
 from jobs.engine.selection import Selection
-from operators.base import STRICT, Operator
+from operators.base import STRICT, ModelMissing, Operator
 from operators.finetune import Finetune
 from operators.tokens import Tokens
 
@@ -130,9 +130,16 @@ class Recipe:
 
 
 def checked(declarations: Iterable[Operator | Finetune]) -> None:
-    """Nothing; ModelMissing or UsageError where an operator or a trainer could not be loaded as it is declared."""
+    """Nothing where every operator and trainer could be loaded as it is declared; else all that is wrong, at once.
+
+    ModelMissing where all of it is that models are not there, UsageError otherwise.
+    """
+    refused: dict[str, type[Exception]] = {}
     for declaration in declarations:
         try:
             declaration.check()
-        except ValueError as error:
-            raise UsageError(str(error)) from error
+        except (ModelMissing, ValueError) as error:
+            refused[str(error)] = type(error)
+    if refused:
+        missing = all(kind is ModelMissing for kind in refused.values())
+        raise (ModelMissing if missing else UsageError)("\n".join(refused))
