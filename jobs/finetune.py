@@ -90,6 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = arguments().parse_intermixed_args(argv)
 
     from jobs.engine.profile import profile
+    from jobs.engine.recipe import checked
     from jobs.engine.session import Session
     from jobs.engine.store import Store, absolute
 
@@ -97,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not inputs:
         raise UsageError(f"name what to train on: {program('finetune')} FILE... --out FOLDER base.name=MODEL")
     wanted = trainer(overrides)
-    wanted.check()
+    checked([wanted])
     session = Session(Store(absolute(options.store or ".winnow")), profile(options.profile))
     trained = finetune(wanted, inputs, options.out, session)
     say(f"{options.out} holds the model after epoch {wanted.epochs}; {trained['folder']} holds every epoch")

@@ -98,6 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = arguments().parse_intermixed_args(argv)
 
     from jobs.engine.profile import profile
+    from jobs.engine.recipe import checked
     from jobs.engine.scorer_training import scorer_training
     from jobs.engine.session import Session
     from jobs.engine.store import Store, absolute
@@ -106,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if len(files) != 1:
         raise UsageError(f"name one file of pairs: {program('train_scorer')} PAIRS.jsonl --out FOLDER")
     wanted = scorer_training(options.settings, overrides)
-    wanted.finetune.check()
+    checked([wanted.finetune])
     session = Session(Store(absolute(options.store or ".winnow")), profile(options.profile))
     trained = train(wanted, Path(files[0]), options.out, session)
     say(f"{options.out} holds the scorer after epoch {wanted.finetune.epochs}; {trained['folder']} holds every epoch")

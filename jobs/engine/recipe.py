@@ -16,6 +16,7 @@ from jobs.engine.pool import Pool
 from jobs.engine.selection import Selection
 from operators.base import STRICT, Operator
 from operators.finetune import Finetune
+from operators.missing import ModelMissing
 from operators.tokens import Tokens
 
 _TOKENS = re.compile(r"tokens:([0-9.]+)([kKmMgGbB]?)")
@@ -153,10 +154,17 @@ class Recipe:
 
 
 def checked(steps: Iterable[Step]) -> None:
-    """Nothing; ModelMissing or UsageError where an operator or a trainer could not be loaded as it is declared."""
+    """Nothing where every operator and trainer could be loaded as it is declared; else all that is wrong, at once.
+
+    ModelMissing where all of it is that models are not there, UsageError otherwise.
+    """
+    refused: dict[str, type[Exception]] = {}
     for step in steps:
-        if isinstance(step, Operator | Finetune):
-            try:
+        try:
+            if isinstance(step, STEPS):
                 step.check()
-            except ValueError as error:
-                raise UsageError(str(error)) from error
+        except (ModelMissing, ValueError) as error:
+            refused[str(error)] = type(error)
+    if refused:
+        missing = all(kind is ModelMissing for kind in refused.values())
+        raise (ModelMissing if missing else UsageError)("\n".join(refused))
