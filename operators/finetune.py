@@ -48,7 +48,7 @@ class LoRA:
 class Finetune:
     """A training run; its fields are its identity, and where it runs is none of them."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     """Raised when the code trains something else for the same fields."""
 
     base: Checkpoint
