@@ -90,7 +90,7 @@ class Embed(Operator):
         if kind != UNREADABLE:
             return ""
         return (
-            "intfloat/multilingual-e5-small and BAAI/bge-m3 read most languages: "
+            "multilingual models such as intfloat/multilingual-e5-small and BAAI/bge-m3 read most languages: "
             f"set {column}.model.name=intfloat/multilingual-e5-small"
         )
 

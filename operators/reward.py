@@ -78,10 +78,9 @@ class Reward(Operator):
         """A function from pairs to {"reward", "truncated"} or a RowError for each, whoever wrote the answer.
 
         The kinds of error are no_question, too_long (no room is left for the answer), chat_template (it refuses
-        the messages), unreadable (both together, or the answer alone; operators/unknown.py) and no_score (the logit is not
-        a number). An empty answer has a reward. ValueError where
-        the model has more than one logit, lacks a chat template that is asked for, or has fewer positions than
-        max_tokens.
+        the messages), unreadable (both together, or the answer alone; operators/unknown.py) and no_score (the logit
+        is not a number). An empty answer has a reward. ValueError where the model has more than one logit, lacks a
+        chat template that is asked for, or has fewer positions than max_tokens.
         """
         from transformers import AutoConfig, AutoModelForSequenceClassification
 

@@ -118,7 +118,7 @@ def test_the_whole_and_the_answer_must_both_be_read(minilm, asked, answer):
     prompts = Prompts("How good is the answer?\n{instruction}\n{response}\nScore:", Window(minilm, 300))
     assert prompts.attempted([("Name a color.", "Red."), (asked, answer)]).kind == "unreadable"
     assert _attempted(Window(minilm, 300), _segments, (said(asked), answer)).kind == "unreadable"
-    with pytest.raises(RowError, match="unreadable: 6[0-9]% of the text"):
+    with pytest.raises(RowError, match=r"unreadable: 6\d% of the text"):
         Supervision(minilm, "plain", 300)(0, said(asked, answer))
 
 
