@@ -6,6 +6,7 @@ computes of them are numbers like any other. Byte-level tokenizers spell everyth
 write it.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,9 @@ UNREADABLE = "unreadable"
 
 MOST = 0.3
 """The share of a text that may be unknown."""
+
+CHARACTERS = 4
+"""Characters that a token of English has, about."""
 
 EXCERPT = 60
 """Characters of it that the error shows."""
@@ -37,11 +41,11 @@ def refuse_unreadable(tokenizer: Any, shown: Sequence[int], *texts: str, limit: 
 
 
 def unknown_share(tokenizer: Any, text: str, limit: int | None = None) -> float:
-    """The share of a text that is unknown: of its tokens or of its characters, whichever is more; 0 of no tokens.
+    """The share of a text's tokens that are unknown, special tokens aside; 0 of no tokens.
 
-    Special tokens and blanks do not count. By tokens alone a long answer in Thai, a token a clause, would be a small
-    part of a sample whose instruction is in English. A tokenizer that does not say where its tokens stand in the text
-    is judged by tokens. limit: as in `refuse_unreadable`.
+    An unknown token counts once for every CHARACTERS that it stands for: a clause of Thai is one, and would else be
+    next to nothing after an instruction in English. Of a tokenizer that does not say where its tokens stand in the
+    text each counts once. limit: as in `refuse_unreadable`.
     """
     encoded = tokenizer(
         text,
@@ -56,10 +60,9 @@ def unknown_share(tokenizer: Any, text: str, limit: int | None = None) -> float:
         return 0.0
     if not tokenizer.is_fast:
         return tokens.count(tokenizer.unk_token_id) / len(tokens)
-    spans = encoded["offset_mapping"]
-    unknown = _unknown(tokenizer, text, tokens, spans)
-    characters = max(_letters(text[: spans[-1][1]]), 1)
-    return max(len(unknown) / len(tokens), sum(map(_letters, unknown)) / characters)
+    pieces = _unknown(tokenizer, text, tokens, encoded["offset_mapping"])
+    unknown = sum(max(1, math.ceil(_letters(piece) / CHARACTERS)) for piece in pieces)
+    return unknown / (len(tokens) - len(pieces) + unknown)
 
 
 def further_characters(tokenizer: Any, text: str, tokens: Sequence[int]) -> int:
