@@ -81,6 +81,10 @@ class Operator:
         """How many workers may compute it at a time; None for as many as there is room for."""
         return None
 
+    def advice(self, kind: str, column: str) -> str:
+        """What to do where too many samples of the column have an error of this kind; empty where nothing is known."""
+        return ""
+
     def fingerprint(self) -> str:
         """Hex SHA-256 of the canonical JSON of name, version and fields; execution settings never enter it."""
         identity = {"operator": type(self).__name__, "version": self.version, "fields": described(self)}

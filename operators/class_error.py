@@ -29,6 +29,8 @@ FIELDS = ("el2n", "slot_sum", "slot_fro", "nll_mean")
 class ClassError(Operator):
     """The EL2N of a text's class (0 to the root of 2); that of its slots, as sum and as root of the sum of squares."""
 
+    version: ClassVar[int] = 2
+
     reads = ("messages", "raw")
 
     gives: ClassVar[pa.DataType | None] = pa.struct(

@@ -16,7 +16,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass as plain_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +28,7 @@ from operators.checkpoint import MINILM, Checkpoint
 from operators.dense import Dense
 from operators.positions import positions, refuse_too_many
 from operators.templated import Templated
+from operators.unknown import UNREADABLE, refuse_unreadable
 
 # Short and long, of several scripts: what `precision="auto"` is decided on and what the encoder checks itself with.
 PROBES = (
@@ -63,6 +64,8 @@ POOLINGS: dict[str, Literal["mean", "cls", "last"]] = {
 class Embed(Templated):
     """A vector a sample: the pooled last hidden states of a model over a text made of the sample's messages."""
 
+    version: ClassVar[int] = 2
+
     model: Checkpoint = Checkpoint(MINILM)
     pooling: Literal["auto", "mean", "cls", "last"] = "auto"
     """auto: what the checkpoint's sentence-transformers configuration says, mean where it has none."""
@@ -79,11 +82,20 @@ class Embed(Templated):
         self.model.check()
         refuse_too_many(self.model, self.max_tokens)
 
+    def advice(self, kind: str, column: str) -> str:
+        """Models that read most languages, where this one cannot read the texts."""
+        if kind != UNREADABLE:
+            return ""
+        return (
+            "multilingual models such as intfloat/multilingual-e5-small and BAAI/bge-m3 read most languages: "
+            f"set {column}.model.name=intfloat/multilingual-e5-small"
+        )
+
     def load(self) -> Compute:
         """A function from a batch to (rows, dimensions), or to a list with a RowError where a row has no vector.
 
-        The kinds of error are empty_text, nonfinite and zero_vector. The batch is sorted by length inside, so
-        larger batches (1,000 texts and more) compute faster.
+        The kinds of error are empty_text, unreadable (operators/unknown.py), nonfinite and zero_vector. The batch is
+        sorted by length inside, so larger batches (1,000 texts and more) compute faster.
         """
         from transformers import AutoTokenizer
 
@@ -97,21 +109,22 @@ class Embed(Templated):
         limit = advice.token_limit(self.max_tokens, tokenizer.model_max_length)
         padding = next((known for known in (tokenizer.pad_token_id, tokenizer.eos_token_id) if known is not None), 0)
 
-        def tokens(texts: Sequence[str]) -> list[list[int]]:
-            written = [text.lower() for text in texts] if advice.lowercase else list(texts)
-            return _token_ids(tokenizer, [cut(text, limit, counted) for text in written], limit)
+        def written(texts: Sequence[str]) -> list[str]:
+            return [cut(text.lower() if advice.lowercase else text, limit, counted) for text in texts]
 
         def counted(text: str) -> int:
             return len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
-        model = encoder.load(folder, self.precision, tokens(PROBES), padding, pooling)
+        probes = _token_ids(tokenizer, written(PROBES), limit)
+        model = encoder.load(folder, self.precision, probes, padding, pooling)
         layers = [Dense.read(path) for path in advice.dense]
 
         def compute(batch: pa.Table) -> Values:
-            texts = self.texts(batch)
-            rows = tokens(texts)
-            filled = [at for at, row in enumerate(rows) if row and texts[at].strip()]
-            errors = {at: RowError("empty_text") for at in set(range(len(rows))) - set(filled)}
+            texts = written(self.texts(batch))
+            rows = _token_ids(tokenizer, texts, limit)
+            refused = {at: _refused(tokenizer, *each, limit) for at, each in enumerate(zip(texts, rows, strict=True))}
+            errors = {at: error for at, error in refused.items() if error is not None}
+            filled = [at for at in refused if at not in errors]
             if not filled:
                 return [errors[at] for at in range(len(rows))]
             vectors = encoder.encode(model, [rows[at] for at in filled], pooling)
@@ -228,6 +241,17 @@ def _token_ids(tokenizer: Any, texts: list[str], limit: int) -> list[list[int]]:
         return_token_type_ids=False,
         verbose=False,
     )["input_ids"]
+
+
+def _refused(tokenizer: Any, text: str, tokens: list[int], limit: int) -> RowError | None:
+    """Why a text with these tokens gets no vector; None where it gets one."""
+    if not tokens or not text.strip():
+        return RowError("empty_text")
+    try:
+        refuse_unreadable(tokenizer, tokens, text, limit=limit)
+    except RowError as error:
+        return error
+    return None
 
 
 def _json(path: Path, missing: Any) -> Any:

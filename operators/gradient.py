@@ -12,7 +12,7 @@ beforehand, `Directions` of them give the cosines that projections estimate, wit
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -58,6 +58,8 @@ class Projected:
 @dataclass(frozen=True, config=STRICT)
 class Gradient(Operator):
     """A sample's gradient: a vector of length 1 in a projection, or its cosines to given directions."""
+
+    version: ClassVar[int] = 2
 
     model: Checkpoint
     adapter: Checkpoint

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 class GradientNorm(Operator):
     """The length of a sample's gradient, with its loss and how many tokens it has."""
 
+    version: ClassVar[int] = 2
+
     gives: ClassVar[pa.DataType | None] = pa.struct(
         [("norm", pa.float32()), ("tokens", pa.int64()), ("nll_mean", pa.float32()), ("truncated", pa.bool_())]
     )

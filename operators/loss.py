@@ -36,6 +36,8 @@ ADAPTER = "adapter_model.safetensors"
 class Loss(Operator):
     """Over a response's tokens: how many, their negative log-likelihood (nats) and their EL2N (0 to the root of 2)."""
 
+    version: ClassVar[int] = 2
+
     gives: ClassVar[pa.DataType | None] = pa.struct(
         [("tokens", pa.int64()), *((name, pa.float32()) for name in FIELDS), ("truncated", pa.bool_())]
     )

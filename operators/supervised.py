@@ -23,7 +23,8 @@ from itertools import chain, groupby
 from typing import Any, Literal, NamedTuple
 
 from operators.base import RowError
-from operators.sample import Message
+from operators.sample import Message, response
+from operators.unknown import refuse_unreadable
 
 Template = Literal["tulu", "tulu_prefixes", "alpaca", "chat", "plain"]
 
@@ -86,7 +87,8 @@ class Supervision:
     def __call__(self, id: int, messages: Sequence[Message]) -> Supervised:
         """The sample's tokens; RowError nothing_to_supervise where no word of the assistant is among them.
 
-        RowError chat_template where the tokenizer's template refuses the messages or does not keep to their order.
+        RowError chat_template where the tokenizer's template refuses the messages or does not keep to their order;
+        unreadable (operators/unknown.py) where that holds of the conversation or of what the assistant says.
         """
         if not any(_answers(message) for message in messages):
             raise RowError("nothing_to_supervise", "no assistant message has a text")
@@ -99,6 +101,8 @@ class Supervision:
         )
         if not made.count:
             raise RowError("nothing_to_supervise", f"the response begins after the first {self.max_tokens} tokens")
+        whole = "\n".join(message["content"] for message in messages)
+        refuse_unreadable(self.tokenizer, made.input_ids, whole, response(messages), limit=self.max_tokens)
         return made
 
     @property

@@ -23,7 +23,7 @@ from jobs.engine.screen import say
 from jobs.engine.selection import Column, Selection, spread
 from jobs.engine.session import Session, largest_node_cpus
 from jobs.engine.store import ERROR, MISSING, VALUE, Feature, Store, absolute, take_over
-from jobs.engine.stream import stream
+from jobs.engine.stream import stream, what_to_do
 from operators.base import Operator
 from operators.checkpoint import Checkpoint
 from operators.finetune import Finetune
@@ -138,9 +138,8 @@ class Pool:
         )
         if failed > allowed:
             raise OverErrorBudget(
-                f"{name}: {failed:,} of {len(ids):,} samples have an error and max_errors allows {allowed:,.0f}; "
-                f"one of them: {next(feature.errors(), (None, ''))[1]}. Mend the cause and run again with "
-                "--retry-errors, or raise max_errors."
+                f"{name}: {failed:,} of {len(ids):,} samples have an error and max_errors allows {allowed:,.0f}. "
+                f"{what_to_do(operator, name, next(feature.errors(), (0, ''))[1])}"
             )
         return feature
 

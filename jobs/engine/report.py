@@ -33,7 +33,10 @@ CURVES = 3
 COUNTED = ("samples", "stored", "taken_over", "computed", "failed")
 CODE_CHARACTERS, SOURCES_SHOWN = 12_000, 200
 NOTES = {
-    "script": "Of the letters of a conversation, the script that most belong to.",
+    "script": (
+        "Of the letters of a conversation, the script that most belong to. Unreadable: of a script's own samples in "
+        "the pool, those that the tokenizer of some model does not know."
+    ),
     "turns": "A turn is an instruction with its response.",
 }
 ARXIV = re.compile(r"arXiv[ :](\d{4}\.\d{4,5})")
@@ -128,7 +131,9 @@ def _against(outcome: Outcome, measured: Measures, figures: list[Figure], names:
     for title, labels in measured.labels.items():
         renamed = np.array([names.get(label, label) for label in labels], object)
         shares = composition(renamed, measured)
-        tables.append(comparison(title, NOTES.get(title, ""), sorted(shares) if title == "turns" else shares))
+        more = "unreadable" if title == "script" else ""
+        shown = shares if more else [share[:3] for share in shares]
+        tables.append(comparison(title, NOTES.get(title, ""), sorted(shown) if title == "turns" else shown, more))
     return f'<p class="note">{note}</p><div class="grid">{"".join(map(_panel, figures))}{"".join(tables)}</div>'
 
 

@@ -22,7 +22,7 @@ from pydantic.dataclasses import dataclass
 
 from jobs.engine.config import configured
 from jobs.engine.errors import UsageError
-from operators.base import STRICT
+from operators.base import STRICT, RowError
 from operators.checkpoint import Checkpoint
 from operators.embed import PROBES
 from operators.finetune import Finetune
@@ -151,7 +151,10 @@ def refuse_other_tokens(wanted: ScorerTraining, template: str) -> None:
     prompts = [template.format(instruction=text, response=text) for text in PROBES]
     for prompt in prompts:
         for label, token in zip(wanted.labels, expected, strict=True):
-            made = supervision(0, [{"role": "user", "content": prompt}, {"role": "assistant", "content": label}])
+            try:
+                made = supervision(0, [{"role": "user", "content": prompt}, {"role": "assistant", "content": label}])
+            except RowError:  # in a language that this tokenizer cannot read, and in which no sample will train it
+                continue
             if list(made.input_ids) != tokenizer(prompt + label, verbose=False)["input_ids"] or made.count != 1:
                 raise UsageError(
                     f"the tokenizer of {wanted.finetune.base.name} writes {prompt[-10:] + label!r} otherwise where the "

@@ -39,8 +39,8 @@ class Length(Operator):
 def outcome_of(tmp_path):
     """Makes the outcome of a run over a pool of so many samples that keeps those ids: outcome_of(40, [3, 1])."""
 
-    def make(samples, ids, *, failed=(), quarantine=(), duplicates=0, recipe="at_random", **decided):
-        pool = _pool(tmp_path / "pool", samples, quarantine, duplicates)
+    def make(samples, ids, *, failed=(), quarantine=(), duplicates=0, recipe="at_random", said=None, **decided):
+        pool = _pool(tmp_path / "pool", samples, quarantine, duplicates, said or {})
         if failed:
             pool = replace(pool, features={"length": _feature(pool, failed)})
         chosen = pool.select(ids, reasons={"not drawn": np.arange(samples), "drawn at random": ids}, **decided)
@@ -50,13 +50,15 @@ def outcome_of(tmp_path):
     return make
 
 
-def _pool(folder, samples, quarantine, duplicates) -> Pool:
+def _pool(folder, samples, quarantine, duplicates, contents) -> Pool:
     folder.mkdir()
     rows = []
     for number in range(samples):
         said, answered = (
             (HOSTILE, POEM) if number == 0 else (f"Question {number}?", f"Answer {number}. " * (number % 7))
         )
+        if number in contents:
+            said, answered = contents[number], contents[number]
         messages = [{"role": "user", "content": said}, {"role": "assistant", "content": answered}] * (1 + number % 2)
         raw = json.dumps({"instruction": said, "output": answered}).encode()
         source = OTHER if number % 4 == 3 else SOURCE
@@ -83,7 +85,8 @@ def _pool(folder, samples, quarantine, duplicates) -> Pool:
 
 def _feature(pool, failed):
     feature = pool.session.store.feature(Length(), pool.facts["fingerprint"])
-    errors = ["too_long: <i>812</i> tokens" if number in failed else None for number in range(pool.samples)]
+    told = failed if isinstance(failed, dict) else dict.fromkeys(failed, "too_long: <i>812</i> tokens")
+    errors = [told.get(number) for number in range(pool.samples)]
     values = pa.array([None if error else 1 for error in errors], pa.int64())
     feature.write(np.arange(pool.samples), pa.array([b"0" * 16] * pool.samples), values, errors)
     return feature
@@ -285,9 +288,32 @@ def test_report_long_conversations_are_cut(outcome_of, tmp_path):
 def test_report_measures_turns_formats_and_sources(outcome_of):
     measured = measures.measures(outcome_of(40, [3, 7]))
     shares = {name: measures.composition(labels, measured) for name, labels in measured.labels.items()}
-    assert shares["source file"] == [(SOURCE, 0.75, 0.0), (OTHER, 0.25, 1.0)]
-    assert shares["format"] == [("alpaca", 1.0, 1.0)]
-    assert shares["turns"] == [("1", 0.5, 0.0), ("2", 0.5, 1.0)]
+    assert shares["source file"] == [(SOURCE, 0.75, 0.0, 0.0), (OTHER, 0.25, 1.0, 0.0)]
+    assert shares["format"] == [("alpaca", 1.0, 1.0, 0.0)]
+    assert shares["turns"] == [("1", 0.5, 0.0, 0.0), ("2", 0.5, 1.0, 0.0)]
+
+
+def test_report_tells_by_script_what_was_kept_and_what_no_model_could_read(outcome_of):
+    said = {2: "小笼包是什么？", 3: "请介绍一下长江。", 4: "东京在哪里？", 9: "ช่วยอธิบาย"}
+    failed = {2: "unreadable: 67% of the text", 3: "unreadable: 60% of the text", 9: "unreadable: 100% of the text",
+              5: "too_long: 900 tokens"}  # fmt: skip
+    outcome = outcome_of(20, [1, 4], failed=failed, said=said)
+    measured = measures.measures(outcome)
+    shares = {share.label: share[1:] for share in measures.composition(measured.labels["script"], measured)}
+    assert shares == {"Latin": (0.75, 0.5, 0.0), "Cyrillic": (0.05, 0.0, 0.0), "Han": (0.15, 0.5, 2 / 3),
+                      "Thai": (0.05, 0.0, 1.0)}  # fmt: skip
+    _report(outcome)
+    html = (outcome.folder / "report.html").read_text("utf-8")
+    panel = html[html.index("<h3>By script</h3>") : html.index("<h3>By turns</h3>")]
+    assert "<span>unreadable</span>" in panel
+    rows = re.findall(r'class="name">(\w+)</span>.*?((?:<span[^>]*>[^<]*</span>)+)</div>', panel)
+    assert {name: re.findall(r">([^<]+)<", cells) for name, cells in rows} == {
+        "Latin": ["75%", "50%", "\xd70.67", "0%"],
+        "Han": ["15%", "50%", "\xd73.33", "66.7%"],
+        "Cyrillic": ["5%", "0%", "\xd70", "0%"],
+        "Thai": ["5%", "0%", "\xd70", "100%"],
+    }
+    assert html.count("<span>unreadable</span>") == 1
 
 
 @pytest.mark.parametrize(
@@ -295,7 +321,8 @@ def test_report_measures_turns_formats_and_sources(outcome_of):
     [
         ("naïve Straße", "Latin"), ("Ода к радости, ok", "Cyrillic"), ("مرحبا بكم 123", "Arabic"),
         ("中文 abc", "Latin"),
-        ("日本語のテキスト", "CJK"), ("한국어", "CJK"), ("नमस्ते", "other"), ("Ελληνικά", "other"),
+        ("日本語のテキスト", "Japanese"), ("東京の大学", "Japanese"), ("中文里没有假名", "Han"), ("한국어", "Hangul"),
+        ("नमस्ते", "Devanagari"), ("Ελληνικά", "Greek"), ("ช่วยอธิบาย", "Thai"), ("שלום", "Hebrew"), ("ꀀꀁ", "other"),
         ("1 + 1 = 2 \U0001f600", "no letters"), ("", "no letters"),
     ],
 )  # fmt: skip
