@@ -2,6 +2,7 @@
 
 winnow curate ltd data.json --out out/ltd budget=5%
 winnow curate deft a.jsonl b.parquet --out out/deft budget=1000 embed.model.name=/models/e5
+winnow curate ltd qa.jsonl --out out/qa --columns instruction=question,response=answer
 winnow curate --config out/ltd/manifest.yaml --out again
 """
 
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 from jobs.engine.command import exit_code, fields_and_others, program
 from jobs.engine.errors import NothingSelected, UsageError
 from jobs.engine.modules import recipe_names
+from jobs.engine.reading import reading_options, spoken, told
 from jobs.engine.screen import say
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=command,
         description="Select the part of a corpus that a recipe finds worth training on.",
+        parents=[reading_options(max_unreadable=None)],
         epilog=f"Recipes: {', '.join(recipe_names())}. `{command} RECIPE` alone lists a recipe's fields.",
     )
     parser.add_argument(
@@ -62,12 +65,15 @@ def asked(options: argparse.Namespace) -> tuple[Request, list[str]]:
         request = dataclasses.replace(request, inputs=tuple(words))
     if options.as_published:
         request = dataclasses.replace(request, as_published=True)
+    if options.max_unreadable is not None:
+        overrides.append(f"max_unreadable={options.max_unreadable}")
+    request = dataclasses.replace(request, reading={**request.reading, **told(options)})
     return request, overrides
 
 
 def curate(request: Request, overrides: Sequence[str], out: Path, store: str, how: Profile, retry_errors: bool) -> None:
     """Runs a request from start to end, unless `out` holds its outcome already, and says what came out."""
-    from jobs.engine.config import build
+    from jobs.engine.config import build, reading
     from jobs.engine.ledger import KEPT, STATES
     from jobs.engine.recipe import checked
     from jobs.engine.run import finished, run
@@ -77,12 +83,19 @@ def curate(request: Request, overrides: Sequence[str], out: Path, store: str, ho
     name = request.recipe or ""
     recipe = build(name, request, overrides)
     checked(recipe.steps().values())
-    earlier = None if retry_errors else finished(recipe, name, request, out)
+    earlier = None if retry_errors else finished(recipe, name, request, out, Store(store))
     if earlier:
         say(f"{out} holds this very run, finished {earlier['finished']}: 0 samples to compute, nothing to decide")
         counts = {state: earlier["counts"][state] for state in STATES}
     else:
-        session = Session(Store(store), how, max_errors=recipe.max_errors, retry_errors=retry_errors)
+        session = Session(
+            Store(store),
+            how,
+            max_errors=recipe.max_errors,
+            max_unreadable=recipe.max_unreadable,
+            reading=reading(request, recipe),
+            retry_errors=retry_errors,
+        )
         counts = run(recipe, name, request, out, session).counts
     say(f"{name}: {', '.join(f'{number:,} {state}' for state, number in counts.items())}")
     say(f"{out}/selected.jsonl holds the kept records, best first; {out}/report.html shows them")
@@ -92,7 +105,7 @@ def curate(request: Request, overrides: Sequence[str], out: Path, store: str, ho
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
-    options = arguments().parse_intermixed_args(argv)
+    options = arguments().parse_intermixed_args(spoken(argv))
 
     from jobs.engine.config import build, recipe_class
     from jobs.engine.plan import show_plan

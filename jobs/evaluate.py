@@ -19,12 +19,15 @@ from typing import Any
 
 from jobs.engine.command import exit_code, fields_and_others, program
 from jobs.engine.errors import UsageError
+from jobs.engine.reading import reading_options, spoken, told
 from jobs.engine.screen import say, show
 
 
 def arguments() -> argparse.ArgumentParser:
     """The parser of the command line."""
-    parser = argparse.ArgumentParser(prog=program("evaluate"), description="Held-out loss and perplexity.")
+    parser = argparse.ArgumentParser(
+        prog=program("evaluate"), description="Held-out loss and perplexity.", parents=[reading_options()]
+    )
     parser.add_argument("model", help="a folder or hub id of a model, or the folder of an adapter")
     parser.add_argument(
         "words", nargs="+", metavar="INPUT... field=value", help="raw files or one ingested pool, and fields"
@@ -54,13 +57,15 @@ def _show(facts: dict[str, Any], level: float) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
-    options = arguments().parse_intermixed_args(argv)
+    options = arguments().parse_intermixed_args(spoken(argv))
 
     from jobs.engine.evaluation import evaluated, evaluation, losses
+    from jobs.engine.ingest import settings_of
     from jobs.engine.profile import profile
     from jobs.engine.recipe import checked
     from jobs.engine.session import Session
     from jobs.engine.store import Store, absolute
+    from operators.class_error import ClassError
     from operators.loss import Loss
     from operators.positions import sample_tokens
 
@@ -70,8 +75,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     wanted = evaluation(options.model, overrides)
     operator = losses(options.model, wanted)
     checked([operator])
+    answers = "optional" if isinstance(operator, ClassError) else "needed"
     session = Session(
-        Store(absolute(options.store or ".winnow")), profile(options.profile), max_errors=wanted.max_errors
+        Store(absolute(options.store or ".winnow")),
+        profile(options.profile),
+        max_errors=wanted.max_errors,
+        max_unreadable=options.max_unreadable,
+        reading=settings_of({"answers": answers, **told(options)}),
     )
     facts = evaluated(operator, wanted, inputs, session)
     shown = f"template {wanted.template}, " if isinstance(operator, Loss) else ""

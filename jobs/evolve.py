@@ -19,12 +19,15 @@ from pathlib import Path
 
 from jobs.engine.command import exit_code, fields_and_others, program
 from jobs.engine.errors import NothingSelected, UsageError
+from jobs.engine.reading import reading_options, spoken, told
 from jobs.engine.screen import say
 
 
 def arguments() -> argparse.ArgumentParser:
     """The parser of the command line."""
-    parser = argparse.ArgumentParser(prog=program("evolve"), description="Make training pairs for DEITA's scorers.")
+    parser = argparse.ArgumentParser(
+        prog=program("evolve"), description="Make training pairs for DEITA's scorers.", parents=[reading_options()]
+    )
     parser.add_argument("dimension", help="what the scorer is to tell: complexity or quality")
     parser.add_argument(
         "words", nargs="+", metavar="INPUT... field=value", help="raw files or one ingested pool, and fields"
@@ -38,9 +41,10 @@ def arguments() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
-    options = arguments().parse_intermixed_args(argv)
+    options = arguments().parse_intermixed_args(spoken(argv))
 
     from jobs.engine.evolution import evolution, evolve
+    from jobs.engine.ingest import settings_of
     from jobs.engine.profile import profile
     from jobs.engine.recipe import checked
     from jobs.engine.session import Session
@@ -55,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         Store(absolute(options.store or ".winnow")),
         profile(options.profile),
         max_errors=wanted.max_errors,
+        max_unreadable=options.max_unreadable,
+        reading=settings_of(told(options)),
         retry_errors=options.retry_errors,
     )
     counts = evolve(wanted, inputs, options.out, session)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.engine.command import exit_code, fields_and_others, program
 from jobs.engine.errors import UsageError
+from jobs.engine.reading import reading_options, spoken, told
 from jobs.engine.screen import say
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 
 def arguments() -> argparse.ArgumentParser:
     """The parser of the command line."""
-    parser = argparse.ArgumentParser(prog=program("finetune"), description="Fine-tune a model on samples.")
+    parser = argparse.ArgumentParser(
+        prog=program("finetune"), description="Fine-tune a model on samples.", parents=[reading_options()]
+    )
     parser.add_argument(
         "words", nargs="+", metavar="INPUT... field=value", help="raw files or one ingested pool, and fields"
     )
@@ -68,7 +71,12 @@ def finetune(wanted: Finetune, inputs: Sequence[str], out: Path, session: Sessio
         pool = Pool.of(inputs, session)
         identity = {
             "winnow_training": 1,
-            "run": {"recipe": "finetune", "inputs": list(inputs), "fields": plain(wanted)},
+            "run": {
+                "recipe": "finetune",
+                "inputs": list(inputs),
+                "reading": session.reading.semantics(),
+                "fields": plain(wanted),
+            },
             "pool": {key: pool.facts[key] for key in ("fingerprint", "sources")} | {"folder": pool.folder},
         }
         claim(out, identity)
@@ -87,8 +95,9 @@ def finetune(wanted: Finetune, inputs: Sequence[str], out: Path, session: Sessio
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
-    options = arguments().parse_intermixed_args(argv)
+    options = arguments().parse_intermixed_args(spoken(argv))
 
+    from jobs.engine.ingest import settings_of
     from jobs.engine.profile import profile
     from jobs.engine.recipe import checked
     from jobs.engine.session import Session
@@ -99,7 +108,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UsageError(f"name what to train on: {program('finetune')} FILE... --out FOLDER base.name=MODEL")
     wanted = trainer(overrides)
     checked([wanted])
-    session = Session(Store(absolute(options.store or ".winnow")), profile(options.profile))
+    answers = "optional" if wanted.labels else "needed"
+    session = Session(
+        Store(absolute(options.store or ".winnow")),
+        profile(options.profile),
+        max_unreadable=options.max_unreadable,
+        reading=settings_of({"answers": answers, **told(options)}),
+    )
     trained = finetune(wanted, inputs, options.out, session)
     say(f"{options.out} holds the model after epoch {wanted.epochs}; {trained['folder']} holds every epoch")
     return 0

@@ -3,57 +3,44 @@
     winnow ingest data.jsonl more/*.parquet --out pool
     winnow ingest odd.jsonl --out pool --columns instruction=question response=answer
 
-A pool can be given to every other command in place of raw files. Large corpora are best ingested once.
+Records that cannot be read, or that have no answer, are set aside in quarantine.jsonl with the reason. A pool can be
+given to every other command in place of raw files. Large corpora are best ingested once.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from jobs.engine.command import exit_code, program
 from jobs.engine.errors import NothingSelected, UsageError
+from jobs.engine.reading import reading_options, spoken, told
 from jobs.engine.screen import say, show
 
 
 def arguments() -> argparse.ArgumentParser:
     """The parser of the command line."""
-    parser = argparse.ArgumentParser(prog=program("ingest"), description="Make a pool of raw files.")
+    parser = argparse.ArgumentParser(
+        prog=program("ingest"), description="Make a pool of raw files.", parents=[reading_options()]
+    )
     parser.add_argument("inputs", nargs="+", help="files, folders, globs or URLs: .json .jsonl(.gz .zst) .parquet")
     parser.add_argument("--out", required=True, help="the pool's folder")
-    parser.add_argument(
-        "--columns",
-        nargs="*",
-        default=[],
-        metavar="ROLE=FIELD",
-        help="where records have other field names: instruction=, input=, response=, system=",
-    )
-    parser.add_argument("--max-record-bytes", type=int, help="longer records are set aside (default 16 MiB)")
     parser.add_argument("--profile", help="a file, or a name in cluster/profiles: how to execute")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
-    options = arguments().parse_args(argv)
+    options = arguments().parse_args(spoken(argv))
 
-    from pydantic import ValidationError
-
-    from jobs.engine.ingest import IngestSettings, ingest
+    from jobs.engine.ingest import ingest, settings_of
+    from jobs.engine.ingest.report import refuse_unreadable
     from jobs.engine.lock import locked
     from jobs.engine.pool import is_pool
     from jobs.engine.profile import profile
     from jobs.engine.session import connect
     from jobs.engine.store import absolute
 
-    given: dict[str, Any] = {"columns": dict(pair.partition("=")[::2] for pair in options.columns)}
-    if options.max_record_bytes is not None:
-        given["max_record_bytes"] = options.max_record_bytes
-    try:
-        settings = IngestSettings(**given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UsageError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    settings = settings_of(told(options))
     if is_pool(options.out):
         raise UsageError(f"{options.out} holds a pool already; give another --out")
     how, out = profile(options.profile), absolute(options.out)
@@ -72,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"{facts['samples']:,} samples of {facts['records']:,} records are in {options.out}; "
         f"{options.out}/quarantine.jsonl has the {facts['quarantined']:,} that could not be read"
     )
+    refuse_unreadable(facts, options.out, options.max_unreadable)
     if not facts["samples"]:
         raise NothingSelected("no record could be read as a sample")
     return 0

@@ -26,7 +26,7 @@ from operators.prompt import Prompt, Texts, opened
 from operators.rankings import rankings, shuffled, unshuffled
 from operators.respond import encodable, generated
 from operators.rewrite import BLOCK_LINE
-from operators.sample import Message, sha
+from operators.sample import Message, text_sha
 from operators.scorer import scored_turns
 
 Dimension = Literal["complexity", "quality"]
@@ -85,7 +85,7 @@ class Evolve(Asking):
     def method(self, messages: Sequence[Message]) -> str:
         """The method that is drawn for a chain."""
         methods = METHODS[self.dimension]
-        return methods[shuffled(len(methods), f"{self.seed} {self.step} {sha(messages).hex()}")[0]]
+        return methods[shuffled(len(methods), f"{self.seed} {self.step} {text_sha(messages).hex()}")[0]]
 
     def question(self, row: Mapping[str, Any]) -> Question | RowError:
         """The method's rules, then the last variant, of quality with its instruction."""
@@ -149,7 +149,9 @@ class Compare(Asking):
 
     def order(self, messages: Sequence[Message]) -> tuple[int, ...]:
         """Which variant is shown at each place."""
-        return shuffled(len(variants(messages, self.dimension)), f"{self.seed} {self.attempt} {sha(messages).hex()}")
+        return shuffled(
+            len(variants(messages, self.dimension)), f"{self.seed} {self.attempt} {text_sha(messages).hex()}"
+        )
 
     def question(self, row: Mapping[str, Any]) -> Question | RowError:
         """The rubric, then the variants in the attempt's order, of quality after their instruction."""

@@ -5,6 +5,7 @@ import json
 from pydantic.dataclasses import dataclass
 
 from operators.base import STRICT, Compute, Operator
+from operators.sample import spelled
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -16,12 +17,13 @@ class Field(Operator):
     name: str = "task"
 
     def load(self) -> Compute:
-        """Reads the field of each record; other JSON values than strings are given as JSON."""
+        """Reads the field of each record; other JSON values than strings are given as JSON.
+
+        Half of a surrogate pair, which no text can hold, is read as U+FFFD.
+        """
 
         def label(raw: bytes) -> str:
             value = json.loads(raw).get(self.name)
-            if value is None:
-                return ""
-            return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
+            return "" if value is None else spelled(value)
 
         return lambda batch: [label(raw) for raw in batch["raw"].to_pylist()]

@@ -55,8 +55,7 @@ class Labels:
         value = record.get(self.label)
         if value is None or value == "":
             raise RowError("no_label", f"the record has no {self.label!r}")
-        name = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
-        return name, _listed(record, self.slots) if self.slots else []
+        return sample.spelled(value), _listed(record, self.slots) if self.slots else []
 
 
 @plain_dataclass(frozen=True)
@@ -159,7 +158,7 @@ def _listed(record: Mapping[str, Any], field: str) -> list[str]:
     """The strings of a field, one by one; RowError no_slots where it has none."""
     value = record.get(field)
     if isinstance(value, str):
-        return value.split()
+        return sample.spelled(value).split()
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
         raise RowError("no_slots", f"the record has no list of strings in {field!r}")
-    return value
+    return [sample.spelled(each) for each in value]

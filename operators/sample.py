@@ -8,8 +8,9 @@ message with the assistant message that answers it.
 import hashlib
 import json
 import string
-from collections.abc import Sequence
-from typing import NamedTuple, TypedDict
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypedDict
 
 import pyarrow as pa
 
@@ -23,11 +24,13 @@ class Message(TypedDict):
 
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
-# `raw` is the record as it came in (the line's bytes for .jsonl), so that a selection can give it back.
+# `sha` is the hash of the whole record, `text_sha` that of what is said in it. `raw` is the record as it came in (the
+# line's bytes for .jsonl), so that a selection can give it back.
 SAMPLE = pa.schema(
     [
         ("id", pa.int64()),
         ("sha", pa.binary(16)),
+        ("text_sha", pa.binary(16)),
         ("source", pa.string()),
         ("line", pa.int64()),
         ("messages", MESSAGES),
@@ -37,16 +40,42 @@ SAMPLE = pa.schema(
 
 CANONICAL = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
+NO_RECORD: Mapping[str, Any] = MappingProxyType({})
+
 INPUT_FIELDS = ("input", "context")
 """Where Alpaca and Dolly records keep what the instruction is about; ingest puts it after the instruction."""
 
 TEXT_FIELDS = ("instruction", "request", "response", "conversation", "system")
 
 
-def sha(messages: Sequence[Message]) -> bytes:
-    """The content hash of a conversation: the first 16 bytes of SHA-256 of its canonical JSON."""
-    pairs = [[message["role"], message["content"]] for message in messages]
-    return hashlib.sha256(CANONICAL.encode(pairs).encode("utf-8")).digest()[:16]
+def text_sha(messages: Sequence[Message], record: Mapping[str, Any] = NO_RECORD) -> bytes:
+    """The hash of what a sample says: the first 16 bytes of SHA-256 of the canonical JSON of its messages.
+
+    The input that the record keeps apart counts too: judges and rewriters are shown it apart.
+    """
+    said: list[Any] = [[message["role"], message["content"]] for message in messages]
+    if record.get("input") or record.get("context"):
+        said += filter(None, [input_of(_last_asked(messages), record)])
+    return hashlib.sha256(CANONICAL.encode(said).encode("utf-8")).digest()[:16]
+
+
+def _last_asked(messages: Sequence[Message]) -> str:
+    return next((message["content"] for message in reversed(messages) if message["role"] == "user"), "")
+
+
+def input_of(asked: str, record: Mapping[str, Any]) -> str:
+    """The field of the record that a user's message ends with, on a line of its own; empty where there is none."""
+    for field in INPUT_FIELDS:
+        more = record.get(field)
+        if isinstance(more, str) and more and asked.endswith(f"\n{more}"):
+            return more
+    return ""
+
+
+def spelled(value: Any) -> str:
+    """A value of a record as text: a string as it is, all else as JSON; half of a surrogate pair becomes U+FFFD."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def turns(messages: Sequence[Message]) -> list[tuple[str, str]]:
@@ -98,12 +127,8 @@ def triplet(messages: Sequence[Message], raw: bytes) -> Triplet:
         asked = "\n\n".join(f"{message['role']}: {message['content']}" for message in before)
         return Triplet(asked, "", answer)
     asked = before[0]["content"]
-    record = json.loads(raw) if raw else {}
-    for field in INPUT_FIELDS:
-        more = record.get(field)
-        if isinstance(more, str) and more and asked.endswith(f"\n{more}"):
-            return Triplet(asked.removesuffix(f"\n{more}"), more, answer)
-    return Triplet(asked, "", answer)
+    more = input_of(asked, json.loads(raw) if raw else {})
+    return Triplet(asked.removesuffix(f"\n{more}") if more else asked, more, answer)
 
 
 def text(template: str, messages: Sequence[Message], raw: bytes = b"") -> str:

@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from operators.sample import SAMPLE, sha
+from operators.sample import SAMPLE, text_sha
 
 TEXTS = [
     ("Name a river.", "The Danube."),
@@ -21,7 +21,8 @@ def batch(texts=TEXTS) -> pa.Table:
     ]
     columns = {
         "id": list(range(len(texts))),
-        "sha": [sha(each) for each in messages],
+        "sha": [text_sha(each) for each in messages],
+        "text_sha": [text_sha(each) for each in messages],
         "source": ["made"] * len(texts),
         "line": list(range(1, len(texts) + 1)),
         "messages": messages,

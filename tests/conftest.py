@@ -25,11 +25,12 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 
+from jobs.engine.ingest.parts import Shares, fingerprints
 from jobs.engine.pool import Pool
 from jobs.engine.profile import Execution, Profile
 from jobs.engine.session import Session
 from jobs.engine.store import Store
-from operators.sample import SAMPLE, sha
+from operators.sample import SAMPLE, text_sha
 
 
 def pytest_collection_modifyitems(items):
@@ -73,17 +74,18 @@ def session(tmp_path):
 def write_pool(folder, texts, rows=40) -> str:
     """A pool folder of these instructions (the response is the text again, upper case), in parts of so many rows."""
     folder.mkdir(parents=True)
-    parts, shas = [], []
+    parts, shares = [], []
     for first in range(0, len(texts), rows):
         block = texts[first : first + rows]
         messages = [
             [{"role": "user", "content": text}, {"role": "assistant", "content": text.upper()}] for text in block
         ]
-        shas += [sha(each) for each in messages]
+        shas = [text_sha(each) for each in messages]
         table = pa.table(
             {
                 "id": range(first, first + len(block)),
-                "sha": shas[first:],
+                "sha": shas,  # all that the records have beside the messages follows from these
+                "text_sha": shas,
                 "source": ["made.jsonl"] * len(block),
                 "line": range(first + 1, first + 1 + len(block)),
                 "messages": messages,
@@ -92,6 +94,7 @@ def write_pool(folder, texts, rows=40) -> str:
             schema=SAMPLE,
         )
         pq.write_table(table, folder / f"part-{first:05d}.parquet", row_group_size=16)
+        shares.append(Shares.of(first, table))
         parts.append({"file": f"part-{first:05d}.parquet", "first": first, "rows": len(block)})
     pq.write_table(
         pa.table(
@@ -103,7 +106,7 @@ def write_pool(folder, texts, rows=40) -> str:
     (folder / "quarantine.jsonl").write_text("")
     facts = {
         "winnow_pool": 1,
-        "fingerprint": sha([{"role": "x", "content": str(shas)}]).hex() * 2,
+        **fingerprints(len(texts), shares),
         "samples": len(texts),
         "records": len(texts),
         "duplicates": 0,

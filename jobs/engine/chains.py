@@ -11,7 +11,7 @@ from jobs.engine.pool import Pool
 from jobs.engine.samples import Parts, read_samples
 from jobs.engine.store import VALUE, Feature
 from operators.evolve import Dimension, first_chain, longer_chain
-from operators.sample import Message, sha
+from operators.sample import Message, text_sha
 
 Chain = list[Message]
 
@@ -50,7 +50,7 @@ def _begun(parts: Parts, ids: np.ndarray, dimension: Dimension, store: str) -> B
             chain = first_chain(row["messages"], dimension)
             if chain is None:
                 unusable += 1
-            elif (key := sha(chain)) not in chains:
+            elif (key := text_sha(chain)) not in chains:
                 chains[key] = chain
                 seeds.append(row["id"])
     folder = written_pool(list(chains.values()), store, "chains")

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from jobs.engine.declarations import annotation, as_tuple, declared, plain
 from jobs.engine.errors import UsageError
+from jobs.engine.ingest import IngestSettings, settings_of
 from jobs.engine.modules import nearest, recipe_names
 from jobs.engine.recipe import Recipe
 
@@ -24,6 +25,8 @@ class Request:
     fields: Mapping[str, Any] = field(default_factory=dict)
     """Recipe fields, nested as the recipe is."""
     as_published: bool = False
+    reading: Mapping[str, Any] = field(default_factory=dict)
+    """How raw files are read, where that was said (jobs/engine/reading.py)."""
 
 
 def recipe_class(name: str) -> type[Recipe]:
@@ -43,7 +46,7 @@ def recipe_class(name: str) -> type[Recipe]:
 
 
 def read_request(file: str) -> Request:
-    """The request in a YAML file: keys recipe, inputs, fields, as_published, or a manifest that holds them in `run`."""
+    """The request in a YAML file: the fields of a Request as keys, or a manifest that holds them in `run`."""
     try:
         content = yaml.safe_load(Path(file).read_text())
     except OSError as error:
@@ -65,6 +68,7 @@ def read_request(file: str) -> Request:
         inputs=tuple(content.get("inputs") or ()),
         fields=content.get("fields") or {},
         as_published=bool(content.get("as_published", False)),
+        reading=content.get("reading") or {},
     )
 
 
@@ -77,6 +81,11 @@ def build(name: str, request: Request, overrides: Iterable[str]) -> Recipe:
             _set(chosen, path.split("."), value)
     _merge(chosen, dict(request.fields))
     return configured(cls, chosen, overrides)
+
+
+def reading(request: Request, recipe: Recipe) -> IngestSettings:
+    """How the request's raw files are read; whether answers are needed follows from the recipe, unless it is said."""
+    return settings_of({"answers": recipe.answers(), **request.reading})
 
 
 def configured(cls: type, chosen: dict[str, Any], overrides: Iterable[str]) -> Any:

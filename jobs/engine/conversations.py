@@ -11,13 +11,13 @@ import ray
 from jobs.engine.ingest.build import fetched
 from jobs.engine.ingest.dedup import DUPLICATES
 from jobs.engine.ingest.folder import Folder
-from jobs.engine.ingest.parts import PART_ROWS, fingerprint, fingerprint_share, part_name
+from jobs.engine.ingest.parts import PART_ROWS, Shares, fingerprint_share, fingerprints, part_name
 from jobs.engine.ingest.tables import GROUP_ROWS, sample_writer
 from jobs.engine.pool import Pool, is_pool
 from jobs.engine.samples import Parts, read_samples
 from jobs.engine.store import Feature
 from operators.respond import upto_last_user
-from operators.sample import SAMPLE, Message, sha
+from operators.sample import SAMPLE, Message, text_sha
 
 
 def answered(pool: Pool, column: str, ids: np.ndarray) -> Pool:
@@ -45,9 +45,10 @@ def written_pool(conversations: Sequence[Sequence[Message]], store: str, kind: s
 
     kind: a word for what they are, in the folder's name and as their source.
     """
-    shas = [sha(conversation) for conversation in conversations]
-    name = fingerprint(len(conversations), [fingerprint_share(0, shas)])
-    folder = Folder(f"{store}/pools/{kind}-{name[:16]}")
+    shas = [text_sha(conversation) for conversation in conversations]
+    share = fingerprint_share(0, shas)
+    found = fingerprints(len(conversations), [Shares(share, share)])
+    folder = Folder(f"{store}/pools/{kind}-{found['fingerprint'][:16]}")
     if is_pool(folder.url):
         return folder.url
     folder.make()
@@ -59,7 +60,8 @@ def written_pool(conversations: Sequence[Sequence[Message]], store: str, kind: s
         ids = range(part["first"], part["first"] + part["rows"])
         columns = {
             "id": ids,
-            "sha": shas[ids.start : ids.stop],
+            "sha": shas[ids.start : ids.stop],  # there is no record with more in it than the conversation
+            "text_sha": shas[ids.start : ids.stop],
             "source": [kind] * len(ids),
             "line": [None] * len(ids),
             "messages": conversations[ids.start : ids.stop],
@@ -73,7 +75,7 @@ def written_pool(conversations: Sequence[Sequence[Message]], store: str, kind: s
         pass
     facts = {
         "winnow_pool": 1,
-        "fingerprint": name,
+        **found,
         "records": len(conversations),
         "samples": len(conversations),
         "duplicates": 0,

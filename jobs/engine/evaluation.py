@@ -124,6 +124,7 @@ def evaluated(
     return {
         "winnow_evaluation": 1,
         "inputs": list(inputs),
+        "reading": session.reading.semantics(),
         "fields": plain(wanted),
         "operator": {"model": operator.model.identity(), "adapter": adapter and adapter.identity()},
         "pool": pool.facts["fingerprint"],

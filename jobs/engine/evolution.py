@@ -131,7 +131,12 @@ def evolve(wanted: Evolution, inputs: Sequence[str], out: Path, session: Session
         pool = Pool.of(inputs, session)
         identity = {
             "winnow_evolution": 1,
-            "run": {"recipe": "evolve", "inputs": list(inputs), "fields": plain(wanted)},
+            "run": {
+                "recipe": "evolve",
+                "inputs": list(inputs),
+                "reading": session.reading.semantics(),
+                "fields": plain(wanted),
+            },
             "pool": {key: pool.facts[key] for key in ("fingerprint", "sources")} | {"folder": pool.folder},
         }
         claim(out, identity)

@@ -22,14 +22,14 @@ import ray
 from jobs.engine.errors import WinnowError
 from jobs.engine.ingest.build import fetched
 from jobs.engine.ingest.folder import Folder
-from jobs.engine.ingest.parts import fingerprint, fingerprint_share
+from jobs.engine.ingest.parts import Shares, fingerprints
 from jobs.engine.new_samples import SHA, Made, NewSamples, made
 from jobs.engine.pool import Pool, is_pool
 from jobs.engine.screen import say
 from operators.base import Operator, canonical_json
 from operators.rewrite import asked_of
 
-VERSION = 1
+VERSION = 2
 """Raised when the same rewritings and responses make another pool than before."""
 
 LINEAGE = pa.schema([("id", pa.int64()), ("parent", pa.int64()), ("round", pa.int64())])
@@ -127,7 +127,7 @@ def _prompts(pool: Pool, rewrite: Operator, rewritten: Made) -> Pool:
         parts, shares = new.write(folder, rewritten.ids, 0)
         facts = {"winnow_pool": 1, "records": size, "samples": size, "duplicates": 0, "quarantined": 0, "sources": [],
                  "examples": {}, "settings": pool.facts.get("settings", {})}  # fmt: skip
-        _finish(folder, {**facts, "fingerprint": fingerprint(size, shares), "parts": parts, "key": key})
+        _finish(folder, {**facts, **fingerprints(size, shares), "parts": parts, "key": key})
     return Pool.open(folder.url, pool.session)
 
 
@@ -149,7 +149,7 @@ def _build(
         **pool.facts,
         "samples": size,
         "records": pool.facts["records"] + len(ids),
-        "fingerprint": fingerprint(size, [*shares, *more]),
+        **fingerprints(size, [*shares, *more]),
         "parts": [*held, *parts],
         "key": key,
         "rounds": [*pool.facts.get("rounds", ()), counts],
@@ -174,10 +174,11 @@ def _check(counts: Mapping[str, Any]) -> None:
             raise WinnowError(f"the round does not add up: {counts[step]:,} {step}, {total:,} accounted for: {counts}")
 
 
-def _fresh(parts: list[dict[str, Any]], shas: np.ndarray) -> tuple[np.ndarray, list[int]]:
-    """Which of the new samples are neither in the parts nor equal to an earlier one, by their content hashes.
+def _fresh(parts: list[dict[str, Any]], shas: np.ndarray) -> tuple[np.ndarray, list[Shares]]:
+    """Which of the new samples say what neither the parts nor an earlier one says, by the hashes of what they say.
 
-    Also the parts' shares of their pool's fingerprint, for which the same hashes are read.
+    Their other fields are their parents', so that these make no difference here. Also the parts' shares of their
+    pool's fingerprints, for which the same hashes are read.
     """
     order = np.argsort(shas, kind="stable")
     in_order = ray.put(shas[order])
@@ -190,16 +191,16 @@ def _fresh(parts: list[dict[str, Any]], shas: np.ndarray) -> tuple[np.ndarray, l
 
 
 @ray.remote(num_cpus=1)
-def _compared(part: dict[str, Any], shas: np.ndarray) -> tuple[int, np.ndarray]:
-    """A part's share of the fingerprint, and the first place of each of its hashes that is among these (ascending)."""
+def _compared(part: dict[str, Any], shas: np.ndarray) -> tuple[Shares, np.ndarray]:
+    """A part's shares of the fingerprints, and the first place of each of its texts that is among these (ascending)."""
     with fsspec.open(part["file"], "rb") as file:
-        held = pq.ParquetFile(file).read(columns=["sha"])["sha"].to_pylist()
-    own = np.array(held, SHA)
+        held = pq.ParquetFile(file).read(columns=["sha", "text_sha"])
+    own = np.array(held["text_sha"].to_pylist(), SHA)
     places = np.searchsorted(shas, own)
     inside = places < len(shas)
     same = inside.copy()
     same[inside] = shas[places[inside]] == own[inside]
-    return fingerprint_share(part["first"], held), places[same]
+    return Shares.of(part["first"], held), places[same]
 
 
 @ray.remote(num_cpus=1)

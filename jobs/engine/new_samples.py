@@ -11,16 +11,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
-from jobs.engine.ingest import messages_of
 from jobs.engine.ingest.build import fetched
 from jobs.engine.ingest.folder import Folder
-from jobs.engine.ingest.parts import PART_ROWS, fingerprint_share, part_name
+from jobs.engine.ingest.formats import read
+from jobs.engine.ingest.hashes import hashes
+from jobs.engine.ingest.parts import PART_ROWS, Shares, part_name
 from jobs.engine.ingest.records import DECODER
 from jobs.engine.ingest.tables import GROUP_ROWS, sample_writer
 from jobs.engine.ingest.written import written
 from jobs.engine.samples import Parts, read_samples
 from jobs.engine.store import ERROR, VALUE, Feature
-from operators.sample import SAMPLE, sha
+from operators.sample import SAMPLE
 
 SHA = np.dtype("S16")
 
@@ -97,15 +98,15 @@ class NewSamples:
     """The columns that the pool's records were ingested with."""
 
     def shas(self) -> np.ndarray:
-        """The content hashes of the new samples, in the order of the ids they are made of; (made,) S16."""
+        """The hashes of what the new samples say, in the order of the ids they are made of; (made,) S16."""
         blocks = _blocks(self.made.ids)
         tasks = [_shas.remote(self.parts, self.made.near(block), self.turn, self.columns, block) for block in blocks]
         return np.concatenate([np.empty(0, SHA), *fetched(tasks)])
 
-    def write(self, folder: Folder, ids: np.ndarray, first: int) -> tuple[list[dict[str, Any]], list[int]]:
+    def write(self, folder: Folder, ids: np.ndarray, first: int) -> tuple[list[dict[str, Any]], list[Shares]]:
         """Writes those made of these ids, themselves with ids from `first` on.
 
-        Returns the part files as pool.json lists them, and their shares of the pool's fingerprint.
+        Returns the part files as pool.json lists them, and their shares of the pool's fingerprints.
         """
         blocks = _blocks(ids)
         parts = [
@@ -132,15 +133,17 @@ def _tables(
         rows = pa.concat_tables(read_samples(parts, some, SAMPLE.names)).to_pylist()
         for row, value in zip(rows, values.values(some), strict=True):
             row["raw"] = written(row["raw"], *turn(row, value), columns)
-            _, row["messages"] = messages_of(DECODER.decode(row["raw"].decode()), columns)
-            row["sha"] = sha(row["messages"])
+            record = DECODER.decode(row["raw"].decode())
+            found = read(record, columns)
+            row["messages"] = found.messages
+            row["text_sha"], row["sha"], _ = hashes(record, found, row["raw"])
         yield pa.Table.from_pylist(rows, SAMPLE)
 
 
 @ray.remote(num_cpus=1)
 def _shas(parts: Parts, values: Feature, turn: Turn, columns: Mapping[str, str], ids: np.ndarray) -> np.ndarray:
     tables = _tables(parts, values, turn, columns, ids)
-    return np.array([each for table in tables for each in table["sha"].to_pylist()], SHA)
+    return np.array([each for table in tables for each in table["text_sha"].to_pylist()], SHA)
 
 
 @ray.remote(num_cpus=1)
@@ -152,12 +155,12 @@ def _written(
     ids: np.ndarray,
     folder: Folder,
     part: dict[str, Any],
-) -> int:
-    share, first = 0, part["first"]
+) -> Shares:
+    shares, first = Shares(), part["first"]
     with folder.writing(part["file"]) as file, sample_writer(file, SAMPLE) as writer:
         for table in _tables(parts, values, turn, columns, ids):
             numbers = pa.array(np.arange(first, first + len(table)))
             writer.write_table(table.set_column(SAMPLE.get_field_index("id"), "id", numbers))
-            share += fingerprint_share(first, table["sha"].to_pylist())
+            shares += Shares.of(first, table)
             first += len(table)
-    return share
+    return shares

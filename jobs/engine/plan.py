@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jobs.engine.config import Request
+from jobs.engine.config import Request, reading
 from jobs.engine.pool import identity, known_facts
 from jobs.engine.profile import Profile
 from jobs.engine.recipe import Later, Reads, Recipe
@@ -17,7 +17,7 @@ from operators.finetune import Finetune
 
 def show_plan(request: Request, recipe: Recipe, store: Store, profile: Profile) -> None:
     """Prints the recipe's steps, how much of each column the store has, and how long the rest should take."""
-    facts = known_facts(request.inputs, store)
+    facts = known_facts(request.inputs, store, reading(request, recipe))
     say(f"{request.recipe}: {', '.join(request.inputs)}, budget {recipe.budget}")
     say(f"pool: {facts['samples']:,} samples" if facts else "pool: not ingested yet, so the samples are not counted")
     limits = {name: value for name, value in vars(recipe).items() if name.startswith("max_")}

@@ -17,12 +17,13 @@ from ray.exceptions import RayTaskError
 
 from jobs.engine.errors import OverErrorBudget, UsageError, WinnowError
 from jobs.engine.ingest import IngestSettings, ingest, ingest_key
-from jobs.engine.record import declaration, reading
-from jobs.engine.samples import Parts, read_samples
+from jobs.engine.ingest.report import refuse_unreadable
+from jobs.engine.record import declaration, inputs_read
+from jobs.engine.samples import KNOWN_BY, Parts, read_samples
 from jobs.engine.screen import say
 from jobs.engine.selection import Column, Selection, spread
 from jobs.engine.session import Session, largest_node_cpus
-from jobs.engine.store import ERROR, MISSING, VALUE, Feature, Store, absolute, take_over
+from jobs.engine.store import ERROR, MISSING, VALUE, Feature, Store, absolute, share_errors, take_over
 from jobs.engine.stream import stream, what_to_do
 from operators.base import Operator
 from operators.checkpoint import Checkpoint
@@ -52,23 +53,43 @@ class Pool:
 
     @classmethod
     def of(cls, inputs: Sequence[str], session: Session) -> "Pool":
-        """The pool of these inputs: an ingested pool as it is, raw files ingested into the store, once."""
+        """The pool of these inputs: an ingested pool as it is, raw files ingested into the store, once.
+
+        OverErrorBudget where more of the raw files' records cannot be read than `max_unreadable` allows; the pool is
+        there all the same, so that a run that allows more need not read again.
+        """
+        pool = cls._of(inputs, session)
+        if pool.folder != absolute(inputs[0]):
+            return pool.readable()
+        if session.reading != IngestSettings(answers=session.reading.answers):
+            raise UsageError(
+                f"{inputs[0]} is a pool, which has been read: --columns, --limit and --ignore are for raw files"
+            )
+        return pool
+
+    @classmethod
+    def _of(cls, inputs: Sequence[str], session: Session) -> "Pool":
         pools = [path for path in inputs if is_pool(path)]
         if pools and len(inputs) > 1:
             raise UsageError(f"{pools[0]} is a pool: give one pool, or raw files, not both")
         began = time.monotonic()
-        folder = pools[0] if pools else ingested_folder(inputs, session.store)
+        folder = pools[0] if pools else ingested_folder(inputs, session.store, session.reading)
         if not is_pool(folder):
-            ingest(inputs, folder, settings=IngestSettings(), say=say)
+            ingest(inputs, folder, settings=session.reading, say=say, apart=session.store.url)
         pool = cls.open(folder, session)
         seconds = round(time.monotonic() - began, 2)
         key = pool.facts["fingerprint" if pools else "key"]
-        session.log.append({**reading(inputs, key, pool.folder, pool.facts), "seconds": seconds})
+        session.log.append({**inputs_read(inputs, key, pool.folder, pool.facts), "seconds": seconds})
         return pool
 
     def beside(self, *inputs: str) -> "Pool":
-        """Another pool in the same store, for a recipe that is given target examples."""
-        return Pool.of(inputs, self.session)
+        """Another pool in the same store, for a recipe that is given examples, however much is readable."""
+        return Pool._of(inputs, self.session)
+
+    def readable(self) -> "Pool":
+        """This pool; OverErrorBudget where more of its records are in quarantine than `max_unreadable` allows."""
+        refuse_unreadable(self.facts, self.folder, self.session.max_unreadable)
+        return self
 
     @property
     def samples(self) -> int:
@@ -82,7 +103,7 @@ class Pool:
         return Parts(self.folder, *(tuple(part[key] for part in listed) for key in ("file", "first", "rows")))
 
     def identity(self, of: Literal["conversation", "record"]) -> str:
-        """What tells this pool from others, in hex: its conversations, or the records that they were read from."""
+        """What tells this pool from others, in hex: what its samples say, or the whole of their records."""
         return identity(self.facts, of)
 
     def map(self, *, only: np.ndarray | None = None, **operators: Operator) -> "Pool":
@@ -105,20 +126,21 @@ class Pool:
         states = feature.states(self.samples)
         missing = ids[np.isin(states[ids], wanted)]
         stored = len(ids) - len(missing)
-        taken = 0
-        known = operator.belongs_to() == "conversation"
-        others = store.others(operator, self.facts["fingerprint"]) if known else []
-        if len(missing) and others:
-            taken = ray.get(_taken_over.remote(feature, others, self.parts, missing))
+        taken, known_by, repeats = 0, KNOWN_BY[operator.belongs_to()], missing[:0]
+        if len(missing):
+            taken, repeats = ray.get(_taken_over.remote(feature, store.known(operator), self.parts, missing, known_by))
             states = feature.states(self.samples)
             missing = missing[np.isin(states[missing], wanted)]
+            repeats = np.intersect1d(repeats, missing)
+            missing = np.setdiff1d(missing, repeats)
         allowed = self.session.max_errors * len(ids)
-        from_others = f", {taken:,} known from another pool" if taken else ""
+        from_others = f", {taken:,} known from an equal sample" if taken else ""
         say(f"{name}: {len(ids):,} samples, {stored:,} in the store{from_others}, {len(missing):,} to compute")
         if len(missing):
             started = time.monotonic()
             stream(operator, name, feature, self.parts, missing, allowed, self.session)
             store.note_pace(operator, len(missing), time.monotonic() - started)
+            ray.get(_shared.remote(feature, self.parts, repeats, known_by))
             states = feature.states(self.samples)
         failed = int((states[ids] == ERROR).sum())
         seconds = time.monotonic() - began
@@ -254,30 +276,30 @@ def is_pool(path: str) -> bool:
     return fs.exists(f"{root}/pool.json")
 
 
-def inputs_key(inputs: Sequence[str]) -> str:
+def inputs_key(inputs: Sequence[str], store: Store, reading: IngestSettings) -> str:
     """What identifies what these inputs hold now: of raw files names, sizes and stamps, of a pool its fingerprint."""
     if len(inputs) == 1 and is_pool(inputs[0]):
         return _facts(inputs[0])["fingerprint"]
-    return ingest_key(inputs, IngestSettings())
+    return ingest_key(inputs, reading, apart=store.url)
 
 
-def ingested_folder(inputs: Sequence[str], store: Store) -> str:
+def ingested_folder(inputs: Sequence[str], store: Store, reading: IngestSettings) -> str:
     """Where the store keeps, or would keep, the pool of these raw files as they are now."""
-    return f"{store.url}/pools/{ingest_key(inputs, IngestSettings())[:16]}"
+    return f"{store.url}/pools/{ingest_key(inputs, reading, apart=store.url)[:16]}"
 
 
-def known_facts(inputs: Sequence[str], store: Store) -> dict[str, Any]:
+def known_facts(inputs: Sequence[str], store: Store, reading: IngestSettings) -> dict[str, Any]:
     """pool.json of the pool that the inputs are or were ingested to; empty where there is none yet. Starts nothing."""
-    folder = inputs[0] if len(inputs) == 1 and is_pool(inputs[0]) else ingested_folder(inputs, store)
+    folder = inputs[0] if len(inputs) == 1 and is_pool(inputs[0]) else ingested_folder(inputs, store, reading)
     return _facts(folder) if is_pool(folder) else {}
 
 
 def identity(facts: Mapping[str, Any], of: Literal["conversation", "record"]) -> str:
-    """What tells a pool with these facts from others, in hex.
-
-    Records are known by their files' names, sizes and stamps: a label may be mended where no message changes.
-    """
-    return facts["fingerprint"] if of == "conversation" else facts.get("key", facts["fingerprint"])
+    """What tells a pool with these facts from others, in hex: of what its samples say, or of their whole records."""
+    name = {"conversation": "text_fingerprint", "record": "fingerprint"}[of]
+    if name not in facts:
+        raise UsageError(f"the pool has no {name}: it was made by another version of Winnow; ingest its files again")
+    return facts[name]
 
 
 def _facts(folder: str) -> dict[str, Any]:
@@ -297,5 +319,26 @@ def _reduced(
 
 
 @ray.remote(num_cpus=1)
-def _taken_over(feature: Feature, others: list[Feature], parts: Parts, ids: np.ndarray) -> int:
-    return take_over(feature, others, pa.concat_tables(read_samples(parts, ids, ["id", "sha"])))
+def _taken_over(
+    feature: Feature, others: list[Feature], parts: Parts, ids: np.ndarray, known_by: str
+) -> tuple[int, np.ndarray]:
+    """How many of these samples' values were known, and the ids of those that only repeat an earlier one's hash."""
+    table = _hashes(parts, ids, known_by)
+    taken = take_over(feature, others, table)
+    numbers = table["sha"].combine_chunks().dictionary_encode().indices
+    _, first = np.unique(numbers.to_numpy(), return_index=True)
+    return taken, np.delete(table["id"].to_numpy(), first)
+
+
+@ray.remote(num_cpus=1)
+def _shared(feature: Feature, parts: Parts, ids: np.ndarray, known_by: str) -> None:
+    """Gives samples that repeat another's hash what became of that one."""
+    if len(ids):
+        table = _hashes(parts, ids, known_by)
+        take_over(feature, [feature], table)
+        states = feature.states(int(ids.max()) + 1)
+        share_errors(feature, table.filter(pa.array(states[table["id"].to_numpy()] != VALUE)))
+
+
+def _hashes(parts: Parts, ids: np.ndarray, known_by: str) -> pa.Table:
+    return pa.concat_tables(read_samples(parts, ids, ["id", known_by])).rename_columns(["id", "sha"])

@@ -5,14 +5,15 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass as plain_dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
 from jobs.engine.errors import UsageError
 from jobs.engine.pool import Pool
+from jobs.engine.reading import MAX_UNREADABLE
 from jobs.engine.selection import Selection
 from operators.base import STRICT, Operator
 from operators.finetune import Finetune
@@ -95,6 +96,8 @@ class Recipe:
     """Every random choice of the recipe follows from it."""
     max_errors: float = 0.01
     """The share of samples that may fail in an operator before the run fails."""
+    max_unreadable: Annotated[float, Field(ge=0, le=1)] = MAX_UNREADABLE
+    """The share of records that may be unreadable before the run fails."""
     tokens: Tokens = Tokens()
     """How tokens are counted for a budget in tokens."""
 
@@ -111,6 +114,11 @@ class Recipe:
         if not self.budget.startswith("tokens:"):
             declared.pop("tokens")
         return declared
+
+    def answers(self) -> Literal["needed", "optional"]:
+        """Whether records without an answer are no samples; those that learn labels alone can do without."""
+        trainers = [step for step in self.steps().values() if isinstance(step, Finetune)]
+        return "optional" if any(trainer.labels for trainer in trainers) else "needed"
 
     def counted(self, pool: Pool) -> Pool:
         """The pool with the column `tokens` where the budget is in tokens; UsageError where it has fewer."""

@@ -42,7 +42,7 @@ def declaration(made: Operator | Finetune) -> Entry:
     }
 
 
-def reading(inputs: Sequence[str], key: str, folder: str, facts: Mapping[str, Any]) -> Entry:
+def inputs_read(inputs: Sequence[str], key: str, folder: str, facts: Mapping[str, Any]) -> Entry:
     """What identifies inputs that were read into the pool with these facts, and each of their files."""
     kept = ("uri", "sha256", "sha256-blocks")
     return {

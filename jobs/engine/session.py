@@ -11,18 +11,24 @@ from typing import Any
 
 import ray
 
+from jobs.engine.ingest import IngestSettings
 from jobs.engine.profile import Profile
+from jobs.engine.reading import MAX_UNREADABLE
 from jobs.engine.screen import say
 from jobs.engine.store import Store
 
 
 @dataclass(frozen=True)
 class Session:
-    """What pools need to execute their verbs; nothing in it changes what is computed."""
+    """What pools need to read files and to execute their verbs; but for `reading` nothing changes what comes out."""
 
     store: Store
     profile: Profile = field(default_factory=Profile)
     max_errors: float = 0.01
+    max_unreadable: float = MAX_UNREADABLE
+    """The share of the records of raw files that may be unreadable before a command fails."""
+    reading: IngestSettings = field(default_factory=IngestSettings)
+    """How raw files are read."""
     retry_errors: bool = False
     run: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     log: list[dict[str, Any]] = field(default_factory=list)

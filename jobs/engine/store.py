@@ -6,8 +6,8 @@
     <store>/lock.json                                                    who writes now
 
 A part is written under a temporary name and renamed; its name is a hash of its ids, so a task that is run
-twice overwrites instead of doubling. `sha` is the sample's content hash, by which a later pool that shares
-samples with this one takes their values over.
+twice overwrites instead of doubling. `sha` is the hash of what the operator's values belong to, the conversation or
+the whole record, by which a later pool that shares samples with this one takes their values over.
 """
 
 import hashlib
@@ -188,14 +188,12 @@ class Store:
         """The folder of all the values of an operator."""
         return f"{self.url}/features/{type(operator).__name__}-{operator.fingerprint()[:16]}"
 
-    def others(self, operator: Operator, pool_fingerprint: str) -> list[Feature]:
-        """The operator's values for other pools of this store."""
+    def known(self, operator: Operator) -> list[Feature]:
+        """The operator's values for all pools of this store."""
         fs, root = fsspec.core.url_to_fs(self.operator_folder(operator))
         if not fs.exists(root):
             return []
-        own = pool_fingerprint[:16]
-        folders = sorted(path for path in fs.ls(root, detail=False) if fs.isdir(path))
-        return [Feature(fs.unstrip_protocol(path)) for path in folders if not path.rstrip("/").endswith(own)]
+        return [Feature(fs.unstrip_protocol(path)) for path in sorted(fs.ls(root, detail=False)) if fs.isdir(path)]
 
     def declare(self, operator: Operator) -> None:
         """Writes spec.json, which says what computes the values; refuses a folder that says another thing."""
@@ -221,9 +219,9 @@ class Store:
 
 
 def take_over(feature: Feature, others: Sequence[Feature], missing: pa.Table) -> int:
-    """Copies into `feature` the values that other pools' features have for the missing samples (id, sha).
+    """Copies into `feature` the values that some features, its own too, have for the missing samples (id, sha).
 
-    Returns how many. A value belongs to a sample's content, so the sha decides, whatever the id there was.
+    Returns how many. A value belongs to what the sha is of, so the sha decides, whatever the id there was.
     """
     taken = 0
     for other in others:
@@ -231,19 +229,27 @@ def take_over(feature: Feature, others: Sequence[Feature], missing: pa.Table) ->
             if not missing.num_rows:
                 return taken
             table = table.filter(table["value"].is_valid())
-            lookup = pc.SetLookupOptions(value_set=missing["sha"].combine_chunks())
-            where = pc.call_function("index_in", [table["sha"]], lookup)
-            rows = where.is_valid().to_numpy()
-            if not rows.any():
-                continue
-            places = where.drop_null().to_numpy()
-            places, first = np.unique(places, return_index=True)
-            found = missing.take(pa.array(places))
-            values = table["value"].combine_chunks().take(pa.array(np.flatnonzero(rows)[first]))
-            shas = found["sha"].combine_chunks()
-            feature.write(found["id"].to_numpy(), shas, values, [None] * len(places))
-            taken += len(places)
-            keep = np.ones(missing.num_rows, bool)
-            keep[places] = False
-            missing = missing.filter(pa.array(keep))
+            places, found, missing = _known(missing, table)
+            if found.num_rows:
+                values = table["value"].combine_chunks().take(pa.array(places))
+                feature.write(found["id"].to_numpy(), found["sha"].combine_chunks(), values, [None] * len(places))
+                taken += len(places)
     return taken
+
+
+def share_errors(feature: Feature, missing: pa.Table) -> None:
+    """Gives the missing samples (id, sha) the errors that the feature has for samples with the same sha."""
+    for table in feature.tables("sha", "error"):
+        table = table.filter(table["error"].is_valid())
+        places, found, missing = _known(missing, table)
+        if found.num_rows:
+            errors = table["error"].take(pa.array(places)).to_pylist()
+            feature.write(found["id"].to_numpy(), found["sha"].combine_chunks(), pa.nulls(len(places)), errors)
+
+
+def _known(missing: pa.Table, table: pa.Table) -> tuple[np.ndarray, pa.Table, pa.Table]:
+    """Where the table has the shas of missing samples; those samples; and the others."""
+    lookup = pc.SetLookupOptions(value_set=table["sha"].combine_chunks())
+    where = pc.call_function("index_in", [missing["sha"]], lookup)
+    hits = where.is_valid()
+    return where.drop_null().to_numpy(), missing.filter(hits), missing.filter(pc.call_function("invert", [hits]))

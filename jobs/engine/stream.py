@@ -18,7 +18,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from jobs.engine.errors import OutOfRoom, OverErrorBudget, WinnowError
 from jobs.engine.profile import Execution
-from jobs.engine.samples import Parts, read_samples
+from jobs.engine.samples import KNOWN_BY, Parts, read_samples
 from jobs.engine.screen import say
 from jobs.engine.session import Session
 from jobs.engine.store import Feature
@@ -80,13 +80,15 @@ def _summaries(
     context = ray.data.DataContext.get_current()
     context.raise_original_map_exception = True
     context.execution_no_progress_timeout_s = session.profile.stall_seconds
-    columns = ["id", "sha", *operator.columns()]
+    known_by = KNOWN_BY[operator.belongs_to()]
+    columns = ["id", known_by, *operator.columns()]
 
     def read(batch: pa.Table) -> pa.Table:
         if "ids" not in batch.column_names:
             return batch
         wanted = batch["ids"].combine_chunks().flatten().to_numpy()
-        return pa.concat_tables(read_samples(parts, wanted, columns))
+        table = pa.concat_tables(read_samples(parts, wanted, columns))
+        return table.rename_columns(["sha" if name == known_by else name for name in table.column_names])
 
     # The drawn are read here: workers take what is read first, and samples from all parts would be read last.
     batches = [pa.concat_tables(read_samples(parts, ids, columns)) for ids in _split(drawn, execution.rows)]

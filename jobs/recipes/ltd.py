@@ -100,7 +100,8 @@ class LTD(Recipe):
     ) -> tuple[np.ndarray, np.ndarray]:
         """The ids of the candidates, and the direction of the target's mean."""
         if self.examples:
-            center = pool.beside(self.examples).map(embed=self.embed).reduce(mean_direction, "embed")
+            examples = pool.beside(self.examples).readable()
+            center = examples.map(embed=self.embed).reduce(mean_direction, "embed")
             return ids[groups.labels == closest(groups.centroids, center)], center
         candidates = own = np.arange(len(ids))
         if self.target:

@@ -16,7 +16,7 @@ from jobs.engine.pool import Pool
 from jobs.engine.samples import read_samples
 from operators.respond import Respond
 from operators.rewrite import Rewrite
-from operators.sample import SAMPLE, sha
+from operators.sample import SAMPLE, text_sha
 from tests.servers import failed, prompt, said, served
 
 RECORDS = [
@@ -170,7 +170,8 @@ def test_a_round_adds_answered_samples_counts_the_rest_and_is_followed_by_anothe
     assert [row["line"] for row in new] == [1, 6, 8, 12]
     for row in new:
         assert row["messages"] == messages_of(json.loads(row["raw"]))[1]
-        assert row["sha"] == sha(row["messages"])
+        assert row["text_sha"] == text_sha(row["messages"], json.loads(row["raw"]))
+    assert [row["sha"] == row["text_sha"] for row in new] == [False, True, True, True]  # the first has a task
     found = second.lineage()
     assert found.parent.tolist() == [-1] * 12 + [0, 5, 7, 11, 12, 13]
     assert found.round.tolist() == [0] * 12 + [1] * 4 + [2] * 2

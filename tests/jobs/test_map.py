@@ -168,7 +168,50 @@ def test_a_label_that_was_mended_is_read_anew_though_no_message_changed(session,
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))
         pool = Pool.of([str(file)], session).map(kind=Field("kind"), vector=Hashed())
         found.append((pool.facts["fingerprint"], pool.values("kind", np.arange(2)).tolist()))
-    assert found[0][0] == found[1][0]
+    assert found[0][0] != found[1][0]
     assert [kinds for _, kinds in found] == [["wrong0", "wrong1"], ["right0", "right1"]]
     computed = [entry["computed"] for entry in session.log if "computed" in entry]
     assert computed == [5, 5, 5, 0]
+
+
+def test_a_record_s_values_are_known_again_in_a_copy_and_read_anew_where_only_bookkeeping_was_mended(session, tmp_path):
+    rows = [{"instruction": f"word{at}", "output": "yes", "source": "a", "kind": "k"} for at in range(4)]
+    rows += [{**rows[0], "kind": "other"}, {**rows[0], "source": "b"}]
+    spellings = {
+        "one": [json.dumps(row) for row in rows],
+        "copy": [json.dumps(row, indent=None, separators=(" ,", " : "), sort_keys=True) for row in rows],
+        "mended": [json.dumps({**row, "source": "c"}) for row in rows],
+        "longer": [json.dumps(row) for row in [{"instruction": "new", "output": "yes"}, *rows]],
+    }
+    found = {}
+    for name, lines in spellings.items():
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
+        pool = Pool.of([str(tmp_path / f"{name}.jsonl")], session).map(kind=Field("kind"), source=Field("source"))
+        found[name] = [pool.values(column, np.arange(pool.samples)).tolist() for column in ("kind", "source")]
+        assert pool.facts["duplicates"] == 1
+    assert found["one"] == found["copy"] == [["k"] * 4 + ["other"], ["a"] * 5]
+    assert found["mended"] == [["k"] * 4 + ["other"], ["c"] * 5]
+    assert found["longer"] == [["", *["k"] * 4, "other"], ["", *["a"] * 5]]
+    computed = [entry["computed"] for entry in session.log if "computed" in entry]
+    assert computed == [5, 5, 0, 0, 5, 5, 1, 1]
+
+
+def test_samples_that_say_the_same_are_computed_once_and_share_the_outcome(session, tmp_path):
+    said = ["word", "refuse", "other", "word", "refuse", "word"]
+    rows = [{"instruction": text, "output": "yes", "rejected": str(at)} for at, text in enumerate(said)]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tolerant = executed(session, rows=2, workers=2, max_errors=0.5)
+    pool = Pool.of([str(tmp_path / "in.jsonl")], tolerant).map(length=Touchy(), vector=Hashed())
+    assert pool.samples == 6
+    assert pool.valid("length").tolist() == [0, 2, 3, 5]
+    assert dict(pool.features["length"].errors()) == {1: "refused: it said refuse", 4: "refused: it said refuse"}
+    assert pool.values("length", np.array([0, 3, 5])).tolist() == [4, 4, 4]
+    vectors = pool.values("vector", np.arange(6))
+    assert np.array_equal(vectors[[0, 1]], vectors[[3, 4]])
+    logged = [(entry["computed"], entry["failed"]) for entry in session.log if "computed" in entry]
+    assert logged == [(3, 2), (3, 0)]
+    again = replace(pool, session=replace(tolerant, retry_errors=True)).map(length=Touchy())
+    assert session.log[-1]["computed"] == 1
+    assert again.valid("length").tolist() == [0, 2, 3, 5]
+    Pool.of([str(tmp_path / "in.jsonl")], session).map(only=np.array([3]), length=Touchy())
+    assert session.log[-1]["computed"] == 0

@@ -22,7 +22,7 @@ from jobs.engine.report import write_report
 from jobs.engine.session import Session
 from jobs.engine.store import Store
 from operators.base import Operator
-from operators.sample import SAMPLE, sha
+from operators.sample import SAMPLE, text_sha
 
 SOURCE, OTHER = "/data/chat/a.jsonl", "/data/code/b|<b>.json"
 HOSTILE = (
@@ -62,8 +62,8 @@ def _pool(folder, samples, quarantine, duplicates, contents) -> Pool:
         messages = [{"role": "user", "content": said}, {"role": "assistant", "content": answered}] * (1 + number % 2)
         raw = json.dumps({"instruction": said, "output": answered}).encode()
         source = OTHER if number % 4 == 3 else SOURCE
-        rows.append({"id": number, "sha": sha(messages), "source": source, "line": number + 1, "messages": messages,
-                     "raw": raw})  # fmt: skip
+        shas = {"sha": text_sha(messages), "text_sha": text_sha(messages)}
+        rows.append({"id": number, **shas, "source": source, "line": number + 1, "messages": messages, "raw": raw})
     pq.write_table(pa.Table.from_pylist(rows, SAMPLE), folder / "part-0.parquet", row_group_size=16)
     repeated = {"source": [SOURCE] * duplicates, "line": range(900, 900 + duplicates), "id": [0] * duplicates}
     ledger_types = pa.schema([("source", pa.string()), ("line", pa.int64()), ("id", pa.int64())])
@@ -77,7 +77,8 @@ def _pool(folder, samples, quarantine, duplicates, contents) -> Pool:
         )
     ]  # fmt: skip
     facts = {"samples": samples, "records": samples + duplicates + len(quarantine), "duplicates": duplicates,
-             "quarantined": len(quarantine), "fingerprint": "cd" * 32, "sources": sources, "examples": {},
+             "quarantined": len(quarantine), "fingerprint": "cd" * 32, "text_fingerprint": "cd" * 32,
+             "sources": sources, "examples": {},
              "parts": [{"file": "part-0.parquet", "first": 0, "rows": samples}]}  # fmt: skip
     (folder / "pool.json").write_text(json.dumps(facts))
     return Pool.open(str(folder), Session(Store(str(folder.parent / "store"))))

@@ -83,6 +83,14 @@ def test_take_over_copies_by_content_under_the_new_ids(feature, tmp_path):
     assert new.values(np.array([0])).tolist() == [3.0]
 
 
+def test_take_over_gives_a_value_to_every_sample_that_it_belongs_to(feature, tmp_path):
+    written(feature, [10, 11], [1.0, 2.0])
+    new = Feature(str(tmp_path / "new"))
+    missing = pa.table({"id": [0, 1, 2, 3], "sha": shas([11, 10, 11, 99])})
+    assert take_over(new, [feature], missing) == 3
+    assert new.values(np.array([0, 1, 2])).tolist() == [2.0, 1.0, 2.0]
+
+
 def test_store_refuses_a_folder_that_describes_another_operator(tmp_path):
     store = Store(str(tmp_path))
     store.declare(Hashed())

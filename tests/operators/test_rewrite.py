@@ -11,7 +11,7 @@ from operators.characters import Characters
 from operators.prompt import Prompt
 from operators.respond import Respond, generated, unthought, upto_last_user
 from operators.rewrite import Asked, Rewrite, Rewritten, asked_of, published, repaired
-from operators.sample import SAMPLE, Message, sha
+from operators.sample import SAMPLE, Message, text_sha
 from tests.servers import prompt, said, served
 
 OLD = Asked("Sort the list.", "3, 1, 2")
@@ -27,7 +27,8 @@ def batch(*samples) -> pa.Table:
     for i, (pairs, record) in enumerate(samples):
         messages = [Message(role=role, content=content) for role, content in pairs]
         raw = json.dumps(record).encode()
-        rows.append({"id": i, "sha": sha(messages), "source": "made", "line": i, "messages": messages, "raw": raw})
+        shas = {"sha": text_sha(messages), "text_sha": text_sha(messages)}
+        rows.append({"id": i, **shas, "source": "made", "line": i, "messages": messages, "raw": raw})
     return pa.Table.from_pylist(rows, SAMPLE)
 
 

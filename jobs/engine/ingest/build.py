@@ -18,22 +18,25 @@ from jobs.engine.ingest.faults import InputError
 from jobs.engine.ingest.folder import UNFINISHED, Folder
 from jobs.engine.ingest.inputs import Say, Source, sources_of
 from jobs.engine.ingest.parse import Parsed, parse_split
-from jobs.engine.ingest.parts import batches_of, fingerprint, join_quarantine, write_parts
+from jobs.engine.ingest.parts import Shares, batches_of, fingerprints, join_quarantine, write_parts
 from jobs.engine.ingest.report import described, say_findings
 from jobs.engine.ingest.settings import IngestSettings
 from jobs.engine.ingest.splits import Split, splits_of
 from operators.base import canonical_json
 
-VERSION = 1
+VERSION = 2
 """Raised when the same inputs and settings make another pool than before."""
 
 PROGRESS_SECONDS = 30
 TEMPORARY = ".tmp-"
 
 
-def ingest_key(inputs: Sequence[str], settings: IngestSettings) -> str:
-    """What names the pool that these inputs would make now, in hex: their files, sizes and stamps, and the settings."""
-    return _key(sources_of(inputs, lambda line: None), settings)
+def ingest_key(inputs: Sequence[str], settings: IngestSettings, *, apart: str | None = None) -> str:
+    """What names the pool that these inputs would make now, in hex: their files, sizes and stamps, and the settings.
+
+    apart: a folder that is not read though it lies in an input, as the store may.
+    """
+    return _key(sources_of(inputs, lambda line: None, apart), settings)
 
 
 def _key(sources: Sequence[Source], settings: IngestSettings) -> str:
@@ -42,11 +45,14 @@ def _key(sources: Sequence[Source], settings: IngestSettings) -> str:
     return hashlib.sha256(canonical_json(identity).encode()).hexdigest()
 
 
-def ingest(inputs: Sequence[str], destination: str, *, settings: IngestSettings, say: Say) -> dict[str, Any]:
-    """Writes a pool of the inputs' samples and returns its pool.json; Ray is initialised."""
-    sources = sources_of(inputs, say)
+def ingest(
+    inputs: Sequence[str], destination: str, *, settings: IngestSettings, say: Say, apart: str | None = None
+) -> dict[str, Any]:
+    """Writes a pool of the inputs' samples and returns its pool.json; Ray is initialised. apart: as in ingest_key."""
+    sources = sources_of(inputs, say, apart)
     pool = Folder.at(destination)
-    _refuse_inside(pool, inputs)
+    if apart is None or not destination.startswith(apart.rstrip("/") + "/"):
+        _refuse_inside(pool, inputs)
     pool.make()
     _clean(pool)
     interim = pool.inner(TEMPORARY + uuid.uuid4().hex[:12])
@@ -99,10 +105,10 @@ def _ingested(
 
     batches = batches_of(full, repeats)
     calls = ((batch, marks, interim, pool) for batch in batches)
-    written: list[tuple[int, int]] = tasks.results("wrote", write_parts, calls, len(batches))
+    written: list[tuple[int, Shares]] = tasks.results("wrote", write_parts, calls, len(batches))
     found = described(sources, splits, parsed, repeats, settings)
     found |= {
-        "fingerprint": fingerprint(found["samples"], [share for _, share in written]),
+        **fingerprints(found["samples"], [shares for _, shares in written]),
         "parts": [part for batch in batches for part in batch.parts()],
         "key": _key(sources, settings),
     }

@@ -34,11 +34,19 @@ class Piece(NamedTuple):
     length: int | None = None
     """The bytes there were, where `raw` holds only the first of them."""
 
+    opaque: tuple[str, ...] = ()
+    """The fields that hold bytes which are no text, where the file's format has such."""
+
 
 HEAD_BYTES = 64 * 1024
 
 
 def too_large(line: int, head: bytes, length: int, limit: int) -> Piece:
     """The piece for a record over the size limit, with the first 64 KiB of it."""
-    found = f"the record has {length:,} bytes, the limit is {limit:,} (max_record_bytes)"
+    found = f"the record has {length:,} bytes, {over('max_record_bytes', limit)}"
     return Piece(line, head[:HEAD_BYTES], RecordFault("record_too_large", found), length)
+
+
+def over(name: str, limit: int) -> str:
+    """What the message about a limit ends with: how high it is, and how to set another."""
+    return f"the limit is {limit:,} ({name}); --limit {name}=N sets another"

@@ -7,10 +7,11 @@ and not null comes before one with a null among them, and `FORMATS` lists them i
 import json
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, cached_property, partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
+from jobs.engine.ingest.answers import refuse_preference
 from jobs.engine.ingest.faults import RecordFault
 from operators.sample import Message
 
@@ -26,27 +27,60 @@ ROLES = {
     "tools": "tools",
 }
 
+LISTS = ("messages", "conversations", "prompt", "completion", "response")
+
 
 @dataclass(frozen=True)
 class Format:
-    """A format: the fields that it is recognised by, and how its messages are read."""
+    """A format: the fields that it is recognised by, how its messages are read, and the fields that hold them."""
 
     name: str
     needs: Set[str]
     messages: Callable[[Record], list[Message]]
+    also: Set[str] = frozenset()
+    """Fields that are read where they are there, beside those that it needs, the tools and the system prompt."""
+    system: str | None = "system"
+    """The field of the system prompt."""
+
+    @cached_property
+    def holds(self) -> Set[str]:
+        """The fields whose values become messages."""
+        return frozenset({*self.needs, *self.also, "tools", *([self.system] if self.system else [])})
+
+    @cached_property
+    def lists(self) -> tuple[str, ...]:
+        """Those that may be lists of messages, in the order in which they are read."""
+        return tuple(field for field in LISTS if field in self.needs)
+
+
+class Read(NamedTuple):
+    """A record's conversation."""
+
+    format: Format
+    messages: list[Message]
+    opening: int
+    """How many of the messages stand before the conversation: the tools on offer, the system prompt."""
 
 
 def messages_of(record: Record, columns: Mapping[str, str] = NO_COLUMNS) -> tuple[str, list[Message]]:
     """The name of the record's format and its messages; RecordFault where it has none."""
+    found = read(record, columns)
+    return found.format.name, found.messages
+
+
+def read(record: Record, columns: Mapping[str, str] = NO_COLUMNS) -> Read:
+    """The record's format and conversation; RecordFault where it has none."""
     if columns:
-        name, messages = "columns", _columns_messages(record, columns)
+        recognised = _of_columns(tuple(sorted(columns.items())))
+        _refuse_absent(record, columns)
     else:
         recognised = _recognised(record)
-        name, messages = recognised.name, recognised.messages(record)
-    opening = _opening(record, columns.get("system") if columns else "system")
-    messages = opening + messages if opening else messages
+    messages = recognised.messages(record)
+    opening = _opening(record, recognised.system)
+    if opening:
+        messages = opening + messages
     _refuse_incomplete(messages)
-    return name, messages
+    return Read(recognised, messages, len(opening))
 
 
 def _recognised(record: Record) -> Format:
@@ -58,25 +92,26 @@ def _recognised(record: Record) -> Format:
             with_null = with_null or candidate
     if with_null:
         return with_null
+    refuse_preference(record)
     needs = "; ".join(f"{candidate.name} needs {' and '.join(sorted(candidate.needs))}" for candidate in FORMATS)
     raise RecordFault(
         "missing_field",
         f"no format fits the fields found ({_named(record)}): {needs}; "
-        "or name the columns: columns.instruction=..., columns.response=...",
+        "or name the fields: --columns instruction=FIELD,response=FIELD",
     )
 
 
 def _refuse_incomplete(messages: list[Message]) -> None:
-    roles = {message["role"] for message in messages}
     for message in messages:
         content = message["content"]
         if content and not content.isspace():
             break
     else:
         raise RecordFault("empty_record", "the conversation has no text at all")
-    for role in ("user", "assistant"):
-        if role not in roles:
-            raise RecordFault("missing_field", f"the conversation has no {role} message")
+    for message in messages:
+        if message["role"] == "user":
+            return
+    raise RecordFault("missing_field", "the conversation has no user message")
 
 
 def _opening(record: Record, system: str | None) -> list[Message]:
@@ -121,13 +156,24 @@ def _prompt_completion(record: Record, *, response: str) -> list[Message]:
     return _single_turn(record, instruction="prompt", context=None, response=response)
 
 
-def _columns_messages(record: Record, columns: Mapping[str, str]) -> list[Message]:
-    for role, column in columns.items():
-        if column not in record and role in ("instruction", "response"):
-            raise RecordFault("missing_field", f"there is no field {column!r} for the {role}; found: {_named(record)}")
-    plain = {key: value for key, value in record.items() if key != "history"}
-    instruction, response = columns["instruction"], columns["response"]
-    return _single_turn(plain, instruction=instruction, context=columns.get("input"), response=response)
+@cache
+def _of_columns(pairs: tuple[tuple[str, str], ...]) -> Format:
+    """The format of records whose fields a person named: pairs of role and field."""
+    columns = dict(pairs)
+    instruction, response, context = columns["instruction"], columns["response"], columns.get("input")
+
+    def messages(record: Record) -> list[Message]:
+        plain = {key: value for key, value in record.items() if key != "history"}
+        return _single_turn(plain, instruction=instruction, context=context, response=response)
+
+    return Format("columns", {instruction, response}, messages, {context} if context else set(), columns.get("system"))
+
+
+def _refuse_absent(record: Record, columns: Mapping[str, str]) -> None:
+    for role in ("instruction", "response"):
+        if columns[role] not in record:
+            found = f"there is no field {columns[role]!r} for the {role}; found: {_named(record)}"
+            raise RecordFault("missing_field", found)
 
 
 def _conversation(record: Record, field: str) -> list[Message]:
@@ -221,17 +267,22 @@ FORMATS = (
         "alpaca",
         {"instruction", "output"},
         partial(_single_turn, instruction="instruction", context="input", response="output"),
+        {"input", "history"},
     ),
     Format(
         "dolly",
         {"instruction", "response"},
         partial(_single_turn, instruction="instruction", context="context", response="response"),
+        {"context", "history"},
     ),
     Format(
         "query-response",
         {"query", "response"},
         partial(_single_turn, instruction="query", context=None, response="response"),
+        {"history"},
     ),
-    Format("prompt-completion", {"prompt", "completion"}, partial(_prompt_completion, response="completion")),
-    Format("prompt-completion", {"prompt", "response"}, partial(_prompt_completion, response="response")),
+    Format(
+        "prompt-completion", {"prompt", "completion"}, partial(_prompt_completion, response="completion"), {"history"}
+    ),
+    Format("prompt-completion", {"prompt", "response"}, partial(_prompt_completion, response="response"), {"history"}),
 )

@@ -10,6 +10,7 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from jobs.engine.ingest.faults import InputError
+from jobs.engine.ingest.own import OUTPUTS, RUN, written_above, written_by, written_under
 
 SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".json.zst", ".jsonl.zst", ".parquet")
 FORMATS = "the formats are " + ", ".join(SUFFIXES)
@@ -47,13 +48,16 @@ def suffix_of(path: str) -> str:
     return max((suffix for suffix in SUFFIXES if name.endswith(suffix)), key=len, default="")
 
 
-def sources_of(inputs: Sequence[str], say: Say) -> list[Source]:
-    """The files of all inputs in the order given, sorted within a folder or glob; a file named twice counts once."""
+def sources_of(inputs: Sequence[str], say: Say, apart: str | None = None) -> list[Source]:
+    """The files of all inputs in the order given, sorted within a folder or glob; a file named twice counts once.
+
+    What Winnow wrote itself is not read of a folder: pools, stores, and what runs put out. apart: another such folder.
+    """
     if not inputs:
         raise InputError("no input was named; name files, folders, globs or URLs")
     found: dict[str, Source] = {}
     for given in inputs:
-        for source in _sources_of_one(given, say):
+        for source in _sources_of_one(given, say, apart):
             if source.path in found:
                 say(f"skipped {source.uri}: it is {found[source.path].uri}, which is read already")
             else:
@@ -61,7 +65,7 @@ def sources_of(inputs: Sequence[str], say: Say) -> list[Source]:
     return list(found.values())
 
 
-def _sources_of_one(given: str, say: Say) -> list[Source]:
+def _sources_of_one(given: str, say: Say, apart: str | None) -> list[Source]:
     try:
         fs, root = url_to_fs(given)
         if fs.isfile(root):
@@ -69,12 +73,21 @@ def _sources_of_one(given: str, say: Say) -> list[Source]:
                 raise InputError(f"{given}: a file of this format cannot be read; {FORMATS}")
             return [_source(fs, given, root, fs.info(root), given)]
         if fs.isdir(root):
-            return _readable(given, _under(fs, given.rstrip("/") or "/", root, say), say)
+            _refuse_run(fs, given, root)
+            return _readable(given, _under(fs, given.rstrip("/") or "/", root, say, apart), say)
         if any(character in given for character in MAGIC):
-            return _readable(given, _matching(fs, given, root, say), say)
+            return _readable(given, _matching(fs, given, root, say, apart), say)
     except (ImportError, ValueError, OSError) as error:
         raise InputError(f"{given}: cannot be looked at: {error}") from error
     raise InputError(f"{given}: there is no such file or folder")
+
+
+def _refuse_run(fs: AbstractFileSystem, given: str, root: str) -> None:
+    """InputError where a run's own folder is named, with what of it can be read."""
+    if written_by(fs, root) == RUN:
+        readable = [name for name in OUTPUTS if fs.exists(f"{root}/{name}")]
+        instead = f"name what it holds: {given.rstrip('/')}/{readable[0]}" if readable else "it holds no records"
+        raise InputError(f"{given} is {RUN}; {instead}")
 
 
 def _readable(given: str, files: list[Source], say: Say) -> list[Source]:
@@ -89,34 +102,44 @@ def _readable(given: str, files: list[Source], say: Say) -> list[Source]:
     return readable
 
 
-def _under(fs: AbstractFileSystem, uri: str, root: str, say: Say) -> list[Source]:
-    """All files under a folder but hidden ones and those of a finished pool, sorted by path."""
+def _under(fs: AbstractFileSystem, uri: str, root: str, say: Say, apart: str | None) -> list[Source]:
+    """All files under a folder but hidden ones and those that Winnow wrote, sorted by path."""
     found = fs.find(root, detail=True)
-    pools = {path.rsplit("/", 1)[0] + "/" for path in found if path.endswith("/pool.json")}
-    for pool in sorted(pools):
-        say(f"skipped {uri.rstrip('/')}{pool[len(root) :]}: it is a pool, not raw files")
+    ours = written_under(fs, root, found, apart)
+    for folder, what in sorted(ours.items()):
+        say(f"skipped {uri.rstrip('/')}{folder[len(root.rstrip('/')) :]}: it is {what}, not raw files")
     files = []
     for path in sorted(found):
         inner = path[len(root) :]
-        if not any(part.startswith(".") for part in inner.split("/")) and not path.startswith(tuple(pools)):
+        if not any(part.startswith(".") for part in inner.split("/")) and not path.startswith(tuple(ours)):
             files.append(_source(fs, uri.rstrip("/") + "/" + inner.lstrip("/"), path, found[path]))
     return files
 
 
-def _matching(fs: AbstractFileSystem, given: str, root: str, say: Say) -> list[Source]:
-    """The files that a glob matches, and those under the folders that it matches, sorted by path."""
+def _matching(fs: AbstractFileSystem, given: str, root: str, say: Say, apart: str | None) -> list[Source]:
+    """The files that a glob matches, and those under the folders that it matches, sorted by path.
+
+    A file that Winnow wrote is read where the glob has its whole name, as out/*/selected.jsonl has.
+    """
     plain = given[: min(given.index(character) for character in MAGIC if character in given)]
     begin = plain.rfind("/") + 1
     root_begin = len(root) - len(given[begin:].rstrip("/"))
     matches: dict[str, Any] = fs.glob(root, detail=True)  # pyright: ignore[reportAssignmentType]
     hidden = any(part.startswith(".") for part in given[begin:].split("/"))
+    named = not any(character in root.rsplit("/", 1)[-1] for character in MAGIC)
+    plain_files = [path for path in matches if matches[path]["type"] != "directory"]
+    ours = {} if named else written_above(fs, root[:root_begin].rstrip("/"), plain_files, apart)
+    for folder, what in sorted(ours.items()):
+        say(f"skipped {given[:begin]}{folder[root_begin:]}: it is {what}, not raw files")
     files = []
     for path in sorted(matches):
         uri = given[:begin] + path[root_begin:]
         if not hidden and any(part.startswith(".") for part in path[root_begin:].split("/")):
             continue
+        if path.startswith(tuple(ours)):
+            continue
         if matches[path]["type"] == "directory":
-            files.extend(_under(fs, uri, path, say))
+            files.extend(_under(fs, uri, path, say, apart))
         else:
             files.append(_source(fs, uri, path, matches[path]))
     return files

@@ -61,7 +61,7 @@ def rows_name(number: int) -> str:
 
 
 def keys_name(number: int) -> str:
-    """The interim file of a split's content hashes."""
+    """The interim file of the hashes that tell a split's duplicates."""
     return f"keys-{number:06d}.parquet"
 
 
@@ -103,14 +103,14 @@ def _parsed(
             quarantine.add(piece, piece.fault)
             continue
         try:
-            name, messages = sample_of(piece.raw, settings)
+            sample = sample_of(piece.raw, settings, piece.opaque)
         except RecordFault as fault:
             quarantine.add(piece, fault)
             continue
-        writer.add(piece.line, messages, compact(piece.raw) if elements else piece.raw)
-        formats[name] += 1
-        if name not in examples:
-            examples[name] = example_of(messages)
+        writer.add(piece.line, sample.messages, sample.hashes, compact(piece.raw) if elements else piece.raw)
+        formats[sample.format] += 1
+        if sample.format not in examples:
+            examples[sample.format] = example_of(sample.messages)
     return formats, examples
 
 

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -64,10 +65,10 @@ def batches_of(placements: Placements, duplicates: Mapping[int, int]) -> list[Ba
     return [*batches, Batch(tuple(held), rows, first_part, first_id)] if held else batches
 
 
-def write_parts(batch: Batch, marks: Marks, interim: Folder, pool: Folder) -> tuple[int, int]:
-    """Writes the batch's part files; returns its rows, and its share of the fingerprint's sum."""
+def write_parts(batch: Batch, marks: Marks, interim: Folder, pool: Folder) -> tuple[int, "Shares"]:
+    """Writes the batch's part files; returns its rows, and its shares of the fingerprints' sums."""
     tables = _kept(batch, marks, interim)
-    share = written = 0
+    written, shares = 0, Shares()
     waiting: list[pa.Table] = []
     for part in batch.parts():
         with pool.writing(part["file"]) as file, sample_writer(file, SAMPLE) as writer:
@@ -77,10 +78,10 @@ def write_parts(batch: Batch, marks: Marks, interim: Folder, pool: Folder) -> tu
                 first = part["first"] + part["rows"] - left
                 numbered = _numbered(group, first)
                 writer.write_table(numbered, row_group_size=GROUP_ROWS)
-                share += fingerprint_share(first, group["sha"].to_pylist())
+                shares += Shares.of(first, group)
                 left -= len(group)
                 written += len(group)
-    return written, share % SUM_MODULUS
+    return written, shares
 
 
 def _kept(batch: Batch, marks: Marks, interim: Folder) -> Iterator[pa.Table]:
@@ -118,6 +119,21 @@ def _numbered(group: pa.Table, first: int) -> pa.Table:
     return group.append_column("id", ids).select(SAMPLE.names).cast(SAMPLE)
 
 
+class Shares(NamedTuple):
+    """What some samples add to the two sums that a pool's fingerprints are made of; `+` adds them up."""
+
+    records: int = 0
+    texts: int = 0
+
+    @classmethod
+    def of(cls, first: int, table: pa.Table) -> "Shares":
+        """The shares of the samples of a table, whose ids begin with `first`."""
+        return cls(*(fingerprint_share(first, table[name].to_pylist()) for name in ("sha", "text_sha")))
+
+    def __add__(self, other: "Shares") -> "Shares":  # pyright: ignore[reportIncompatibleMethodOverride]
+        return Shares(*((mine + theirs) % SUM_MODULUS for mine, theirs in zip(self, other, strict=True)))
+
+
 def fingerprint_share(first: int, shas: Sequence[bytes]) -> int:
     """The sum over some samples of SHA-256(id, sha) as a number: sums of any division into parts add up alike."""
     return sum(
@@ -126,8 +142,17 @@ def fingerprint_share(first: int, shas: Sequence[bytes]) -> int:
     )
 
 
+def fingerprints(samples: int, shares: Sequence[Shares]) -> dict[str, str]:
+    """A pool's `fingerprint`, of its records, and `text_fingerprint`, of what they say, in hex."""
+    total = sum(shares, Shares())
+    return {
+        "fingerprint": fingerprint(samples, [total.records]),
+        "text_fingerprint": fingerprint(samples, [total.texts]),
+    }
+
+
 def fingerprint(samples: int, shares: Sequence[int]) -> str:
-    """The pool's fingerprint, in hex, from the shares of its parts."""
+    """The fingerprint of so many samples, in hex, from the shares of its parts."""
     total = sum(shares) % SUM_MODULUS
     return hashlib.sha256(samples.to_bytes(8, "big") + total.to_bytes(32, "big")).hexdigest()
 

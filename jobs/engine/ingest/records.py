@@ -2,10 +2,13 @@
 
 import json
 import re
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-from jobs.engine.ingest.faults import RecordFault
-from jobs.engine.ingest.formats import messages_of
+from jobs.engine.ingest.answers import refuse_unanswered
+from jobs.engine.ingest.faults import RecordFault, over
+from jobs.engine.ingest.formats import read
+from jobs.engine.ingest.hashes import Hashes, hashes
 from jobs.engine.ingest.settings import IngestSettings
 from operators.sample import Message
 
@@ -31,22 +34,49 @@ def _number(numeral: str) -> int | float:
     return int(numeral) if len(numeral) < LONGEST_INTEGER else float(numeral)
 
 
-DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_number)
+class _TwoValues(Exception):
+    """Of one key of an object."""
 
 
-def sample_of(raw: bytes, settings: IngestSettings) -> tuple[str, list[Message]]:
-    """The format and the messages of a record's JSON text; RecordFault says why there are none."""
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these pairs, where no key has two values: one of them would be lost."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        for key, value in pairs:
+            if type(value) is not type(made[key]) or value != made[key]:
+                raise _TwoValues(key)
+    return made
+
+
+DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_number, object_pairs_hook=_unique)
+
+
+class Sample(NamedTuple):
+    """What became of a record."""
+
+    format: str
+    messages: list[Message]
+    hashes: Hashes
+
+
+def sample_of(raw: bytes, settings: IngestSettings, opaque: Sequence[str] = ()) -> Sample:
+    """The sample of a record's JSON text; RecordFault says why there is none. opaque: fields that hold no text."""
     record = record_of(raw, settings.max_nesting)
-    name, messages = messages_of(record, settings.columns)
-    if len(messages) > settings.max_turns:
-        _refuse_turns(messages, settings.max_turns)
+    found = read(record, settings.columns)
+    for field in opaque:
+        if field in found.format.holds:
+            raise RecordFault("invalid_utf8", f"column {field!r} holds bytes that are not UTF-8, so they are no text")
+    if len(found.messages) > settings.max_turns:
+        _refuse_turns(found.messages, settings.max_turns)
     if b"\\u" in raw and SURROGATE.search(raw):
-        _refuse_surrogates(messages)
-    return name, messages
+        _refuse_surrogates(found.messages)
+    if settings.answers == "needed":
+        refuse_unanswered(record, found.messages)
+    return Sample(found.format.name, found.messages, hashes(record, found, raw, settings.bookkeeping))
 
 
 def record_of(raw: bytes, max_nesting: int) -> dict[str, Any]:
-    """The object that a JSON text is; duplicate keys: the last one counts, as everywhere in Python."""
+    """The object that a JSON text is."""
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -59,6 +89,9 @@ def record_of(raw: bytes, max_nesting: int) -> dict[str, Any]:
         literal = next(match for match in STRING_OR_CONSTANT.finditer(text) if match.group(1))
         found = f"{literal.group(1)} at column {literal.start(1) + 1} is not JSON; null would be"
         raise RecordFault("nan_literal", found) from None
+    except _TwoValues as error:
+        found = f"the field {error.args[0]!r} is there twice, with two values"
+        raise RecordFault("duplicate_key", found) from None
     except RecursionError:
         raise RecordFault("too_deep", "the record is nested deeper than can be read") from None
     except ValueError as error:
@@ -89,14 +122,14 @@ def _refuse_depth(raw: bytes, limit: int) -> None:
         depth += 1 if bracket in b"{[" else -1
         deepest = max(deepest, depth)
     if deepest > limit:
-        raise RecordFault("too_deep", f"the record is nested {deepest:,} deep, the limit is {limit} (max_nesting)")
+        raise RecordFault("too_deep", f"the record is nested {deepest:,} deep, {over('max_nesting', limit)}")
 
 
 def _refuse_turns(messages: list[Message], limit: int) -> None:
     roles = [message["role"] for message in messages]
     turns = max(roles.count("user"), roles.count("assistant"))
     if turns > limit:
-        raise RecordFault("too_many_turns", f"the conversation has {turns:,} turns, the limit is {limit:,} (max_turns)")
+        raise RecordFault("too_many_turns", f"the conversation has {turns:,} turns, {over('max_turns', limit)}")
 
 
 def _refuse_surrogates(messages: list[Message]) -> None:

@@ -1,10 +1,14 @@
 """What an ingest found: the counts of pool.json, and the lines that people read."""
 
 import hashlib
+import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jobs.engine.errors import OverErrorBudget
+from jobs.engine.ingest.folder import Folder
 from jobs.engine.ingest.inputs import Say, Source
 from jobs.engine.ingest.parse import Parsed
 from jobs.engine.ingest.settings import IngestSettings
@@ -12,6 +16,8 @@ from jobs.engine.ingest.splits import Split
 from operators.sample import Message
 
 SHOWN_CHARACTERS = 60
+REASONS_SHOWN = 3
+REASON_CHARACTERS = 600
 STATES = ("records", "samples", "duplicates", "quarantined")
 
 
@@ -91,3 +97,35 @@ def _shown(messages: Sequence[Message]) -> str:
         text = text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
         parts.append(f"{message['role']}: {text!r}")
     return ", ".join(parts)
+
+
+def refuse_unreadable(found: Mapping[str, Any], folder: str, share: float) -> None:
+    """Nothing; OverErrorBudget where more than this share of a pool's records is in quarantine, with the first of them.
+
+    found: what pool.json says. folder: the pool's.
+    """
+    lost, records = found["quarantined"], found["records"]
+    if lost <= share * records:
+        return
+    enough = math.ceil(100 * lost / records) / 100
+    raise OverErrorBudget(
+        f"{lost:,} of {records:,} records cannot be read, and the share that may be is {share:g}:\n"
+        + "\n".join(_first_reasons(found, folder))
+        + f"\n{folder}/quarantine.jsonl has them all. Mend them, or allow as many: --max-unreadable {enough:g}"
+    )
+
+
+def _first_reasons(found: Mapping[str, Any], folder: str) -> list[str]:
+    """A line for the first record of each reason, with its place: the first few."""
+    shown: dict[str, str] = {}
+    wanted = min(REASONS_SHOWN, len(found["reasons"]))
+    with Folder(folder).reading("quarantine.jsonl") as file:
+        for line in file:
+            entry = json.loads(line)
+            place = f"{entry['source']}:{entry['line']}" if entry["line"] else entry["source"]
+            message = entry["message"]
+            cut = message if len(message) <= REASON_CHARACTERS else message[: REASON_CHARACTERS - 1] + "…"
+            shown.setdefault(entry["reason"], f"  {place}: {entry['reason']}: {cut}")
+            if len(shown) == wanted:
+                break
+    return list(shown.values())

@@ -1,14 +1,16 @@
 """The rows of a parquet file as JSON records.
 
-Fields are in schema order. Dates and times are ISO 8601 strings, durations seconds, decimals strings, binary values
-base64, maps lists of [key, value]; NaN and infinities, which JSON does not have, are null.
+Fields are in schema order. Dates and times are ISO 8601 strings, durations seconds, decimals strings, maps lists of
+[key, value]; NaN and infinities, which JSON does not have, are null. Binary values that are UTF-8 are text, as writers
+without a string type leave it. Other bytes are base64, and the piece names their columns, so that nobody takes them
+for what is said; so are always those of a fixed size and the `bytes` of an image or a sound beside its path.
 """
 
 import base64
 import datetime
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any, BinaryIO
 
@@ -18,6 +20,9 @@ import pyarrow.parquet as pq
 from jobs.engine.ingest.faults import FileFault, Piece, RecordFault, too_large
 
 BATCH_ROWS = 1024
+
+MEDIA = {"bytes", "path"}
+"""The fields of a struct that holds an image or a sound, as Hugging Face datasets writes it."""
 
 
 class Rows:
@@ -30,20 +35,20 @@ class Rows:
     def __iter__(self) -> Iterator[Piece]:
         try:
             for batch in self._batches():
-                for raw in _texts(batch):
+                for piece in _pieces(batch):
                     self.count += 1
-                    if isinstance(raw, Piece):
-                        yield raw._replace(line=self.count)
-                    elif len(raw) > self.limit:
-                        yield too_large(self.count, raw, len(raw), self.limit)
+                    if not piece.fault and len(piece.raw) > self.limit:
+                        yield too_large(self.count, piece.raw, len(piece.raw), self.limit)
                     else:
-                        yield Piece(self.count, raw)
+                        yield piece._replace(line=self.count)
         except FileFault as fault:
             yield Piece(None, b"", fault)
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         try:
-            yield from pq.ParquetFile(self.file).iter_batches(BATCH_ROWS, self.row_groups)
+            parquet = pq.ParquetFile(self.file)
+            _refuse_twins(parquet.schema_arrow)
+            yield from parquet.iter_batches(BATCH_ROWS, self.row_groups)
         except (OSError, pa.ArrowException) as error:
             # pyarrow says OSError for bytes that make no sense as well; one of the system's has a number.
             if getattr(error, "errno", None) is not None:
@@ -55,21 +60,74 @@ def _first_line(error: BaseException) -> str:
     return str(error).strip().split("\n", 1)[0][:300]
 
 
-def _texts(batch: pa.RecordBatch) -> list[bytes | Piece]:
-    """Each row as JSON, or as a piece with a fault."""
+def _refuse_twins(fields: Iterable[pa.Field], within: str = "") -> None:
+    """FileFault where two columns, or two fields of a struct, have one name: one of them would be lost."""
+    seen: set[str] = set()
+    for field in fields:
+        path = f"{within}{field.name}"
+        if field.name in seen:
+            raise FileFault("duplicate_column", f"there are two columns {path!r}; rename or drop one of them")
+        seen.add(field.name)
+        kind = field.type
+        while pa.types.is_nested(kind) and not pa.types.is_struct(kind):
+            kind = kind.field(kind.num_fields - 1).type  # of a list its items, of a map its values
+        _refuse_twins(_inner(kind), f"{path}.")
+
+
+def _inner(kind: pa.DataType) -> list[pa.Field]:
+    return [kind.field(place) for place in range(kind.num_fields)] if pa.types.is_nested(kind) else []
+
+
+def _pieces(batch: pa.RecordBatch) -> list[Piece]:
+    """Each row as JSON, with a fault where it cannot be told."""
     try:
-        return [_as_json(row) for row in _plain_rows(batch)]
+        return [Piece(None, _as_json(row), opaque=opaque) for row, opaque in _plain_rows(batch)]
     except UnicodeDecodeError as error:
         if batch.num_rows == 1:
-            found = f"a string value is not UTF-8 ({error.reason} at its byte {error.start + 1}); strings are in base64"
-            return [Piece(None, _as_json(_binary_row(batch)), RecordFault("invalid_utf8", found))]
-        return [text for row in range(batch.num_rows) for text in _texts(batch.slice(row, 1))]
+            row, broken = _binary_row(batch)
+            found = f"{broken} holds a string that is not UTF-8 ({error.reason} at its byte {error.start + 1})"
+            return [Piece(None, _as_json(row), RecordFault("invalid_utf8", f"{found}; strings are in base64"))]
+        return [piece for row in range(batch.num_rows) for piece in _pieces(batch.slice(row, 1))]
 
 
-def _plain_rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
+def _plain_rows(batch: pa.RecordBatch) -> Iterator[tuple[dict[str, Any], tuple[str, ...]]]:
+    """Each row, and its columns with bytes that are no text."""
     names = batch.schema.names
+    binary = [field.name for field in batch.schema if _has_bytes(field.type)]
     columns = [_values(column) for column in batch.columns]
-    return (dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True))
+    for values in zip(*columns, strict=True):
+        row = dict(zip(names, values, strict=True))
+        opaque = []
+        for name in binary:
+            row[name], readable = _as_text(row[name])
+            opaque += [] if readable else [name]
+        yield row, tuple(opaque)
+
+
+def _has_bytes(kind: pa.DataType) -> bool:
+    """Whether there are bytes somewhere in values of this type that may be text."""
+    if pa.types.is_struct(kind) and {field.name for field in _inner(kind)} == MEDIA:
+        return False
+    if pa.types.is_dictionary(kind):
+        return _has_bytes(kind.value_type)
+    whole = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
+    return whole or any(_has_bytes(field.type) for field in _inner(kind))
+
+
+def _as_text(value: Any) -> tuple[Any, bool]:
+    """The value with its bytes as text, and whether all of them are; other bytes stay."""
+    if isinstance(value, bytes):
+        try:
+            return value.decode("utf-8"), True
+        except UnicodeDecodeError:
+            return value, False
+    if isinstance(value, dict) and value.keys() != MEDIA:
+        pairs = {name: _as_text(inner) for name, inner in value.items()}
+        return {name: inner for name, (inner, _) in pairs.items()}, all(readable for _, readable in pairs.values())
+    if isinstance(value, list | tuple):
+        items = [_as_text(inner) for inner in value]
+        return [inner for inner, _ in items], all(readable for _, readable in items)
+    return value, True
 
 
 def _values(column: pa.Array) -> list[Any]:
@@ -82,16 +140,23 @@ def _values(column: pa.Array) -> list[Any]:
         return column.cast(pa.string()).to_pylist()
 
 
-def _binary_row(batch: pa.RecordBatch) -> dict[str, Any]:
-    """The only row of a batch with its strings as bytes, null where they lie deeper than the row's own fields."""
-    row = {}
+def _binary_row(batch: pa.RecordBatch) -> tuple[dict[str, Any], str]:
+    """The only row of a batch with its strings as bytes, and the first column that is not UTF-8.
+
+    A string that lies deeper than the row's own fields is null.
+    """
+    row, broken = {}, []
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+        row[name] = None
         try:
-            row[name] = (column.cast(pa.large_binary()) if is_text else column).to_pylist()[0]
+            column.to_pylist()
         except UnicodeDecodeError:
-            row[name] = None
-    return row
+            broken.append(name)
+            if not is_text:
+                continue
+        row[name] = (column.cast(pa.large_binary()) if is_text else column).to_pylist()[0]
+    return row, f"column {broken[0]!r}"
 
 
 def _as_json(row: dict[str, Any]) -> bytes:

@@ -1,19 +1,25 @@
-"""What an ingest is told besides its inputs: the limits on a record, and the columns that a person named."""
+"""What an ingest is told besides its inputs: limits on a record, the columns that a person named, what may lack."""
 
-from dataclasses import field
+from collections.abc import Mapping, Set
+from dataclasses import field, fields
+from functools import cached_property
+from typing import Annotated, Any, Literal
 
-from pydantic import field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic.dataclasses import dataclass
 
+from jobs.engine.errors import UsageError
+from jobs.engine.ingest.hashes import BOOKKEEPING
+from jobs.engine.reading import COLUMN_ROLES
 from operators.base import STRICT
 
 MIB = 1 << 20
-COLUMN_ROLES = ("instruction", "input", "response", "system")
+EXECUTION = ("split_bytes", "task_cpus")
 
 
 @dataclass(frozen=True, config=STRICT)
 class IngestSettings:
-    """Limits and column names; all but `split_bytes` and `task_cpus` are part of an ingest's key."""
+    """Limits, names and needs; all but `split_bytes` and `task_cpus` are part of an ingest's key."""
 
     max_record_bytes: int = 16 * MIB
     """A longer record is quarantined and only its first 64 KiB are kept there."""
@@ -26,6 +32,12 @@ class IngestSettings:
 
     columns: dict[str, str] = field(default_factory=dict)
     """Role (instruction, input, response, system) to column name; given, no format is recognised."""
+
+    ignore: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Fields by which no two records differ, beside those of `hashes.BOOKKEEPING`."""
+
+    answers: Literal["needed", "optional"] = "needed"
+    """optional: records without an answer are samples too, for what learns their labels alone."""
 
     split_bytes: int = 32 * MIB
     """The size of the pieces that .jsonl and .parquet files are read in; it changes no result."""
@@ -51,12 +63,22 @@ class IngestSettings:
             raise ValueError("a limit is at least 1")
         return number
 
-    def semantics(self) -> dict:
+    @cached_property
+    def bookkeeping(self) -> Set[str]:
+        """The fields by which no two records differ, in lower case."""
+        return BOOKKEEPING | {name.lower() for name in self.ignore}
+
+    def semantics(self) -> dict[str, Any]:
         """The settings that change what is ingested, as plain values."""
-        return {
-            "max_record_bytes": self.max_record_bytes,
-            "max_turns": self.max_turns,
-            "max_nesting": self.max_nesting,
-            "max_expansion": self.max_expansion,
-            "columns": dict(self.columns),
-        }
+        told = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in EXECUTION}
+        return {**told, "columns": dict(self.columns), "ignore": sorted({name.lower() for name in self.ignore})}
+
+
+def settings_of(told: Mapping[str, Any]) -> IngestSettings:
+    """The settings with these values, as `jobs.engine.reading.told` gives them; UsageError names a wrong one."""
+    try:
+        return IngestSettings(**told)
+    except ValidationError as error:
+        first = error.errors()[0]
+        named = ".".join(map(str, first["loc"])) or "reading"
+        raise UsageError(f"{named}: {first['msg'].removeprefix('Value error, ')}") from None

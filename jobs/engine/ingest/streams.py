@@ -74,7 +74,7 @@ class _Expansion:
             raise FileFault(
                 "expansion_too_large",
                 f"{self.taken:,} bytes of the file became more than {self.given:,}, over {self.limit} times as many "
-                "(max_expansion)",
+                "(max_expansion); --limit max_expansion=N allows more",
             )
         return data
 

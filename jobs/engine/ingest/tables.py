@@ -8,14 +8,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from operators.sample import MESSAGES, SAMPLE, Message, sha
+from jobs.engine.ingest.hashes import Hashes
+from operators.sample import MESSAGES, SAMPLE, Message
 
 GROUP_ROWS = 4096
 GROUP_BYTES = 64 << 20
 KEY_RUN = 1 << 20
 KEY_GROUP_ROWS = 65_536
 
-INTERIM = pa.schema([SAMPLE.field(name) for name in ("sha", "line", "messages", "raw")])
+INTERIM = pa.schema([SAMPLE.field(name) for name in ("sha", "text_sha", "line", "messages", "raw")])
 KEYS = pa.schema([("head", pa.uint64()), ("tail", pa.uint64()), ("row", pa.int64()), ("line", pa.int64())])
 
 # A dictionary of texts that never repeat costs time and saves nothing.
@@ -44,7 +45,7 @@ class InterimWriter:
         self._empty()
 
     def _empty(self) -> None:
-        self.shas: list[bytes] = []
+        self.hashes: list[Hashes] = []
         self.lines: list[int | None] = []
         self.roles: list[str] = []
         self.contents: list[str] = []
@@ -52,9 +53,9 @@ class InterimWriter:
         self.raws: list[bytes] = []
         self.bytes = 0
 
-    def add(self, line: int | None, messages: Sequence[Message], raw: bytes) -> None:
+    def add(self, line: int | None, messages: Sequence[Message], hashes: Hashes, raw: bytes) -> None:
         """Takes one sample."""
-        self.shas.append(sha(messages))
+        self.hashes.append(hashes)
         self.lines.append(line)
         for message in messages:
             self.roles.append(message["role"])
@@ -73,13 +74,14 @@ class InterimWriter:
         items = pa.StructArray.from_arrays(texts, fields=fields)
         messages = pa.ListArray.from_arrays(pa.array(self.ends, pa.int32()), items, type=MESSAGES)
         columns = [
-            pa.array(self.shas, pa.binary(16)),
+            pa.array([each.record for each in self.hashes], pa.binary(16)),
+            pa.array([each.text for each in self.hashes], pa.binary(16)),
             pa.array(self.lines, pa.int64()),
             messages,
             pa.array(self.raws, pa.large_binary()),
         ]
         self.rows.write_table(pa.Table.from_arrays(columns, schema=INTERIM), row_group_size=GROUP_ROWS)
-        self.keys.add(self.shas, self.lines)
+        self.keys.add([each.kind for each in self.hashes], self.lines)
         self.count += len(self.raws)
         self._empty()
 
@@ -91,7 +93,7 @@ class InterimWriter:
 
 
 class KeyWriter:
-    """Writes the content hashes in sorted runs, so that a range of them is a few row groups of each run."""
+    """Writes the hashes that tell duplicates in sorted runs, so that a range is a few row groups of each run."""
 
     def __init__(self, file: BinaryIO):
         self.writer = pq.ParquetWriter(file, KEYS, compression="zstd", use_dictionary=False)

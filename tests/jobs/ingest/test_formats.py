@@ -91,6 +91,7 @@ def test_messages_of_named_columns_override_recognition():
     [
         ({"question": "a", "answer": "b"}, "missing_field", "fields found (question, answer): openai needs messages;"),
         ({}, "missing_field", "fields found (none)"),
+        ({"q": 1}, "missing_field", "or name the fields: --columns instruction=FIELD,response=FIELD"),
         ({str(n): n for n in range(100)}, "missing_field", "and 80 more"),
         ({"instruction": "a", "output": None}, "wrong_type", "output is null, expected a string"),
         ({"instruction": ["a"], "output": "b"}, "wrong_type", "instruction is an array, expected a string"),
@@ -98,7 +99,6 @@ def test_messages_of_named_columns_override_recognition():
         ({"instruction": "a", "output": True}, "wrong_type", "output is a boolean"),
         ({"instruction": " ", "output": "\n"}, "empty_record", "the conversation has no text at all"),
         ({"messages": []}, "empty_record", "no text at all"),
-        ({"messages": HELLO[:1]}, "missing_field", "the conversation has no assistant message"),
         ({"messages": HELLO[1:]}, "missing_field", "the conversation has no user message"),
         ({"messages": "hi"}, "wrong_type", "messages is a string, expected an array of messages"),
         ({"messages": ["hi"]}, "wrong_type", "messages[0] is a string, expected an object"),

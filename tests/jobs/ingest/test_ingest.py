@@ -16,7 +16,7 @@ import zstandard
 from jobs.engine.ingest import IngestSettings, InputError, ingest, ingest_key
 from jobs.engine.ingest.build import fetched
 from jobs.engine.ingest.folder import UNFINISHED
-from operators.sample import SAMPLE, sha
+from operators.sample import SAMPLE, text_sha
 
 SETTINGS = IngestSettings(task_cpus=0.5)
 
@@ -67,7 +67,7 @@ def test_ingest_every_form_and_fault_adds_up(run, tmp_path, monkeypatch):
     assert table["raw"][0].as_py() == lines[0].encode()
     assert table["raw"][2].as_py() == b'{"prompt":"p","completion":"c"}'
     assert (table["source"][1].as_py(), table["line"][1].as_py()) == ("data/a.jsonl", 4)
-    assert [sha(messages) for messages in table["messages"].to_pylist()] == table["sha"].to_pylist()
+    assert [text_sha(messages) for messages in table["messages"].to_pylist()] == table["text_sha"].to_pylist()
     assert pq.read_table(folder / "duplicates.parquet").to_pylist() == [
         {"source": "data/a.jsonl", "line": 5, "id": 0}, {"source": "data/g.parquet", "line": 2, "id": 2}
     ]  # fmt: skip

@@ -75,6 +75,68 @@ def test_sources_of_a_folder_leave_pools_out(corpus):
     assert said[0] == "skipped data/more/: it is a pool, not raw files"
 
 
+RUNS = ("winnow_manifest: 1\nrun: {}\n", "winnow_training: 1\n", "winnow_scorer: 1\n", "winnow_evolution: 1\n")
+
+
+@pytest.mark.parametrize("manifest", RUNS)
+def test_sources_of_a_folder_leave_what_runs_wrote_out(corpus, manifest):
+    run = corpus / "out" / "run"
+    run.mkdir(parents=True)
+    before, _ = uris("data")
+    for name in ("selected.jsonl", "selection.parquet", "config.json"):
+        (run / name).write_text("{}")
+    (run / "manifest.yaml").write_text(manifest)
+    for given in ("data", "data/**", "da*", "data/**/*.jsonl"):
+        found, said = uris(given)
+        assert not any("out/" in uri for uri in found), given
+        assert "skipped data/out/run/: it is what a run of Winnow wrote, not raw files" in said
+    assert uris("data")[0] == before
+    assert uris("data/*/*/selected.jsonl")[0] == uris("data/out/run/selected.jsonl")[0]
+    with pytest.raises(InputError, match=r"name what it holds: data/out/run/selected\.jsonl"):
+        uris("data/out/run/")
+    (run / "selected.jsonl").unlink()
+    with pytest.raises(InputError, match="it holds no records"):
+        uris("data/out/run")
+    (run / "manifest.yaml").write_text("name: mine\n")
+    assert "data/out/run/config.json" in uris("data")[0]
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        "features/Embed-0123456789abcdef/fedcba9876543210/part-0.parquet",
+        "pools/0123456789abcdef/quarantine.jsonl",
+        "pools/chains-0123456789abcdef/part-00000.parquet",
+        "trained/Finetune-0123456789abcdef/losses.jsonl",
+    ],
+)
+def test_sources_of_a_folder_leave_stores_out(corpus, inner):
+    before, _ = uris("data")
+    path = corpus / "kept" / inner
+    path.parent.mkdir(parents=True)
+    path.write_text("{}")
+    (corpus / "kept" / "lock.json").write_text("{}")
+    found, said = uris("data")
+    assert found == before
+    assert "skipped data/kept/: it is a store of Winnow, not raw files" in said
+    path.rename(corpus / "kept" / "other.jsonl")
+    assert "data/kept/other.jsonl" in uris("data")[0]
+    assert [source.uri for source in sources_of(["data"], print, "data/kept")] == before
+
+
+def test_sources_of_a_folder_leave_out_what_an_ended_ingest_left_and_say_nothing_of_hidden_folders(corpus):
+    before, _ = uris("data")
+    (corpus / "pool" / ".tmp-0123456789ab").mkdir(parents=True)
+    (corpus / "pool" / ".tmp-0123456789ab" / "rows-000000.parquet").write_text("")
+    (corpus / "pool" / "part-00000.parquet").write_text("")
+    (corpus / ".winnow" / "pools" / "0123456789abcdef").mkdir(parents=True)
+    (corpus / ".winnow" / "pools" / "0123456789abcdef" / "pool.json").write_text("{}")
+    found, said = uris("data")
+    assert found == before
+    assert "skipped data/pool/: it is a pool, not raw files" in said
+    assert not any(".winnow" in line for line in said)
+
+
 def test_splits_cut_lines_by_bytes_and_parquet_by_row_groups(corpus):
     (corpus / "b.jsonl").write_text("{}\n" * 100)
     splits = splits_of(sources_of(["data/b.jsonl", "data/more/c.parquet", "data/a.JSON"], print), 128)
@@ -89,6 +151,8 @@ def test_key_changes_with_content_and_meaning_and_not_with_execution(corpus):
     key = ingest_key(["data"], settings)
     assert key == ingest_key(["data"], IngestSettings(split_bytes=1000, task_cpus=0.5))
     assert key != ingest_key(["data"], IngestSettings(max_turns=5))
+    assert key != ingest_key(["data"], IngestSettings(answers="optional"))
+    assert key != ingest_key(["data"], IngestSettings(ignore=("x",)))
     assert key != ingest_key(["data"], IngestSettings(columns={"instruction": "a", "response": "b"}))
     os.utime(corpus / "b.jsonl", ns=(1, 1))
     assert key != ingest_key(["data"], settings)

@@ -61,6 +61,7 @@ def test_lines_of_fifty_megabytes_are_not_held():
     assert pieces[1].length == 50 << 20
     assert pieces[1].raw == b"x" * HEAD_BYTES
     assert "52,428,800 bytes, the limit is 4,194,304" in pieces[1].fault.message
+    assert "--limit max_record_bytes=N" in pieces[1].fault.message
     assert peak < 20 << 20
 
 

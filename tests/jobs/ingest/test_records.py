@@ -32,10 +32,17 @@ def many_turns(count):
         (b"12", "not_an_object", "the record is a number"),
         (b'{"instruction": "\xff"}', "invalid_utf8", "byte 0xff at byte 18 is not UTF-8"),
         (b'{"a": "NaN", "b": NaN}', "nan_literal", "NaN at column 19 is not JSON"),
+        (b'{"instruction": "x", "instruction": "a", "output": "b"}', "duplicate_key", "'instruction' is there twice"),
+        (b'{"messages": [{"role": "user", "content": "a", "content": null}]}', "duplicate_key", "'content' is there"),
+        (b'{"n": 1, "n": true}', "duplicate_key", "the field 'n' is there twice, with two values"),
         (b'{"a": [-Infinity]}', "nan_literal", "-Infinity at column 8"),
-        (b'{"a": ' + b"[" * 65 + b"]" * 65 + b"}", "too_deep", "nested 66 deep, the limit is 64 (max_nesting)"),
+        (
+            b'{"a": ' + b"[" * 65 + b"]" * 65 + b"}",
+            "too_deep",
+            "the limit is 64 (max_nesting); --limit max_nesting=N sets another",
+        ),
         (b"[" * 1_000_000, "too_deep", "nested 1,000,000 deep"),
-        (many_turns(10_001), "too_many_turns", "10,001 turns, the limit is 10,000 (max_turns)"),
+        (many_turns(10_001), "too_many_turns", "the limit is 10,000 (max_turns); --limit max_turns=N"),
         (
             b'{"instruction": "a\\ud800", "output": "b"}',
             "lone_surrogate",
@@ -57,14 +64,14 @@ def test_sample_of_faulty_record_says_what_is_wrong(raw, kind, says):
         b'{"instruction": "' + b"[{" * 500 + b'", "output": "b"}',
         b'{"instruction": "a", "output": "b", "n": ' + b"9" * 5000 + b"}",
         b'{"instruction": "a", "output": "b", "unused": "\\ud800"}',
-        b'{"instruction": "x", "instruction": "a", "output": "b"}',
+        b'{"instruction": "a", "instruction": "a", "output": "b", "n": [1], "n": [1]}',
         many_turns(10_000),
     ],
 )
 def test_sample_of_unusual_record_is_a_sample(raw):
-    name, messages = sample_of(raw, SETTINGS)
-    assert name in ("alpaca", "openai")
-    assert [message["role"] for message in messages[:2]] == ["user", "assistant"]
+    sample = sample_of(raw, SETTINGS)
+    assert sample.format in ("alpaca", "openai")
+    assert [message["role"] for message in sample.messages[:2]] == ["user", "assistant"]
 
 
 def test_record_of_nesting_beyond_the_parser_is_refused_not_a_crash():

@@ -7,7 +7,10 @@ import json
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
+from jobs.engine.ingest import IngestSettings, RecordFault
+from jobs.engine.ingest.records import sample_of
 from jobs.engine.ingest.rows import Rows
 
 
@@ -49,6 +52,56 @@ def test_rows_with_bytes_that_are_not_utf8_are_quarantined_alone():
     assert [piece.fault and piece.fault.kind for piece in pieces] == [None, "invalid_utf8", None]
     assert pieces[1].line == 2
     assert json.loads(pieces[1].raw) == {"instruction": "/w==", "n": 2}
+    assert "column 'instruction' holds a string that is not UTF-8" in pieces[1].fault.message
+
+
+def test_rows_of_bytes_that_are_text_are_text_and_others_are_told():
+    table = pa.table({
+        "instruction": pa.array(["问".encode(), b"b"], pa.large_binary()),
+        "messages": pa.array([[{"role": b"user", "content": "中".encode()}], [{"role": b"user", "content": b"\xff"}]]),
+        "uuid": pa.array([b"abcd", b"efgh"], pa.binary(4)),
+        "image": pa.array([{"bytes": b"GIF8", "path": "a"}, {"bytes": b"\x89PNG", "path": None}]),
+        "blob": pa.array([None, b"\xfe"]),
+    })  # fmt: skip
+    text, other = Rows(parquet(table), 1 << 20)
+    assert json.loads(text.raw) == {
+        "instruction": "问", "messages": [{"role": "user", "content": "中"}], "uuid": "YWJjZA==",
+        "image": {"bytes": "R0lGOA==", "path": "a"}, "blob": None,
+    }  # fmt: skip
+    assert (text.opaque, other.opaque) == ((), ("messages", "blob"))
+    assert json.loads(other.raw)["messages"] == [{"role": "user", "content": "/w=="}]
+    with pytest.raises(RecordFault, match="column 'messages' holds bytes that are not UTF-8") as raised:
+        sample_of(other.raw, IngestSettings(), other.opaque)
+    assert raised.value.kind == "invalid_utf8"
+    raw = b'{"instruction": "a", "output": "b", "blob": "/g=="}'
+    assert sample_of(raw, IngestSettings(), ("blob",)).messages
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.binary())])
+def test_rows_of_every_kind_of_text_are_the_same_record(kind):
+    table = pa.table({"instruction": pa.array(["a"]).cast(pa.binary()).cast(kind), "output": ["b"]})
+    (piece,) = Rows(parquet(table), 100)
+    assert piece.raw == b'{"instruction":"a","output":"b"}'
+
+
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [
+        (pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], ["output", "output"]), "output"),
+        (
+            pa.table({
+                "messages": pa.ListArray.from_arrays(
+                    [0, 1], pa.StructArray.from_arrays([pa.array(["a"]), pa.array(["b"])], ["content", "content"])
+                )
+            }),
+            "messages.content",
+        ),
+    ],
+)  # fmt: skip
+def test_rows_of_columns_with_one_name_are_one_fault_that_names_it(table, column):
+    (piece,) = Rows(parquet(table), 100)
+    assert (piece.line, piece.fault.kind) == (None, "duplicate_column")
+    assert f"two columns {column!r}" in piece.fault.message
 
 
 def test_rows_over_the_limit_are_quarantined():
