@@ -12,11 +12,11 @@ from jobs.engine.declarations import plain
 from jobs.engine.errors import UsageError
 from jobs.engine.profile import profile
 from jobs.engine.recipe import Budget, checked
-from operators.base import ModelMissing
 from operators.checkpoint import Checkpoint
 from operators.embed import Embed
 from operators.finetune import Finetune
 from operators.loss import Loss
+from operators.missing import ModelMissing
 from tests.tiny import tiny_causal
 
 
