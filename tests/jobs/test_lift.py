@@ -131,7 +131,7 @@ def test_a_round_that_loses_most_of_what_it_rewrites_or_answers_ends_the_run(run
     for who, other in (("rewrite", "respond"), ("respond", "rewrite")):
         with served(losing(who)) as server:
             fields = [f"{name}.endpoint={server.url}" for name in ("rewrite", "respond", "judge")]
-            code, printed = run("lift", "in.jsonl", "--out", who, *fields, f"{who}.model.name=m", store=tmp_path / who)
+            code, printed = run("lift", "in.jsonl", "--out", who, *fields, f"{who}.model.name=m", store=f"store-{who}")
             assert code == 3
             assert re.search(rf"{who}: \d+ of \d+ replies are of no use, more than max_lost=0.5 allows: unf", printed)
             assert f"{who}.max_tokens=1024 was too little: set {who}.max_tokens=4096" in printed
