@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks._made import llama
+from benchmarks._made import llama, say_beside
 from jobs.engine.pool import Pool
 from jobs.engine.profile import Execution, Profile
 from jobs.engine.session import Session, connect
@@ -66,6 +66,7 @@ def main() -> None:
         judge = Judge(model=Checkpoint(str(model(here / "model"))), form="expectation", lowest=1, context=CONTEXT)
         records = corpus(here / "in.jsonl", chosen.rows)
         profile = Profile(default=Execution(rows=BATCH, workers=1))
+        say_beside()
         connect(profile)
         local = LocalModel(here / "model", CONTEXT)
         wanted = sampling(judge.manner(), label_tokens(local.tokenizer, judge.labels()))
