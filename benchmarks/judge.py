@@ -10,6 +10,7 @@ not the engine weighs as much as it ever can; any real model hides it. One JSON 
 
 import argparse
 import json
+import os
 import statistics
 import tempfile
 import time
@@ -67,6 +68,8 @@ def main() -> None:
         records = corpus(here / "in.jsonl", chosen.rows)
         profile = Profile(default=Execution(rows=BATCH, workers=1))
         say_beside()
+        # Two engines share the machine; left to itself on CPUs, vLLM takes nearly all of its memory for one.
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
         connect(profile)
         local = LocalModel(here / "model", CONTEXT)
         wanted = sampling(judge.manner(), label_tokens(local.tokenizer, judge.labels()))
