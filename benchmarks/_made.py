@@ -6,8 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from jobs.demo.corpus import corpus
+from jobs.engine.screen import CONSOLE
 
 DEMO_SAMPLES = 3200
+
+
+def say_beside() -> None:
+    """Has the engine say to standard error what it says, so that a benchmark prints its line and nothing else."""
+    CONSOLE.stderr = True
 
 
 def records(data: Path | None) -> list[dict[str, Any]]:

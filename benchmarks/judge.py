@@ -10,12 +10,13 @@ not the engine weighs as much as it ever can; any real model hides it. One JSON 
 
 import argparse
 import json
+import os
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
-from benchmarks._made import llama
+from benchmarks._made import llama, say_beside
 from jobs.engine.pool import Pool
 from jobs.engine.profile import Execution, Profile
 from jobs.engine.session import Session, connect
@@ -66,6 +67,9 @@ def main() -> None:
         judge = Judge(model=Checkpoint(str(model(here / "model"))), form="expectation", lowest=1, context=CONTEXT)
         records = corpus(here / "in.jsonl", chosen.rows)
         profile = Profile(default=Execution(rows=BATCH, workers=1))
+        say_beside()
+        # Two engines share the machine; left to itself on CPUs, vLLM takes nearly all of its memory for one.
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
         connect(profile)
         local = LocalModel(here / "model", CONTEXT)
         wanted = sampling(judge.manner(), label_tokens(local.tokenizer, judge.labels()))

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks._made import llama, records
+from benchmarks._made import llama, records, say_beside
 from jobs.engine.pool import Pool
 from jobs.engine.profile import Execution, Profile
 from jobs.engine.session import Session, connect
@@ -86,6 +86,7 @@ def main() -> None:
         (folder / f"{name}.json").write_text(json.dumps(rows, ensure_ascii=False))
     base = model(folder / "base", [f"{row['instruction']} {row['input']} {row['output']}" for row in pool_rows])
     session = Session(Store(str(folder / "store")), Profile(default=Execution(workers=2)))
+    say_beside()
     connect(session.profile)
     pool = Pool.of([str(folder / "pool.json")], session)
     began = time.monotonic()
