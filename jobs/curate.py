@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobs.engine.command import exit_code, fields_and_others
+from jobs.engine.command import as_typed, exit_code, fields_and_others
 from jobs.engine.config import Request, build, read_request, recipe_class, recipe_names
 from jobs.engine.errors import NothingSelected, UsageError
 from jobs.engine.ledger import KEPT, STATES
@@ -61,7 +61,9 @@ def asked(options: argparse.Namespace) -> tuple[Request, list[str]]:
     return request, overrides
 
 
-def curate(request: Request, overrides: Sequence[str], out: Path, store: str, how: Profile, retry_errors: bool) -> None:
+def curate(
+    request: Request, overrides: Sequence[str], out: Path, store: str, how: Profile, retry_errors: bool, command: str
+) -> None:
     """Runs a request from start to end, unless `out` holds its outcome already, and says what came out."""
     name = request.recipe or ""
     recipe = build(name, request, overrides)
@@ -71,7 +73,7 @@ def curate(request: Request, overrides: Sequence[str], out: Path, store: str, ho
         say(f"{out} holds this very run, finished {earlier['finished']}: 0 samples to compute, nothing to decide")
         counts = {state: earlier["counts"][state] for state in STATES}
     else:
-        session = Session(Store(store), how, max_errors=recipe.max_errors, retry_errors=retry_errors)
+        session = Session(Store(store), how, max_errors=recipe.max_errors, retry_errors=retry_errors, command=command)
         counts = run(recipe, name, request, out, session).counts
     say(f"{name}: {', '.join(f'{number:,} {state}' for state, number in counts.items())}")
     say(f"{out}/selected.jsonl holds the kept records, best first; {out}/report.html shows them")
@@ -96,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if options.out is None:
         raise UsageError("say where to write: --out FOLDER")
-    curate(request, overrides, options.out, store, how, options.retry_errors)
+    curate(request, overrides, options.out, store, how, options.retry_errors, as_typed("curate", argv))
     return 0
 
 

@@ -23,7 +23,7 @@ import pyarrow as pa
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from jobs.engine.command import exit_code, fields_and_others
+from jobs.engine.command import as_typed, exit_code, fields_and_others
 from jobs.engine.config import configured
 from jobs.engine.declarations import declared, plain
 from jobs.engine.errors import UsageError, WinnowError
@@ -209,7 +209,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         temporary = options.out.with_name(f"{options.out.name}.tmp")
-        temporary.write_text(json.dumps({"model": options.model, **facts}, indent=1, ensure_ascii=False) + "\n")
+        temporary.write_text(
+            json.dumps(
+                {"model": options.model, **facts, "command": as_typed("evaluate", argv)}, indent=1, ensure_ascii=False
+            )
+            + "\n"
+        )
         temporary.replace(options.out)
         say(f"{options.out} holds these numbers")
     return 0

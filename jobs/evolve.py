@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from jobs.engine.command import exit_code, fields_and_others
+from jobs.engine.command import as_typed, exit_code, fields_and_others
 from jobs.engine.errors import NothingSelected, UsageError
 from jobs.engine.evolution import evolution, evolve
 from jobs.engine.profile import profile
@@ -58,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         profile(options.profile),
         max_errors=wanted.max_errors,
         retry_errors=options.retry_errors,
+        command=as_typed("evolve", argv),
     )
     counts = evolve(wanted, inputs, options.out, session)
     say(f"evolve: {counts['drawn']:,} seeds drawn: {_listed(counts)}")

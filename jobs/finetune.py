@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from jobs.engine.command import exit_code, fields_and_others
+from jobs.engine.command import as_typed, exit_code, fields_and_others
 from jobs.engine.config import configured
 from jobs.engine.declarations import plain
 from jobs.engine.errors import UsageError
@@ -75,7 +75,7 @@ def finetune(wanted: Finetune, inputs: Sequence[str], out: Path, session: Sessio
         "counts": {key: pool.facts[key] for key in ("records", "samples", "duplicates", "quarantined")},
         "trainer": {"fingerprint": wanted.fingerprint(), "fields": described(wanted)},
         "checkpoints": [checkpoint.name for checkpoint in checkpoints],
-        **ending("finetune", session, began),
+        **ending(session, began),
     }
     write_manifest(out / "manifest.yaml", manifest)
     return session.log[-1]
@@ -89,7 +89,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UsageError("name what to train on: python -m jobs.finetune FILE... --out FOLDER base.name=MODEL")
     wanted = trainer(overrides)
     wanted.check()
-    session = Session(Store(absolute(options.store or ".winnow")), profile(options.profile))
+    session = Session(
+        Store(absolute(options.store or ".winnow")), profile(options.profile), command=as_typed("finetune", argv)
+    )
     trained = finetune(wanted, inputs, options.out, session)
     say(f"{options.out} holds the model after epoch {wanted.epochs}; {trained['folder']} holds every epoch")
     return 0

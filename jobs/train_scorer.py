@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from jobs.engine.command import exit_code, fields_and_others
+from jobs.engine.command import as_typed, exit_code, fields_and_others
 from jobs.engine.declarations import plain
 from jobs.engine.errors import UsageError, WinnowError
 from jobs.engine.lock import locked
@@ -90,7 +90,7 @@ def train(wanted: ScorerTraining, path: Path, out: Path, session: Session) -> di
         "counts": {"pairs": pool.facts["records"], "equal": pool.facts["duplicates"]},
         "trainer": {"fingerprint": wanted.finetune.fingerprint(), "fields": described(wanted.finetune)},
         "checkpoints": [checkpoint.name for checkpoint in checkpoints],
-        **ending("train_scorer", session, began),
+        **ending(session, began),
     }
     write_manifest(out / "manifest.yaml", manifest)
     say(f"pairs: {pool.facts['records']:,} read, {pool.facts['duplicates']:,} of them equal to an earlier one")
@@ -105,7 +105,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UsageError("name one file of pairs: python -m jobs.train_scorer PAIRS.jsonl --out FOLDER")
     wanted = scorer_training(options.settings, overrides)
     wanted.finetune.check()
-    session = Session(Store(absolute(options.store or ".winnow")), profile(options.profile))
+    session = Session(
+        Store(absolute(options.store or ".winnow")), profile(options.profile), command=as_typed("train_scorer", argv)
+    )
     trained = train(wanted, Path(files[0]), options.out, session)
     say(f"{options.out} holds the scorer after epoch {wanted.finetune.epochs}; {trained['folder']} holds every epoch")
     return 0

@@ -2,6 +2,7 @@
 
 import errno
 import re
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -18,6 +19,11 @@ def fields_and_others(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """The field=value words of a command line, and the rest, each in order; what is there as a file is no field."""
     fields = [word for word in words if FIELD.match(word) and not Path(word).exists()]
     return fields, [word for word in words if word not in fields]
+
+
+def as_typed(name: str, words: Sequence[str] | None) -> str:
+    """The command line that repeats a command with these words; with None, those of this process."""
+    return shlex.join(["python", "-m", f"jobs.{name}", *(sys.argv[1:] if words is None else words)])
 
 
 def exit_code(main: Callable[[], int]) -> int:

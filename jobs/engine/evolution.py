@@ -155,7 +155,7 @@ def evolve(wanted: Evolution, inputs: Sequence[str], out: Path, session: Session
             column: {"operator": type(each).__name__, "fingerprint": each.fingerprint(), "fields": described(each)}
             for column, each in wanted.operators().items()
         },
-        **ending("evolve", session, began),
+        **ending(session, began),
     }
     write_manifest(out / "manifest.yaml", manifest)
     return counts

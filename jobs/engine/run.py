@@ -2,8 +2,6 @@
 
 import importlib.metadata
 import platform
-import shlex
-import sys
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -162,7 +160,7 @@ def _written(
             for column, operator in recipe.operators().items()
         },
         "vector": chosen.vector,
-        **ending("curate", pool.session, began),
+        **ending(pool.session, began),
     }
     outcome = Outcome(out, pool, chosen, counts, manifest)
     write_report(outcome, out / "report.html")
@@ -171,14 +169,14 @@ def _written(
     return outcome
 
 
-def ending(command: str, session: Session, began: float) -> dict[str, Any]:
+def ending(session: Session, began: float) -> dict[str, Any]:
     """What the manifest of a command ends with; began: by the monotonic clock."""
     return {
         "store": session.store.url,
         "verbs": session.log,
         "seconds": round(time.monotonic() - began, 2),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(["python", "-m", f"jobs.{command}", *sys.argv[1:]]),
+        "command": session.command,
         "versions": {"python": platform.python_version(), **versions()},
     }
 

@@ -24,6 +24,8 @@ class Session:
     profile: Profile = field(default_factory=Profile)
     max_errors: float = 0.01
     retry_errors: bool = False
+    command: str = ""
+    """What repeats the run when it is typed; it goes to the manifest."""
     run: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     log: list[dict[str, Any]] = field(default_factory=list)
     """One entry a verb, in order: what ran, on how many samples, for how long. It goes to the manifest."""

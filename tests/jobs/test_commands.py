@@ -78,6 +78,13 @@ def test_ingest_makes_a_pool_that_curate_takes(run, tmp_path):
     assert "give one pool, or raw files, not both" in said
 
 
+def test_the_manifest_s_command_is_the_one_that_was_asked_for(run, tmp_path):
+    jsonl(tmp_path / "in put.jsonl", records(20))
+    run("at_random", "in put.jsonl", "--out", "out", "budget=3", store=tmp_path / "store")
+    typed = yaml.safe_load((tmp_path / "out/manifest.yaml").read_text())["command"]
+    assert typed == f"python -m jobs.curate at_random 'in put.jsonl' --out out budget=3 --store {tmp_path}/store"
+
+
 def test_doctor_says_what_is_there_and_what_is_missing(run):
     code, said = run("ltd", command=doctor)
     assert code == 0
