@@ -24,6 +24,9 @@ from operators.base import STRICT, Arrivals, Arriving, ModelMissing, RowError
 from operators.checkpoint import Checkpoint
 from operators.sample import Message
 
+Count = Annotated[int, Field(ge=1)]
+Temperature = Annotated[float, Field(ge=0)]
+
 Render = Callable[[Mapping[str, str], Sequence[str]], list[Message]]
 """Messages from a sample's texts, given the token strings that must not be read as control tokens."""
 
@@ -101,10 +104,10 @@ class Asking(Arriving):
     """Seconds that a server may take for one answer."""
     context: Annotated[int, Field(ge=16)] | None = None
     """Tokens of question and answer together; None for what the model has. Longer samples are cut, and flagged."""
-    max_tokens: int = Field(default=32, ge=1)
+    max_tokens: Count = 32
     """Tokens of an answer."""
-    temperature: float = Field(default=0.0, ge=0)
-    seed: int = 0
+    temperature: Temperature = 0.0
+    seed: int = Field(default=0, ge=0)
 
     def identity(self) -> dict[str, Any]:
         """The fields that say what is asked of which model."""

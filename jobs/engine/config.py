@@ -1,8 +1,10 @@
 """From names and text to a recipe: dataclass defaults <- the published setting <- YAML <- field=value."""
 
 import importlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from jobs.engine.declarations import annotation, as_tuple, declared, nearest, plain
-from jobs.engine.errors import UsageError
+from jobs.engine.errors import UsageError, together
 from jobs.engine.recipe import Recipe
 
 
@@ -86,10 +88,13 @@ def build(name: str, request: Request, overrides: Iterable[str]) -> Recipe:
 
 def configured(cls: type, chosen: dict[str, Any], overrides: Iterable[str]) -> Any:
     """A declaration of the class with these fields and then the field=value ones; UsageError names a wrong one."""
-    for override in overrides:
-        path, _, text = override.partition("=")
-        _set(chosen, path.split("."), _parsed(cls, path, text))
-    return declared(cls, _completed(cls, chosen), "")
+    words = [partial(_override, cls, chosen, override) for override in overrides]
+    return together([*words, lambda: declared(cls, _completed(cls, chosen), "")])[-1]
+
+
+def _override(cls: type, chosen: dict[str, Any], override: str) -> None:
+    path, _, text = override.partition("=")
+    _set(chosen, path.split("."), _parsed(cls, path, text))
 
 
 def _parsed(cls: type, path: str, text: str) -> Any:
@@ -98,7 +103,7 @@ def _parsed(cls: type, path: str, text: str) -> Any:
     adapter = TypeAdapter(kind)
     try:
         value = as_tuple(kind, None if text.lower() == "none" else yaml.safe_load(text))
-        if value == text.strip():
+        if value == text.strip() or _of_another_notation(value, text):
             value = text  # blanks at the ends may matter to a template
         if not is_dataclass(kind):
             adapter.validate_python(value, strict=True)
@@ -109,7 +114,19 @@ def _parsed(cls: type, path: str, text: str) -> Any:
         return adapter.validate_python(text, strict=False)
     except ValidationError as error:
         message = error.errors()[0]["msg"].removeprefix("Value error, ")
+        if message.startswith("Input") and re.fullmatch(r"[+-]?\d+(,\d+)+", text.strip()):
+            message += "; write numbers without a comma, as in 4.5"
         raise UsageError(f"{path}={text}: {message}") from None
+
+
+def _of_another_notation(value: Any, text: str) -> bool:
+    """Whether YAML reads digits as another number than people do: 010 as 8, 1:30 as 90."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return float(text) != value
+    except ValueError:
+        return True
 
 
 def _completed(cls: type, chosen: Mapping[str, Any]) -> dict[str, Any]:

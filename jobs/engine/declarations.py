@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from jobs.engine.errors import UsageError
+from jobs.engine.errors import UsageError, refuse
 
 
 def plain(value: Any) -> Any:
@@ -32,9 +32,14 @@ def declared(cls: type, chosen: Mapping[str, Any], prefix: str) -> Any:
     try:
         return cls(**values)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = prefix + ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
+        refuse(UsageError(_worded(prefix, each)) for each in error.errors())
+        raise
+
+
+def _worded(prefix: str, found: Mapping[str, Any]) -> str:
+    """What pydantic found wrong with a field."""
+    where = (prefix + ".".join(str(part) for part in found["loc"])).removesuffix(".")
+    return f"{where}: {found['msg'].removeprefix('Value error, ')}".removeprefix(": ")
 
 
 def declaration_in(annotation: Any) -> type | None:

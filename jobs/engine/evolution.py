@@ -49,9 +49,9 @@ class Evolution:
     """How many samples are drawn; all where there are not so many."""
     steps: int = Field(default=5, ge=1)
     """Variants that are made of a seed."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     """The draw of the seeds follows from it; that of methods and orders from `rewriter.seed` and `judge.seed`."""
-    max_errors: float = 0.01
+    max_errors: float = Field(default=0.01, ge=0, le=1)
     """The share of a step's questions that may fail before the run fails."""
     rewriter: Asking = Asking(max_tokens=1024, temperature=0.5)
     judge: Asking = Asking(max_tokens=256)

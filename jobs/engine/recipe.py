@@ -3,34 +3,39 @@
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import BeforeValidator
+from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
-from jobs.engine.errors import UsageError
+from jobs.engine.errors import UsageError, together
 from jobs.engine.pool import Pool
 from jobs.engine.selection import Selection
 from operators.base import STRICT, Operator
 from operators.finetune import Finetune
 from operators.tokens import Tokens
 
-_TOKENS = re.compile(r"tokens:([0-9.]+)([kKmMgGbB]?)")
+_TOKENS = re.compile(r"tokens:(.+?)([kKmMgGbB]?)")
+_NUMBER = re.compile(r"[0-9]+(_[0-9]+)*(\.[0-9]*)?|\.[0-9]+")
+_THOUSANDS = re.compile(r"[1-9][0-9]{0,2}(,[0-9]{3})+(\.[0-9]+)?")
 _SCALE = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9}
 
 
 def budget_text(value: object) -> str:
     """The budget in its one spelling: "6000", "5%" or "tokens:200000"; ValueError for anything else."""
-    text = str(value).strip().replace("_", "").replace(",", "")
+    text = str(value).strip()
     wanted = f"budget {value!r} is none of: a number of samples (6000), a share (5%), tokens (tokens:200k)"
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise ValueError(wanted)
     if match := _TOKENS.fullmatch(text):
         number, scale = match.groups()
-        amount = _positive(number, wanted) * _SCALE[scale.lower()]
-        return f"tokens:{int(amount)}"
+        amount = int(_positive(number, wanted) * _SCALE[scale.lower()])
+        if not amount:
+            raise ValueError(f"{wanted}; and it must be a token or more")
+        return f"tokens:{amount}"
     if text.endswith("%"):
         share = _positive(text[:-1], wanted)
         if share > 100:
@@ -43,12 +48,14 @@ def budget_text(value: object) -> str:
 
 
 def _positive(text: str, wanted: str) -> Decimal:
-    try:
-        number = Decimal(text)
-    except InvalidOperation:
-        raise ValueError(wanted) from None
-    if not number.is_finite():
+    """The number that a text is, above 0; commas or underscores may group its thousands. ValueError for any other."""
+    text = text.strip()
+    if "," in text and not _THOUSANDS.fullmatch(text):
+        raise ValueError(f"{wanted}. A comma is for thousands alone (12,000): write 2.5%, not 2,5%")
+    text = text.replace(",", "")
+    if not _NUMBER.fullmatch(text):
         raise ValueError(wanted)
+    number = Decimal(text.replace("_", ""))
     if number <= 0:
         raise ValueError(f"{wanted}; and it must be above 0")
     return number
@@ -66,9 +73,9 @@ class Recipe:
 
     budget: Budget = "5%"
     """How many to keep: 6000 (samples), 5% (of the pool's samples, rounded up) or tokens:200k."""
-    seed: int = 0
+    seed: int = Limits(default=0, ge=0)
     """Every random choice of the recipe follows from it."""
-    max_errors: float = 0.01
+    max_errors: float = Limits(default=0.01, ge=0, le=1)
     """The share of samples that may fail in an operator before the run fails."""
     tokens: Tokens = Tokens()
     """How tokens are counted for a budget in tokens."""
@@ -130,9 +137,5 @@ class Recipe:
 
 
 def checked(declarations: Iterable[Operator | Finetune]) -> None:
-    """Nothing; ModelMissing or UsageError where an operator or a trainer could not be loaded as it is declared."""
-    for declaration in declarations:
-        try:
-            declaration.check()
-        except ValueError as error:
-            raise UsageError(str(error)) from error
+    """Nothing; ModelMissing or UsageError where operators or trainers could not be loaded as they are declared."""
+    together(declaration.check for declaration in declarations)
