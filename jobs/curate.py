@@ -9,19 +9,22 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from jobs.engine.command import as_typed, exit_code, fields_and_others
 from jobs.engine.config import Request, build, read_request, recipe_class, recipe_names
-from jobs.engine.errors import NothingSelected, UsageError
+from jobs.engine.declarations import plain
+from jobs.engine.errors import NothingSelected, UsageError, together
 from jobs.engine.ledger import KEPT, STATES
+from jobs.engine.places import look_at, out_folder, refuse_other_run, store_at
 from jobs.engine.plan import show_plan
-from jobs.engine.profile import Profile, profile
-from jobs.engine.recipe import Recipe, checked
+from jobs.engine.profile import profile
+from jobs.engine.recipe import Recipe
 from jobs.engine.run import finished, run
 from jobs.engine.screen import say
 from jobs.engine.session import Session
-from jobs.engine.store import Store, absolute
+from jobs.engine.train import local_store
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -61,19 +64,22 @@ def asked(options: argparse.Namespace) -> tuple[Request, list[str]]:
     return request, overrides
 
 
-def curate(
-    request: Request, overrides: Sequence[str], out: Path, store: str, how: Profile, retry_errors: bool, command: str
-) -> None:
+def checked(request: Request, overrides: Sequence[str]) -> Recipe:
+    """The recipe with its fields set; everything that can be told of it without data is refused at once."""
+    recipe = build(request.recipe or "", request, overrides)
+    recipe.check()
+    return recipe
+
+
+def curate(request: Request, recipe: Recipe, out: Path, session: Session) -> None:
     """Runs a request from start to end, unless `out` holds its outcome already, and says what came out."""
     name = request.recipe or ""
-    recipe = build(name, request, overrides)
-    checked([*recipe.operators().values(), *recipe.trainers().values()])
-    earlier = None if retry_errors else finished(recipe, name, request, out, Store(store))
+    earlier = None if session.retry_errors else finished(recipe, name, request, out, session.store)
     if earlier:
         say(f"{out} holds this very run, finished {earlier['finished']}: 0 samples to compute, nothing to decide")
         counts = {state: earlier["counts"][state] for state in STATES}
     else:
-        session = Session(Store(store), how, max_errors=recipe.max_errors, retry_errors=retry_errors, command=command)
+        refuse_other_run(out, name, request.inputs, plain(recipe), session.store)
         counts = run(recipe, name, request, out, session).counts
     say(f"{name}: {', '.join(f'{number:,} {state}' for state, number in counts.items())}")
     say(f"{out}/selected.jsonl holds the kept records, best first; {out}/report.html shows them")
@@ -91,14 +97,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not request.inputs:
         _list_fields(build(request.recipe, request, overrides))
         raise UsageError(f"name what to curate: python -m jobs.curate {request.recipe} FILE... --out FOLDER")
-    how = profile(options.profile)
-    store = absolute(options.store or ".winnow")
+    how, store, recipe, *_ = together(
+        [
+            partial(profile, options.profile),
+            partial(store_at, options.store),
+            partial(checked, request, overrides),
+            partial(look_at, request.inputs),
+            *([] if options.plan else [partial(out_folder, options.out, options.store, request.inputs)]),
+        ]
+    )
     if options.plan:
-        show_plan(request, build(request.recipe, request, overrides), Store(store), how)
+        show_plan(request, recipe, store, how)
         return 0
-    if options.out is None:
-        raise UsageError("say where to write: --out FOLDER")
-    curate(request, overrides, options.out, store, how, options.retry_errors, as_typed("curate", argv))
+    if recipe.trainers():
+        local_store(store)
+    session = Session(store, how, recipe.max_errors, options.retry_errors, as_typed("curate", argv))
+    curate(request, recipe, options.out, session)
     return 0
 
 

@@ -11,13 +11,16 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import ray
 
 from jobs.engine.command import exit_code
 from jobs.engine.config import Request, build, recipe_names
+from jobs.engine.errors import together
 from jobs.engine.profile import Profile, profile
+from jobs.engine.recipe import Recipe
 from jobs.engine.screen import say, show
 from jobs.engine.session import connect
 from operators.base import ModelMissing
@@ -92,9 +95,10 @@ def cluster(how: Profile, store: Path) -> Iterator[Finding]:
         yield "shared store", "note", f"{store} must be the same folder on every node, or give --store s3://..."
 
 
-def recipe(name: str, overrides: Sequence[str]) -> Iterator[Finding]:
-    """Whether each operator of the recipe could be loaded here, and what it trains begun."""
-    asked = build(name, Request(recipe=name), overrides)
+def recipe(name: str, asked: Recipe) -> Iterator[Finding]:
+    """What the recipe refuses, whether each of its operators could be loaded here, and what it trains begun."""
+    for told in asked.refusals():
+        yield name, "missing", told
     for field, declaration in {**asked.operators(), **asked.trainers()}.items():
         try:
             declaration.check()
@@ -111,10 +115,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--profile", help="a file, or a name in cluster/profiles: how to execute")
     parser.add_argument("--store", type=Path, default=Path(".winnow").absolute(), help="where features are kept")
     options = parser.parse_intermixed_args(argv)
-    how = profile(options.profile)
+    name, *overrides = options.words or [""]
+    how, *asked = together(
+        [
+            partial(profile, options.profile),
+            *([partial(build, name, Request(recipe=name), overrides)] if name else []),
+        ]
+    )
     findings = [*software(), *machine(options.store), *cluster(how, options.store)]
-    if options.words:
-        findings += recipe(options.words[0], options.words[1:])
+    for each in asked:
+        findings += recipe(name, each)
     show("", ["looked at", "", "found"], findings)
     wrong = [each for each in findings if each[1] == "missing"]
     say("ready" if not wrong else f"{len(wrong)} thing(s) missing: see above")

@@ -15,6 +15,7 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,15 +27,14 @@ from pydantic.dataclasses import dataclass
 from jobs.engine.command import as_typed, exit_code, fields_and_others
 from jobs.engine.config import configured
 from jobs.engine.declarations import declared, plain
-from jobs.engine.errors import UsageError, WinnowError
+from jobs.engine.errors import UsageError, WinnowError, together
 from jobs.engine.lock import locked
+from jobs.engine.places import look_at, out_file, store_at
 from jobs.engine.pool import Pool
 from jobs.engine.profile import profile
-from jobs.engine.recipe import checked
 from jobs.engine.samples import read_samples
 from jobs.engine.screen import say, show
 from jobs.engine.session import Session, connect
-from jobs.engine.store import Store, absolute
 from operators.base import STRICT
 from operators.checkpoint import Checkpoint
 from operators.class_error import ClassError
@@ -78,8 +78,7 @@ def arguments() -> argparse.ArgumentParser:
 
 def evaluation(model: str, overrides: Iterable[str]) -> Evaluation:
     """The evaluation with its fields set by `field=value`, template and length as a model's training.json has them."""
-    path = Path(model).expanduser() / FACTS
-    declaration = _json(path)["declaration"] if path.is_file() else {}
+    declaration = _declaration(Path(model).expanduser())
     learnt = {name: declaration[name] for name in ("template", "max_tokens") if name in declaration}
     return configured(Evaluation, learnt, overrides)
 
@@ -88,7 +87,7 @@ def losses(model: str, wanted: Evaluation) -> Loss | ClassError:
     """The operator that computes the losses of a model, of an adapter and the base it names, or of a classifier."""
     folder = Path(model).expanduser()
     checkpoint = Checkpoint(str(folder.absolute())) if folder.is_dir() else Checkpoint(model)
-    declaration = _json(folder / FACTS)["declaration"] if (folder / FACTS).is_file() else {}
+    declaration = _declaration(folder)
     if declaration.get("labels"):
         if (folder / ADAPTER).is_file():
             raise UsageError(f"{model} is a classifier's adapter, which is not read here: train it whole, by lora=none")
@@ -96,15 +95,40 @@ def losses(model: str, wanted: Evaluation) -> Loss | ClassError:
         return ClassError(checkpoint, labels, wanted.max_tokens, precision=wanted.precision)
     adapter = None
     if (folder / ADAPTER).is_file():
-        adapter, checkpoint = checkpoint, Checkpoint(_json(folder / ADAPTER)["base_model_name_or_path"])
+        base = _json(folder / ADAPTER).get("base_model_name_or_path")
+        if not isinstance(base, str):
+            raise UsageError(f"{folder / ADAPTER} does not name the model that the adapter is for")
+        adapter, checkpoint = checkpoint, Checkpoint(base)
     return Loss(checkpoint, adapter, wanted.template, wanted.max_tokens, wanted.precision)
+
+
+def checked(model: str, overrides: Iterable[str]) -> tuple[Evaluation, Loss | ClassError]:
+    """The evaluation and its operator; ModelMissing where the model, or an adapter's base, is not there."""
+    wanted = evaluation(model, overrides)
+    operator = losses(model, wanted)
+    operator.check()
+    return wanted, operator
+
+
+def _declaration(folder: Path) -> dict[str, Any]:
+    """How the model in a folder was trained; empty where that is not known."""
+    path = folder / FACTS
+    if not path.is_file():
+        return {}
+    found = _json(path).get("declaration")
+    if not isinstance(found, dict):
+        raise UsageError(f"{path} does not say how the model was trained: it has no declaration")
+    return found
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UsageError(f"{path} is not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise UsageError(f"{path} holds no JSON object")
+    return found
 
 
 def intervals(*columns: np.ndarray, groups: np.ndarray, level: float, draws: int, seed: int) -> list[Interval]:
@@ -193,12 +217,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     overrides, inputs = fields_and_others(options.words)
     if not inputs:
         raise UsageError("name what to evaluate on: python -m jobs.evaluate MODEL FILE...")
-    wanted = evaluation(options.model, overrides)
-    operator = losses(options.model, wanted)
-    checked([operator])
-    session = Session(
-        Store(absolute(options.store or ".winnow")), profile(options.profile), max_errors=wanted.max_errors
+    how, store, (wanted, operator), *_ = together(
+        [
+            partial(profile, options.profile),
+            partial(store_at, options.store),
+            partial(checked, options.model, overrides),
+            partial(look_at, inputs),
+            *([partial(out_file, options.out, inputs)] if options.out else []),
+        ]
     )
+    session = Session(store, how, max_errors=wanted.max_errors)
     facts = evaluated(operator, wanted, inputs, session)
     shown = f"template {wanted.template}, " if isinstance(operator, Loss) else ""
     say(

@@ -15,17 +15,19 @@ twice; `--retry-errors` asks again what failed. (Liu et al. 2024, arXiv 2312.156
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
 from jobs.engine.command import as_typed, exit_code, fields_and_others
-from jobs.engine.errors import NothingSelected, UsageError
-from jobs.engine.evolution import evolution, evolve
+from jobs.engine.declarations import plain
+from jobs.engine.errors import NothingSelected, UsageError, together
+from jobs.engine.evolution import Evolution, evolution, evolve
+from jobs.engine.places import look_at, out_folder, refuse_other_run, store_at
 from jobs.engine.profile import profile
 from jobs.engine.recipe import checked
 from jobs.engine.screen import say
 from jobs.engine.session import Session
-from jobs.engine.store import Store, absolute
 from operators.evolve import Dimension
 
 
@@ -45,17 +47,32 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
+def checked_evolution(dimension: str, overrides: Sequence[str]) -> Evolution:
+    """The evolution with its fields set; ModelMissing where nobody would answer."""
+    wanted = evolution(dimension, overrides)
+    checked((wanted.rewriting(1), wanted.comparison(0)))
+    return wanted
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     options = arguments().parse_intermixed_args(argv)
     overrides, inputs = fields_and_others(options.words)
     if not inputs:
         raise UsageError(f"name what to evolve: python -m jobs.evolve {options.dimension} FILE... --out FOLDER")
-    wanted = evolution(options.dimension, overrides)
-    checked((wanted.rewriting(1), wanted.comparison(0)))
+    how, store, wanted, *_ = together(
+        [
+            partial(profile, options.profile),
+            partial(store_at, options.store),
+            partial(checked_evolution, options.dimension, overrides),
+            partial(look_at, inputs),
+            partial(out_folder, options.out, options.store, inputs),
+        ]
+    )
+    refuse_other_run(options.out, "evolve", inputs, plain(wanted), store)
     session = Session(
-        Store(absolute(options.store or ".winnow")),
-        profile(options.profile),
+        store,
+        how,
         max_errors=wanted.max_errors,
         retry_errors=options.retry_errors,
         command=as_typed("evolve", argv),

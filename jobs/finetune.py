@@ -12,6 +12,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,15 @@ import numpy as np
 from jobs.engine.command import as_typed, exit_code, fields_and_others
 from jobs.engine.config import configured
 from jobs.engine.declarations import plain
-from jobs.engine.errors import UsageError
+from jobs.engine.errors import UsageError, together
 from jobs.engine.lock import locked
+from jobs.engine.places import look_at, out_folder, refuse_other_run, store_at
 from jobs.engine.pool import Pool
 from jobs.engine.profile import profile
 from jobs.engine.run import claim, ending, write_manifest
 from jobs.engine.screen import say
 from jobs.engine.session import Session, connect
-from jobs.engine.store import Store, absolute
-from jobs.engine.train import write_checkpoint
+from jobs.engine.train import local_store, write_checkpoint
 from operators.base import described
 from operators.finetune import Finetune
 
@@ -50,6 +51,13 @@ def trainer(overrides: Sequence[str]) -> Finetune:
     if not any(override.startswith("base.name=") for override in overrides):
         raise UsageError("name the model to start from: base.name=FOLDER, or a hub id")
     return configured(Finetune, {}, overrides)
+
+
+def checked_trainer(overrides: Sequence[str]) -> Finetune:
+    """As `trainer`; ModelMissing where what it begins with is not there."""
+    wanted = trainer(overrides)
+    wanted.check()
+    return wanted
 
 
 def finetune(wanted: Finetune, inputs: Sequence[str], out: Path, session: Session) -> dict[str, Any]:
@@ -87,11 +95,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     overrides, inputs = fields_and_others(options.words)
     if not inputs:
         raise UsageError("name what to train on: python -m jobs.finetune FILE... --out FOLDER base.name=MODEL")
-    wanted = trainer(overrides)
-    wanted.check()
-    session = Session(
-        Store(absolute(options.store or ".winnow")), profile(options.profile), command=as_typed("finetune", argv)
+    how, store, wanted, *_ = together(
+        [
+            partial(profile, options.profile),
+            lambda: local_store(store_at(options.store)),
+            partial(checked_trainer, overrides),
+            partial(look_at, inputs),
+            partial(out_folder, options.out, options.store, inputs),
+        ]
     )
+    refuse_other_run(options.out, "finetune", inputs, plain(wanted), store)
+    session = Session(store, how, command=as_typed("finetune", argv))
     trained = finetune(wanted, inputs, options.out, session)
     say(f"{options.out} holds the model after epoch {wanted.epochs}; {trained['folder']} holds every epoch")
     return 0

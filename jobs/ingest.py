@@ -9,19 +9,20 @@ A pool can be given to every other command in place of raw files. Large corpora 
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
 
 from jobs.engine.command import exit_code
-from jobs.engine.errors import NothingSelected, UsageError
+from jobs.engine.errors import NothingSelected, UsageError, together
 from jobs.engine.ingest import IngestSettings, ingest
 from jobs.engine.lock import locked
+from jobs.engine.places import look_at, out_pool
 from jobs.engine.pool import is_pool
 from jobs.engine.profile import profile
 from jobs.engine.screen import say, show
 from jobs.engine.session import connect
-from jobs.engine.store import absolute
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -52,9 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValidationError as error:
         first = error.errors()[0]
         raise UsageError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    if is_pool(options.out):
+    how, out, _ = together(
+        [partial(profile, options.profile), partial(out_pool, options.out), partial(look_at, options.inputs)]
+    )
+    if is_pool(out):
         raise UsageError(f"{options.out} holds a pool already; give another --out")
-    how, out = profile(options.profile), absolute(options.out)
     with locked(out, say):
         connect(how)
         facts = ingest(options.inputs, out, settings=settings, say=say)

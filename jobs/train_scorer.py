@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,9 @@ import numpy as np
 
 from jobs.engine.command import as_typed, exit_code, fields_and_others
 from jobs.engine.declarations import plain
-from jobs.engine.errors import UsageError, WinnowError
+from jobs.engine.errors import UsageError, WinnowError, together
 from jobs.engine.lock import locked
+from jobs.engine.places import out_folder, refuse_other_run, store_at
 from jobs.engine.pool import Pool
 from jobs.engine.profile import profile
 from jobs.engine.run import claim, ending, write_manifest
@@ -41,8 +43,7 @@ from jobs.engine.scorer_training import (
 )
 from jobs.engine.screen import say
 from jobs.engine.session import Session, connect
-from jobs.engine.store import Store, absolute
-from jobs.engine.train import local_folder, write_checkpoint
+from jobs.engine.train import local_folder, local_store, write_checkpoint
 from jobs.engine.whole_model import whole_model
 from operators.base import described
 from operators.scorer import SETTINGS
@@ -59,15 +60,22 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
+def checked_training(settings: Path | None, overrides: Sequence[str], path: Path) -> ScorerTraining:
+    """The training, with the template that these pairs are for; every refusal that needs no reading of all pairs."""
+    wanted = scorer_training(settings, overrides)
+    _, template = together([wanted.finetune.check, lambda: wanted.template or default_template(path)])
+    wanted = replace(wanted, template=template)
+    refuse_other_tokens(wanted, template)
+    return wanted
+
+
 def train(wanted: ScorerTraining, path: Path, out: Path, session: Session) -> dict[str, Any]:
     """Trains on the pairs in a file and writes the scorer into `out`; what the log has of it.
 
-    UsageError where `out` holds another run, for a line that is no pair, and for a tokenizer that no scorer can have.
+    UsageError where `out` holds another run, and for a line that is no pair.
     """
     began = time.monotonic()
-    wanted = replace(wanted, template=wanted.template or default_template(path))
     template = wanted.template or ""
-    refuse_other_tokens(wanted, template)
     with locked(session.store.url, say):
         file = written_records(records(path, template, wanted.labels), local_folder(session.store) / "pairs")
         connect(session.profile)
@@ -103,11 +111,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     overrides, files = fields_and_others(options.words)
     if len(files) != 1:
         raise UsageError("name one file of pairs: python -m jobs.train_scorer PAIRS.jsonl --out FOLDER")
-    wanted = scorer_training(options.settings, overrides)
-    wanted.finetune.check()
-    session = Session(
-        Store(absolute(options.store or ".winnow")), profile(options.profile), command=as_typed("train_scorer", argv)
+    how, store, wanted, *_ = together(
+        [
+            partial(profile, options.profile),
+            lambda: local_store(store_at(options.store)),
+            partial(checked_training, options.settings, overrides, Path(files[0])),
+            partial(out_folder, options.out, options.store, files),
+        ]
     )
+    refuse_other_run(options.out, "train_scorer", files, plain(wanted), store)
+    session = Session(store, how, command=as_typed("train_scorer", argv))
     trained = train(wanted, Path(files[0]), options.out, session)
     say(f"{options.out} holds the scorer after epoch {wanted.finetune.epochs}; {trained['folder']} holds every epoch")
     return 0

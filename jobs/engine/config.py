@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from jobs.engine.declarations import annotation, as_tuple, declared, nearest, plain
+from jobs.engine.declarations import UnknownField, annotation, as_tuple, declared, nearest, plain, yaml_in
 from jobs.engine.errors import UsageError, together
 from jobs.engine.recipe import Recipe
 
@@ -22,7 +22,7 @@ class Request:
 
     recipe: str | None = None
     inputs: tuple[str, ...] = ()
-    fields: Mapping[str, Any] = field(default_factory=dict)
+    fields: dict[str, Any] = field(default_factory=dict)
     """Recipe fields, nested as the recipe is."""
     as_published: bool = False
 
@@ -51,12 +51,7 @@ def recipe_class(name: str) -> type[Recipe]:
 
 def read_request(file: str) -> Request:
     """The request in a YAML file: keys recipe, inputs, fields, as_published, or a manifest that holds them in `run`."""
-    try:
-        content = yaml.safe_load(Path(file).read_text())
-    except OSError as error:
-        raise UsageError(f"--config {file}: {error.strerror or error}") from None
-    except yaml.YAMLError as error:
-        raise UsageError(f"--config {file} is not YAML: {error}") from None
+    content = yaml_in(file, f"--config {file}")
     if isinstance(content, dict) and "winnow_manifest" in content:
         content = content.get("run")
     if not isinstance(content, dict):
@@ -67,12 +62,12 @@ def read_request(file: str) -> Request:
             raise UsageError(
                 f"--config {file}: unknown key {key!r}{nearest(key, known)}; the keys are {', '.join(known)}"
             )
-    return Request(
-        recipe=content.get("recipe"),
-        inputs=tuple(content.get("inputs") or ()),
-        fields=content.get("fields") or {},
-        as_published=bool(content.get("as_published", False)),
-    )
+    try:
+        given = {key: value for key, value in content.items() if value is not None}
+        return TypeAdapter(Request).validate_python(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(f"--config {file}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
 def build(name: str, request: Request, overrides: Iterable[str]) -> Recipe:
@@ -94,7 +89,11 @@ def configured(cls: type, chosen: dict[str, Any], overrides: Iterable[str]) -> A
 
 def _override(cls: type, chosen: dict[str, Any], override: str) -> None:
     path, _, text = override.partition("=")
-    _set(chosen, path.split("."), _parsed(cls, path, text))
+    try:
+        value = _parsed(cls, path, text)
+    except UnknownField as error:
+        raise UsageError(f"{error}. Nor is there a file {override}" if "/" in text else str(error)) from None
+    _set(chosen, path.split("."), value)
 
 
 def _parsed(cls: type, path: str, text: str) -> Any:

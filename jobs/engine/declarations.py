@@ -5,11 +5,17 @@ import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import ValidationError
 
 from jobs.engine.errors import UsageError, refuse
+
+
+class UnknownField(UsageError):
+    """A field that a declaration does not have."""
 
 
 def plain(value: Any) -> Any:
@@ -19,6 +25,16 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return value
+
+
+def yaml_in(file: str | Path, named: str) -> Any:
+    """What a YAML file holds; UsageError, with the name by which people know the file, where it cannot be read."""
+    try:
+        return yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{named}: {error.strerror or error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{named} is not YAML: {error}") from None
 
 
 def declared(cls: type, chosen: Mapping[str, Any], prefix: str) -> Any:
@@ -65,7 +81,9 @@ def annotation(cls: type, path: list[str], whole: str) -> Any:
     names = [each.name for each in fields(cls)]
     head, *rest = path
     if head not in names:
-        raise UsageError(f"unknown field {whole!r}{nearest(head, names) or '.'} {cls.__name__} has: {', '.join(names)}")
+        raise UnknownField(
+            f"unknown field {whole!r}{nearest(head, names) or '.'} {cls.__name__} has: {', '.join(names)}"
+        )
     if not rest:
         return hints[head]
     inner = declaration_in(hints[head])

@@ -2,8 +2,9 @@
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -11,7 +12,7 @@ from pydantic import BeforeValidator
 from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
-from jobs.engine.errors import UsageError, together
+from jobs.engine.errors import UsageError, refuse, together
 from jobs.engine.pool import Pool
 from jobs.engine.selection import Selection
 from operators.base import STRICT, Operator
@@ -84,6 +85,18 @@ class Recipe:
         """The method itself: maps, reduces, and one selection."""
         raise TypeError(f"{type(self).__name__} does not define select()")
 
+    def refusals(self) -> Iterator[str]:
+        """What is wrong with the fields together, and which files they name are not there; it needs no data."""
+        yield from ()
+
+    def check(self) -> None:
+        """Nothing where `select` may begin; UsageError or ModelMissing tells everything that can be told without data.
+
+        That is the refusals, and operators and trainers that could not be loaded.
+        """
+        fitting = partial(refuse, map(UsageError, self.refusals()))
+        together([fitting, lambda: checked([*self.operators().values(), *self.trainers().values()])])
+
     def operators(self) -> dict[str, Operator]:
         """The operators that `select` will map, by field name."""
         declared = {name: value for name, value in vars(self).items() if isinstance(value, Operator)}
@@ -122,13 +135,17 @@ class Recipe:
                 return ids[: int(np.searchsorted(spent, self._tokens())) + 1]
             guess *= 2
 
+    def refused_in_tokens(self) -> Iterator[str]:
+        """The refusal of a budget in tokens, for recipes that have to know how many samples it is."""
+        if self.budget.startswith("tokens:"):
+            yield f"{type(self).__name__} takes a budget in samples or per cent, not {self.budget!r}"
+
     def _tokens(self) -> int:
         return int(self.budget.removeprefix("tokens:"))
 
     def size(self, pool: Pool) -> int:
         """The budget as a number of samples of this pool; UsageError above the pool, or for a budget in tokens."""
-        if self.budget.startswith("tokens:"):
-            raise UsageError(f"{type(self).__name__} takes a budget in samples or per cent, not {self.budget!r}")
+        refuse(map(UsageError, self.refused_in_tokens()))
         if self.budget.endswith("%"):
             return math.ceil(Decimal(self.budget[:-1]) * pool.samples / 100)
         if int(self.budget) > pool.samples:

@@ -17,6 +17,7 @@ from jobs.engine.declarations import plain
 from jobs.engine.errors import NothingSelected, UsageError
 from jobs.engine.lock import locked
 from jobs.engine.outcome import Outcome
+from jobs.engine.places import manifest_in, refuse_taken
 from jobs.engine.pool import Pool, known_facts
 from jobs.engine.recipe import Recipe
 from jobs.engine.report import write_report
@@ -53,7 +54,7 @@ def run(recipe: Recipe, name: str, request: Request, out: Path, session: Session
 
 def finished(recipe: Recipe, name: str, request: Request, out: Path, store: Store) -> Mapping[str, Any] | None:
     """The manifest of the run in `out` where it is this very run and has ended; None otherwise. Starts nothing."""
-    manifest = _manifest(out)
+    manifest = manifest_in(out)
     facts = known_facts(request.inputs, store) if manifest.get("finished") else {}
     if not facts:
         return None
@@ -66,11 +67,6 @@ def finished(recipe: Recipe, name: str, request: Request, out: Path, store: Stor
         and all((out / file).exists() for file in FILES)
     )
     return manifest if same else None
-
-
-def _manifest(out: Path) -> dict[str, Any]:
-    file = out / "manifest.yaml"
-    return yaml.safe_load(file.read_text()) if file.exists() else {}
 
 
 def _identity(recipe: Recipe, name: str, request: Request, pool: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,19 +94,7 @@ def claim(out: Path, identity: Mapping[str, Any]) -> None:
 
     The manifest is there from the start, without an end, so that a run that was killed can be run again.
     """
-    found = _manifest(out)
-    if found.get("finished"):
-        ours, theirs = _flat(identity), _flat(found)
-        compared = [key for key in {*ours, *theirs} if key == "pool.fingerprint" or key.startswith("run.fields.")]
-        differing = [
-            f"{key.removeprefix('run.fields.')} {theirs.get(key)!r} there, {ours.get(key)!r} now"
-            for key in sorted([*compared, "run.recipe"])
-            if ours.get(key) != theirs.get(key)
-        ]
-        if differing:
-            raise UsageError(f"{out} holds another run ({'; '.join(differing[:5])}); give another --out")
-    elif not found and out.exists() and any(out.iterdir()):
-        raise UsageError(f"{out} is not empty and holds no run of Winnow; give another --out")
+    refuse_taken(out, identity)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -129,13 +113,6 @@ def _worded(fact: Any) -> str:
     if not isinstance(fact, Mapping):
         return f"{fact:g}" if isinstance(fact, float) else str(fact)
     return ", ".join(f"{name} ({number:,})" for name, number in fact.items()) or "none"
-
-
-def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value})
-    return flat
 
 
 def _written(

@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow as pa
 import ray
 from ray.data.exceptions import ExecutionTimeoutError
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayError
 
-from jobs.engine.errors import OverErrorBudget, WinnowError
+from jobs.engine.errors import OverErrorBudget
+from jobs.engine.failure import cause, failure
 from jobs.engine.profile import Execution
 from jobs.engine.samples import Parts, read_samples
 from jobs.engine.screen import say
@@ -47,8 +48,14 @@ def stream(
                     f"{name}: {progress.failed:,} of the first {progress.done:,} samples failed, more than "
                     f"max_errors allows ({allowed:,.0f} of them all). The last error: {progress.example}"
                 )
-    except (RayError, ExecutionTimeoutError) as error:
-        raise _failure(name, error, session) from error
+    except ExecutionTimeoutError as error:
+        told = (
+            f"{name}: no progress for {session.profile.stall_seconds:,.0f} s; the operator {name} is stuck. "
+            "What is done is kept, and the same command goes on from there"
+        )
+        raise failure(told, error, session) from error
+    except RayError as error:
+        raise failure(f"{name}: {cause(error)}", error, session) from error
     finally:
         if fs.exists(f"{root}/attempts-{session.run}"):
             fs.rm(f"{root}/attempts-{session.run}", recursive=True)
@@ -131,13 +138,3 @@ class _Progress:
             left = (self.total - self.done) / pace
             say(f"  {self.name}: {self.done:,} of {self.total:,} samples, {pace:,.0f} a second, {left:,.0f} s left")
             self.said = now
-
-
-def _failure(name: str, error: BaseException, session: Session) -> WinnowError:
-    """The error in the words of the map that failed; the cause stays attached."""
-    if isinstance(error, ExecutionTimeoutError):
-        return WinnowError(
-            f"{name}: no progress for {session.profile.stall_seconds:,.0f} s; the operator {name} is stuck. "
-            f"What is done is kept, and the same command goes on from there. Ray says: {str(error)[:1000]}"
-        )
-    return WinnowError(f"{name}: {error.cause if isinstance(error, RayTaskError) else error}")

@@ -24,6 +24,7 @@ covers that. The selection is the seed and the need. What differs from the relea
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -83,6 +84,10 @@ class MoDS(Recipe):
     def trainers(self) -> dict[str, Finetune]:
         """The seed model's training, where the recipe goes on after the seed."""
         return super().trainers() if self.seed_share < 1 else {}
+
+    def refusals(self) -> Iterator[str]:
+        """A budget in tokens."""
+        yield from self.refused_in_tokens()
 
     def select(self, pool: Pool) -> Selection:
         """High quality, the seed, what the seed's model answers badly, and the cover of that."""
