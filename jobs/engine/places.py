@@ -106,9 +106,9 @@ def manifest_in(out: Path) -> dict[str, Any]:
     try:
         found = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UsageError(f"{file} cannot be read as a manifest: {error}; give another --out") from None
+        raise UsageError(f"{file} cannot be read as a manifest: {error}") from None
     if not isinstance(found, dict):
-        raise UsageError(f"{file} is no manifest; give another --out")
+        raise UsageError(f"{file} is no manifest of a run")
     return found
 
 

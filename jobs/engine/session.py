@@ -7,12 +7,13 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
+import psutil
 import ray
 
 from jobs.engine.errors import WinnowError
@@ -102,12 +103,13 @@ def _start_twice(start: Callable[[], None], pause: float = PAUSE_SECONDS) -> Non
     How long Ray waits cannot be set. What the first start left is ended before the second.
     """
     for attempt in (1, 2):
-        began = time.time()
+        before = _children()
         try:
             start()
         except Exception as error:
             ray.shutdown()
-            _end_children(since=began)
+            for process in _children() - before:
+                process.kill()
             if attempt == 2 or TOO_SLOW not in str(error):
                 hint = "; is the machine busy?" if TOO_SLOW in str(error) else ""
                 raise WinnowError(f"Ray did not start on this machine: {first_line(error)}{hint}") from error
@@ -117,14 +119,9 @@ def _start_twice(start: Callable[[], None], pause: float = PAUSE_SECONDS) -> Non
             return
 
 
-def _end_children(since: float) -> None:
-    """Ends the processes that this one, or one of them, has started since then."""
-    import psutil  # noqa: PLC0415 - for this alone
-
-    for child in psutil.Process().children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            if child.create_time() >= since:
-                child.kill()
+def _children() -> set[psutil.Process]:
+    """The processes that this one, or one of them, has started, and that still run."""
+    return set(psutil.Process().children(recursive=True))
 
 
 def first_line(error: BaseException) -> str:
