@@ -69,7 +69,7 @@ def measured(folder: Path, samples: int) -> dict[str, object]:
     cover = pool.reduce(k_center, "vector", k=1000)
     began = time.monotonic()
     pool.select(ids[cover.picks], reasons={"dropped": ids}, details={"centroid": (ids, groups.labels)})
-    seconds = {next(iter(verb.values())) if "ingest" not in verb else "ingest": verb["seconds"] for verb in session.log}
+    seconds = {next(iter(verb.values())) if "read" not in verb else "read": verb["seconds"] for verb in session.log}
     return {
         "benchmark": "scale",
         "records": pool.facts["records"],

@@ -1,7 +1,7 @@
 """Training pairs for DEITA's scorers: a model evolves seeds of a corpus, and a judge rates the variants together.
 
-    python -m jobs.evolve complexity data.jsonl --out out/complexity rewriter.model.name=/models/qwen
-    python -m jobs.evolve quality data.jsonl --out out/quality judge.model.name=gpt-4o-mini judge.endpoint=https://...
+    winnow evolve complexity data.jsonl --out out/complexity rewriter.model.name=/models/qwen
+    winnow evolve quality data.jsonl --out out/quality judge.model.name=gpt-4o-mini judge.endpoint=https://...
 
 Of 2,000 seeds drawn at random each is evolved in 5 steps, a method drawn for every step: an instruction becomes more
 complex, or a response better, than the one before. The judge sees the six variants together, in a random order, and
@@ -17,26 +17,16 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import get_args
 
-from jobs.engine.command import as_typed, exit_code, fields_and_others
-from jobs.engine.declarations import plain
+from jobs.engine.command import as_typed, exit_code, fields_and_others, program
 from jobs.engine.errors import NothingSelected, UsageError, together
-from jobs.engine.evolution import Evolution, evolution, evolve
-from jobs.engine.places import look_at, out_folder, refuse_other_run, store_at
-from jobs.engine.profile import profile
-from jobs.engine.recipe import checked
 from jobs.engine.screen import say
-from jobs.engine.session import Session
-from operators.evolve import Dimension
 
 
 def arguments() -> argparse.ArgumentParser:
     """The parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m jobs.evolve", description="Make training pairs for DEITA's scorers."
-    )
-    parser.add_argument("dimension", choices=get_args(Dimension), help="what the scorer is to tell")
+    parser = argparse.ArgumentParser(prog=program("evolve"), description="Make training pairs for DEITA's scorers.")
+    parser.add_argument("dimension", help="what the scorer is to tell: complexity or quality")
     parser.add_argument(
         "words", nargs="+", metavar="INPUT... field=value", help="raw files or one ingested pool, and fields"
     )
@@ -47,19 +37,19 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
-def checked_evolution(dimension: str, overrides: Sequence[str]) -> Evolution:
-    """The evolution with its fields set; ModelMissing where nobody would answer."""
-    wanted = evolution(dimension, overrides)
-    checked((wanted.rewriting(1), wanted.comparison(0)))
-    return wanted
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     options = arguments().parse_intermixed_args(argv)
+
+    from jobs.engine.declarations import plain
+    from jobs.engine.evolution import checked_evolution, evolve
+    from jobs.engine.places import look_at, out_folder, refuse_other_run, store_at
+    from jobs.engine.profile import profile
+    from jobs.engine.session import Session
+
     overrides, inputs = fields_and_others(options.words)
     if not inputs:
-        raise UsageError(f"name what to evolve: python -m jobs.evolve {options.dimension} FILE... --out FOLDER")
+        raise UsageError(f"name what to evolve: {program('evolve')} {options.dimension} FILE... --out FOLDER")
     how, store, wanted, *_ = together(
         [
             partial(profile, options.profile),

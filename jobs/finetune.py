@@ -1,12 +1,14 @@
 """Fine-tune a model on raw files, a pool, or what a run has selected.
 
-    python -m jobs.finetune out/ltd/selected.jsonl --out models/ltd base.name=/models/base
-    python -m jobs.finetune data.jsonl --out models/all base.name=/models/base lora=none template=alpaca epochs=3
+    winnow finetune out/ltd/selected.jsonl --out models/ltd base.name=/models/base
+    winnow finetune data.jsonl --out models/all base.name=/models/base lora=none template=alpaca epochs=3
 
 The fields are those of a training run: base, lora (none: all weights are trained), template, epochs, batch,
 learning_rate … The folder gets the last epoch's model, its tokenizer, losses.jsonl and manifest.yaml; the store keeps
 all epochs. The same command goes on after a stop, behind the last whole epoch.
 """
+
+from __future__ import annotations
 
 import argparse
 import sys
@@ -14,29 +16,20 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from jobs.engine.command import as_typed, exit_code, fields_and_others
-from jobs.engine.config import configured
-from jobs.engine.declarations import plain
+from jobs.engine.command import as_typed, exit_code, fields_and_others, program
 from jobs.engine.errors import UsageError, together
-from jobs.engine.lock import locked
-from jobs.engine.places import look_at, out_folder, refuse_other_run, store_at
-from jobs.engine.pool import Pool
-from jobs.engine.profile import profile
-from jobs.engine.run import claim, ending, write_manifest
 from jobs.engine.screen import say
-from jobs.engine.session import Session, connect
-from jobs.engine.train import local_store, write_checkpoint
-from operators.base import described
-from operators.finetune import Finetune
+
+if TYPE_CHECKING:
+    from jobs.engine.session import Session
+    from operators.finetune import Finetune
 
 
 def arguments() -> argparse.ArgumentParser:
     """The parser of the command line."""
-    parser = argparse.ArgumentParser(prog="python -m jobs.finetune", description="Fine-tune a model on samples.")
+    parser = argparse.ArgumentParser(prog=program("finetune"), description="Fine-tune a model on samples.")
     parser.add_argument(
         "words", nargs="+", metavar="INPUT... field=value", help="raw files or one ingested pool, and fields"
     )
@@ -48,6 +41,9 @@ def arguments() -> argparse.ArgumentParser:
 
 def trainer(overrides: Sequence[str]) -> Finetune:
     """The training run with its fields set by `field=value`; UsageError names the one that is wrong or missing."""
+    from jobs.engine.config import configured
+    from operators.finetune import Finetune
+
     if not any(override.startswith("base.name=") for override in overrides):
         raise UsageError("name the model to start from: base.name=FOLDER, or a hub id")
     return configured(Finetune, {}, overrides)
@@ -65,6 +61,15 @@ def finetune(wanted: Finetune, inputs: Sequence[str], out: Path, session: Sessio
 
     UsageError where `out` holds another run.
     """
+    import numpy as np
+
+    from jobs.engine.declarations import plain
+    from jobs.engine.lock import locked
+    from jobs.engine.pool import Pool
+    from jobs.engine.run import claim, ending, write_manifest
+    from jobs.engine.session import connect
+    from jobs.engine.train import write_checkpoint
+
     began = time.monotonic()
     with locked(session.store.url, say):
         connect(session.profile)
@@ -81,7 +86,6 @@ def finetune(wanted: Finetune, inputs: Sequence[str], out: Path, session: Sessio
     manifest = {
         **identity,
         "counts": {key: pool.facts[key] for key in ("records", "samples", "duplicates", "quarantined")},
-        "trainer": {"fingerprint": wanted.fingerprint(), "fields": described(wanted)},
         "checkpoints": [checkpoint.name for checkpoint in checkpoints],
         **ending(session, began),
     }
@@ -92,9 +96,16 @@ def finetune(wanted: Finetune, inputs: Sequence[str], out: Path, session: Sessio
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     options = arguments().parse_intermixed_args(argv)
+
+    from jobs.engine.declarations import plain
+    from jobs.engine.places import look_at, out_folder, refuse_other_run, store_at
+    from jobs.engine.profile import profile
+    from jobs.engine.session import Session
+    from jobs.engine.train import local_store
+
     overrides, inputs = fields_and_others(options.words)
     if not inputs:
-        raise UsageError("name what to train on: python -m jobs.finetune FILE... --out FOLDER base.name=MODEL")
+        raise UsageError(f"name what to train on: {program('finetune')} FILE... --out FOLDER base.name=MODEL")
     how, store, wanted, *_ = together(
         [
             partial(profile, options.profile),

@@ -1,7 +1,7 @@
 """Raw files to a pool: unique valid samples with dense ids, what was set aside, and why.
 
-    python -m jobs.ingest data.jsonl more/*.parquet --out pool
-    python -m jobs.ingest odd.jsonl --out pool --columns instruction=question response=answer
+    winnow ingest data.jsonl more/*.parquet --out pool
+    winnow ingest odd.jsonl --out pool --columns instruction=question response=answer
 
 A pool can be given to every other command in place of raw files. Large corpora are best ingested once.
 """
@@ -12,22 +12,14 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from pydantic import ValidationError
-
-from jobs.engine.command import exit_code
+from jobs.engine.command import exit_code, program
 from jobs.engine.errors import NothingSelected, UsageError, together
-from jobs.engine.ingest import IngestSettings, ingest
-from jobs.engine.lock import locked
-from jobs.engine.places import look_at, out_pool
-from jobs.engine.pool import is_pool
-from jobs.engine.profile import profile
 from jobs.engine.screen import say, show
-from jobs.engine.session import connect
 
 
 def arguments() -> argparse.ArgumentParser:
     """The parser of the command line."""
-    parser = argparse.ArgumentParser(prog="python -m jobs.ingest", description="Make a pool of raw files.")
+    parser = argparse.ArgumentParser(prog=program("ingest"), description="Make a pool of raw files.")
     parser.add_argument("inputs", nargs="+", help="files, folders, globs or URLs: .json .jsonl(.gz .zst) .parquet")
     parser.add_argument("--out", required=True, help="the pool's folder")
     parser.add_argument(
@@ -45,6 +37,16 @@ def arguments() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     options = arguments().parse_args(argv)
+
+    from pydantic import ValidationError
+
+    from jobs.engine.ingest import IngestSettings, ingest
+    from jobs.engine.lock import locked
+    from jobs.engine.places import look_at, out_pool
+    from jobs.engine.pool import is_pool
+    from jobs.engine.profile import profile
+    from jobs.engine.session import connect
+
     given: dict[str, Any] = {"columns": dict(pair.partition("=")[::2] for pair in options.columns)}
     if options.max_record_bytes is not None:
         given["max_record_bytes"] = options.max_record_bytes

@@ -1,7 +1,7 @@
 """Train one of DEITA's scorers on texts with scores: a language model that writes the score after a filled template.
 
-    python -m jobs.train_scorer out/complexity/pairs.jsonl --out scorers/complexity finetune.base.name=/models/base
-    python -m jobs.train_scorer released.jsonl --out scorers/quality --settings scorer.json finetune.lora.rank=64
+    winnow train_scorer out/complexity/pairs.jsonl --out scorers/complexity finetune.base.name=/models/base
+    winnow train_scorer released.jsonl --out scorers/quality --settings scorer.json finetune.lora.rank=64
 
 The pairs are those that jobs.evolve writes (instruction, response where quality is scored, score), or the released
 form: a conversation of the filled template and the score, for which --settings gives the template. The loss is on the
@@ -13,60 +13,35 @@ The defaults are those of the released training script (Liu et al. 2024, arXiv 2
 6 epochs, batches of 512, 2e-5 falling by a cosine after a warm-up of 10 %, 2,048 tokens. The templates are ours.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from jobs.engine.command import as_typed, exit_code, fields_and_others
-from jobs.engine.declarations import plain
+from jobs.engine.command import as_typed, exit_code, fields_and_others, program
 from jobs.engine.errors import UsageError, WinnowError, together
-from jobs.engine.lock import locked
-from jobs.engine.places import out_folder, refuse_other_run, store_at
-from jobs.engine.pool import Pool
-from jobs.engine.profile import profile
-from jobs.engine.run import claim, ending, write_manifest
-from jobs.engine.scorer_training import (
-    ScorerTraining,
-    default_template,
-    records,
-    refuse_other_tokens,
-    scorer_training,
-    written_records,
-)
 from jobs.engine.screen import say
-from jobs.engine.session import Session, connect
-from jobs.engine.train import local_folder, local_store, write_checkpoint
-from jobs.engine.whole_model import whole_model
-from operators.base import described
-from operators.scorer import SETTINGS
+
+if TYPE_CHECKING:
+    from jobs.engine.scorer_training import ScorerTraining
+    from jobs.engine.session import Session
 
 
 def arguments() -> argparse.ArgumentParser:
     """The parser of the command line."""
-    parser = argparse.ArgumentParser(prog="python -m jobs.train_scorer", description="Train one of DEITA's scorers.")
+    parser = argparse.ArgumentParser(prog=program("train_scorer"), description="Train one of DEITA's scorers.")
     parser.add_argument("words", nargs="+", metavar="PAIRS field=value", help="a .jsonl file of pairs, and fields")
     parser.add_argument("--out", type=Path, required=True, help="the folder to write to")
-    parser.add_argument("--settings", type=Path, help=f"a {SETTINGS}: template and labels, to the last blank")
+    parser.add_argument("--settings", type=Path, help="a scorer.json: template and labels, to the last blank")
     parser.add_argument("--store", help="where checkpoints are kept (default: .winnow in the working directory)")
     parser.add_argument("--profile", help="a file, or a name in cluster/profiles: how to execute")
     return parser
-
-
-def checked_training(settings: Path | None, overrides: Sequence[str], path: Path) -> ScorerTraining:
-    """The training, with the template that these pairs are for; every refusal that needs no reading of all pairs."""
-    wanted = scorer_training(settings, overrides)
-    _, template = together([wanted.finetune.check, lambda: wanted.template or default_template(path)])
-    wanted = replace(wanted, template=template)
-    refuse_other_tokens(wanted, template)
-    return wanted
 
 
 def train(wanted: ScorerTraining, path: Path, out: Path, session: Session) -> dict[str, Any]:
@@ -74,6 +49,18 @@ def train(wanted: ScorerTraining, path: Path, out: Path, session: Session) -> di
 
     UsageError where `out` holds another run, and for a line that is no pair.
     """
+    import numpy as np
+
+    from jobs.engine.declarations import plain
+    from jobs.engine.lock import locked
+    from jobs.engine.pool import Pool
+    from jobs.engine.run import claim, ending, write_manifest
+    from jobs.engine.scorer_training import records, written_records
+    from jobs.engine.session import connect
+    from jobs.engine.train import local_folder, write_checkpoint
+    from jobs.engine.whole_model import whole_model
+    from operators.scorer import SETTINGS
+
     began = time.monotonic()
     template = wanted.template or ""
     with locked(session.store.url, say):
@@ -96,7 +83,6 @@ def train(wanted: ScorerTraining, path: Path, out: Path, session: Session) -> di
     manifest = {
         **identity,
         "counts": {"pairs": pool.facts["records"], "equal": pool.facts["duplicates"]},
-        "trainer": {"fingerprint": wanted.finetune.fingerprint(), "fields": described(wanted.finetune)},
         "checkpoints": [checkpoint.name for checkpoint in checkpoints],
         **ending(session, began),
     }
@@ -108,9 +94,17 @@ def train(wanted: ScorerTraining, path: Path, out: Path, session: Session) -> di
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     options = arguments().parse_intermixed_args(argv)
+
+    from jobs.engine.declarations import plain
+    from jobs.engine.places import out_folder, refuse_other_run, store_at
+    from jobs.engine.profile import profile
+    from jobs.engine.scorer_training import checked_training
+    from jobs.engine.session import Session
+    from jobs.engine.train import local_store
+
     overrides, files = fields_and_others(options.words)
     if len(files) != 1:
-        raise UsageError("name one file of pairs: python -m jobs.train_scorer PAIRS.jsonl --out FOLDER")
+        raise UsageError(f"name one file of pairs: {program('train_scorer')} PAIRS.jsonl --out FOLDER")
     how, store, wanted, *_ = together(
         [
             partial(profile, options.profile),

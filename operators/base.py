@@ -38,10 +38,6 @@ class RowError(Exception):
         return f"{self.kind}: {self.message}" if self.message else self.kind
 
 
-class ModelMissing(Exception):
-    """A checkpoint that is not where it was said to be; the message names it and says what to do."""
-
-
 Values = Sequence[Any] | np.ndarray
 Compute = Callable[[pa.Table], Values]
 Arrivals = Callable[[pa.Table], Iterator[Mapping[int, Any]]]

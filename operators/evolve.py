@@ -98,6 +98,10 @@ class Evolve(Asking):
             texts = {"instruction": messages[0]["content"], "response": last}
         return uncut(self.prompt(self.method(messages)), texts)
 
+    def unanswered(self, answer: Answer) -> bool:
+        """Whether the tokens ended before the variant did, which is then lost."""
+        return not answer.finished
+
     def value(self, row: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
         """The variant that a reply is, with what is to be said of it."""
         text, outcome = generated(answer)
@@ -116,6 +120,7 @@ class Compare(Asking):
     place, drawn by seed, attempt and the chain. Every further attempt has room for twice as many tokens.
     """
 
+    version: ClassVar[int] = 2
     gives: ClassVar[pa.DataType] = pa.struct(
         [
             ("scores", pa.list_(pa.int64())),
@@ -160,7 +165,7 @@ class Compare(Asking):
     def value(self, row: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
         """The scores that a reply gives, joined to the variants."""
         order = self.order(row["messages"])
-        ranking = rankings(answer.text, len(order))
+        ranking = rankings(answer.text, len(order), self.dimension, answer.finished)
         return {
             "scores": unshuffled(ranking.scores, order),
             "outcomes": unshuffled(ranking.outcomes, order),

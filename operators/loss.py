@@ -16,8 +16,9 @@ import pyarrow as pa
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from operators.base import STRICT, Compute, ModelMissing, Operator, RowError
+from operators.base import STRICT, Compute, Operator, RowError
 from operators.checkpoint import Checkpoint
+from operators.missing import ModelMissing
 from operators.supervised import IGNORED, Supervised, Supervision, Template
 
 if TYPE_CHECKING:

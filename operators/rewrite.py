@@ -71,6 +71,10 @@ class Rewrite(Asking):
 
         return Question({"input": asked.input, "instruction": asked.instruction}, render)
 
+    def unanswered(self, answer: Answer) -> bool:
+        """Whether the tokens ended before the instruction did, which is then lost."""
+        return not answer.finished
+
     def value(self, row: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
         """The new instruction that a reply is, or the outcome that says why it is none."""
         asked = asked_of(row["messages"], row["raw"])

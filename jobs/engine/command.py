@@ -8,10 +8,11 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from jobs.engine.errors import WinnowError
 from jobs.engine.screen import say
-from operators.base import ModelMissing
+from operators.missing import ModelMissing
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 PLACES = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
@@ -19,6 +20,11 @@ PLACES += (errno.ENAMETOOLONG, errno.ELOOP)
 """What the operating system says of a file that is not what a command was told it is."""
 
 FIELD = re.compile(r"[A-Za-z_][\w.]*=")
+
+
+def program(command: str) -> str:
+    """How a command was called, as it is typed: `winnow curate`, or `python -m jobs.curate`."""
+    return f"winnow {command}" if Path(sys.argv[0]).stem == "winnow" else f"python -m jobs.{command}"
 
 
 def fields_and_others(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -34,7 +40,7 @@ def _names_a_file(word: str) -> bool:
 
 def as_typed(name: str, words: Sequence[str] | None) -> str:
     """The command line that repeats a command with these words; with None, those of this process."""
-    return shlex.join(["python", "-m", f"jobs.{name}", *(sys.argv[1:] if words is None else words)])
+    return shlex.join([*program(name).split(), *(sys.argv[1:] if words is None else words)])
 
 
 def exit_code(main: Callable[[], int]) -> int:

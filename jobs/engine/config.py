@@ -5,14 +5,14 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from jobs.engine.declarations import UnknownField, annotation, as_tuple, declared, nearest, plain, yaml_in
+from jobs.engine.declarations import UnknownField, annotation, as_tuple, declared, plain, yaml_in
 from jobs.engine.errors import UsageError, together
+from jobs.engine.modules import nearest, recipe_names
 from jobs.engine.recipe import Recipe
 
 
@@ -25,12 +25,6 @@ class Request:
     fields: dict[str, Any] = field(default_factory=dict)
     """Recipe fields, nested as the recipe is."""
     as_published: bool = False
-
-
-def recipe_names() -> list[str]:
-    """The recipes there are, by module name."""
-    folder = Path(__file__).parents[1] / "recipes"
-    return sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__")
 
 
 def recipe_class(name: str) -> type[Recipe]:

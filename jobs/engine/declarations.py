@@ -1,9 +1,8 @@
 """Declarations (frozen dataclasses of fields) from plain values and back, with errors that name the field."""
 
-import difflib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from jobs.engine.errors import UsageError, refuse
+from jobs.engine.modules import nearest
 
 
 class UnknownField(UsageError):
@@ -90,9 +90,3 @@ def annotation(cls: type, path: list[str], whole: str) -> Any:
     if inner is None:
         raise UsageError(f"unknown field {whole!r}: {head} has no fields of its own")
     return annotation(inner, rest, whole)
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """A question to put behind an unknown name, with the known name that is most like it; empty where none is."""
-    near = difflib.get_close_matches(str(name), list(names), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from operators.base import ModelMissing
+from operators.missing import ModelMissing
 
 
 class WinnowError(Exception):
@@ -28,6 +28,24 @@ class NothingSelected(WinnowError):
     """The run ended well and kept nothing. Exit code 3."""
 
     exit_code = 3
+
+
+class Unanswered(WinnowError):
+    """Too many of a model's replies hold no answer. Exit code 3."""
+
+    exit_code = 3
+
+
+class OutOfRoom(Unanswered):
+    """A model's first replies all ended before there was an answer. `field` declares the operator that asked."""
+
+    def __init__(self, field: str, said: str, tokens: int):
+        super().__init__(
+            f"{field}: {said}. A model that thinks first, or says much before it comes to the point, needs more room: "
+            f"set {field}.max_tokens={tokens}, or ask another model. What was answered is kept"
+        )
+        self.said = said
+        self.tokens = tokens
 
 
 class Refused(UsageError):

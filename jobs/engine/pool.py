@@ -18,6 +18,7 @@ from ray.exceptions import RayError
 from jobs.engine.errors import OverErrorBudget, UsageError
 from jobs.engine.failure import cause, failure
 from jobs.engine.ingest import IngestSettings, ingest, ingest_key
+from jobs.engine.record import declaration, reading
 from jobs.engine.samples import Parts, read_samples
 from jobs.engine.screen import say
 from jobs.engine.selection import Column, Selection, spread
@@ -47,23 +48,24 @@ class Pool:
         """The pool in a folder that ingest wrote; UsageError where there is none."""
         folder = absolute(folder)
         if not is_pool(folder):
-            raise UsageError(f"{folder} holds no pool: it has no pool.json. `python -m jobs.ingest` makes one")
+            raise UsageError(f"{folder} holds no pool: it has no pool.json. `winnow ingest` makes one")
         return cls(folder, _facts(folder), session)
 
     @classmethod
     def of(cls, inputs: Sequence[str], session: Session) -> "Pool":
         """The pool of these inputs: an ingested pool as it is, raw files ingested into the store, once."""
         pools = [path for path in inputs if is_pool(path)]
-        if len(inputs) == 1 and pools:
-            return cls.open(inputs[0], session)
-        if pools:
+        if pools and len(inputs) > 1:
             raise UsageError(f"{pools[0]} is a pool: give one pool, or raw files, not both")
-        folder = ingested_folder(inputs, session.store)
+        began = time.monotonic()
+        folder = pools[0] if pools else ingested_folder(inputs, session.store)
         if not is_pool(folder):
-            began = time.monotonic()
             ingest(inputs, folder, settings=IngestSettings(), say=say)
-            session.log.append({"ingest": list(inputs), "seconds": round(time.monotonic() - began, 2)})
-        return cls.open(folder, session)
+        pool = cls.open(folder, session)
+        seconds = round(time.monotonic() - began, 2)
+        key = pool.facts["fingerprint" if pools else "key"]
+        session.log.append({**reading(inputs, key, pool.folder, pool.facts), "seconds": seconds})
+        return pool
 
     def beside(self, *inputs: str) -> "Pool":
         """Another pool in the same store, for a recipe that is given target examples."""
@@ -124,6 +126,9 @@ class Pool:
         self.session.log.append(
             {
                 "map": name,
+                **declaration(operator),
+                "pool": self.folder,
+                "feature": feature.folder,
                 "samples": len(ids),
                 "stored": stored,
                 "taken_over": taken,
@@ -249,6 +254,13 @@ def is_pool(path: str) -> bool:
     """Whether a path is a folder that ingest wrote."""
     fs, root = fsspec.core.url_to_fs(path)
     return fs.exists(f"{root}/pool.json")
+
+
+def inputs_key(inputs: Sequence[str]) -> str:
+    """What identifies what these inputs hold now: of raw files names, sizes and stamps, of a pool its fingerprint."""
+    if len(inputs) == 1 and is_pool(inputs[0]):
+        return _facts(inputs[0])["fingerprint"]
+    return ingest_key(inputs, IngestSettings())
 
 
 def ingested_folder(inputs: Sequence[str], store: Store) -> str:

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass as plain_dataclass
 from decimal import Decimal
 from functools import partial
 from typing import Annotated, Any, ClassVar
@@ -65,12 +66,35 @@ def _positive(text: str, wanted: str) -> Decimal:
 Budget = Annotated[str, BeforeValidator(budget_text)]
 
 
+@plain_dataclass(frozen=True)
+class Later:
+    """A column of an operator whose model the run trains first."""
+
+    operator: str
+    """The name of its class."""
+
+
+@plain_dataclass(frozen=True)
+class Reads:
+    """Inputs besides the run's own, such as target samples."""
+
+    inputs: str
+
+
+Step = Operator | Finetune | Later | Reads
+STEPS = (Operator, Finetune)
+STEPS = (Operator, Finetune)
+
+
 @dataclass(frozen=True, config=STRICT)
 class Recipe:
     """A selection method. A subclass is one file in jobs/recipes: fields with the paper's defaults, and `select`."""
 
     published: ClassVar[Mapping[str, Any]] = {}
     """The fields, by dotted name, that --as-published sets: the released code's behaviour and the paper's models."""
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    """What the recipe cannot do without and no field's default has, in a few words each; models need not be named."""
 
     budget: Budget = "5%"
     """How many to keep: 6000 (samples), 5% (of the pool's samples, rounded up) or tokens:200k."""
@@ -94,19 +118,17 @@ class Recipe:
 
         That is the refusals, and operators and trainers that could not be loaded.
         """
-        fitting = partial(refuse, map(UsageError, self.refusals()))
-        together([fitting, lambda: checked([*self.operators().values(), *self.trainers().values()])])
+        together([partial(refuse, map(UsageError, self.refusals())), lambda: checked(self.steps().values())])
 
-    def operators(self) -> dict[str, Operator]:
-        """The operators that `select` will map, by field name."""
-        declared = {name: value for name, value in vars(self).items() if isinstance(value, Operator)}
+    def steps(self) -> dict[str, Step]:
+        """What `select` will do, by column or field, in order: for --plan, and to check it before anything runs.
+
+        By default each operator and trainer among the fields. What a run did is in its record, not here.
+        """
+        declared: dict[str, Step] = {name: value for name, value in vars(self).items() if isinstance(value, STEPS)}
         if not self.budget.startswith("tokens:"):
             declared.pop("tokens")
         return declared
-
-    def trainers(self) -> dict[str, Finetune]:
-        """The training runs that `select` will ask for, by field name."""
-        return {name: value for name, value in vars(self).items() if isinstance(value, Finetune)}
 
     def counted(self, pool: Pool) -> Pool:
         """The pool with the column `tokens` where the budget is in tokens; UsageError where it has fewer."""
@@ -153,6 +175,6 @@ class Recipe:
         return int(self.budget)
 
 
-def checked(declarations: Iterable[Operator | Finetune]) -> None:
+def checked(steps: Iterable[Step]) -> None:
     """Nothing; ModelMissing or UsageError where operators or trainers could not be loaded as they are declared."""
-    together(declaration.check for declaration in declarations)
+    together(step.check for step in steps if isinstance(step, Operator | Finetune))

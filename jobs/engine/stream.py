@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import ray
 from ray.data.exceptions import ExecutionTimeoutError
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 
-from jobs.engine.errors import OverErrorBudget
+from jobs.engine.errors import OutOfRoom, OverErrorBudget
 from jobs.engine.failure import cause, failure
 from jobs.engine.profile import Execution
 from jobs.engine.samples import Parts, read_samples
@@ -20,6 +20,7 @@ from jobs.engine.screen import say
 from jobs.engine.session import Session
 from jobs.engine.store import Feature
 from jobs.engine.worker import Attempts, Worker
+from operators.asking import OutOfTokens
 from operators.base import Operator
 
 REPORT_SECONDS = 30.0
@@ -30,8 +31,9 @@ def stream(
 ) -> int:
     """Computes the operator for the samples with these ids (ascending) and commits the values to the feature.
 
-    Returns how many samples failed. Raises OverErrorBudget as soon as more than `allowed` have, WinnowError
-    where a worker cannot load the operator or nothing moves for the profile's `stall_seconds`.
+    Returns how many samples failed. Raises OverErrorBudget as soon as more than `allowed` have, OutOfRoom where a
+    model's first replies hold no answer, WinnowError where a worker cannot load the operator or nothing moves for the
+    profile's `stall_seconds`.
     """
     execution = session.profile.execution(operator)
     attempts = Attempts(f"{feature.folder}/attempts-{session.run}")
@@ -55,6 +57,9 @@ def stream(
         )
         raise failure(told, error, session) from error
     except RayError as error:
+        found = error.cause if isinstance(error, RayTaskError) else error
+        if isinstance(found, OutOfTokens):
+            raise OutOfRoom(name, found.said, found.tokens) from error
         raise failure(f"{name}: {cause(error)}", error, session) from error
     finally:
         if fs.exists(f"{root}/attempts-{session.run}"):

@@ -5,6 +5,7 @@
 
 import hashlib
 import json
+import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from ray.exceptions import RayError
 from jobs.engine.errors import UsageError, WinnowError
 from jobs.engine.failure import cause, failure
 from jobs.engine.pool import Pool
+from jobs.engine.record import declaration
 from jobs.engine.samples import read_samples
 from jobs.engine.screen import say
 from jobs.engine.train import local_folder
@@ -94,7 +96,8 @@ def target_directions(targets: Targets, gradient: Gradient, aggregate: Aggregate
     }
     fingerprint = hashlib.sha256(canonical_json(identity).encode()).hexdigest()
     file = local_folder(session.store) / "directions" / f"{fingerprint[:16]}.safetensors"
-    if not file.is_file():
+    began, stored = time.monotonic(), file.is_file()
+    if not stored:
         execution = session.profile.execution(gradient)
         task = _written.options(num_gpus=execution.gpus, memory=execution.memory)
         say(f"targets: {targets.pool.samples:,} in {len(targets.names):,} subtasks, to {file}")
@@ -102,6 +105,19 @@ def target_directions(targets: Targets, gradient: Gradient, aggregate: Aggregate
             ray.get(task.remote(gradient, targets.messages, file, aggregate))
         except RayError as error:
             raise failure(f"targets: {cause(error)}", error, session) from error
+    session.log.append(
+        {
+            "targets": list(targets.names),
+            **declaration(gradient),
+            "aggregate": aggregate,
+            "pool": targets.pool.folder,
+            "folder": str(file),
+            "samples": targets.pool.samples,
+            "stored": targets.pool.samples if stored else 0,
+            "computed": 0 if stored else targets.pool.samples,
+            "seconds": round(time.monotonic() - began, 2),
+        }
+    )
     return Directions(str(file))
 
 

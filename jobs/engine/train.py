@@ -24,6 +24,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from jobs.engine.errors import UsageError, WinnowError
 from jobs.engine.failure import cause, failure
+from jobs.engine.record import declaration
 from jobs.engine.samples import Parts, read_samples
 from jobs.engine.screen import say
 from jobs.engine.session import largest_node_cpus
@@ -86,6 +87,8 @@ def trained(pool: "Pool", trainer: Finetune, ids: np.ndarray) -> tuple[Checkpoin
     pool.session.log.append(
         {
             "train": trainer.base.name,
+            **declaration(trainer),
+            "pool": pool.folder,
             "samples": len(ids),
             "stored": len(ids) if found else 0,
             "computed": 0 if found else outcome.samples,

@@ -22,9 +22,10 @@ from fsspec.implementations.local import LocalFileSystem
 from jobs.engine.errors import OverErrorBudget, WinnowError
 from jobs.engine.samples import Parts, read_samples
 from jobs.engine.store import write_atomically
-from operators.base import ModelMissing, RowError, described
+from operators.base import RowError, described
 from operators.checkpoint import Checkpoint
 from operators.finetune import Finetune, Layout, epoch_facts
+from operators.missing import ModelMissing
 from operators.supervised import Supervised
 
 OUTCOME = "outcome.json"

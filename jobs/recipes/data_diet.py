@@ -55,7 +55,7 @@ from pydantic.dataclasses import dataclass
 from jobs.engine.classified import classified, forgotten
 from jobs.engine.errors import UsageError
 from jobs.engine.pool import Pool
-from jobs.engine.recipe import Budget, Recipe
+from jobs.engine.recipe import Budget, Later, Recipe, Step
 from jobs.engine.selection import Column, Selection
 from operators.base import STRICT, Operator
 from operators.checkpoint import Checkpoint
@@ -102,19 +102,18 @@ class DataDiet(Recipe):
     label: Field | None = None
     precision: Precision = "auto"
 
-    def operators(self) -> dict[str, Operator]:
-        """What tells which samples can be trained on, the base's loss or the class; the runs' scores where they are."""
-        labels = self.train.labels
-        found = self._scores(self.train, map(Checkpoint, self.trained))
-        if labels is not None:
-            found["label"] = Field(labels.label)
-        elif not found:
-            found["base"] = self._base()
-        return {**found, **super().operators()}
-
-    def trainers(self) -> dict[str, Finetune]:
-        """The training of a run, unless there are runs beforehand."""
-        return {} if self.trained else super().trainers()
+    def steps(self) -> dict[str, Step]:
+        """What tells which samples can be trained on, the base's loss or the class; the training; the runs' scores."""
+        steps = super().steps()
+        if label := self._label():
+            steps["label"] = label
+        if self.trained:
+            steps.pop("train")
+            return {**steps, **self._scores(self.train, map(Checkpoint, self.trained))}
+        if self.train.labels is None:
+            steps = {"base": self._base(), **steps}
+        scores = self._scores(self.train, [self.train.base] * self.runs)
+        return {**steps, **{name: Later(type(score).__name__) for name, score in scores.items()}}
 
     def refusals(self) -> Iterator[str]:
         """What does not go together."""

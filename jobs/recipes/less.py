@@ -19,7 +19,7 @@ rates; the score is the best subtask's. What differs from the paper and its code
 - `precision` auto is bfloat16 on GPUs, for the model; gradients of the adapter are float32 always.
 - The model is a small one that can be had without asking; `--as-published` takes Llama-2-7B and rademacher signs.
 
-LESS-T, which trains another model than it selects with, is `python -m jobs.finetune` on the selection.
+LESS-T, which trains another model than it selects with, is `winnow finetune` on the selection.
 """
 
 import math
@@ -33,7 +33,7 @@ from pydantic.dataclasses import dataclass
 
 from jobs.engine.places import missing
 from jobs.engine.pool import Pool
-from jobs.engine.recipe import Recipe
+from jobs.engine.recipe import Later, Reads, Recipe, Step
 from jobs.engine.selection import Selection
 from jobs.engine.targets import Targets, target_directions, target_features
 from operators.base import STRICT
@@ -52,6 +52,7 @@ class LESS(Recipe):
     """The samples whose training step would lower the targets' loss the most."""
 
     published: ClassVar = {"train.base.name": "meta-llama/Llama-2-7b-hf", "projection.kind": "rademacher"}
+    needs: ClassVar = ("target=FILE, samples like those that the model shall be good at",)
 
     target: str = ""
     subtask: str | None = "subtask"
@@ -70,6 +71,12 @@ class LESS(Recipe):
             yield "LESS selects for a target: name a file of target samples by target=FILE"
         if self.train.lora is None:
             yield "LESS takes gradients of a LoRA adapter: leave train.lora as it is"
+
+    def steps(self) -> dict[str, Step]:
+        """The targets, the warm-up, and the gradients at each of its epochs."""
+        targets = {"target": Reads(self.target)} if self.target else {}
+        epochs = {f"epoch_{number}": Later("Gradient") for number in range(1, self.train.epochs + 1)}
+        return {**targets, **super().steps(), **epochs}
 
     def select(self, pool: Pool) -> Selection:
         """Warm up, compare at every checkpoint, and keep the highest influence."""

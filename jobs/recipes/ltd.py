@@ -24,9 +24,9 @@ from pydantic.dataclasses import dataclass
 from jobs.engine.errors import UsageError
 from jobs.engine.places import missing
 from jobs.engine.pool import Pool
-from jobs.engine.recipe import Budget, Recipe
+from jobs.engine.recipe import Budget, Reads, Recipe, Step
 from jobs.engine.selection import Selection
-from operators.base import STRICT, Operator
+from operators.base import STRICT
 from operators.embed import Embed
 from operators.field import Field
 from operators.kernels.center import closest, mean_direction
@@ -50,10 +50,12 @@ class LTD(Recipe):
     centroids: int | None = Limits(default=None, ge=1)
     first: Literal["center", "random"] = "center"
 
-    def operators(self) -> dict[str, Operator]:
+    def steps(self) -> dict[str, Step]:
         """The label is read only where there is a target to compare it with."""
-        declared = super().operators()
-        return declared if self.target else {name: each for name, each in declared.items() if name != "label"}
+        steps = super().steps()
+        if not self.target:
+            steps.pop("label")
+        return steps | ({"examples": Reads(self.examples)} if self.examples else {})
 
     def refusals(self) -> Iterator[str]:
         """Examples that are not there."""
@@ -64,7 +66,7 @@ class LTD(Recipe):
         """k-center picks among the target's samples, the closest to the target's mean first."""
         pool = self.counted(pool.map(embed=self.embed))
         pool = pool.map(label=self.label) if self.target else pool
-        ids = pool.valid(*self.operators())
+        ids = pool.valid(*pool.features)
         tasks = pool.values("label", ids) if self.target else np.full(len(ids), "")
         if self.target and self.target not in tasks:
             raise UsageError(f"no sample has {self.label.name}={self.target!r}; there are {sorted(set(tasks))[:20]}")

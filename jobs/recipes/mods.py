@@ -36,7 +36,7 @@ from pydantic.dataclasses import dataclass
 from jobs.engine.conversations import answered
 from jobs.engine.errors import NothingSelected
 from jobs.engine.pool import Pool
-from jobs.engine.recipe import Budget, Recipe
+from jobs.engine.recipe import Budget, Later, Recipe, Step
 from jobs.engine.selection import Column, Selection
 from jobs.engine.whole_model import whole_model
 from operators.base import STRICT
@@ -67,6 +67,8 @@ class MoDS(Recipe):
         "train.batch": 512,
     }
 
+    needs: ClassVar = ("vLLM, by which the model that it trains answers (not with seed_share=1)",)
+
     budget: Budget = "2%"
     reward: Reward = Reward()
     threshold: float = 0.0
@@ -81,9 +83,12 @@ class MoDS(Recipe):
     need: float | None = Limits(default=None, gt=0, le=1)
     second: Literal["warm", "independent"] = "warm"
 
-    def trainers(self) -> dict[str, Finetune]:
-        """The seed model's training, where the recipe goes on after the seed."""
-        return super().trainers() if self.seed_share < 1 else {}
+    def steps(self) -> dict[str, Step]:
+        """A model is trained, and asked, where the recipe goes on after the seed."""
+        steps = super().steps()
+        if self.seed_share < 1:
+            return {**steps, "answer": Later("Respond")}
+        return {name: step for name, step in steps.items() if name != "train"}
 
     def refusals(self) -> Iterator[str]:
         """A budget in tokens."""

@@ -32,9 +32,9 @@ from pydantic.dataclasses import dataclass
 
 from jobs.engine.classified import classified
 from jobs.engine.pool import Pool
-from jobs.engine.recipe import Budget, Recipe
+from jobs.engine.recipe import Budget, Later, Recipe, Step
 from jobs.engine.selection import Column, Selection
-from operators.base import STRICT, Operator
+from operators.base import STRICT
 from operators.checkpoint import Checkpoint
 from operators.class_error import ClassError
 from operators.field import Field
@@ -84,10 +84,12 @@ class NLUDiet(Recipe):
     dropout: Literal["off", "on"] = "off"
     precision: Precision = "auto"
 
-    def operators(self) -> dict[str, Operator]:
-        """What tells which samples have a class; the models that score them are yet to be trained."""
+    def steps(self) -> dict[str, Step]:
+        """What tells which samples have a class, then a training and a score of each cycle."""
         labels = self.train.labels
-        return {**({"label": Field(labels.label)} if labels else {}), **super().operators()}
+        cycles = len(nlu_diet.cycles(self.train.epochs, self.full_epochs, self.every))
+        scores = {f"cycle_{number}": Later("ClassError") for number in range(1, cycles + 1)}
+        return {**({"label": Field(labels.label)} if labels else {}), **super().steps(), **scores}
 
     def refusals(self) -> Iterator[str]:
         """What cannot be trained so, and a budget in tokens."""

@@ -36,7 +36,8 @@ def test_explain_tells_the_story_of_kept_and_dropped(run, tmp_path):
 
 
 def _vectors(out) -> np.ndarray:
-    folder = Path(yaml.safe_load((out / "manifest.yaml").read_text())["features"]["embed"]["folder"])
+    verbs = yaml.safe_load((out / "manifest.yaml").read_text())["verbs"]
+    folder = Path(next(entry["feature"] for entry in verbs if entry.get("map") == "embed"))
     table = pa.concat_tables(pq.read_table(path) for path in folder.glob("part-*.parquet"))
     table = table.sort_by("id")
     vectors = np.stack(table["value"].to_pylist()).astype(np.float64)

@@ -11,6 +11,7 @@ from jobs import explain
 from jobs.engine.columns import column
 from jobs.engine.config import Request, build
 from jobs.engine.errors import UsageError
+from jobs.engine.record import columns
 from jobs.engine.store import Feature
 from jobs.recipes.deita import accepting_threshold
 from operators.kernels.repr_filter import repr_filter
@@ -192,7 +193,11 @@ def test_deita_end_to_end_embeds_a_prefix_and_decides_as_if_it_had_embedded_all(
     assert 12 < len(everything) < 96
     rows = {row["id"]: row for row in ledger(tmp_path / "all") if row["id"] is not None and row["score"] is not None}
     manifest = yaml.safe_load((tmp_path / "all/manifest.yaml").read_text())
-    vectors = Feature(manifest["features"]["embed"]["folder"]).values(np.arange(96)).astype(np.float64)
+    vectors = (
+        Feature(columns(manifest["verbs"], manifest["pool"]["folder"])["embed"]["feature"])
+        .values(np.arange(96))
+        .astype(np.float64)
+    )
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     kept: list[int] = []
     for sample in sorted(rows, key=lambda sample: (-rows[sample]["score"], sample)):

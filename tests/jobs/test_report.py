@@ -97,10 +97,10 @@ def _manifest(pool, counts, recipe):
                 "fields": {"budget": "5%", "seed": 7, "length": {"model": model, "prompt": "Rate:\n```\n{text}\n```"}}},
         "counts": {"records": pool.facts["records"], **counts},
         "pool": {"folder": pool.folder, "fingerprint": pool.facts["fingerprint"], "sources": pool.facts["sources"]},
-        "features": {name: {"folder": feature.folder} for name, feature in pool.features.items()},
-        "operators": {"length": {"operator": "Length", "fingerprint": "ef" * 32}},
-        "verbs": [{"ingest": ["/data"], "seconds": 0.5},
-                  {"map": "length", "samples": 40, "stored": 30, "taken_over": 4, "computed": 6, "failed": 2,
+        "verbs": [{"read": ["/data"], "sources": [], "seconds": 0.5},
+                  {"map": "length", "operator": "Length", "fingerprint": "ef" * 32,
+                   "made_of": [{"model": model, "identity": model}], "samples": 40,
+                   "stored": 30, "taken_over": 4, "computed": 6, "failed": 2,
                    "seconds": 1.2},
                   {"reduce": "kmeans", "columns": ["length"], "samples": 38, "seconds": 0.1}],
         "seconds": 2.5, "finished": "2026-01-02T03:04:05+00:00",
@@ -322,7 +322,7 @@ def test_card_header_is_yaml_and_guesses_nothing(outcome_of):
 
 def test_card_says_what_how_and_how_to_repeat(outcome_of):
     _, body = _card(_full(outcome_of))
-    assert "python -m jobs.curate --config manifest.yaml --out again" in body
+    assert "winnow curate --config manifest.yaml --out again" in body
     assert "python -m jobs.curate at_random /data --out out budget=5%" in body
     assert "The control: a random choice" in body
     assert "seed: 7" in body
@@ -337,9 +337,8 @@ def test_card_says_what_how_and_how_to_repeat(outcome_of):
 
 def test_card_names_a_local_model_by_its_content(outcome_of):
     outcome = outcome_of(10, [1], failed=(2,))
-    spec = {"fields": {"model": {"content": "0123456789abcdef" * 4}}}
-    folder = outcome.manifest["features"]["length"]["folder"].rsplit("/", 1)[0]
-    (outcome.folder / "store" / "features" / folder.rsplit("/", 1)[1] / "spec.json").write_text(json.dumps(spec))
+    (used,) = outcome.manifest["verbs"][1]["made_of"]
+    used["identity"] = {"content": "0123456789abcdef" * 4}
     assert "(content 0123456789abcdef)" in _card(outcome)[1]
 
 

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from jobs import evaluate, finetune, train_scorer
 from jobs.engine.errors import OverErrorBudget, UsageError, WinnowError
+from jobs.engine.evaluation import Evaluation, losses
 from jobs.engine.pool import Pool
 from jobs.engine.profile import Profile
 from jobs.engine.scorer_training import (
@@ -29,10 +30,11 @@ from jobs.engine.store import Store
 from jobs.engine.train import training_folder
 from jobs.engine.train_worker import Tokenized, Training, carry_out
 from operators import lora, sample
-from operators.base import ModelMissing, RowError
+from operators.base import RowError
 from operators.checkpoint import Checkpoint
 from operators.finetune import Finetune, LoRA, epoch_outcomes
 from operators.labels import Labels
+from operators.missing import ModelMissing
 from operators.scorer import Scorer
 from operators.supervised import IGNORED, Supervised, Supervision
 from operators.training import held_out_losses, train
@@ -321,10 +323,10 @@ def test_finetune_writes_a_model_whose_held_out_loss_evaluate_finds_lower(run, b
 
 def test_a_classifiers_adapter_is_not_evaluated(tmp_path):
     (tmp_path / "training.json").write_text('{"declaration": {"labels": {"label": "kind", "classes": ["a", "b"]}}}')
-    assert evaluate.losses(str(tmp_path), evaluate.Evaluation()).labels.classes == ("a", "b")
+    assert losses(str(tmp_path), Evaluation()).labels.classes == ("a", "b")
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(UsageError, match="train it whole, by lora=none"):
-        evaluate.losses(str(tmp_path), evaluate.Evaluation())
+        losses(str(tmp_path), Evaluation())
 
 
 def test_fields_of_a_training_run_are_read_from_the_command_line():

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from operators import checkpoint
-from operators.base import ModelMissing
 from operators.checkpoint import MINILM, Checkpoint
+from operators.missing import ModelMissing
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -105,7 +105,7 @@ def test_offline_mode_is_immediate():
         [sys.executable, "-c", program], env={**os.environ, "HF_HUB_OFFLINE": "1"}, capture_output=True, timeout=60
     )
     assert b"OfflineModeIsEnabled" in done.stderr
-    assert b"operators.base.ModelMissing" in done.stderr
+    assert b"operators.missing.ModelMissing" in done.stderr
 
 
 def test_a_cached_snapshot_needs_no_hub(tmp_path):
