@@ -62,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from jobs.engine.profile import profile
     from jobs.engine.session import Session
     from operators.loss import Loss
+    from operators.positions import sample_tokens
 
     overrides, inputs = fields_and_others(options.words)
     if not inputs:
@@ -78,8 +79,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     session = Session(store, how, max_errors=wanted.max_errors)
     facts = evaluated(operator, wanted, inputs, session)
     shown = f"template {wanted.template}, " if isinstance(operator, Loss) else ""
+    limit = sample_tokens(operator.model.config(), wanted.max_tokens, operator.model.name)
     say(
-        f"evaluate: {shown}{wanted.max_tokens:,} tokens; "
+        f"evaluate: {shown}{limit:,} tokens; "
         f"{facts['without_loss']:,} without a loss, {facts['overall']['truncated']:,} cut"
     )
     _show(facts, wanted.level)

@@ -71,8 +71,11 @@ class Operator:
         return self.reads
 
     def belongs_to(self) -> Literal["conversation", "record"]:
-        """What a value is of: the messages alone, by which it is known again, or other fields of the record too."""
-        return "conversation"
+        """What a value is of: the messages alone, by which it is known again, or the record that `columns` has too.
+
+        Two records may have the same messages and another label, or another border of instruction and input.
+        """
+        return "record" if "raw" in self.columns() else "conversation"
 
     def most_workers(self) -> int | None:
         """How many workers may compute it at a time; None for as many as there is room for."""

@@ -20,13 +20,14 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
-from pydantic import AfterValidator, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from operators import sample
-from operators.base import STRICT, Compute, Operator, RowError, Values
+from operators.base import STRICT, Compute, RowError, Values
 from operators.checkpoint import MINILM, Checkpoint
 from operators.dense import Dense
+from operators.positions import positions, refuse_too_many
+from operators.templated import Templated
 
 # Short and long, of several scripts: what `precision="auto"` is decided on and what the encoder checks itself with.
 PROBES = (
@@ -59,11 +60,10 @@ POOLINGS: dict[str, Literal["mean", "cls", "last"]] = {
 
 
 @dataclass(frozen=True, config=STRICT)
-class Embed(Operator):
+class Embed(Templated):
     """A vector a sample: the pooled last hidden states of a model over a text made of the sample's messages."""
 
     model: Checkpoint = Checkpoint(MINILM)
-    text: Annotated[str, AfterValidator(sample.checked_template)] = "{conversation}"
     pooling: Literal["auto", "mean", "cls", "last"] = "auto"
     """auto: what the checkpoint's sentence-transformers configuration says, mean where it has none."""
     scale: Literal["unit", "raw"] = "unit"
@@ -75,12 +75,9 @@ class Embed(Operator):
     stored: Literal["float16", "float32"] = "float16"
 
     def check(self) -> None:
-        """ModelMissing where the checkpoint is not there."""
+        """ModelMissing where the checkpoint is not there; ValueError where it has fewer positions than max_tokens."""
         self.model.check()
-
-    def columns(self) -> tuple[str, ...]:
-        """The record too, where the text takes it."""
-        return ("messages", "raw") if sample.needs_record(self.text) else self.reads
+        refuse_too_many(self.model, self.max_tokens)
 
     def load(self) -> Compute:
         """A function from a batch to (rows, dimensions), or to a list with a RowError where a row has no vector.
@@ -92,6 +89,7 @@ class Embed(Operator):
 
         from operators import encoder
 
+        refuse_too_many(self.model, self.max_tokens)
         folder = self.model.folder()
         advice = Advice.read(folder)
         pooling = advice.chosen_pooling() if self.pooling == "auto" else self.pooling
@@ -110,9 +108,7 @@ class Embed(Operator):
         layers = [Dense.read(path) for path in advice.dense]
 
         def compute(batch: pa.Table) -> Values:
-            raws = batch["raw"].to_pylist() if "raw" in self.columns() else [b""] * batch.num_rows
-            told = zip(batch["messages"].to_pylist(), raws, strict=True)
-            texts = [sample.text(self.text, messages, raw) for messages, raw in told]
+            texts = self.texts(batch)
             rows = tokens(texts)
             filled = [at for at, row in enumerate(rows) if row and texts[at].strip()]
             errors = {at: RowError("empty_text") for at in set(range(len(rows))) - set(filled)}
@@ -164,17 +160,17 @@ class Advice:
         pooled = [module["path"] for module, kind in zip(listed, kinds, strict=True) if kind == "Pooling"]
         sentence = _json(folder / "sentence_bert_config.json", {})
         config = _json(folder / "config.json", {})
-        # RoBERTa and its kin count positions from the padding token's number plus one.
-        unused = config.get("pad_token_id", 0) + 1 if "roberta" in config.get("model_type", "") else 0
-        positions = config.get("max_position_embeddings")
+        bound = positions(config)
+        # A model that takes texts of any length still says how long those were that it learnt from.
+        advised = config.get("max_position_embeddings") if bound is None else None
         return cls(
             folder=folder,
             modules=kinds,
             dense=[folder / module["path"] for module, kind in zip(listed, kinds, strict=True) if kind == "Dense"],
             pooling=_json(folder / pooled[0] / "config.json", {}) if pooled else {},
-            max_tokens=sentence.get("max_seq_length"),
+            max_tokens=sentence.get("max_seq_length") or advised,
             lowercase=bool(sentence.get("do_lower_case")),
-            positions=positions - unused if positions else None,
+            positions=bound,
         )
 
     def chosen_pooling(self) -> Literal["mean", "cls", "last"]:
@@ -195,10 +191,8 @@ class Advice:
         return POOLINGS[named[0]]
 
     def token_limit(self, wanted: int | None, tokenizer_limit: int) -> int:
-        """A text's most tokens; ValueError where more are wanted than the model has positions for."""
+        """A text's most tokens: those wanted, else what the checkpoint says."""
         if wanted is not None:
-            if self.positions is not None and wanted > self.positions:
-                raise ValueError(f"max_tokens={wanted}, but {self.folder} has {self.positions} positions")
             return wanted
         known = [self.max_tokens or tokenizer_limit, self.positions or tokenizer_limit]
         return min(*known, 1 << 20)  # a tokenizer without a limit says 10**30

@@ -23,6 +23,7 @@ from operators.base import STRICT, Compute, Operator, RowError
 from operators.checkpoint import Checkpoint
 from operators.directions import Directions, fitting_directions
 from operators.loss import Precision, attempts, causal_model, fitting_supervision, merged
+from operators.positions import SampleTokens, refuse_too_many
 from operators.supervised import Supervised, Template
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Gradient(Operator):
     """adam: the step that Adam would make with the gradient; sgd: the gradient itself, which LESS takes of targets."""
     onto: Projected | Directions = Projected()
     template: Template = "tulu"
-    max_tokens: Annotated[int, Field(ge=2)] = 2048
+    max_tokens: SampleTokens = None
     """A sample's tokens after which it is cut."""
     betas: tuple[Share, Share] = (0.9, 0.999)
     epsilon: Annotated[float, Field(gt=0)] = 1e-8
@@ -75,11 +76,12 @@ class Gradient(Operator):
     """auto: bfloat16 on a GPU that multiplies it, float32 elsewhere; the adapter's gradients are float32 always."""
 
     def check(self) -> None:
-        """ModelMissing where model, adapter or directions are not there."""
+        """ModelMissing where model, adapter or directions are not there; ValueError for more tokens than positions."""
         self.model.check()
         self.adapter.check()
         if isinstance(self.onto, Directions):
             self.onto.check()
+        refuse_too_many(self.model, self.max_tokens)
 
     def load(self) -> Compute:
         """A function from a batch to a vector, or a RowError, a row.

@@ -16,13 +16,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from operators import sample
 from operators.base import STRICT, RowError
 from operators.sample import Message
 from operators.supervised import IGNORED, Supervised
+from operators.templated import TextTemplate
 
 Names = Annotated[tuple[str, ...], Field(strict=False)]
 
@@ -37,7 +38,7 @@ class Labels:
     """The record's field with a slot a word; None: a text has a class alone."""
     words: str | None = None
     """The record's field with the words; None: the text, cut at blanks."""
-    text: Annotated[str, AfterValidator(sample.checked_template)] = "{instruction}"
+    text: TextTemplate = "{instruction}"
     classes: Names = ()
     """Empty: all that the samples of the pool have, sorted."""
     slot_names: Names = ()

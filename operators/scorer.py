@@ -25,6 +25,7 @@ from pydantic.dataclasses import dataclass
 from operators.base import STRICT, Compute, Operator, RowError
 from operators.checkpoint import Checkpoint
 from operators.embed import PROBES
+from operators.positions import refuse_too_many
 from operators.sample import Message
 
 if TYPE_CHECKING:
@@ -77,8 +78,9 @@ class Scorer(Operator):
     """auto: bfloat16 on a GPU that multiplies it, float32 elsewhere."""
 
     def check(self) -> None:
-        """ModelMissing where the checkpoint is not there."""
+        """ModelMissing where the checkpoint is not there; ValueError where it has fewer positions than max_tokens."""
         self.model.check()
+        refuse_too_many(self.model, self.max_tokens)
 
     def load(self) -> Compute:
         """A function from a batch to {"scores": a float a turn, "truncated": bool}, or a RowError, for each row.

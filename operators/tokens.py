@@ -1,21 +1,21 @@
 """How many tokens a sample has, by a checkpoint's tokenizer."""
 
-from typing import Annotated
+from typing import ClassVar
 
-from pydantic import AfterValidator
 from pydantic.dataclasses import dataclass
 
-from operators import sample
-from operators.base import STRICT, Compute, Operator
+from operators.base import STRICT, Compute
 from operators.checkpoint import Checkpoint
+from operators.templated import Templated
 
 
 @dataclass(frozen=True, config=STRICT)
-class Tokens(Operator):
+class Tokens(Templated):
     """The number of tokens of a text of the sample, without special tokens; an int a row."""
 
+    version: ClassVar[int] = 2
+
     model: Checkpoint = Checkpoint("sentence-transformers/all-MiniLM-L6-v2")
-    text: Annotated[str, AfterValidator(sample.checked_template)] = "{conversation}"
 
     def check(self) -> None:
         """ModelMissing where the checkpoint is not there."""
@@ -30,8 +30,7 @@ class Tokens(Operator):
         tokenizer = AutoTokenizer.from_pretrained(self.model.folder())
 
         def compute(batch):
-            texts = [sample.text(self.text, messages) for messages in batch["messages"].to_pylist()]
-            encoded = tokenizer(texts, add_special_tokens=False, return_attention_mask=False)
+            encoded = tokenizer(self.texts(batch), add_special_tokens=False, return_attention_mask=False)
             return [len(ids) for ids in encoded["input_ids"]]
 
         return compute

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from jobs.engine.errors import WinnowError
+from jobs.engine.errors import WinnowError, each_of
 from jobs.engine.screen import say
 from operators.missing import ModelMissing
 
@@ -48,12 +48,10 @@ def exit_code(main: Callable[[], int]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         return main()
-    except WinnowError as error:
-        say(f"error: {error}")
-        return error.exit_code
-    except ModelMissing as error:
-        say(f"error: {error}")
-        return 1
+    except (WinnowError, ModelMissing) as error:
+        for each in each_of(error):
+            say(f"error: {each}")
+        return error.exit_code if isinstance(error, WinnowError) else 1
     except OSError as error:
         if error.errno not in (*FULL, *PLACES):
             raise

@@ -49,21 +49,33 @@ class OutOfRoom(Unanswered):
 
 
 class Refused(UsageError):
-    """Several things are wrong as they were given. Exit code 2; 1 where nothing but models is missing."""
+    """Several things are wrong as they were given; a line tells each."""
 
     def __init__(self, errors: Sequence[Exception]):
-        super().__init__("\n  ".join([f"{len(errors)} things are to be mended:", *map(str, errors)]))
+        super().__init__("\n".join(map(str, errors)))
         self.errors = errors
-        if all(isinstance(error, ModelMissing) for error in errors):
-            self.exit_code = 1
+
+
+class ModelsMissing(ModelMissing):
+    """Several models are missing, and nothing else is wrong; a line tells each."""
+
+    def __init__(self, errors: Sequence[Exception]):
+        super().__init__("\n".join(map(str, errors)))
+        self.errors = errors
+
+
+def each_of(error: Exception) -> Sequence[Exception]:
+    """The errors that one tells together."""
+    return error.errors if isinstance(error, Refused | ModelsMissing) else [error]
 
 
 def refuse(errors: Iterable[Exception]) -> None:
-    """Nothing where there is no error; raises the one there is, or several as one Refused that tells each once."""
-    flat = [one for error in errors for one in (error.errors if isinstance(error, Refused) else [error])]
-    told = list({str(error): error for error in flat}.values())
+    """Nothing where there is no error; raises the one there is, or several as one that tells each once."""
+    told = list({str(each): each for error in errors for each in each_of(error)}.values())
+    if len(told) == 1:
+        raise told[0]
     if told:
-        raise told[0] if len(told) == 1 else Refused(told)
+        raise (ModelsMissing if all(isinstance(error, ModelMissing) for error in told) else Refused)(told)
 
 
 def together(looks: Iterable[Callable[[], Any]]) -> list[Any]:

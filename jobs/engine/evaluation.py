@@ -27,6 +27,7 @@ from operators.finetune import FACTS
 from operators.kernels.bootstrap import Interval, interval
 from operators.labels import Labels
 from operators.loss import Loss, Precision
+from operators.positions import SampleTokens
 from operators.supervised import Template
 
 ADAPTER = "adapter_config.json"
@@ -37,8 +38,8 @@ class Evaluation:
     """How samples are shown to the model, and how the interval is drawn."""
 
     template: Template = "tulu"
-    max_tokens: Annotated[int, Field(ge=2)] = 2048
-    """A sample's tokens after which it is cut."""
+    max_tokens: SampleTokens = None
+    """A sample's tokens after which it is cut; none: 2,048, or as many as the model has positions for."""
     precision: Precision = "auto"
     level: Annotated[float, Field(gt=0, lt=1)] = 0.95
     """The share of draws inside the interval."""

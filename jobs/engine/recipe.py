@@ -177,4 +177,4 @@ class Recipe:
 
 def checked(steps: Iterable[Step]) -> None:
     """Nothing; ModelMissing or UsageError where operators or trainers could not be loaded as they are declared."""
-    together(step.check for step in steps if isinstance(step, Operator | Finetune))
+    together(step.check for step in steps if isinstance(step, STEPS))

@@ -29,6 +29,11 @@ from operators.gradient import Gradient
 from operators.sample import Message
 
 ALL = "all targets"
+AUTO = "auto"
+"""The subtask is what the records have in their field `SUBTASK`; where none of them has it, all are one."""
+SUBTASK = "subtask"
+SHOWN = 5
+"""So many records are named in an error."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +48,10 @@ class Targets:
 
     @classmethod
     def read(cls, pool: Pool, subtask: str | None) -> "Targets":
-        """The samples of a pool by the value of a record's field, or all as one subtask.
+        """The samples of a pool by the value of a record's field (or as AUTO says), or, for None, all as one subtask.
 
-        UsageError for no samples, for records that are no samples or samples twice (a target counts once), and for a
-        record without the field.
+        UsageError for no samples, for records that are no samples or samples twice (a target counts once), and for
+        records without the field.
         """
         where = ", ".join(source["uri"] for source in pool.facts["sources"])
         lost = {each: pool.facts[each] for each in ("quarantined", "duplicates") if pool.facts[each]}
@@ -60,13 +65,20 @@ class Targets:
         if subtask is None:
             return cls(pool, (ALL,), np.zeros(len(ids), np.int64))
         table = pa.concat_tables(read_samples(pool.parts, ids, ["raw", "source", "line"]))
-        labels = list(Field(subtask).load()(table))
-        if "" in labels:
-            row = table.slice(labels.index(""), 1).to_pylist()[0]
+        field = SUBTASK if subtask == AUTO else subtask
+        labels = np.array(Field(field).load()(table))
+        lacking = np.flatnonzero(labels == "")
+        if subtask == AUTO and len(lacking) == len(ids):
+            say(f"targets: no record of {where} has a {SUBTASK!r}, so that all {len(ids):,} are one subtask")
+            return cls(pool, (ALL,), np.zeros(len(ids), np.int64))
+        if len(lacking):
+            rows = table.take(pa.array(lacking[:SHOWN])).to_pylist()
+            named = ", ".join(f"{row['source']}:{row['line']}" for row in rows)
             raise UsageError(
-                f"targets {where}: record {row['line']} of {row['source']} has no {subtask!r}; its fields are "
-                f"{', '.join(json.loads(row['raw']))}. Name the field that tells the subtask by subtask=..., or set "
-                "subtask=none to make all targets one"
+                f"targets {where}: {len(lacking):,} of {len(ids):,} records have no {field!r}: {named}"
+                f"{' …' if len(lacking) > SHOWN else ''}. The fields of the first are "
+                f"{', '.join(json.loads(rows[0]['raw']))}. Give each its subtask, name another field by subtask=..., "
+                "or set subtask=none to make all targets one"
             )
         names, numbers = np.unique(labels, return_inverse=True)
         return cls(pool, tuple(names.tolist()), numbers.astype(np.int64))

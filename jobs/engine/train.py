@@ -49,6 +49,10 @@ class Outcome:
 
     samples: int
     """How many were trained on."""
+    batch: int
+    """How many of them a step took."""
+    max_tokens: int
+    """The tokens after which a sample was cut."""
     left_out: dict[str, int]
     """How many were not, by the kind of error."""
     truncated: int
@@ -61,11 +65,15 @@ def trained(pool: "Pool", trainer: Finetune, ids: np.ndarray) -> tuple[Checkpoin
     """The checkpoints of all epochs, in order, trained now or found in the store.
 
     A classifier is to tell all labels that the pool has, unless its trainer names them. ModelMissing where the base is
-    not there; UsageError where the store is no folder, and where the pool has fewer than two classes, or no slots;
-    OverErrorBudget where more samples than `max_errors` allows cannot be written in the template; WinnowError for all
-    that ends the training: it says what and, of a loss that is no number, of which samples.
+    not there; UsageError where the store is no folder, where the pool has fewer than two classes, or no slots, for more
+    tokens than the base has positions, and where no step would have a learning rate above 0; OverErrorBudget where more
+    samples than `max_errors` allows cannot be written in the template; WinnowError for all that ends the training: it
+    says what and, of a loss that is no number, of which samples.
     """
-    trainer.check()
+    try:
+        trainer.check()
+    except ValueError as error:
+        raise UsageError(f"train: {error}") from error
     trainer = replace(trainer, base=_absolute(trainer.base), after=trainer.after and _absolute(trainer.after))
     ids = np.unique(np.asarray(ids, np.int64))
     if not len(ids):
@@ -75,14 +83,15 @@ def trained(pool: "Pool", trainer: Finetune, ids: np.ndarray) -> tuple[Checkpoin
     folder = training_folder(pool, trainer, ids)
     began = time.monotonic()
     found = _outcome(folder, trainer)
+    _tell_of_idle_epochs(trainer, len(ids))
     if found:
         say(f"train: {folder} has all {trainer.epochs} epochs")
     outcome = found or _run(pool, trainer, ids, folder)
     left = sum(outcome.left_out.values())
     why = f" ({', '.join(f'{kind} {count:,}' for kind, count in outcome.left_out.items())})" if left else ""
     say(
-        f"train: {outcome.samples:,} samples, {outcome.truncated:,} of them cut at {trainer.max_tokens:,} tokens, "
-        f"{left:,} left out{why}; loss {outcome.loss:.4f} in the last epoch"
+        f"train: {outcome.samples:,} samples, {outcome.truncated:,} of them cut at {outcome.max_tokens:,} tokens, "
+        f"{left:,} left out{why}; batches of {outcome.batch:,}; loss {outcome.loss:.4f} in the last epoch"
     )
     pool.session.log.append(
         {
@@ -168,6 +177,21 @@ def _names(parts: Parts, labels: Labels) -> tuple[tuple[str, ...], tuple[str, ..
             classes.add(label)
             slots.update(told)
     return tuple(sorted(classes)), tuple(sorted(slots))
+
+
+def _tell_of_idle_epochs(trainer: Finetune, samples: int) -> None:
+    """Says in which epochs nothing will be learnt; UsageError where that is so of all of them."""
+    batch, steps = trainer.step_samples(samples), trainer.steps(samples)
+    told = f"train: {samples:,} samples in batches of {batch:,}, steps an epoch: {steps:,}, epochs: {trainer.epochs}"
+    try:
+        idle = trainer.idle_epochs(samples)
+    except ValueError as error:
+        raise UsageError(f"{told}; {error}") from error
+    if idle:
+        least = replace(trainer, batch=None).step_samples(samples)
+        advice = f"set batch={least}, or warmup=0" if least < batch else "set warmup=0"
+        which = ", ".join(map(str, idle))
+        say(f"{told}. All steps of epoch {which} have learning rate 0, so that nothing is learnt in it: {advice}")
 
 
 def _epochs(folder: Path, trainer: Finetune) -> list[Path]:

@@ -15,7 +15,8 @@ embedding to one kept before it is above the threshold (Repr Filter). What diffe
 - The embedder is all-MiniLM-L6-v2, on which the threshold 0.9 only removes near-duplicates: it belongs to the last
   token of a language model. `acceptance` chooses the threshold for another embedder: the one that keeps this share of
   the first 20,000 ranks. `--as-published` takes Mistral-7B's last token; roles and the end of an answer are written as
-  Vicuna does, without its system sentence, and a conversation's turns are put together, all questions first.
+  Vicuna does, without its system sentence, and a conversation's turns are put together, all questions first. It scores
+  and embeds in float32 (the code's embedder computes in bfloat16).
 - Samples are embedded from the best rank down, twice the budget at first and then twice as many again, until enough
   are kept; the selection is the same as if all were.
 - Ties go by id. `budget` is 2 %, the paper's 6,000 of 300,000; `--as-published` wants 6,000, whatever the pool.
@@ -54,11 +55,15 @@ class DEITA(Recipe):
     published: ClassVar = {
         "budget": "6000",
         "complexity.turns": "empty_response",
+        "complexity.precision": "float32",
         "quality.turns": "empty_response",
+        "quality.precision": "float32",
         "embed.model.name": "mistralai/Mistral-7B-v0.1",
         "embed.text": "USER: {instruction} ASSISTANT: {response}</s>",
         "embed.pooling": "last",
         "embed.max_tokens": 2048,
+        "embed.precision": "float32",
+        "embed.stored": "float32",
     }
 
     budget: Budget = "2%"

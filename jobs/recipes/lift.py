@@ -13,8 +13,8 @@ What the paper and its released code leave open, or do otherwise:
   is rewritten as one instruction; a system message stays as it is.
 - `rewrite.form`: a reply with a lead-in, two inputs or the like is read or counted; `--as-published` splits it at
   "input:" and loses it where there are two. The code loses failed requests silently; here they count as errors.
-- The embedder is all-MiniLM-L6-v2, in place of text-embedding-ada-002, which only its vendor runs; an input follows
-  its instruction on a new line instead of after "Input:".
+- The embedder is all-MiniLM-L6-v2, in place of text-embedding-ada-002, which only its vendor runs (in float32 by
+  `--as-published`); an input follows its instruction on a new line instead of after "Input:".
 - `components`: as many axes as explain 95 % of the variance; `--as-published` takes one fewer, as the code does.
   `signs` fixes how axes are turned, which the scores depend on and older scikit-learn did otherwise
   (`--as-published`). The code's solver is random above 500 samples; ours is exact.
@@ -59,6 +59,8 @@ class LIFT(Recipe):
         "rewrite.model.name": "gpt-3.5-turbo",
         "rewrite.form": "published",
         "respond.model.name": "gpt-3.5-turbo",
+        "embed.precision": "float32",
+        "embed.stored": "float32",
         "components": "one_fewer",
         "signs": "projections",
         "judge.model.name": "gpt-4",

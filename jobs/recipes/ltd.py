@@ -4,7 +4,7 @@ Embed the samples, find the centroids of the target task, and cover its samples 
 was released, and the paper leaves choices open; each is a field:
 
 - The encoder is all-MiniLM-L6-v2, mean-pooled and normalised, over instruction and response. `--as-published`
-  takes a BERT (the checkpoint is not known for certain: bert-base-uncased).
+  takes a BERT (the checkpoint is not known for certain: bert-base-uncased), in float32.
 - `target` names a task by the value of the record's field `label`; `examples` is a file of target samples, for
   a corpus without labels. With neither the whole pool is covered: the method without its task search.
 - `centroids` is not given: by default one a label, or 32. The target's centroids are those where it has the
@@ -39,7 +39,11 @@ from operators.kernels.voting import rows_of
 class LTD(Recipe):
     """Cluster, find the target task, cover it."""
 
-    published: ClassVar = {"embed.model.name": "google-bert/bert-base-uncased"}
+    published: ClassVar = {
+        "embed.model.name": "google-bert/bert-base-uncased",
+        "embed.precision": "float32",
+        "embed.stored": "float32",
+    }
 
     budget: Budget = "0.5%"
     embed: Embed = Embed(text="{conversation}")

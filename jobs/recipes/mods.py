@@ -18,7 +18,8 @@ covers that. The selection is the seed and the need. What differs from the relea
 - `reward` cuts an answer at the model's 2,048 tokens and flags it; `--as-published` cuts nothing.
 - `embed` is all-MiniLM-L6-v2 of the instruction alone, without its input, so that samples that differ in their input
   only are one to the covering; embed.text={instruction} takes both. `--as-published`: the CLS vector of a BERT, raw,
-  96 tokens. Features are never taken over from another corpus, as the released cache does.
+  96 tokens, computed and kept in float32 (float16 and bfloat16 change up to half of the picks). Features are never
+  taken over from another corpus, as the released cache does.
 - `first` is the sample closest to the mean of those to cover, or a random one, which the code draws unseeded.
   Duplicates of kept samples are never taken: where nothing else is left, fewer than the budget are kept.
 """
@@ -60,6 +61,8 @@ class MoDS(Recipe):
         "embed.pooling": "cls",
         "embed.scale": "raw",
         "embed.max_tokens": 96,
+        "embed.precision": "float32",
+        "embed.stored": "float32",
         "first": "random",
         "candidates": "all",
         "second": "independent",

@@ -15,7 +15,8 @@ the model; its selection is what the next cycle would be trained on. What differ
 - `full_epochs` and `every` 4 are those of an example there, whose default prunes nothing. With full_epochs=0 the first
   choice is random, as there; `choose` random is so in every cycle, the control to compare with.
 - `budget` is what a cycle is trained on: as many as there are, ties by id. cut=quantile takes the scores between two
-  quantiles instead, more where they tie, as `--as-published` does. `offset` is the share of hardest that stay out.
+  quantiles instead, as far apart as the per cent say, and more where they tie, as `--as-published` does. `offset` is
+  the share of hardest that stay out.
 - `dropout` off scores in eval mode; in the released code it seems to be on, as `--as-published` has it. Its joint model
   also begins its last layer anew (train.fresh_layers=1 there).
 - The optimizer's moments and steps go on through all cycles, at a constant rate; the order is each cycle's own.
@@ -24,6 +25,7 @@ the model; its selection is what the next cycle would be trained on. What differ
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -147,12 +149,17 @@ class NLUDiet(Recipe):
         options = {each: getattr(self, each) for each in ("joint", "smoothing", "alpha", "last", "bonus")}
         return ids, pool.reduce(nlu_diet.diet_scores, *columns, only=ids, **options)
 
+    def _share(self, pool: Pool, scored: int) -> float:
+        """The budget as a share of the scored samples, at most what the offset leaves; per cent as they are given."""
+        per_cent = self.budget.removesuffix("%")
+        share = float(Decimal(per_cent) / 100) if per_cent != self.budget else self.size(pool) / scored
+        return min(share, 1 - self.offset)
+
     def _chosen(self, pool: Pool, usable: np.ndarray, cycle: int, scored: Column) -> np.ndarray:
         """What is trained on after so many cycles, of which these ids and scores came, best first."""
         if self.choose == "random" or not cycle:
             return usable[random_order(len(usable), self.seed + cycle)[: self.size(pool)]]
         ids, scores = scored
         if self.cut == "quantile":
-            share = min(self.size(pool) / len(ids), 1 - self.offset)
-            return ids[nlu_diet.between_quantiles(scores, share, offset=self.offset)]
+            return ids[nlu_diet.between_quantiles(scores, self._share(pool, len(ids)), offset=self.offset)]
         return ids[nlu_diet.hardest(scores, self.size(pool), offset=round(self.offset * len(ids)))]

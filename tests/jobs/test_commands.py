@@ -96,3 +96,16 @@ def test_doctor_says_what_is_there_and_what_is_missing(run):
     code, said = run("less", "train.base.name=/nowhere/base", command=doctor)
     assert code == 1
     assert "/nowhere/base" in said
+
+
+def test_an_out_that_another_run_has_taken_is_refused_before_anything_is_ingested(run, tmp_path):
+    for name in ("in", "other"):
+        jsonl(tmp_path / f"{name}.jsonl", records(20))
+    assert run("at_random", "in.jsonl", "--out", "out", "budget=3")[0] == 0
+    code, said = run("at_random", "in.jsonl", "--out", "out", "budget=4", store="never")
+    assert (code, "out holds another run (budget '3' there, '4' now)" in said) == (2, True)
+    code, said = run("longest", "in.jsonl", "--out", "out", "budget=3", store="never")
+    assert (code, "run.recipe 'at_random' there, 'longest' now" in said) == (2, True)
+    code, said = run("at_random", "other.jsonl", "--out", "out", "budget=3", store="never")
+    assert (code, "run.inputs ['in.jsonl'] there, ['other.jsonl'] now" in said) == (2, True)
+    assert not (tmp_path / "never").exists()

@@ -12,7 +12,13 @@ from jobs.engine.declarations import plain
 from jobs.engine.errors import UsageError
 from jobs.engine.evolution import evolution
 from jobs.engine.profile import profile
-from jobs.engine.recipe import Budget
+from jobs.engine.recipe import Budget, checked
+from operators.checkpoint import Checkpoint
+from operators.embed import Embed
+from operators.finetune import Finetune
+from operators.loss import Loss
+from operators.missing import ModelMissing
+from tests.tiny import tiny_causal
 
 
 @pytest.mark.parametrize(
@@ -96,7 +102,7 @@ def test_an_evolution_s_seeds_and_share_of_errors_are_looked_at_like_a_recipe_s(
 def test_all_wrong_fields_are_told_at_once():
     with pytest.raises(UsageError) as refused:
         build("at_random", Request(), ["budget=2,5%", "seed=-1", "bugdet=3"])
-    assert all(told in str(refused.value) for told in ("3 things", "budget=2,5%", "seed: ", "'bugdet'"))
+    assert all(told in str(refused.value) for told in ("budget=2,5%", "seed: ", "'bugdet'"))
 
 
 def test_every_recipe_module_defines_one_recipe_with_a_docstring():
@@ -137,6 +143,34 @@ def test_as_published_sets_the_published_fields_and_overrides_still_win():
     recipe = build("ltd", Request(as_published=True), ["embed.max_tokens=64"])
     assert recipe.embed.model.name == "google-bert/bert-base-uncased"
     assert (recipe.budget, recipe.embed.max_tokens) == ("0.5%", 64)
+
+
+def test_every_recipe_that_embeds_does_so_in_float32_as_published():
+    recipes = {name: build(name, Request(as_published=True), []) for name in recipe_names()}
+    embeds = {name: each for name, recipe in recipes.items() for each in vars(recipe).values() if type(each) is Embed}
+    assert {"deft", "deita", "lift", "ltd", "mods"} <= set(embeds)
+    assert {(each.precision, each.stored) for each in embeds.values()} == {("float32", "float32")}
+
+
+def test_published_precisions_and_batches_are_those_of_the_released_code():
+    recipes = {name: build(name, Request(as_published=True), []) for name in recipe_names()}
+    assert recipes["deita"].complexity.precision == recipes["deita"].quality.precision == "float32"
+    assert (recipes["data_diet"].precision, recipes["data_diet"].train.batch) == ("float32", 128)
+    assert (recipes["mods"].reward.precision, recipes["mods"].train.batch) == ("float32", 512)
+
+
+def test_all_that_is_wrong_with_a_run_is_said_together(tmp_path):
+    base = Checkpoint(str(tiny_causal(tmp_path / "base")))
+    missing = Embed(model=Checkpoint(str(tmp_path / "nowhere")))
+    wrong = [Loss(base, max_tokens=257), missing, Finetune(base, max_tokens=300), Loss(base, max_tokens=257)]
+    with pytest.raises(UsageError) as caught:
+        checked([Loss(base), *wrong])
+    told = str(caught.value).splitlines()
+    assert [line.split(",")[0] for line in (told[0], told[2])] == ["max_tokens=257", "max_tokens=300"]
+    assert "nowhere" in told[1]
+    assert len(told) == 3
+    with pytest.raises(ModelMissing, match="nowhere"):
+        checked([Loss(base), missing])
 
 
 def test_fields_go_through_yaml_and_back():

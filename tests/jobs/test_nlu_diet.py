@@ -74,6 +74,17 @@ class Four:
     samples = 4
 
 
+def test_a_share_reaches_the_quantiles_as_it_is_given():
+    """The quantile 0.6 of three scores is 2.2; 40 % of four samples, rounded up, are two of three, and keep two."""
+    recipe = build("nlu_diet", Request(as_published=True), ["budget=40%"])
+    ids, scores = np.arange(3), np.array([1.0, 2.0, 3.0])
+    assert recipe._chosen(Four(), np.arange(4), 2, (ids, scores)).tolist() == [2]
+    shares = [(budget, build("nlu_diet", Request(), [f"budget={budget}"])._share(Four(), 3)) for budget in ("30%", "2")]
+    assert shares == [("30%", 0.3), ("2", 2 / 3)]
+    offset = build("nlu_diet", Request(), ["budget=90%", "offset=0.3"])
+    assert offset._share(Four(), 3) == 1 - 0.3
+
+
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [

@@ -104,7 +104,7 @@ def test_all_refusals_of_a_run_are_told_at_once_and_each_once(refused):
         "train.base.name=/no/model",
     )  # fmt: skip
     wanted = ["none.jsonl: there is no", "--out file: ", "target=gone.jsonl: ", "leave train.lora", "model /no/model"]
-    assert "5 things are to be mended" in told
+    assert told.count("error: ") == 5
     assert [told.count(each) for each in wanted] == [1] * 5
 
 
@@ -113,7 +113,7 @@ def test_models_alone_that_are_missing_are_all_named_and_exit_with_1(refused):
         "curate", "lift", "in.jsonl", "--out", "out", "embed.model.name=/no/embedder",
         "rewrite.model.name=/no/rewriter", "respond.model.name=/no/rewriter", "judge.model.name=/no/judge", code=1,
     )  # fmt: skip
-    assert "3 things are to be mended" in told
+    assert told.count("error: ") == 3
     assert all(f"model /no/{name}" in told for name in ("embedder", "rewriter", "judge"))
 
 

@@ -206,6 +206,31 @@ def test_what_cannot_be_trained_is_told(make_pool, base, tmp_path, fields, told)
         carry_out(asked_of(make_pool(TEXTS[:8]), declared(base, **fields), tmp_path / "run"))
 
 
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"max_tokens": 257}, "max_tokens=257, but .* has 256 positions"),
+        (
+            {"epochs": 1, "batch": 8, "warmup": 0.5},
+            "8 samples in batches of 8, steps an epoch: 1, epochs: 1; the warm-up",
+        ),
+    ],
+)
+def test_what_cannot_be_trained_is_told_before_a_worker_is_started(make_pool, base, fields, told):
+    with pytest.raises(UsageError, match=told):
+        make_pool(TEXTS[:8]).train(declared(base, **fields), np.arange(8))
+
+
+def test_the_batch_and_the_tokens_that_nobody_asked_for_are_recorded(make_pool, base, tmp_path):
+    trainer = declared(base, batch=None, max_tokens=None, epochs=1)
+    carry_out(asked_of(make_pool([*TEXTS[:20], "bread " * 500]), trainer, tmp_path / "run"))
+    outcome = json.loads((tmp_path / "run/outcome.json").read_text())["outcome"]
+    assert (outcome["samples"], outcome["left_out"]) == (20, {"nothing_to_supervise": 1})
+    assert (outcome["batch"], outcome["max_tokens"]) == (8, 256)
+    assert json.loads((tmp_path / "run/epoch-1/training.json").read_text())["batch"] == 8
+    assert len(lines(tmp_path / "run")) == 3
+
+
 def test_a_tokenizer_without_an_end_or_a_template_is_told(make_pool, base, tmp_path):
     shutil.copytree(base, tmp_path / "bare")
     settings = tmp_path / "bare/tokenizer_config.json"
