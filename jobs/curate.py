@@ -12,19 +12,20 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.engine.command import exit_code, fields_and_others, program
-from jobs.engine.errors import NothingSelected, UsageError
+from jobs.engine.command import as_typed, exit_code, fields_and_others, program
+from jobs.engine.errors import NothingSelected, UsageError, together
 from jobs.engine.modules import recipe_names
 from jobs.engine.reading import reading_options, spoken, told
 from jobs.engine.screen import say
 
 if TYPE_CHECKING:
     from jobs.engine.config import Request
-    from jobs.engine.profile import Profile
     from jobs.engine.recipe import Recipe
+    from jobs.engine.session import Session
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -71,31 +72,29 @@ def asked(options: argparse.Namespace) -> tuple[Request, list[str]]:
     return request, overrides
 
 
-def curate(request: Request, overrides: Sequence[str], out: Path, store: str, how: Profile, retry_errors: bool) -> None:
+def checked(request: Request, overrides: Sequence[str]) -> Recipe:
+    """The recipe with its fields set; everything that can be told of it without data is refused at once."""
+    from jobs.engine.config import build
+
+    recipe = build(request.recipe or "", request, overrides)
+    recipe.check()
+    return recipe
+
+
+def curate(request: Request, recipe: Recipe, out: Path, session: Session) -> None:
     """Runs a request from start to end, unless `out` holds its outcome already, and says what came out."""
-    from jobs.engine.config import build, reading
+    from jobs.engine.declarations import plain
     from jobs.engine.ledger import KEPT, STATES
-    from jobs.engine.recipe import checked
+    from jobs.engine.places import refuse_other_run
     from jobs.engine.run import finished, run
-    from jobs.engine.session import Session
-    from jobs.engine.store import Store
 
     name = request.recipe or ""
-    recipe = build(name, request, overrides)
-    checked(recipe.steps().values())
-    earlier = None if retry_errors else finished(recipe, name, request, out, Store(store))
+    earlier = None if session.retry_errors else finished(recipe, name, request, out, session)
     if earlier:
         say(f"{out} holds this very run, finished {earlier['finished']}: 0 samples to compute, nothing to decide")
         counts = {state: earlier["counts"][state] for state in STATES}
     else:
-        session = Session(
-            Store(store),
-            how,
-            max_errors=recipe.max_errors,
-            max_unreadable=recipe.max_unreadable,
-            reading=reading(request, recipe),
-            retry_errors=retry_errors,
-        )
+        refuse_other_run(out, name, request.inputs, plain(recipe), session)
         counts = run(recipe, name, request, out, session).counts
     say(f"{name}: {', '.join(f'{number:,} {state}' for state, number in counts.items())}")
     say(f"{out}/selected.jsonl holds the kept records, best first; {out}/report.html shows them")
@@ -107,10 +106,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     options = arguments().parse_intermixed_args(spoken(argv))
 
-    from jobs.engine.config import build, recipe_class
+    from jobs.engine.config import build, reading, recipe_class
+    from jobs.engine.places import look_at, out_folder, store_at
     from jobs.engine.plan import show_plan
     from jobs.engine.profile import profile
-    from jobs.engine.store import Store, absolute
+    from jobs.engine.session import Session
+    from jobs.engine.train import local_store
+    from operators.finetune import Finetune
 
     request, overrides = asked(options)
     if request.recipe is None:
@@ -119,14 +121,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not request.inputs:
         _list_fields(build(request.recipe, request, overrides))
         raise UsageError(f"name what to curate: {program('curate')} {request.recipe} FILE... --out FOLDER")
-    how = profile(options.profile)
-    store = absolute(options.store or ".winnow")
+    how, store, recipe, *_ = together(
+        [
+            partial(profile, options.profile),
+            partial(store_at, options.store),
+            partial(checked, request, overrides),
+            partial(look_at, request.inputs),
+            *([] if options.plan else [partial(out_folder, options.out, options.store, request.inputs)]),
+        ]
+    )
     if options.plan:
-        show_plan(request, build(request.recipe, request, overrides), Store(store), how)
+        show_plan(request, recipe, store, how)
         return 0
-    if options.out is None:
-        raise UsageError("say where to write: --out FOLDER")
-    curate(request, overrides, options.out, store, how, options.retry_errors)
+    if any(isinstance(step, Finetune) for step in recipe.steps().values()):
+        local_store(store)
+    session = Session(
+        store,
+        how,
+        max_errors=recipe.max_errors,
+        max_unreadable=recipe.max_unreadable,
+        reading=reading(request, recipe),
+        retry_errors=options.retry_errors,
+        command=as_typed("curate", argv),
+    )
+    curate(request, recipe, options.out, session)
     return 0
 
 

@@ -13,16 +13,19 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.engine.command import exit_code, program
+from jobs.engine.errors import together
 from jobs.engine.modules import recipe_names
 from jobs.engine.screen import say, show
 from operators.missing import ModelMissing
 
 if TYPE_CHECKING:
     from jobs.engine.profile import Profile
+    from jobs.engine.recipe import Recipe
 
 Finding = tuple[str, str, str]
 """What was looked at, `ok`, `note` or `missing`, and what was found or what to do."""
@@ -98,13 +101,13 @@ def cluster(how: Profile, store: Path) -> Iterator[Finding]:
         yield "shared store", "note", f"{store} must be the same folder on every node, or give --store s3://..."
 
 
-def recipe(name: str, overrides: Sequence[str]) -> Iterator[Finding]:
-    """Whether each operator of the recipe could be loaded here, and what it trains begun."""
-    from jobs.engine.config import Request, build
+def recipe(name: str, asked: Recipe) -> Iterator[Finding]:
+    """What the recipe refuses, whether each of its operators could be loaded here, and what it trains begun."""
     from operators.base import Operator
     from operators.finetune import Finetune
 
-    asked = build(name, Request(recipe=name), overrides)
+    for told in asked.refusals():
+        yield name, "missing", told
     for field, step in asked.steps().items():
         if not isinstance(step, Operator | Finetune):
             continue
@@ -124,12 +127,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--store", type=Path, default=Path(".winnow").absolute(), help="where features are kept")
     options = parser.parse_intermixed_args(argv)
 
+    from jobs.engine.config import Request, build
     from jobs.engine.profile import profile
 
-    how = profile(options.profile)
+    name, *overrides = options.words or [""]
+    looks = [partial(build, name, Request(recipe=name), overrides)] if name else []
+    how, *asked = together([partial(profile, options.profile), *looks])
     findings = [*software(), *machine(options.store), *cluster(how, options.store)]
-    if options.words:
-        findings += recipe(options.words[0], options.words[1:])
+    for each in asked:
+        findings += recipe(name, each)
     show("", ["looked at", "", "found"], findings)
     wrong = [each for each in findings if each[1] == "missing"]
     say("ready" if not wrong else f"{len(wrong)} thing(s) missing: see above")

@@ -14,11 +14,12 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jobs.engine.command import exit_code, fields_and_others, program
-from jobs.engine.errors import UsageError
+from jobs.engine.command import as_typed, exit_code, fields_and_others, program
+from jobs.engine.errors import UsageError, together
 from jobs.engine.reading import reading_options, spoken, told
 from jobs.engine.screen import say, show
 
@@ -59,12 +60,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     options = arguments().parse_intermixed_args(spoken(argv))
 
-    from jobs.engine.evaluation import evaluated, evaluation, losses
+    from jobs.engine.evaluation import checked, evaluated
     from jobs.engine.ingest import settings_of
+    from jobs.engine.places import look_at, out_file, store_at
     from jobs.engine.profile import profile
-    from jobs.engine.recipe import checked
     from jobs.engine.session import Session
-    from jobs.engine.store import Store, absolute
     from operators.class_error import ClassError
     from operators.loss import Loss
     from operators.positions import sample_tokens
@@ -72,13 +72,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     overrides, inputs = fields_and_others(options.words)
     if not inputs:
         raise UsageError(f"name what to evaluate on: {program('evaluate')} MODEL FILE...")
-    wanted = evaluation(options.model, overrides)
-    operator = losses(options.model, wanted)
-    checked([operator])
+    how, store, (wanted, operator), *_ = together(
+        [
+            partial(profile, options.profile),
+            partial(store_at, options.store),
+            partial(checked, options.model, overrides),
+            partial(look_at, inputs),
+            *([partial(out_file, options.out, inputs)] if options.out else []),
+        ]
+    )
     answers = "optional" if isinstance(operator, ClassError) else "needed"
     session = Session(
-        Store(absolute(options.store or ".winnow")),
-        profile(options.profile),
+        store,
+        how,
         max_errors=wanted.max_errors,
         max_unreadable=options.max_unreadable,
         reading=settings_of({"answers": answers, **told(options)}),
@@ -94,7 +100,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         temporary = options.out.with_name(f"{options.out.name}.tmp")
-        temporary.write_text(json.dumps({"model": options.model, **facts}, indent=1, ensure_ascii=False) + "\n")
+        temporary.write_text(
+            json.dumps(
+                {"model": options.model, **facts, "command": as_typed("evaluate", argv)}, indent=1, ensure_ascii=False
+            )
+            + "\n"
+        )
         temporary.replace(options.out)
         say(f"{options.out} holds these numbers")
     return 0

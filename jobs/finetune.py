@@ -14,11 +14,12 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.engine.command import exit_code, fields_and_others, program
-from jobs.engine.errors import UsageError
+from jobs.engine.command import as_typed, exit_code, fields_and_others, program
+from jobs.engine.errors import UsageError, together
 from jobs.engine.reading import reading_options, spoken, told
 from jobs.engine.screen import say
 
@@ -49,6 +50,13 @@ def trainer(overrides: Sequence[str]) -> Finetune:
     if not any(override.startswith("base.name=") for override in overrides):
         raise UsageError("name the model to start from: base.name=FOLDER, or a hub id")
     return configured(Finetune, {}, overrides)
+
+
+def checked_trainer(overrides: Sequence[str]) -> Finetune:
+    """As `trainer`; ModelMissing where what it begins with is not there."""
+    wanted = trainer(overrides)
+    wanted.check()
+    return wanted
 
 
 def finetune(wanted: Finetune, inputs: Sequence[str], out: Path, session: Session) -> dict[str, Any]:
@@ -87,7 +95,7 @@ def finetune(wanted: Finetune, inputs: Sequence[str], out: Path, session: Sessio
         **identity,
         "counts": {key: pool.facts[key] for key in ("records", "samples", "duplicates", "quarantined")},
         "checkpoints": [checkpoint.name for checkpoint in checkpoints],
-        **ending("finetune", session, began),
+        **ending(session, began),
     }
     write_manifest(out / "manifest.yaml", manifest)
     return session.log[-1]
@@ -97,24 +105,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     options = arguments().parse_intermixed_args(spoken(argv))
 
+    from jobs.engine.declarations import plain
     from jobs.engine.ingest import settings_of
+    from jobs.engine.places import look_at, out_folder, refuse_other_run, store_at
     from jobs.engine.profile import profile
-    from jobs.engine.recipe import checked
     from jobs.engine.session import Session
-    from jobs.engine.store import Store, absolute
+    from jobs.engine.train import local_store
 
     overrides, inputs = fields_and_others(options.words)
     if not inputs:
         raise UsageError(f"name what to train on: {program('finetune')} FILE... --out FOLDER base.name=MODEL")
-    wanted = trainer(overrides)
-    checked([wanted])
+    how, store, wanted, *_ = together(
+        [
+            partial(profile, options.profile),
+            lambda: local_store(store_at(options.store)),
+            partial(checked_trainer, overrides),
+            partial(look_at, inputs),
+            partial(out_folder, options.out, options.store, inputs),
+        ]
+    )
     answers = "optional" if wanted.labels else "needed"
     session = Session(
-        Store(absolute(options.store or ".winnow")),
-        profile(options.profile),
+        store,
+        how,
         max_unreadable=options.max_unreadable,
         reading=settings_of({"answers": answers, **told(options)}),
+        command=as_typed("finetune", argv),
     )
+    refuse_other_run(options.out, "finetune", inputs, plain(wanted), session)
     trained = finetune(wanted, inputs, options.out, session)
     say(f"{options.out} holds the model after epoch {wanted.epochs}; {trained['folder']} holds every epoch")
     return 0

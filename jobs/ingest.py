@@ -10,9 +10,10 @@ given to every other command in place of raw files. Large corpora are best inges
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from jobs.engine.command import exit_code, program
-from jobs.engine.errors import NothingSelected, UsageError
+from jobs.engine.errors import NothingSelected, UsageError, together
 from jobs.engine.reading import reading_options, spoken, told
 from jobs.engine.screen import say, show
 
@@ -35,15 +36,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     from jobs.engine.ingest import ingest, settings_of
     from jobs.engine.ingest.report import refuse_unreadable
     from jobs.engine.lock import locked
+    from jobs.engine.places import look_at, out_pool
     from jobs.engine.pool import is_pool
     from jobs.engine.profile import profile
     from jobs.engine.session import connect
-    from jobs.engine.store import absolute
 
-    settings = settings_of(told(options))
-    if is_pool(options.out):
+    how, out, settings, _ = together(
+        [
+            partial(profile, options.profile),
+            partial(out_pool, options.out),
+            lambda: settings_of(told(options)),
+            partial(look_at, options.inputs),
+        ]
+    )
+    if is_pool(out):
         raise UsageError(f"{options.out} holds a pool already; give another --out")
-    how, out = profile(options.profile), absolute(options.out)
     with locked(out, say):
         connect(how)
         facts = ingest(options.inputs, out, settings=settings, say=say)

@@ -20,12 +20,12 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.engine.command import exit_code, fields_and_others, program
-from jobs.engine.errors import UsageError, WinnowError
+from jobs.engine.command import as_typed, exit_code, fields_and_others, program
+from jobs.engine.errors import UsageError, WinnowError, together
 from jobs.engine.screen import say
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def arguments() -> argparse.ArgumentParser:
 def train(wanted: ScorerTraining, path: Path, out: Path, session: Session) -> dict[str, Any]:
     """Trains on the pairs in a file and writes the scorer into `out`; what the log has of it.
 
-    UsageError where `out` holds another run, for a line that is no pair, and for a tokenizer that no scorer can have.
+    UsageError where `out` holds another run, and for a line that is no pair.
     """
     import numpy as np
 
@@ -55,16 +55,14 @@ def train(wanted: ScorerTraining, path: Path, out: Path, session: Session) -> di
     from jobs.engine.lock import locked
     from jobs.engine.pool import Pool
     from jobs.engine.run import claim, ending, write_manifest
-    from jobs.engine.scorer_training import default_template, records, refuse_other_tokens, written_records
+    from jobs.engine.scorer_training import records, written_records
     from jobs.engine.session import connect
     from jobs.engine.train import local_folder, write_checkpoint
     from jobs.engine.whole_model import whole_model
     from operators.scorer import SETTINGS
 
     began = time.monotonic()
-    wanted = replace(wanted, template=wanted.template or default_template(path))
     template = wanted.template or ""
-    refuse_other_tokens(wanted, template)
     with locked(session.store.url, say):
         file = written_records(records(path, template, wanted.labels), local_folder(session.store) / "pairs")
         connect(session.profile)
@@ -86,7 +84,7 @@ def train(wanted: ScorerTraining, path: Path, out: Path, session: Session) -> di
         **identity,
         "counts": {"pairs": pool.facts["records"], "equal": pool.facts["duplicates"]},
         "checkpoints": [checkpoint.name for checkpoint in checkpoints],
-        **ending("train_scorer", session, began),
+        **ending(session, began),
     }
     write_manifest(out / "manifest.yaml", manifest)
     say(f"pairs: {pool.facts['records']:,} read, {pool.facts['duplicates']:,} of them equal to an earlier one")
@@ -97,18 +95,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     options = arguments().parse_intermixed_args(argv)
 
+    from jobs.engine.declarations import plain
+    from jobs.engine.places import out_folder, refuse_other_run, store_at
     from jobs.engine.profile import profile
-    from jobs.engine.recipe import checked
-    from jobs.engine.scorer_training import scorer_training
+    from jobs.engine.scorer_training import checked_training
     from jobs.engine.session import Session
-    from jobs.engine.store import Store, absolute
+    from jobs.engine.train import local_store
 
     overrides, files = fields_and_others(options.words)
     if len(files) != 1:
         raise UsageError(f"name one file of pairs: {program('train_scorer')} PAIRS.jsonl --out FOLDER")
-    wanted = scorer_training(options.settings, overrides)
-    checked([wanted.finetune])
-    session = Session(Store(absolute(options.store or ".winnow")), profile(options.profile))
+    how, store, wanted, *_ = together(
+        [
+            partial(profile, options.profile),
+            lambda: local_store(store_at(options.store)),
+            partial(checked_training, options.settings, overrides, Path(files[0])),
+            partial(out_folder, options.out, options.store, files),
+        ]
+    )
+    session = Session(store, how, command=as_typed("train_scorer", argv))
+    refuse_other_run(options.out, "train_scorer", files, plain(wanted), session)
     trained = train(wanted, Path(files[0]), options.out, session)
     say(f"{options.out} holds the scorer after epoch {wanted.finetune.epochs}; {trained['folder']} holds every epoch")
     return 0

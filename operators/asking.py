@@ -26,6 +26,9 @@ from operators.missing import ModelMissing
 from operators.ratings import answers
 from operators.sample import Message
 
+Count = Annotated[int, Field(ge=1)]
+Temperature = Annotated[float, Field(ge=0)]
+
 FIRST_REPLIES = 20
 """So many replies, none of which came to an answer, end a map."""
 ROOM = 2048
@@ -126,13 +129,13 @@ class Asking(Arriving):
     """Seconds that a server may take for one answer."""
     context: Annotated[int, Field(ge=16)] | None = None
     """Tokens of question and answer together; None for what the model has. Longer samples are cut, and flagged."""
-    max_tokens: int = Field(default=32, ge=1)
+    max_tokens: Count = 32
     """Tokens of an answer, and of the thinking before it."""
     thinking: Thinking = "off"
     """Whether the model thinks before it answers. off: its chat template is told not to; a server that does not take
     that option is asked without it. default: nothing is said of it, and max_tokens has to leave room for it."""
-    temperature: float = Field(default=0.0, ge=0)
-    seed: int = 0
+    temperature: Temperature = 0.0
+    seed: int = Field(default=0, ge=0)
 
     def identity(self) -> dict[str, Any]:
         """The fields that say what is asked of which model."""

@@ -20,7 +20,7 @@ import pyarrow as pa
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from operators.asking import Answer, Asking, Manner, Question
+from operators.asking import Answer, Asking, Count, Manner, Question, Temperature
 from operators.base import STRICT, RowError
 from operators.prompt import Prompt, Texts, opened
 from operators.rankings import rankings, shuffled, unshuffled
@@ -71,8 +71,8 @@ class Evolve(Asking):
 
     dimension: Dimension = "complexity"
     step: int = Field(default=1, ge=1)
-    temperature: float = 0.5
-    max_tokens: int = 1024
+    temperature: Temperature = 0.5
+    max_tokens: Count = 1024
 
     def identity(self) -> dict[str, Any]:
         """The fields, and the prompts' contents."""
@@ -133,7 +133,7 @@ class Compare(Asking):
 
     dimension: Dimension = "complexity"
     attempt: int = Field(default=0, ge=0)
-    max_tokens: int = 256
+    max_tokens: Count = 256
 
     def identity(self) -> dict[str, Any]:
         """The fields, and the prompt's content."""

@@ -31,10 +31,8 @@ def measures(records: Sequence[dict[str, str]]) -> dict[str, float]:
 
 def demo(folder: Path, store: Path) -> None:
     """Makes the corpus, curates it, and prints the comparison."""
-    from jobs.curate import curate
+    from jobs import curate
     from jobs.demo.corpus import corpus
-    from jobs.engine.config import Request
-    from jobs.engine.profile import Profile
 
     made = corpus()
     file = folder / "corpus.jsonl"
@@ -45,10 +43,9 @@ def demo(folder: Path, store: Path) -> None:
         f"made {file}: {len(made):,} samples, among them {kinds['near_duplicate']} near-duplicates, "
         f"{kinds['junk']} junk, {kinds['rare']} on rare topics"
     )
-    request = Request(recipe="ltd", inputs=(str(file),))
     out = folder / "ltd"
     shutil.rmtree(out, ignore_errors=True)
-    curate(request, ["budget=10%"], out, str(store), Profile(), retry_errors=False)
+    curate.main(["ltd", str(file), "--out", str(out), "--store", str(store), "budget=10%"])
     kept = [json.loads(line) for line in (out / "selected.jsonl").read_text().splitlines()]
     _compare(made, kept)
     say("LTD covers: it spreads what it keeps as far apart as it can. So it meets the rare topics and takes")

@@ -51,8 +51,7 @@ class Evaluation:
 
 def evaluation(model: str, overrides: Iterable[str]) -> Evaluation:
     """The evaluation with its fields set by `field=value`, template and length as a model's training.json has them."""
-    path = Path(model).expanduser() / FACTS
-    declaration = _json(path)["declaration"] if path.is_file() else {}
+    declaration = _declaration(Path(model).expanduser())
     learnt = {name: declaration[name] for name in ("template", "max_tokens") if name in declaration}
     return configured(Evaluation, learnt, overrides)
 
@@ -61,7 +60,7 @@ def losses(model: str, wanted: Evaluation) -> Loss | ClassError:
     """The operator that computes the losses of a model, of an adapter and the base it names, or of a classifier."""
     folder = Path(model).expanduser()
     checkpoint = Checkpoint(str(folder.absolute())) if folder.is_dir() else Checkpoint(model)
-    declaration = _json(folder / FACTS)["declaration"] if (folder / FACTS).is_file() else {}
+    declaration = _declaration(folder)
     if declaration.get("labels"):
         if (folder / ADAPTER).is_file():
             raise UsageError(f"{model} is a classifier's adapter, which is not read here: train it whole, by lora=none")
@@ -69,15 +68,40 @@ def losses(model: str, wanted: Evaluation) -> Loss | ClassError:
         return ClassError(checkpoint, labels, wanted.max_tokens, precision=wanted.precision)
     adapter = None
     if (folder / ADAPTER).is_file():
-        adapter, checkpoint = checkpoint, Checkpoint(_json(folder / ADAPTER)["base_model_name_or_path"])
+        base = _json(folder / ADAPTER).get("base_model_name_or_path")
+        if not isinstance(base, str):
+            raise UsageError(f"{folder / ADAPTER} does not name the model that the adapter is for")
+        adapter, checkpoint = checkpoint, Checkpoint(base)
     return Loss(checkpoint, adapter, wanted.template, wanted.max_tokens, wanted.precision)
+
+
+def checked(model: str, overrides: Iterable[str]) -> tuple[Evaluation, Loss | ClassError]:
+    """The evaluation and its operator; ModelMissing where the model, or an adapter's base, is not there."""
+    wanted = evaluation(model, overrides)
+    operator = losses(model, wanted)
+    operator.check()
+    return wanted, operator
+
+
+def _declaration(folder: Path) -> dict[str, Any]:
+    """How the model in a folder was trained; empty where that is not known."""
+    path = folder / FACTS
+    if not path.is_file():
+        return {}
+    found = _json(path).get("declaration")
+    if not isinstance(found, dict):
+        raise UsageError(f"{path} does not say how the model was trained: it has no declaration")
+    return found
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UsageError(f"{path} is not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise UsageError(f"{path} holds no JSON object")
+    return found
 
 
 def intervals(*columns: np.ndarray, groups: np.ndarray, level: float, draws: int, seed: int) -> list[Interval]:

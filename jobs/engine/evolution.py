@@ -25,6 +25,7 @@ from jobs.engine.declarations import plain
 from jobs.engine.errors import NothingSelected, OutOfRoom, Unanswered, WinnowError
 from jobs.engine.lock import locked
 from jobs.engine.pool import Pool
+from jobs.engine.recipe import checked
 from jobs.engine.replies import refusal
 from jobs.engine.run import claim, ending, write_manifest
 from jobs.engine.samples import Parts, read_samples
@@ -50,9 +51,9 @@ class Evolution:
     """How many samples are drawn; all where there are not so many."""
     steps: int = Field(default=5, ge=1)
     """Variants that are made of a seed."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     """The draw of the seeds follows from it; that of methods and orders from `rewriter.seed` and `judge.seed`."""
-    max_errors: float = 0.01
+    max_errors: float = Field(default=0.01, ge=0, le=1)
     """The share of a step's questions that may fail before the run fails."""
     max_lost: float = Field(default=0.5, ge=0, le=1)
     """The share of the seeds that may stay too short to be rated, as the rewriter made too few variants of them."""
@@ -82,6 +83,13 @@ def _settings(asking: Asking) -> dict[str, Any]:
 def evolution(dimension: str, overrides: Iterable[str]) -> Evolution:
     """The evolution with its fields set by `field=value`; UsageError names the one that is wrong."""
     return configured(Evolution, {"dimension": dimension}, overrides)
+
+
+def checked_evolution(dimension: str, overrides: Iterable[str]) -> Evolution:
+    """The evolution with its fields set; ModelMissing where nobody would answer."""
+    wanted = evolution(dimension, overrides)
+    checked((wanted.rewriting(1), wanted.comparison(0)))
+    return wanted
 
 
 @plain_dataclass(frozen=True)
@@ -162,7 +170,7 @@ def evolve(wanted: Evolution, inputs: Sequence[str], out: Path, session: Session
         "steps": [{"step": number, **step.facts()} for number, step in enumerate(steps, start=1)],
         "attempts": list(verdicts.attempts),
         "variants": _counted(np.array([word for each in verdicts.rankings.values() for word in each.outcomes], object)),
-        **ending("evolve", session, began),
+        **ending(session, began),
     }
     write_manifest(out / "manifest.yaml", manifest)
     return counts

@@ -8,10 +8,10 @@ import fsspec
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-import yaml
 
 from jobs.engine.errors import UsageError, WinnowError
 from jobs.engine.ledger import DROPPED, KEPT, LEDGER
+from jobs.engine.places import manifest_in
 from jobs.engine.pool import Pool
 from jobs.engine.record import columns
 from jobs.engine.samples import read_samples
@@ -21,6 +21,7 @@ from jobs.engine.store import VALUE, Feature, Store
 from operators.sample import instruction, response
 
 SHOWN = 400
+LARGEST = 2**63 - 1
 SHOWN_BEFORE = frozenset(name for name, _ in LEDGER)
 """The ledger's own columns; what comes after them are details of the recipe."""
 
@@ -29,9 +30,9 @@ def ledger_rows(folder: Path, which: str) -> list[dict[str, Any]]:
     """The rows of selection.parquet for an id or a source:line; UsageError where there is none."""
     rows = ds.dataset(folder / "selection.parquet")
     source, colon, line = which.rpartition(":")
-    if which.isdigit():
+    if which.isdecimal() and int(which) <= LARGEST:
         found = rows.to_table(filter=pc.field("id") == int(which)).to_pylist()
-    elif colon and line.isdigit():
+    elif colon and line.isdecimal() and int(line) <= LARGEST:
         matches = (pc.field("source") == source) & (pc.field("line") == int(line))
         found = rows.to_table(filter=matches).to_pylist()
     else:
@@ -68,10 +69,9 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 def explain(folder: Path, which: str) -> None:
     """Prints one sample's story."""
-    try:
-        manifest = yaml.safe_load((folder / "manifest.yaml").read_text())
-    except FileNotFoundError:
-        raise UsageError(f"{folder} holds no run: it has no manifest.yaml") from None
+    manifest = manifest_in(folder)
+    if not manifest:
+        raise UsageError(f"{folder} holds no run: it has no manifest.yaml")
     if not manifest.get("finished"):
         raise WinnowError(f"the run in {folder} has not ended; run its command again")
     row, *repeats = ledger_rows(folder, which)

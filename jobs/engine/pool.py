@@ -13,9 +13,10 @@ import fsspec
 import numpy as np
 import pyarrow as pa
 import ray
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayError
 
-from jobs.engine.errors import OverErrorBudget, UsageError, WinnowError
+from jobs.engine.errors import OverErrorBudget, UsageError
+from jobs.engine.failure import cause, failure
 from jobs.engine.ingest import IngestSettings, ingest, ingest_key
 from jobs.engine.ingest.report import refuse_unreadable
 from jobs.engine.record import declaration, inputs_read
@@ -200,8 +201,8 @@ class Pool:
         threads = profile.reduce_threads or int(largest_node_cpus())
         try:
             result = ray.get(task.remote(kernel, [self._named(name) for name in columns], ids, params, threads))
-        except RayTaskError as error:
-            raise WinnowError(f"{kernel.__name__} of {', '.join(columns)}: {error.cause}") from error
+        except RayError as error:
+            raise failure(f"{kernel.__name__} of {', '.join(columns)}: {cause(error)}", error, self.session) from error
         seconds = time.monotonic() - began
         self.session.log.append(
             {"reduce": kernel.__name__, "columns": list(columns), "samples": len(ids), "seconds": round(seconds, 2)}

@@ -16,7 +16,8 @@ import ray
 from ray.data.exceptions import ExecutionTimeoutError
 from ray.exceptions import RayError, RayTaskError
 
-from jobs.engine.errors import OutOfRoom, OverErrorBudget, WinnowError
+from jobs.engine.errors import OutOfRoom, OverErrorBudget
+from jobs.engine.failure import cause, failure
 from jobs.engine.profile import Execution
 from jobs.engine.samples import KNOWN_BY, Parts, read_samples
 from jobs.engine.screen import say
@@ -58,8 +59,17 @@ def stream(
             progress.add(summary)
             if over := progress.over():
                 raise OverErrorBudget(f"{name}: {over}. {what_to_do(operator, name, progress.example)}")
-    except (RayError, ExecutionTimeoutError) as error:
-        raise _failure(name, error, session) from error
+    except ExecutionTimeoutError as error:
+        told = (
+            f"{name}: no progress for {session.profile.stall_seconds:,.0f} s; the operator {name} is stuck. "
+            "What is done is kept, and the same command goes on from there"
+        )
+        raise failure(told, error, session) from error
+    except RayError as error:
+        found = error.cause if isinstance(error, RayTaskError) else error
+        if isinstance(found, OutOfTokens):
+            raise OutOfRoom(name, found.said, found.tokens) from error
+        raise failure(f"{name}: {cause(error)}", error, session) from error
     finally:
         if fs.exists(f"{root}/attempts-{session.run}"):
             fs.rm(f"{root}/attempts-{session.run}", recursive=True)
@@ -181,16 +191,3 @@ class _Progress:
         else:
             return ""
         return f"{told}, and max_errors allows {self.allowed:,.0f} of all"
-
-
-def _failure(name: str, error: BaseException, session: Session) -> WinnowError:
-    """The error in the words of the map that failed; the cause stays attached."""
-    if isinstance(error, ExecutionTimeoutError):
-        return WinnowError(
-            f"{name}: no progress for {session.profile.stall_seconds:,.0f} s; the operator {name} is stuck. "
-            f"What is done is kept, and the same command goes on from there. Ray says: {str(error)[:1000]}"
-        )
-    cause = error.cause if isinstance(error, RayTaskError) else error
-    if isinstance(cause, OutOfTokens):
-        return OutOfRoom(name, cause.said, cause.tokens)
-    return WinnowError(f"{name}: {cause}")

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayError
 
 from jobs.engine.errors import UsageError, WinnowError
+from jobs.engine.failure import cause, failure
 from jobs.engine.pool import Pool
 from jobs.engine.record import declaration
 from jobs.engine.samples import read_samples
@@ -114,10 +115,8 @@ def target_directions(targets: Targets, gradient: Gradient, aggregate: Aggregate
         say(f"targets: {targets.pool.samples:,} in {len(targets.names):,} subtasks, to {file}")
         try:
             ray.get(task.remote(gradient, targets.messages, file, aggregate))
-        except RayTaskError as error:
-            raise WinnowError(f"targets: {error.cause}") from error
         except RayError as error:
-            raise WinnowError(f"targets: {error}") from error
+            raise failure(f"targets: {cause(error)}", error, session) from error
     session.log.append(
         {
             "targets": list(targets.names),

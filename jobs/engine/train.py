@@ -23,6 +23,7 @@ from fsspec.implementations.local import LocalFileSystem
 from ray.exceptions import RayError, RayTaskError
 
 from jobs.engine.errors import UsageError, WinnowError
+from jobs.engine.failure import cause, failure
 from jobs.engine.record import declaration
 from jobs.engine.samples import Parts, read_samples
 from jobs.engine.screen import say
@@ -133,6 +134,12 @@ def local_folder(store: Store) -> Path:
     return Path(root).absolute()
 
 
+def local_store(store: Store) -> Store:
+    """The store itself; UsageError where it is no folder of a file system."""
+    local_folder(store)
+    return store
+
+
 def _absolute(base: Checkpoint) -> Checkpoint:
     """The same model, as a worker and a later user find it: a local folder by its whole path."""
     folder = Path(base.name).expanduser()
@@ -220,9 +227,9 @@ def _run(pool: "Pool", trainer: Finetune, ids: np.ndarray, folder: Path) -> Outc
     except RayTaskError as error:
         if isinstance(error.cause, WinnowError):
             raise error.cause from error
-        raise WinnowError(f"train: {error.cause}") from error
+        raise failure(f"train: {cause(error)}", error, pool.session) from error
     except RayError as error:
-        raise WinnowError(f"train: {error}. {kept(folder)}") from error
+        raise failure(f"train: {cause(error)}. {kept(folder)}", error, pool.session) from error
     outcome = _outcome(folder, trainer)
     if outcome is None:
         raise WinnowError(f"the workers left no whole run in {folder}; is it a folder that all nodes share?")

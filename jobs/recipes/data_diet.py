@@ -47,7 +47,7 @@ a field:
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -124,9 +124,39 @@ class DataDiet(Recipe):
         scores = self._scores(self.train, [self.train.base] * self.runs)
         return {**steps, **{name: Later(type(score).__name__) for name, score in scores.items()}}
 
+    def refusals(self) -> Iterator[str]:
+        """What does not go together."""
+        if (self.keep == "window") != (self.offset is not None):
+            yield "keep=window wants an offset (offset=0.3), and nothing else takes one"
+        if self.keep == "window" and self.budget.startswith("tokens:"):
+            yield "keep=window takes a budget in samples or per cent"
+        if self.train.labels is not None:
+            yield from self._refused_of_a_classifier(self.train.labels)
+        if self.aggregate == "fro" and self.score != "el2n":
+            yield "aggregate=fro is of token errors (score=el2n); a gradient's length has mean or sum"
+        if self.score == "grand_lora" and self.train.lora is None:
+            yield "score=grand_lora wants an adapter, and train.lora is null; set score=grand"
+        if self.score == "forgetting":
+            yield from self._refused_of_forgetting()
+
+    def _refused_of_forgetting(self) -> Iterator[str]:
+        if self.train.labels is None:
+            yield "score=forgetting is of a classifier: name the record's class by train.labels.label=FIELD"
+        if self.trained:
+            yield "score=forgetting is counted while runs are trained: leave trained empty"
+        if self.train.epochs < 2:
+            yield "score=forgetting is told from one epoch to the next: set train.epochs to 2 or more"
+
+    def _refused_of_a_classifier(self, labels: Labels) -> Iterator[str]:
+        if self.train.lora is not None:
+            yield "a classifier is trained whole: set train.lora=none"
+        if self.aggregate != "mean":
+            yield f"aggregate={self.aggregate} is of a response's tokens; a class has one error: set mean"
+        if labels.slots is not None:
+            yield "a data diet is of classes: set train.labels.slots=none, or take nlu_diet"
+
     def select(self, pool: Pool) -> Selection:
         """Train, score and again; then the mean score, and the part of its order that is wanted."""
-        self._refuse_what_does_not_go_together()
         pool, usable, trainer = self._usable(self.counted(pool))
         runs = [(Checkpoint(run),) for run in self.trained] or self._trained(pool, usable, trainer)
         by = self._forgotten if self.score == "forgetting" else self._measured
@@ -148,37 +178,6 @@ class DataDiet(Recipe):
                 **self._by_label(pool, kept),
             },
         )
-
-    def _refuse_what_does_not_go_together(self) -> None:
-        """UsageError before anything is trained."""
-        if (self.keep == "window") != (self.offset is not None):
-            raise UsageError("keep=window wants an offset (offset=0.3), and nothing else takes one")
-        if self.keep == "window" and self.budget.startswith("tokens:"):
-            raise UsageError("keep=window takes a budget in samples or per cent")
-        if self.train.labels is not None:
-            self._refuse_of_a_classifier(self.train.labels)
-        if self.aggregate == "fro" and self.score != "el2n":
-            raise UsageError("aggregate=fro is of token errors (score=el2n); a gradient's length has mean or sum")
-        if self.score == "grand_lora" and self.train.lora is None:
-            raise UsageError("score=grand_lora wants an adapter, and train.lora is null; set score=grand")
-        if self.score == "forgetting":
-            self._refuse_of_forgetting()
-
-    def _refuse_of_forgetting(self) -> None:
-        if self.train.labels is None:
-            raise UsageError("score=forgetting is of a classifier: name the record's class by train.labels.label=FIELD")
-        if self.trained:
-            raise UsageError("score=forgetting is counted while runs are trained: leave trained empty")
-        if self.train.epochs < 2:
-            raise UsageError("score=forgetting is told from one epoch to the next: set train.epochs to 2 or more")
-
-    def _refuse_of_a_classifier(self, labels: Labels) -> None:
-        if self.train.lora is not None:
-            raise UsageError("a classifier is trained whole: set train.lora=none")
-        if self.aggregate != "mean":
-            raise UsageError(f"aggregate={self.aggregate} is of a response's tokens; a class has one error: set mean")
-        if labels.slots is not None:
-            raise UsageError("a data diet is of classes: set train.labels.slots=none, or take nlu_diet")
 
     def _usable(self, pool: Pool) -> tuple[Pool, np.ndarray, Finetune]:
         """The ids that can be trained on and scored, and the training, which names a classifier's labels."""

@@ -16,6 +16,7 @@ A stratified random base, and from each centroid of the rest a quota of its easi
 - Distance is one minus cosine; ties go by id.
 """
 
+from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -51,6 +52,10 @@ class DEFT(Recipe):
     base: float = Limits(default=8 / 13, ge=0, le=1)
     hard: float = Limits(default=1.0, ge=0, le=1)
     ranking: Literal["quota", "pool"] = "quota"
+
+    def refusals(self) -> Iterator[str]:
+        """A budget in tokens."""
+        yield from self.refused_in_tokens()
 
     def select(self, pool: Pool) -> Selection:
         """Base, then each centroid's easy and hard samples; or the whole pool by its distances."""

@@ -22,13 +22,14 @@ embedding to one kept before it is above the threshold (Repr Filter). What diffe
 - Ties go by id. `budget` is 2 %, the paper's 6,000 of 300,000; `--as-published` wants 6,000, whatever the pool.
 """
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 import numpy as np
 from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
-from jobs.engine.errors import NothingSelected, UsageError
+from jobs.engine.errors import NothingSelected
 from jobs.engine.pool import Pool
 from jobs.engine.recipe import Budget, Recipe
 from jobs.engine.selection import Selection
@@ -73,9 +74,18 @@ class DEITA(Recipe):
     threshold: float = Limits(default=0.9, ge=-1, le=1)
     acceptance: float | None = Limits(default=None, gt=0, le=1)
 
+    def refusals(self) -> Iterator[str]:
+        """Released scorers without their prompts."""
+        for name, scorer in (("complexity", self.complexity), ("quality", self.quality)):
+            if scorer.model.name in RELEASED.values() and scorer.template is None:
+                yield (
+                    f"{scorer.model.name} comes without the prompt that it was trained with: set {name}.template=... "
+                    f"and {name}.labels=..., or set {name}.model.name to a folder that holds it and a scorer.json, "
+                    'such as {"template": "... {instruction} ... ", "labels": ["1", "2", "3", "4", "5", "6"]}'
+                )
+
     def select(self, pool: Pool) -> Selection:
         """Score, rank, and walk down the ranks."""
-        self._refuse_untold_scorers()
         pool = self.counted(pool.map(complexity=self.complexity, quality=self.quality))
         ids = pool.valid("complexity", "quality")
         scores = pool.reduce(sample_evol_score, "complexity", "quality", only=ids, aggregate=self.aggregate)
@@ -109,16 +119,6 @@ class DEITA(Recipe):
             },
             vector="embed",
         )
-
-    def _refuse_untold_scorers(self) -> None:
-        """UsageError for a released scorer without its prompt, before it is downloaded."""
-        for name, scorer in (("complexity", self.complexity), ("quality", self.quality)):
-            if scorer.model.name in RELEASED.values() and scorer.template is None:
-                raise UsageError(
-                    f"{scorer.model.name} comes without the prompt that it was trained with: set {name}.template=... "
-                    f"and {name}.labels=..., or set {name}.model.name to a folder that holds it and a scorer.json, "
-                    'such as {"template": "... {instruction} ... ", "labels": ["1", "2", "3", "4", "5", "6"]}'
-                )
 
 
 class Walk:

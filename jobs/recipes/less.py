@@ -29,6 +29,7 @@ LESS-T, which trains another model than it selects with, is `winnow finetune` on
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
@@ -36,7 +37,7 @@ import numpy as np
 from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
-from jobs.engine.errors import UsageError
+from jobs.engine.places import missing
 from jobs.engine.pool import Pool
 from jobs.engine.recipe import Later, Reads, Recipe, Step
 from jobs.engine.selection import Selection
@@ -75,6 +76,15 @@ class LESS(Recipe):
     epsilon_place: Literal["inside", "outside"] = "inside"
     precision: Precision = "auto"
 
+    def refusals(self) -> Iterator[str]:
+        """No target, and a training without an adapter."""
+        if self.target:
+            yield from missing("target", self.target)
+        else:
+            yield "LESS selects for a target: name a file of target samples by target=FILE"
+        if self.train.lora is None:
+            yield "LESS takes gradients of a LoRA adapter: leave train.lora as it is"
+
     def steps(self) -> dict[str, Step]:
         """The targets, the warm-up, and the gradients at each of its epochs."""
         targets = {"target": Reads(self.target)} if self.target else {}
@@ -83,10 +93,6 @@ class LESS(Recipe):
 
     def select(self, pool: Pool) -> Selection:
         """Warm up, compare at every checkpoint, and keep the highest influence."""
-        if not self.target:
-            raise UsageError("LESS selects for a target: name a file of target samples by target=FILE")
-        if self.train.lora is None:
-            raise UsageError("LESS takes gradients of a LoRA adapter: leave train.lora as it is")
         targets = Targets.read(pool.beside(self.target), self.subtask)
         pool = self.counted(pool)
         drawn = random_order(pool.samples, self.seed)[: math.ceil(self.warmup_share * pool.samples)]

@@ -14,6 +14,7 @@ was released, and the paper leaves choices open; each is a field:
   Duplicates of kept samples are never taken: where nothing else is left, fewer than the budget are kept.
 """
 
+from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -21,6 +22,7 @@ from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
 from jobs.engine.errors import UsageError
+from jobs.engine.places import missing
 from jobs.engine.pool import Pool
 from jobs.engine.recipe import Budget, Reads, Recipe, Step
 from jobs.engine.selection import Selection
@@ -58,6 +60,11 @@ class LTD(Recipe):
         if not self.target:
             steps.pop("label")
         return steps | ({"examples": Reads(self.examples)} if self.examples else {})
+
+    def refusals(self) -> Iterator[str]:
+        """Examples that are not there."""
+        if self.examples:
+            yield from missing("examples", self.examples)
 
     def select(self, pool: Pool) -> Selection:
         """k-center picks among the target's samples, the closest to the target's mean first."""

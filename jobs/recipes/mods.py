@@ -25,6 +25,7 @@ covers that. The selection is the seed and the need. What differs from the relea
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -91,6 +92,10 @@ class MoDS(Recipe):
         if self.seed_share < 1:
             return {**steps, "answer": Later("Respond")}
         return {name: step for name, step in steps.items() if name != "train"}
+
+    def refusals(self) -> Iterator[str]:
+        """A budget in tokens."""
+        yield from self.refused_in_tokens()
 
     def select(self, pool: Pool) -> Selection:
         """High quality, the seed, what the seed's model answers badly, and the cover of that."""

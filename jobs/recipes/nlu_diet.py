@@ -23,7 +23,7 @@ the model; its selection is what the next cycle would be trained on. What differ
 - A sample without a class is counted and never kept; nor is one that a cycle could not score.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import ClassVar, Literal
@@ -33,7 +33,6 @@ from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
 from jobs.engine.classified import classified
-from jobs.engine.errors import UsageError
 from jobs.engine.pool import Pool
 from jobs.engine.recipe import Budget, Later, Recipe, Step
 from jobs.engine.selection import Column, Selection
@@ -94,9 +93,19 @@ class NLUDiet(Recipe):
         scores = {f"cycle_{number}": Later("ClassError") for number in range(1, cycles + 1)}
         return {**({"label": Field(labels.label)} if labels else {}), **super().steps(), **scores}
 
+    def refusals(self) -> Iterator[str]:
+        """What cannot be trained so, and a budget in tokens."""
+        if self.train.labels is None or self.train.lora is not None:
+            yield "a classifier is trained whole: train.labels names its fields, and train.lora is none"
+        if self.full_epochs > self.train.epochs:
+            yield f"full_epochs={self.full_epochs} is more than train.epochs={self.train.epochs}"
+        yield from self.refused_in_tokens()
+
     def select(self, pool: Pool) -> Selection:
         """Train on all, score all; then choose, train and score again until the epochs are used up."""
-        pool, usable, labels = classified(pool, self._labels(pool))
+        assert self.train.labels is not None, "check() comes before"
+        self.size(pool)  # which refuses more than there is, before anything is trained
+        pool, usable, labels = classified(pool, self.train.labels)
         trained: list[tuple[int, np.ndarray]] = []
         names, model, scored = [], None, (usable[:0], np.empty(0))
         for epochs in nlu_diet.cycles(self.train.epochs, self.full_epochs, self.every):
@@ -132,15 +141,6 @@ class NLUDiet(Recipe):
                 "not scored": pool.samples - len(ids),
             },
         )
-
-    def _labels(self, pool: Pool) -> Labels:
-        """Where the labels are; UsageError for what cannot be trained so."""
-        if self.train.labels is None or self.train.lora is not None:
-            raise UsageError("a classifier is trained whole: train.labels names its fields, and train.lora is none")
-        if self.full_epochs > self.train.epochs:
-            raise UsageError(f"full_epochs={self.full_epochs} is more than train.epochs={self.train.epochs}")
-        self.size(pool)
-        return self.train.labels
 
     def _scores(self, pool: Pool, usable: np.ndarray, names: Sequence[str]) -> Column:
         """The ids that all these cycles scored, and what their errors come to."""

@@ -133,9 +133,9 @@ def test_a_sample_that_a_run_has_no_score_of_is_never_kept(six):
         (["score=grand_lora", "train.lora=null"], "score=grand_lora wants an adapter"),
     ],
 )
-def test_what_does_not_go_together_is_refused_before_anything_is_trained(make_pool, overrides, told):
+def test_what_does_not_go_together_is_refused_without_data(overrides, told):
     with pytest.raises(UsageError, match=told):
-        build("data_diet", Request(), overrides).select(make_pool(["a", "b"]))
+        build("data_diet", Request(), overrides).check()
 
 
 def test_what_is_published_is_said():

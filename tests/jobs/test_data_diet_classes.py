@@ -136,11 +136,11 @@ def test_forgettings_are_averaged_over_runs_and_only_of_what_the_runs_saw(make_p
         ([*CLASSIFIER, "score=forgetting", "train.epochs=2", "trained=[made/one]"], "leave trained empty"),
     ],
 )
-def test_what_no_classifier_has_is_refused_before_anything_is_trained(make_pool, overrides, told):
+def test_what_no_classifier_has_is_refused_without_data(overrides, told):
     recipe = build("data_diet", Request(), overrides)
     assert set(recipe.steps()) <= {"base", "label", "train", "run_1", "run_2", "run_3"}
     with pytest.raises(UsageError, match=told):
-        recipe.select(make_pool(["a", "b"]))
+        recipe.check()
 
 
 def test_end_to_end_wrong_labels_are_the_hardest_and_what_was_forgotten_is_known_without_training_again(

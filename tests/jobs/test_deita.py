@@ -131,10 +131,10 @@ def test_different_numbers_of_turns_end_the_run_and_name_the_row(six):
         selected(six, COMPLEXITY, [*QUALITY[:5], [1, 2]], at(*range(6)), "budget=1")
 
 
-def test_a_released_scorer_without_its_prompt_is_refused_before_anything_is_loaded(six):
+def test_a_released_scorer_without_its_prompt_is_refused_without_data(six):
     recipe = build("deita", Request(), ["complexity.template={instruction}: ", "budget=1"])
     with pytest.raises(UsageError, match=r"deita-quality-scorer comes without the prompt .* quality\.template=\.\.\."):
-        recipe.select(six)
+        recipe.check()
     published = build("deita", Request(as_published=True), [])
     assert (published.budget, published.quality.turns, published.embed.pooling) == ("6000", "empty_response", "last")
     with pytest.raises(UsageError, match="budget 6000 is above the 6 samples of the pool"):

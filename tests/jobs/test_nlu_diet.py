@@ -54,15 +54,14 @@ def test_half_of_the_data_a_cycle_is_as_accurate_in_fewer_steps(run, tmp_path, s
     assert {4, 6, 8} >= trained > {4}
 
 
-def test_fields_that_cannot_go_together_are_refused_before_anything_is_trained(make_pool):
-    pool = make_pool(["a b", "c d"])
+def test_fields_that_cannot_go_together_are_refused_without_data():
     for fields, message in {
         ("train.labels=none",): "train.labels names its fields",
         ("full_epochs=41",): "full_epochs=41 is more than train.epochs=40",
         ("budget=tokens:10",): "budget in samples or per cent",
     }.items():
         with pytest.raises(UsageError, match=message):
-            build("nlu_diet", Request(), fields).select(pool)
+            build("nlu_diet", Request(), fields).check()
     published = build("nlu_diet", Request(as_published=True), [])
     assert (published.cut, published.dropout, published.train.mean_over, published.train.fresh_layers) == (
         "quantile", "on", "nothing", 1,
