@@ -111,7 +111,7 @@ def test_finetune_and_evaluate_read_named_columns(run, tmp_path, shared_store):
     jsonl(tmp_path / "in.jsonl", [*rows, {"question": "And?", "answer": ""}])
     base = tiny_causal(tmp_path / "base", ["What is 1? It is 1."])
     named = ["--columns", "instruction=question", "response=answer", "--max-unreadable", "0.2", "--store", shared_store]
-    fields = [f"base.name={base}", "lora=none", "epochs=1", "precision=float32", "max_tokens=64"]
+    fields = [f"base.name={base}", "lora=none", "epochs=1", "batch=2", "warmup=0", "precision=float32", "max_tokens=64"]
     code, said = run("in.jsonl", "--out", "model", *fields, *named, command=finetune)
     assert code == 0, said
     assert "6 samples" in said
