@@ -1,17 +1,29 @@
-# Two commands set up a fresh machine, each by itself: `make demo` and `make test`. Both need Python 3.11 and make.
-PYTHON ?= python3
+# Two commands set up a fresh machine, each by itself: `make demo` and `make test`. Both need Python 3.11, 3.12 or 3.13.
 VENV := .venv
 BIN := $(VENV)/bin
-# Bytecode is compiled once, here: a machine that keeps Python from writing it would compile torch in every worker.
-UV := UV_FIND_LINKS="$(PIP_FIND_LINKS)" $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python \
-	--constraint constraints.txt
 PATHS := jobs operators tests benchmarks
+
+# The first of these that runs, is supported and can make a virtual environment; PYTHON= names another.
+CANDIDATES := $(or $(PYTHON),python3.11 python3.12 python3.13 python3)
+SUPPORTED := import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
+FOUND = $(firstword $(foreach each,$(CANDIDATES),$(shell $(each) -c '$(SUPPORTED)' 2>/dev/null && echo $(each))))
+NONE = Winnow needs Python 3.11, 3.12 or 3.13 with its venv module; $(if $(PYTHON),$(PYTHON) is not that,none was \
+found): install one (Debian: apt install python3 python3-venv), or name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3
+
+ifdef PYTHON
+$(if $(FOUND),,$(error $(NONE)))
+endif
+
+# uv does not read pip's settings. Bytecode is compiled once, here: a machine that keeps Python from writing it would
+# compile torch in every worker.
+UV := $(if $(PIP_FIND_LINKS),UV_FIND_LINKS="$(PIP_FIND_LINKS)") $(BIN)/uv pip install --quiet --compile-bytecode \
+	--python $(BIN)/python --constraint constraints.txt
 
 .PHONY: demo test check fix bench notebooks clean
 
 # Each stamp stands for one set of packages; a changed pyproject.toml or constraints.txt installs anew.
 $(VENV)/.uv:
-	$(PYTHON) -m venv $(VENV)
+	$(or $(FOUND),$(error $(NONE))) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet uv
 	touch $@
 
@@ -24,7 +36,7 @@ $(VENV)/.test: $(VENV)/.uv pyproject.toml constraints.txt
 	touch $@ $(VENV)/.demo
 
 demo: $(VENV)/.demo
-	$(BIN)/python -m jobs.demo
+	$(BIN)/winnow demo
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup

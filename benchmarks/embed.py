@@ -1,6 +1,6 @@
 """How much faster is Embed than SentenceTransformer.encode on a CPU, and how close are the vectors?
 
-    python -m benchmarks.embed [--texts FILE.json|.jsonl] [--n 512] [--cores N] [--repeats 3] [--precision auto]
+    python -m benchmarks.embed [--data FILE] [--n 512] [--cores N] [--repeats 3] [--precision auto]
 
 Both run in one process, in turn, on the same texts and cores, since only ratios mean something on a shared
 machine. The peer uses the cores as it does, with a thread on each; ours as the engine does, with a worker of one
@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from benchmarks._made import records
 from operators import sample
 from operators.checkpoint import MINILM, Checkpoint
 from operators.embed import Embed
@@ -50,9 +51,8 @@ def built_texts(count: int, seed: int) -> list[str]:
 
 def read_texts(path: Path, count: int, seed: int) -> list[str]:
     """Texts of Alpaca records (instruction, input, output), drawn without replacement."""
-    written = path.read_text(encoding="utf-8")
-    records = [json.loads(line) for line in written.splitlines()] if path.suffix == ".jsonl" else json.loads(written)
-    drawn = random.Random(seed).sample(records, min(count, len(records)))
+    found = records(path)
+    drawn = random.Random(seed).sample(found, min(count, len(found)))
     return ["\n".join(filter(None, (row["instruction"], row.get("input"), row["output"]))) for row in drawn]
 
 
@@ -117,7 +117,7 @@ def _bfloat16_hardware() -> bool:
 def main() -> int:
     """Prints the JSON line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--texts", type=Path, help="Alpaca-style .json or .jsonl; default: built texts")
+    parser.add_argument("--data", type=Path, help="Alpaca-style JSON array or lines; default: built texts")
     parser.add_argument("--n", type=int, default=512)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cores", type=int, default=os.cpu_count())
@@ -130,7 +130,7 @@ def main() -> int:
     import torch
 
     torch.set_num_threads(given.cores)
-    texts = read_texts(given.texts, given.n, given.seed) if given.texts else built_texts(given.n, given.seed)
+    texts = read_texts(given.data, given.n, given.seed) if given.data else built_texts(given.n, given.seed)
     print(json.dumps(measured(texts, given.model, given.precision, given.repeats)))
     return 0
 

@@ -10,12 +10,13 @@ not the engine weighs as much as it ever can; any real model hides it. One JSON 
 
 import argparse
 import json
+import os
 import statistics
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
+from benchmarks._made import llama, say_beside
 from jobs.engine.pool import Pool
 from jobs.engine.profile import Execution, Profile
 from jobs.engine.session import Session, connect
@@ -30,33 +31,17 @@ CONTEXT = 2048
 
 def model(folder: Path) -> Path:
     """A random Llama whose heads are large enough for vLLM's CPU attention, with a tokenizer that knows the rubric."""
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=2000,
-        special_tokens=["<pad>", "<s>", "</s>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
     rubric = Path(__file__).parents[1] / "operators" / "prompts" / "alpagasus.txt"
-    made.train_from_iterator([rubric.read_text()] * 10, trainer)
-    PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<s>", eos_token="</s>").save_pretrained(folder)
-    torch.manual_seed(0)
-    shape: dict[str, Any] = {
-        "hidden_size": 128,
-        "intermediate_size": 256,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 4,
-    }
-    LlamaForCausalLM(
-        LlamaConfig(vocab_size=2000, num_hidden_layers=2, max_position_embeddings=CONTEXT, **shape)
-    ).save_pretrained(folder)
-    return folder
+    return llama(
+        folder,
+        [rubric.read_text()] * 10,
+        vocabulary=2000,
+        max_position_embeddings=CONTEXT,
+        hidden_size=128,
+        intermediate_size=256,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+    )
 
 
 def corpus(file: Path, rows: int) -> list[dict]:
@@ -82,6 +67,9 @@ def main() -> None:
         judge = Judge(model=Checkpoint(str(model(here / "model"))), form="expectation", lowest=1, context=CONTEXT)
         records = corpus(here / "in.jsonl", chosen.rows)
         profile = Profile(default=Execution(rows=BATCH, workers=1))
+        say_beside()
+        # Two engines share the machine; left to itself on CPUs, vLLM takes nearly all of its memory for one.
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
         connect(profile)
         local = LocalModel(here / "model", CONTEXT)
         wanted = sampling(judge.manner(), label_tokens(local.tokenizer, judge.labels()))

@@ -1,11 +1,13 @@
 """Does LESS find the samples of a target's kind that are mixed into a corpus of other kinds?
 
-python -m benchmarks.less_mixture alpaca.json dolly.json [--kind summarization] [--rows 2000] [--planted 100]
+python -m benchmarks.less_mixture [--kind cooking] [--rows 2000] [--planted 100]
+python -m benchmarks.less_mixture --data alpaca.json dolly.json --kind summarization
 
 The pool is a random draw of the first file with samples of one category of the second one mixed in; the targets are
-other samples of that category. A small Llama begins at random, learns from the pool, and selects 5 % of it by LESS. The
-ratio is how much more frequent the kind is there than in the pool, and of a random selection it would be 1. The second
-side is the same selection by projected features; the two must rank alike. One JSON line.
+other samples of that category. Without files the demo's corpus is both, and a category is a topic of it. A small Llama
+begins at random, learns from the pool, and selects 5 % of it by LESS. The ratio is how much more frequent the kind is
+there than in the pool, and of a random selection it would be 1. The second side is the same selection by projected
+features; the two must rank alike. One JSON line.
 """
 
 import argparse
@@ -15,10 +17,10 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from benchmarks._made import llama, records, say_beside
 from jobs.engine.pool import Pool
 from jobs.engine.profile import Execution, Profile
 from jobs.engine.session import Session, connect
@@ -37,37 +39,28 @@ CHARACTERS = 3000
 
 def model(folder: Path, texts: list[str]) -> Checkpoint:
     """A random Llama of two layers with a tokenizer of the texts."""
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    special = ["<pad>", "<s>", "</s>"]
-    made.train_from_iterator(
-        texts,
-        trainers.BpeTrainer(vocab_size=4000, special_tokens=special, initial_alphabet=alphabet, show_progress=False),
-    )
-    PreTrainedTokenizerFast(
-        tokenizer_object=made, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
-    ).save_pretrained(folder)
-    torch.manual_seed(0)
-    shape: dict[str, Any] = {"hidden_size": 256, "intermediate_size": 688, "num_attention_heads": 4}
-    config = LlamaConfig(vocab_size=4000, num_hidden_layers=2, max_position_embeddings=TOKENS, pad_token_id=0, **shape)
-    LlamaForCausalLM(config).save_pretrained(folder)
-    return Checkpoint(str(folder))
+    shape = {"hidden_size": 256, "intermediate_size": 688, "num_attention_heads": 4, "max_position_embeddings": TOKENS}
+    return Checkpoint(str(llama(folder, texts, vocabulary=4000, **shape)))
 
 
-def mixture(first: Path, second: Path, kind: str, rows: int, planted: int) -> tuple[list[dict], list[dict]]:
+def mixture(others: list[dict], wanted: list[dict], rows: int, planted: int) -> tuple[list[dict], list[dict]]:
     """The pool's records, those of the kind first, and the targets'."""
     drawn = random.Random(0)
-    others, wanted = ([each for each in json.loads(file.read_text()) if short(each)] for file in (first, second))
-    wanted = [record for record in wanted if record.get("category") == kind]
     drawn.shuffle(wanted)
     targets, kept = wanted[:TARGETS], wanted[TARGETS : TARGETS + planted]
     return kept + drawn.sample(others, rows - len(kept)), targets
+
+
+def read(data: list[Path] | None, kind: str) -> tuple[list[dict], list[dict]]:
+    """The records of other kinds, and those of the kind: of two files, or both of the demo's corpus by its topics."""
+    if data is None:
+        made = [record for record in records(None) if record["kind"] == "ordinary"]
+        first = [record for record in made if record["topic"] != kind]
+        second = [record for record in made if record["topic"] == kind]
+    else:
+        first, second = map(records, data)
+        second = [record for record in second if record.get("category") == kind]
+    return list(filter(short, first)), list(filter(short, second))
 
 
 def short(record: dict) -> bool:
@@ -78,21 +71,22 @@ def short(record: dict) -> bool:
 def main() -> None:
     """Prints the line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("first", type=Path)
-    parser.add_argument("second", type=Path)
-    parser.add_argument("--kind", default="summarization")
+    parser.add_argument("--data", type=Path, nargs=2, help="JSON arrays or lines; the second's have a category")
+    parser.add_argument("--kind", default="cooking")
     parser.add_argument("--rows", type=int, default=2000)
     parser.add_argument("--planted", type=int, default=100)
     parser.add_argument("--steps", type=int, default=250)
     parser.add_argument("--folder", type=Path, help="kept, and gone on with; a temporary one by default")
     options = parser.parse_args()
     folder = options.folder or Path(tempfile.mkdtemp(prefix="less"))
-    pool_rows, targets = mixture(options.first, options.second, options.kind, options.rows, options.planted)
-    of_kind = sum(row.get("category") == options.kind for row in pool_rows)
+    others, wanted = read(options.data, options.kind)
+    pool_rows, targets = mixture(others, wanted, options.rows, options.planted)
+    of_kind = min(options.planted, len(wanted) - len(targets))
     for name, rows in (("pool", pool_rows), ("targets", targets)):
         (folder / f"{name}.json").write_text(json.dumps(rows, ensure_ascii=False))
     base = model(folder / "base", [f"{row['instruction']} {row['input']} {row['output']}" for row in pool_rows])
     session = Session(Store(str(folder / "store")), Profile(default=Execution(workers=2)))
+    say_beside()
     connect(session.profile)
     pool = Pool.of([str(folder / "pool.json")], session)
     began = time.monotonic()

@@ -1,8 +1,9 @@
 """Does LoBaSS's normalised score follow the answer's length less than the unnormalised one, as its paper has it?
 
-    python -m benchmarks.lobass_length DATA [--samples 1500] [--hidden 64] [--seed 0]
+    python -m benchmarks.lobass_length [--data FILE] [--samples 1500] [--hidden 64] [--seed 0]
 
-DATA is a JSON array or JSON lines of instruction data: `--samples` of it are scored, and as many others make the base.
+FILE is a JSON array or JSON lines of instruction data; without one it is the demo's corpus. `--samples` of it are
+scored, and as many others make the base.
 That is a small Llama with a tokenizer of its own, which first reads the others' responses as plain text, five times;
 the reference is fine-tuned from it on the scored samples, three times. One JSON line: Spearman's correlation between
 a response's length in tokens and
@@ -28,6 +29,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from benchmarks._made import llama, records
 from jobs.engine.ingest import RecordFault, messages_of
 from operators.base import RowError
 from operators.checkpoint import Checkpoint
@@ -38,7 +40,6 @@ from operators.loss import Loss
 from operators.sample import MESSAGES, Message
 from operators.supervised import Supervised, Supervision, Template
 from operators.training import train
-from tests.tiny import tiny_tokenizer
 
 TOKENS = 512
 VOCABULARY = 4000
@@ -46,13 +47,10 @@ VOCABULARY = 4000
 Conversation = list[Message]
 
 
-def read(path: Path) -> list[Conversation]:
-    """The conversations of the file's records, in order; records of no known format are left out."""
-    text = path.read_text()
-    listed = text.lstrip().startswith("[")
-    records = json.loads(text) if listed else [json.loads(line) for line in text.split("\n") if line.strip()]
+def read(data: Path | None) -> list[Conversation]:
+    """The conversations of the records, in order; records of no known format are left out."""
     found = []
-    for record in records:
+    for record in records(data):
         try:
             found.append(messages_of(record)[1])
         except RecordFault:
@@ -62,23 +60,8 @@ def read(path: Path) -> list[Conversation]:
 
 def made_base(folder: Path, texts: Sequence[str], hidden: int, seed: int) -> None:
     """A Llama of two layers with random weights, and a tokenizer trained on the texts."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(seed)
-    tokenizer = tiny_tokenizer(folder, texts, vocabulary=VOCABULARY)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=hidden,
-        intermediate_size=2 * hidden,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=4,
-        max_position_embeddings=TOKENS,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    shape = {"hidden_size": hidden, "intermediate_size": 2 * hidden, "num_attention_heads": 4}
+    llama(folder, texts, VOCABULARY, seed, num_key_value_heads=4, max_position_embeddings=TOKENS, **shape)
 
 
 def tokenized(folder: Path, conversations: Sequence[Conversation], template: Template) -> list[Supervised]:
@@ -162,7 +145,7 @@ def compared(folder: Path, conversations: Sequence[Conversation], samples: int, 
 def main() -> None:
     """Prints the JSON line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("data", type=Path, help="a JSON array, or JSON lines")
+    parser.add_argument("--data", type=Path, help="a JSON array, or JSON lines; default: the demo's corpus")
     parser.add_argument("--samples", type=int, default=1500)
     parser.add_argument("--hidden", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)

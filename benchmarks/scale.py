@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from pydantic.dataclasses import dataclass
 
+from benchmarks._made import say_beside
 from jobs.engine.pool import Pool
 from jobs.engine.profile import Execution, Profile
 from jobs.engine.session import Session, connect
@@ -62,6 +63,7 @@ def measured(folder: Path, samples: int) -> dict[str, object]:
     generate(folder / "in.jsonl", samples)
     profile = Profile(default=Execution(rows=8192))
     session = Session(Store(str(folder / "store")), profile)
+    say_beside()
     connect(profile)
     pool = Pool.of([str(folder / "in.jsonl")], session).map(vector=Hashed())
     ids = pool.valid("vector")
@@ -69,7 +71,7 @@ def measured(folder: Path, samples: int) -> dict[str, object]:
     cover = pool.reduce(k_center, "vector", k=1000)
     began = time.monotonic()
     pool.select(ids[cover.picks], reasons={"dropped": ids}, details={"centroid": (ids, groups.labels)})
-    seconds = {next(iter(verb.values())) if "ingest" not in verb else "ingest": verb["seconds"] for verb in session.log}
+    seconds = {next(iter(verb.values())) if "read" not in verb else "read": verb["seconds"] for verb in session.log}
     return {
         "benchmark": "scale",
         "records": pool.facts["records"],

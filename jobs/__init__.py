@@ -1,1 +1,1 @@
-"""What is run: every module directly in this package is a command, `python -m jobs.<name>`."""
+"""What is run: every module directly in this package is a command, `winnow <name>`."""

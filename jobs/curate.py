@@ -1,38 +1,41 @@
 """One recipe over one corpus or pool: selection, report, manifest.
 
-python -m jobs.curate ltd data.json --out out/ltd budget=5%
-python -m jobs.curate deft a.jsonl b.parquet --out out/deft budget=1000 embed.model.name=/models/e5
-python -m jobs.curate ltd qa.jsonl --out out/qa --columns instruction=question,response=answer
-python -m jobs.curate --config out/ltd/manifest.yaml --out again
+winnow curate ltd data.json --out out/ltd budget=5%
+winnow curate deft a.jsonl b.parquet --out out/deft budget=1000 embed.model.name=/models/e5
+winnow curate ltd qa.jsonl --out out/qa --columns instruction=question,response=answer
+winnow curate --config out/ltd/manifest.yaml --out again
 """
+
+from __future__ import annotations
 
 import argparse
 import dataclasses
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from jobs.engine.command import exit_code, fields_and_others
-from jobs.engine.config import Request, build, read_request, reading, recipe_class, recipe_names
-from jobs.engine.errors import NothingSelected, UsageError
-from jobs.engine.ledger import KEPT, STATES
-from jobs.engine.plan import show_plan
-from jobs.engine.profile import Profile, profile
+from jobs.engine.command import as_typed, exit_code, fields_and_others, program
+from jobs.engine.errors import NothingSelected, UsageError, together
+from jobs.engine.modules import recipe_names
 from jobs.engine.reading import reading_options, spoken, told
-from jobs.engine.recipe import Recipe, checked
-from jobs.engine.run import finished, run
 from jobs.engine.screen import say
-from jobs.engine.session import Session
-from jobs.engine.store import Store, absolute
+
+if TYPE_CHECKING:
+    from jobs.engine.config import Request
+    from jobs.engine.recipe import Recipe
+    from jobs.engine.session import Session
 
 
 def arguments() -> argparse.ArgumentParser:
     """The parser of the command line."""
+    command = program("curate")
     parser = argparse.ArgumentParser(
-        prog="python -m jobs.curate",
+        prog=command,
         description="Select the part of a corpus that a recipe finds worth training on.",
         parents=[reading_options(max_unreadable=None)],
-        epilog=f"Recipes: {', '.join(recipe_names())}. `python -m jobs.curate RECIPE` alone lists a recipe's fields.",
+        epilog=f"Recipes: {', '.join(recipe_names())}. `{command} RECIPE` alone lists a recipe's fields.",
     )
     parser.add_argument(
         "words",
@@ -52,6 +55,8 @@ def arguments() -> argparse.ArgumentParser:
 
 def asked(options: argparse.Namespace) -> tuple[Request, list[str]]:
     """The request of a command line on top of its --config, and the field=value overrides."""
+    from jobs.engine.config import Request, read_request
+
     overrides, words = fields_and_others(options.words)
     request = read_request(options.config) if options.config else Request()
     # With a recipe in the configuration the words are inputs, unless the first one is a recipe's name.
@@ -67,24 +72,29 @@ def asked(options: argparse.Namespace) -> tuple[Request, list[str]]:
     return request, overrides
 
 
-def curate(request: Request, overrides: Sequence[str], out: Path, store: str, how: Profile, retry_errors: bool) -> None:
+def checked(request: Request, overrides: Sequence[str]) -> Recipe:
+    """The recipe with its fields set; everything that can be told of it without data is refused at once."""
+    from jobs.engine.config import build
+
+    recipe = build(request.recipe or "", request, overrides)
+    recipe.check()
+    return recipe
+
+
+def curate(request: Request, recipe: Recipe, out: Path, session: Session) -> None:
     """Runs a request from start to end, unless `out` holds its outcome already, and says what came out."""
+    from jobs.engine.declarations import plain
+    from jobs.engine.ledger import KEPT, STATES
+    from jobs.engine.places import refuse_other_run
+    from jobs.engine.run import finished, run
+
     name = request.recipe or ""
-    recipe = build(name, request, overrides)
-    checked([*recipe.operators().values(), *recipe.trainers().values()])
-    earlier = None if retry_errors else finished(recipe, name, request, out, Store(store))
+    earlier = None if session.retry_errors else finished(recipe, name, request, out, session)
     if earlier:
         say(f"{out} holds this very run, finished {earlier['finished']}: 0 samples to compute, nothing to decide")
         counts = {state: earlier["counts"][state] for state in STATES}
     else:
-        session = Session(
-            Store(store),
-            how,
-            max_errors=recipe.max_errors,
-            max_unreadable=recipe.max_unreadable,
-            reading=reading(request, recipe),
-            retry_errors=retry_errors,
-        )
+        refuse_other_run(out, name, request.inputs, plain(recipe), session)
         counts = run(recipe, name, request, out, session).counts
     say(f"{name}: {', '.join(f'{number:,} {state}' for state, number in counts.items())}")
     say(f"{out}/selected.jsonl holds the kept records, best first; {out}/report.html shows them")
@@ -95,21 +105,46 @@ def curate(request: Request, overrides: Sequence[str], out: Path, store: str, ho
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     options = arguments().parse_intermixed_args(spoken(argv))
+
+    from jobs.engine.config import build, reading, recipe_class
+    from jobs.engine.places import look_at, out_folder, store_at
+    from jobs.engine.plan import show_plan
+    from jobs.engine.profile import profile
+    from jobs.engine.session import Session
+    from jobs.engine.train import local_store
+    from operators.finetune import Finetune
+
     request, overrides = asked(options)
     if request.recipe is None:
         raise UsageError(f"name a recipe: {', '.join(recipe_names())}")
     recipe_class(request.recipe)
     if not request.inputs:
         _list_fields(build(request.recipe, request, overrides))
-        raise UsageError(f"name what to curate: python -m jobs.curate {request.recipe} FILE... --out FOLDER")
-    how = profile(options.profile)
-    store = absolute(options.store or ".winnow")
+        raise UsageError(f"name what to curate: {program('curate')} {request.recipe} FILE... --out FOLDER")
+    how, store, recipe, *_ = together(
+        [
+            partial(profile, options.profile),
+            partial(store_at, options.store),
+            partial(checked, request, overrides),
+            partial(look_at, request.inputs),
+            *([] if options.plan else [partial(out_folder, options.out, options.store, request.inputs)]),
+        ]
+    )
     if options.plan:
-        show_plan(request, build(request.recipe, request, overrides), Store(store), how)
+        show_plan(request, recipe, store, how)
         return 0
-    if options.out is None:
-        raise UsageError("say where to write: --out FOLDER")
-    curate(request, overrides, options.out, store, how, options.retry_errors)
+    if any(isinstance(step, Finetune) for step in recipe.steps().values()):
+        local_store(store)
+    session = Session(
+        store,
+        how,
+        max_errors=recipe.max_errors,
+        max_unreadable=recipe.max_unreadable,
+        reading=reading(request, recipe),
+        retry_errors=options.retry_errors,
+        command=as_typed("curate", argv),
+    )
+    curate(request, recipe, options.out, session)
     return 0
 
 

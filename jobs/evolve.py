@@ -1,7 +1,7 @@
 """Training pairs for DEITA's scorers: a model evolves seeds of a corpus, and a judge rates the variants together.
 
-    python -m jobs.evolve complexity data.jsonl --out out/complexity rewriter.model.name=/models/qwen
-    python -m jobs.evolve quality data.jsonl --out out/quality judge.model.name=gpt-4o-mini judge.endpoint=https://...
+    winnow evolve complexity data.jsonl --out out/complexity rewriter.model.name=/models/qwen
+    winnow evolve quality data.jsonl --out out/quality judge.model.name=gpt-4o-mini judge.endpoint=https://...
 
 Of 2,000 seeds drawn at random each is evolved in 5 steps, a method drawn for every step: an instruction becomes more
 complex, or a response better, than the one before. The judge sees the six variants together, in a random order, and
@@ -15,30 +15,21 @@ twice; `--retry-errors` asks again what failed. (Liu et al. 2024, arXiv 2312.156
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import get_args
 
-from jobs.engine.command import exit_code, fields_and_others
-from jobs.engine.errors import NothingSelected, UsageError
-from jobs.engine.evolution import evolution, evolve
-from jobs.engine.ingest import settings_of
-from jobs.engine.profile import profile
+from jobs.engine.command import as_typed, exit_code, fields_and_others, program
+from jobs.engine.errors import NothingSelected, UsageError, together
 from jobs.engine.reading import reading_options, spoken, told
-from jobs.engine.recipe import checked
 from jobs.engine.screen import say
-from jobs.engine.session import Session
-from jobs.engine.store import Store, absolute
-from operators.evolve import Dimension
 
 
 def arguments() -> argparse.ArgumentParser:
     """The parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m jobs.evolve",
-        description="Make training pairs for DEITA's scorers.",
-        parents=[reading_options()],
+        prog=program("evolve"), description="Make training pairs for DEITA's scorers.", parents=[reading_options()]
     )
-    parser.add_argument("dimension", choices=get_args(Dimension), help="what the scorer is to tell")
+    parser.add_argument("dimension", help="what the scorer is to tell: complexity or quality")
     parser.add_argument(
         "words", nargs="+", metavar="INPUT... field=value", help="raw files or one ingested pool, and fields"
     )
@@ -52,19 +43,36 @@ def arguments() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     options = arguments().parse_intermixed_args(spoken(argv))
+
+    from jobs.engine.declarations import plain
+    from jobs.engine.evolution import checked_evolution, evolve
+    from jobs.engine.ingest import settings_of
+    from jobs.engine.places import look_at, out_folder, refuse_other_run, store_at
+    from jobs.engine.profile import profile
+    from jobs.engine.session import Session
+
     overrides, inputs = fields_and_others(options.words)
     if not inputs:
-        raise UsageError(f"name what to evolve: python -m jobs.evolve {options.dimension} FILE... --out FOLDER")
-    wanted = evolution(options.dimension, overrides)
-    checked((wanted.rewriting(1), wanted.comparison(0)))
+        raise UsageError(f"name what to evolve: {program('evolve')} {options.dimension} FILE... --out FOLDER")
+    how, store, wanted, *_ = together(
+        [
+            partial(profile, options.profile),
+            partial(store_at, options.store),
+            partial(checked_evolution, options.dimension, overrides),
+            partial(look_at, inputs),
+            partial(out_folder, options.out, options.store, inputs),
+        ]
+    )
     session = Session(
-        Store(absolute(options.store or ".winnow")),
-        profile(options.profile),
+        store,
+        how,
         max_errors=wanted.max_errors,
         max_unreadable=options.max_unreadable,
         reading=settings_of(told(options)),
         retry_errors=options.retry_errors,
+        command=as_typed("evolve", argv),
     )
+    refuse_other_run(options.out, "evolve", inputs, plain(wanted), session)
     counts = evolve(wanted, inputs, options.out, session)
     say(f"evolve: {counts['drawn']:,} seeds drawn: {_listed(counts)}")
     say(f"{options.out}/pairs.jsonl holds {counts['pairs']:,} pairs; {options.out}/manifest.yaml counts every step")

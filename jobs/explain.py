@@ -1,115 +1,26 @@
 """Why one sample was kept or dropped.
 
-python -m jobs.explain out/ltd 4711
-python -m jobs.explain out/ltd data.jsonl:12
+winnow explain out/ltd 4711
+winnow explain out/ltd data.jsonl:12
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import fsspec
-import numpy as np
-import pyarrow.compute as pc
-import pyarrow.dataset as ds
-import yaml
-
-from jobs.engine.command import exit_code
-from jobs.engine.errors import UsageError, WinnowError
-from jobs.engine.ledger import DROPPED, KEPT, LEDGER
-from jobs.engine.pool import Pool
-from jobs.engine.samples import read_samples
-from jobs.engine.screen import say
-from jobs.engine.session import Session
-from jobs.engine.store import VALUE, Feature, Store
-from operators.sample import instruction, response
-
-SHOWN = 400
-SHOWN_BEFORE = frozenset(name for name, _ in LEDGER)
-"""The ledger's own columns; what comes after them are details of the recipe."""
-
-
-def ledger_rows(folder: Path, which: str) -> list[dict[str, Any]]:
-    """The rows of selection.parquet for an id or a source:line; UsageError where there is none."""
-    rows = ds.dataset(folder / "selection.parquet")
-    source, colon, line = which.rpartition(":")
-    if which.isdigit():
-        found = rows.to_table(filter=pc.field("id") == int(which)).to_pylist()
-    elif colon and line.isdigit():
-        matches = (pc.field("source") == source) & (pc.field("line") == int(line))
-        found = rows.to_table(filter=matches).to_pylist()
-    else:
-        raise UsageError(f"{which!r} is neither an id nor source:line")
-    if not found:
-        raise UsageError(f"{folder}/selection.parquet has no {which}; its rows are ids or source:line pairs")
-    return sorted(found, key=lambda row: row["state"] == "duplicate")
-
-
-def nearest_kept(feature: Feature, sample: int, kept: np.ndarray) -> tuple[int, float]:
-    """The kept sample with the highest cosine similarity to this one (the best ranked on ties), and the similarity."""
-    vectors = feature.values(np.append(kept, sample)).astype(np.float64)
-    lengths = np.linalg.norm(vectors, axis=1)
-    similarity = vectors[:-1] @ vectors[-1] / np.maximum(lengths[:-1] * lengths[-1], 1e-30)
-    best = int(np.argmax(similarity.astype(np.float32)))
-    return int(kept[best]), float(similarity[best])
-
-
-def explain(folder: Path, which: str) -> None:
-    """Prints one sample's story."""
-    try:
-        manifest = yaml.safe_load((folder / "manifest.yaml").read_text())
-    except FileNotFoundError:
-        raise UsageError(f"{folder} holds no run: it has no manifest.yaml") from None
-    if not manifest.get("finished"):
-        raise WinnowError(f"the run in {folder} has not ended; run its command again")
-    row, *repeats = ledger_rows(folder, which)
-    say(f"{row['source']}:{row['line']}  {row['state']} by {manifest['run']['recipe']}")
-    say(f"  reason    {row['reason']}")
-    for name in ("id", "rank", "score", *(name for name in row if name not in SHOWN_BEFORE)):
-        if row.get(name) is not None:
-            value = f"{row[name]:.4f}" if isinstance(row[name], float) else row[name]
-            say(f"  {name:<9} {value}" + (f" of {manifest['counts'][KEPT]:,}" if name == "rank" else ""))
-    for repeat in repeats:
-        say(f"  repeated  at {repeat['source']}:{repeat['line']}")
-    if row["id"] is None:
-        return
-    pool = Pool.open(manifest.get("selected_from", manifest["pool"])["folder"], Session(Store(manifest["store"])))
-    _show_text(pool, row["id"])
-    column = manifest.get("vector")
-    if row["state"] == DROPPED and column:
-        _show_nearest(folder, pool, Feature(manifest["features"][column]["folder"]), row["id"])
-
-
-def _show_nearest(folder: Path, pool: Pool, feature: Feature, sample: int) -> None:
-    kept = ds.dataset(folder / "selection.parquet").to_table(["id", "rank"], filter=pc.field("state") == KEPT)
-    ids = kept.sort_by("rank")["id"].to_numpy()
-    states = feature.states(pool.samples)
-    ids = ids[states[ids] == VALUE]
-    if not len(ids) or states[sample] != VALUE:
-        return
-    near, similarity = nearest_kept(feature, sample, ids)
-    say(f"nearest kept sample: {near}, similarity {similarity:.4f}")
-    _show_text(pool, near)
-
-
-def _show_text(pool: Pool, sample: int) -> None:
-    fs, root = fsspec.core.url_to_fs(pool.folder)
-    if not fs.exists(root):
-        raise WinnowError(f"the pool in {pool.folder} is gone")
-    messages = next(read_samples(pool.parts, np.array([sample]), ["messages"]))["messages"].to_pylist()[0]
-    for title, words in (("asked", instruction(messages)), ("answered", response(messages))):
-        short = " ".join(words.split())
-        say(f"  {title:<9} {short[:SHOWN]}{' ...' if len(short) > SHOWN else ''}")
+from jobs.engine.command import exit_code, program
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m jobs.explain", description="Say why a sample was kept or dropped.")
+    parser = argparse.ArgumentParser(prog=program("explain"), description="Say why a sample was kept or dropped.")
     parser.add_argument("folder", type=Path, help="the output folder of a run")
     parser.add_argument("sample", help="an id, or source:line")
     options = parser.parse_args(argv)
+
+    from jobs.engine.explanation import explain
+
     explain(options.folder, options.sample)
     return 0
 

@@ -1,44 +1,37 @@
 """Fine-tune a model on raw files, a pool, or what a run has selected.
 
-    python -m jobs.finetune out/ltd/selected.jsonl --out models/ltd base.name=/models/base
-    python -m jobs.finetune data.jsonl --out models/all base.name=/models/base lora=none template=alpaca epochs=3
+    winnow finetune out/ltd/selected.jsonl --out models/ltd base.name=/models/base
+    winnow finetune data.jsonl --out models/all base.name=/models/base lora=none template=alpaca epochs=3
 
 The fields are those of a training run: base, lora (none: all weights are trained), template, epochs, batch,
 learning_rate … The folder gets the last epoch's model, its tokenizer, losses.jsonl and manifest.yaml; the store keeps
 all epochs. The same command goes on after a stop, behind the last whole epoch.
 """
 
+from __future__ import annotations
+
 import argparse
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from jobs.engine.command import exit_code, fields_and_others
-from jobs.engine.config import configured
-from jobs.engine.declarations import plain
-from jobs.engine.errors import UsageError
-from jobs.engine.ingest import settings_of
-from jobs.engine.lock import locked
-from jobs.engine.pool import Pool
-from jobs.engine.profile import profile
+from jobs.engine.command import as_typed, exit_code, fields_and_others, program
+from jobs.engine.errors import UsageError, together
 from jobs.engine.reading import reading_options, spoken, told
-from jobs.engine.run import claim, ending, write_manifest
 from jobs.engine.screen import say
-from jobs.engine.session import Session, connect
-from jobs.engine.store import Store, absolute
-from jobs.engine.train import write_checkpoint
-from operators.base import described
-from operators.finetune import Finetune
+
+if TYPE_CHECKING:
+    from jobs.engine.session import Session
+    from operators.finetune import Finetune
 
 
 def arguments() -> argparse.ArgumentParser:
     """The parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m jobs.finetune", description="Fine-tune a model on samples.", parents=[reading_options()]
+        prog=program("finetune"), description="Fine-tune a model on samples.", parents=[reading_options()]
     )
     parser.add_argument(
         "words", nargs="+", metavar="INPUT... field=value", help="raw files or one ingested pool, and fields"
@@ -51,9 +44,19 @@ def arguments() -> argparse.ArgumentParser:
 
 def trainer(overrides: Sequence[str]) -> Finetune:
     """The training run with its fields set by `field=value`; UsageError names the one that is wrong or missing."""
+    from jobs.engine.config import configured
+    from operators.finetune import Finetune
+
     if not any(override.startswith("base.name=") for override in overrides):
         raise UsageError("name the model to start from: base.name=FOLDER, or a hub id")
     return configured(Finetune, {}, overrides)
+
+
+def checked_trainer(overrides: Sequence[str]) -> Finetune:
+    """As `trainer`; ModelMissing where what it begins with is not there."""
+    wanted = trainer(overrides)
+    wanted.check()
+    return wanted
 
 
 def finetune(wanted: Finetune, inputs: Sequence[str], out: Path, session: Session) -> dict[str, Any]:
@@ -61,6 +64,15 @@ def finetune(wanted: Finetune, inputs: Sequence[str], out: Path, session: Sessio
 
     UsageError where `out` holds another run.
     """
+    import numpy as np
+
+    from jobs.engine.declarations import plain
+    from jobs.engine.lock import locked
+    from jobs.engine.pool import Pool
+    from jobs.engine.run import claim, ending, write_manifest
+    from jobs.engine.session import connect
+    from jobs.engine.train import write_checkpoint
+
     began = time.monotonic()
     with locked(session.store.url, say):
         connect(session.profile)
@@ -82,9 +94,8 @@ def finetune(wanted: Finetune, inputs: Sequence[str], out: Path, session: Sessio
     manifest = {
         **identity,
         "counts": {key: pool.facts[key] for key in ("records", "samples", "duplicates", "quarantined")},
-        "trainer": {"fingerprint": wanted.fingerprint(), "fields": described(wanted)},
         "checkpoints": [checkpoint.name for checkpoint in checkpoints],
-        **ending("finetune", session, began),
+        **ending(session, began),
     }
     write_manifest(out / "manifest.yaml", manifest)
     return session.log[-1]
@@ -93,18 +104,35 @@ def finetune(wanted: Finetune, inputs: Sequence[str], out: Path, session: Sessio
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     options = arguments().parse_intermixed_args(spoken(argv))
+
+    from jobs.engine.declarations import plain
+    from jobs.engine.ingest import settings_of
+    from jobs.engine.places import look_at, out_folder, refuse_other_run, store_at
+    from jobs.engine.profile import profile
+    from jobs.engine.session import Session
+    from jobs.engine.train import local_store
+
     overrides, inputs = fields_and_others(options.words)
     if not inputs:
-        raise UsageError("name what to train on: python -m jobs.finetune FILE... --out FOLDER base.name=MODEL")
-    wanted = trainer(overrides)
-    wanted.check()
+        raise UsageError(f"name what to train on: {program('finetune')} FILE... --out FOLDER base.name=MODEL")
+    how, store, wanted, *_ = together(
+        [
+            partial(profile, options.profile),
+            lambda: local_store(store_at(options.store)),
+            partial(checked_trainer, overrides),
+            partial(look_at, inputs),
+            partial(out_folder, options.out, options.store, inputs),
+        ]
+    )
     answers = "optional" if wanted.labels else "needed"
     session = Session(
-        Store(absolute(options.store or ".winnow")),
-        profile(options.profile),
+        store,
+        how,
         max_unreadable=options.max_unreadable,
         reading=settings_of({"answers": answers, **told(options)}),
+        command=as_typed("finetune", argv),
     )
+    refuse_other_run(options.out, "finetune", inputs, plain(wanted), session)
     trained = finetune(wanted, inputs, options.out, session)
     say(f"{options.out} holds the model after epoch {wanted.epochs}; {trained['folder']} holds every epoch")
     return 0

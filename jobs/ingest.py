@@ -1,7 +1,7 @@
 """Raw files to a pool: unique valid samples with dense ids, what was set aside, and why.
 
-    python -m jobs.ingest data.jsonl more/*.parquet --out pool
-    python -m jobs.ingest odd.jsonl --out pool --columns instruction=question response=answer
+    winnow ingest data.jsonl more/*.parquet --out pool
+    winnow ingest odd.jsonl --out pool --columns instruction=question response=answer
 
 Records that cannot be read, or that have no answer, are set aside in quarantine.jsonl with the reason. A pool can be
 given to every other command in place of raw files. Large corpora are best ingested once.
@@ -10,24 +10,18 @@ given to every other command in place of raw files. Large corpora are best inges
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 
-from jobs.engine.command import exit_code
-from jobs.engine.errors import NothingSelected, UsageError
-from jobs.engine.ingest import ingest, settings_of
-from jobs.engine.ingest.report import refuse_unreadable
-from jobs.engine.lock import locked
-from jobs.engine.pool import is_pool
-from jobs.engine.profile import profile
+from jobs.engine.command import exit_code, program
+from jobs.engine.errors import NothingSelected, UsageError, together
 from jobs.engine.reading import reading_options, spoken, told
 from jobs.engine.screen import say, show
-from jobs.engine.session import connect
-from jobs.engine.store import absolute
 
 
 def arguments() -> argparse.ArgumentParser:
     """The parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m jobs.ingest", description="Make a pool of raw files.", parents=[reading_options()]
+        prog=program("ingest"), description="Make a pool of raw files.", parents=[reading_options()]
     )
     parser.add_argument("inputs", nargs="+", help="files, folders, globs or URLs: .json .jsonl(.gz .zst) .parquet")
     parser.add_argument("--out", required=True, help="the pool's folder")
@@ -38,10 +32,25 @@ def arguments() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     options = arguments().parse_args(spoken(argv))
-    settings = settings_of(told(options))
-    if is_pool(options.out):
+
+    from jobs.engine.ingest import ingest, settings_of
+    from jobs.engine.ingest.report import refuse_unreadable
+    from jobs.engine.lock import locked
+    from jobs.engine.places import look_at, out_pool
+    from jobs.engine.pool import is_pool
+    from jobs.engine.profile import profile
+    from jobs.engine.session import connect
+
+    how, out, settings, _ = together(
+        [
+            partial(profile, options.profile),
+            partial(out_pool, options.out),
+            lambda: settings_of(told(options)),
+            partial(look_at, options.inputs),
+        ]
+    )
+    if is_pool(out):
         raise UsageError(f"{options.out} holds a pool already; give another --out")
-    how, out = profile(options.profile), absolute(options.out)
     with locked(out, say):
         connect(how)
         facts = ingest(options.inputs, out, settings=settings, say=say)

@@ -1,7 +1,7 @@
 """Train one of DEITA's scorers on texts with scores: a language model that writes the score after a filled template.
 
-    python -m jobs.train_scorer out/complexity/pairs.jsonl --out scorers/complexity finetune.base.name=/models/base
-    python -m jobs.train_scorer released.jsonl --out scorers/quality --settings scorer.json finetune.lora.rank=64
+    winnow train_scorer out/complexity/pairs.jsonl --out scorers/complexity finetune.base.name=/models/base
+    winnow train_scorer released.jsonl --out scorers/quality --settings scorer.json finetune.lora.rank=64
 
 The pairs are those that jobs.evolve writes (instruction, response where quality is scored, score), or the released
 form: a conversation of the filled template and the score, for which --settings gives the template. The loss is on the
@@ -13,47 +13,32 @@ The defaults are those of the released training script (Liu et al. 2024, arXiv 2
 6 epochs, batches of 512, 2e-5 falling by a cosine after a warm-up of 10 %, 2,048 tokens. The templates are ours.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from jobs.engine.command import exit_code, fields_and_others
-from jobs.engine.declarations import plain
-from jobs.engine.errors import UsageError, WinnowError
-from jobs.engine.lock import locked
-from jobs.engine.pool import Pool
-from jobs.engine.profile import profile
-from jobs.engine.run import claim, ending, write_manifest
-from jobs.engine.scorer_training import (
-    ScorerTraining,
-    default_template,
-    records,
-    refuse_other_tokens,
-    scorer_training,
-    written_records,
-)
+from jobs.engine.command import as_typed, exit_code, fields_and_others, program
+from jobs.engine.errors import UsageError, WinnowError, together
 from jobs.engine.screen import say
-from jobs.engine.session import Session, connect
-from jobs.engine.store import Store, absolute
-from jobs.engine.train import local_folder, write_checkpoint
-from jobs.engine.whole_model import whole_model
-from operators.base import described
-from operators.scorer import SETTINGS
+
+if TYPE_CHECKING:
+    from jobs.engine.scorer_training import ScorerTraining
+    from jobs.engine.session import Session
 
 
 def arguments() -> argparse.ArgumentParser:
     """The parser of the command line."""
-    parser = argparse.ArgumentParser(prog="python -m jobs.train_scorer", description="Train one of DEITA's scorers.")
+    parser = argparse.ArgumentParser(prog=program("train_scorer"), description="Train one of DEITA's scorers.")
     parser.add_argument("words", nargs="+", metavar="PAIRS field=value", help="a .jsonl file of pairs, and fields")
     parser.add_argument("--out", type=Path, required=True, help="the folder to write to")
-    parser.add_argument("--settings", type=Path, help=f"a {SETTINGS}: template and labels, to the last blank")
+    parser.add_argument("--settings", type=Path, help="a scorer.json: template and labels, to the last blank")
     parser.add_argument("--store", help="where checkpoints are kept (default: .winnow in the working directory)")
     parser.add_argument("--profile", help="a file, or a name in cluster/profiles: how to execute")
     return parser
@@ -62,12 +47,22 @@ def arguments() -> argparse.ArgumentParser:
 def train(wanted: ScorerTraining, path: Path, out: Path, session: Session) -> dict[str, Any]:
     """Trains on the pairs in a file and writes the scorer into `out`; what the log has of it.
 
-    UsageError where `out` holds another run, for a line that is no pair, and for a tokenizer that no scorer can have.
+    UsageError where `out` holds another run, and for a line that is no pair.
     """
+    import numpy as np
+
+    from jobs.engine.declarations import plain
+    from jobs.engine.lock import locked
+    from jobs.engine.pool import Pool
+    from jobs.engine.run import claim, ending, write_manifest
+    from jobs.engine.scorer_training import records, written_records
+    from jobs.engine.session import connect
+    from jobs.engine.train import local_folder, write_checkpoint
+    from jobs.engine.whole_model import whole_model
+    from operators.scorer import SETTINGS
+
     began = time.monotonic()
-    wanted = replace(wanted, template=wanted.template or default_template(path))
     template = wanted.template or ""
-    refuse_other_tokens(wanted, template)
     with locked(session.store.url, say):
         file = written_records(records(path, template, wanted.labels), local_folder(session.store) / "pairs")
         connect(session.profile)
@@ -88,9 +83,8 @@ def train(wanted: ScorerTraining, path: Path, out: Path, session: Session) -> di
     manifest = {
         **identity,
         "counts": {"pairs": pool.facts["records"], "equal": pool.facts["duplicates"]},
-        "trainer": {"fingerprint": wanted.finetune.fingerprint(), "fields": described(wanted.finetune)},
         "checkpoints": [checkpoint.name for checkpoint in checkpoints],
-        **ending("train_scorer", session, began),
+        **ending(session, began),
     }
     write_manifest(out / "manifest.yaml", manifest)
     say(f"pairs: {pool.facts['records']:,} read, {pool.facts['duplicates']:,} of them equal to an earlier one")
@@ -100,12 +94,27 @@ def train(wanted: ScorerTraining, path: Path, out: Path, session: Session) -> di
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     options = arguments().parse_intermixed_args(argv)
+
+    from jobs.engine.declarations import plain
+    from jobs.engine.places import out_folder, refuse_other_run, store_at
+    from jobs.engine.profile import profile
+    from jobs.engine.scorer_training import checked_training
+    from jobs.engine.session import Session
+    from jobs.engine.train import local_store
+
     overrides, files = fields_and_others(options.words)
     if len(files) != 1:
-        raise UsageError("name one file of pairs: python -m jobs.train_scorer PAIRS.jsonl --out FOLDER")
-    wanted = scorer_training(options.settings, overrides)
-    wanted.finetune.check()
-    session = Session(Store(absolute(options.store or ".winnow")), profile(options.profile))
+        raise UsageError(f"name one file of pairs: {program('train_scorer')} PAIRS.jsonl --out FOLDER")
+    how, store, wanted, *_ = together(
+        [
+            partial(profile, options.profile),
+            lambda: local_store(store_at(options.store)),
+            partial(checked_training, options.settings, overrides, Path(files[0])),
+            partial(out_folder, options.out, options.store, files),
+        ]
+    )
+    session = Session(store, how, command=as_typed("train_scorer", argv))
+    refuse_other_run(options.out, "train_scorer", files, plain(wanted), session)
     trained = train(wanted, Path(files[0]), options.out, session)
     say(f"{options.out} holds the scorer after epoch {wanted.finetune.epochs}; {trained['folder']} holds every epoch")
     return 0

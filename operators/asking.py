@@ -11,18 +11,30 @@ and how fast it may be asked do not, so that a server that moved is not asked ag
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import fields, replace
-from typing import Annotated, Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 import pyarrow as pa
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from operators.base import STRICT, Arrivals, Arriving, ModelMissing, RowError
+from operators.base import STRICT, Arrivals, Arriving, RowError
 from operators.checkpoint import Checkpoint
+from operators.missing import ModelMissing
+from operators.ratings import answers
 from operators.sample import Message
+
+Count = Annotated[int, Field(ge=1)]
+Temperature = Annotated[float, Field(ge=0)]
+
+FIRST_REPLIES = 20
+"""So many replies, none of which came to an answer, end a map."""
+ROOM = 2048
+"""Tokens in which most models that think before they answer come to the answer of a question about one sample."""
+
+Thinking = Literal["off", "default"]
 
 Render = Callable[[Mapping[str, str], Sequence[str]], list[Message]]
 """Messages from a sample's texts, given the token strings that must not be read as control tokens."""
@@ -66,6 +78,7 @@ class Manner:
     max_tokens: int
     temperature: float = 0.0
     seed: int = 0
+    thinking: Thinking = "off"
     labels: tuple[str, ...] = ()
     """Single tokens whose probability as the first token is wanted; the answer is then that one token."""
     schema: Mapping[str, Any] | None = None
@@ -73,6 +86,21 @@ class Manner:
 
 
 Outcome = Answer | RowError
+
+
+def template_options(thinking: Thinking) -> dict[str, bool]:
+    """What a chat template is given: the names that Qwen's and DeepSeek's go by; others ignore them."""
+    return {"enable_thinking": False, "thinking": False} if thinking == "off" else {}
+
+
+class OutOfTokens(Exception):
+    """None of the first replies came to an answer within the tokens allowed."""
+
+    def __init__(self, said: str, tokens: int):
+        super().__init__(said, tokens)
+        self.said = said
+        self.tokens = tokens
+        """More tokens than those, to try with."""
 
 
 class LanguageModel(Protocol):
@@ -101,10 +129,13 @@ class Asking(Arriving):
     """Seconds that a server may take for one answer."""
     context: Annotated[int, Field(ge=16)] | None = None
     """Tokens of question and answer together; None for what the model has. Longer samples are cut, and flagged."""
-    max_tokens: int = Field(default=32, ge=1)
-    """Tokens of an answer."""
-    temperature: float = Field(default=0.0, ge=0)
-    seed: int = 0
+    max_tokens: Count = 32
+    """Tokens of an answer, and of the thinking before it."""
+    thinking: Thinking = "off"
+    """Whether the model thinks before it answers. off: its chat template is told not to; a server that does not take
+    that option is asked without it. default: nothing is said of it, and max_tokens has to leave room for it."""
+    temperature: Temperature = 0.0
+    seed: int = Field(default=0, ge=0)
 
     def identity(self) -> dict[str, Any]:
         """The fields that say what is asked of which model."""
@@ -131,7 +162,7 @@ class Asking(Arriving):
 
     def manner(self) -> Manner:
         """How answers are drawn."""
-        return Manner(max_tokens=self.max_tokens, temperature=self.temperature, seed=self.seed)
+        return Manner(self.max_tokens, self.temperature, self.seed, self.thinking)
 
     @abstractmethod
     def question(self, row: Mapping[str, Any]) -> Question | RowError:
@@ -140,6 +171,10 @@ class Asking(Arriving):
     @abstractmethod
     def value(self, row: Mapping[str, Any], answer: Answer) -> Any:
         """The value, or a RowError, that an answer makes."""
+
+    def unanswered(self, answer: Answer) -> bool:
+        """Whether the tokens ended before there was an answer."""
+        return not answer.finished and not any(piece.strip() for piece in answers(answer.text))
 
     def language_model(self) -> LanguageModel:
         """Who answers, opened in this process."""
@@ -152,10 +187,14 @@ class Asking(Arriving):
         return LocalModel(self.model.folder(), self.context)
 
     def load(self) -> Arrivals:
-        """Opens the model; a batch's values come lot by lot as they are answered."""
-        model, manner = self.language_model(), self.manner()
+        """Opens the model; a batch's values come lot by lot as they are answered.
+
+        OutOfTokens where the first 20 replies all ended before there was an answer: so would the others.
+        """
+        model, manner, first = self.language_model(), self.manner(), FirstReplies(self)
 
         def compute(batch: pa.Table) -> Iterator[Mapping[int, Any]]:
+            first.check()
             rows = batch.select(["id", *self.reads]).to_pylist()
             asked = [self.question(row) for row in rows]
             refused = {at: each for at, each in enumerate(asked) if isinstance(each, RowError)}
@@ -164,9 +203,39 @@ class Asking(Arriving):
             places = [at for at in range(len(rows)) if at not in refused]
             questions = [each for each in asked if isinstance(each, Question)]
             for lot in model.answers(questions, manner) if questions else ():
+                first.add(lot.values())
                 yield {
                     places[at]: answer if isinstance(answer, RowError) else self.value(rows[places[at]], answer)
                     for at, answer in lot.items()
                 }
+                first.check()
 
         return compute
+
+
+class FirstReplies:
+    """The replies of a worker up to the first one that came to an answer."""
+
+    def __init__(self, operator: Asking) -> None:
+        self.operator = operator
+        self.unanswered: list[str] = []
+        self.ended = False
+
+    def add(self, outcomes: Iterable[Outcome]) -> None:
+        """Takes in a lot."""
+        for answer in outcomes:
+            if not self.ended and isinstance(answer, Answer):
+                self.ended = not self.operator.unanswered(answer)
+                self.unanswered.append(answer.text)
+
+    def check(self) -> None:
+        """Raises OutOfTokens where there are enough of them, and not one came to an answer."""
+        if self.ended or len(self.unanswered) < FIRST_REPLIES:
+            return
+        limit = self.operator.manner().max_tokens
+        begins = " ".join(max(self.unanswered, key=len)[:200].split())
+        raise OutOfTokens(
+            f"all of the first {len(self.unanswered)} replies were cut at {limit:,} tokens, before there was an "
+            f"answer in them; one begins: {begins or '(nothing)'}",
+            max(ROOM, 4 * limit),
+        )

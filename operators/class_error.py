@@ -10,16 +10,16 @@ of its intent and one of each slot (Attendu and Corbeil 2023, arXiv 2306.03208; 
 import json
 import math
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
-from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from operators.base import STRICT, Compute, Operator, RowError
 from operators.checkpoint import Checkpoint
 from operators.labels import Labelling, Labels
 from operators.loss import Precision, merged
+from operators.positions import SampleTokens, refuse_too_many
 from operators.supervised import Supervised
 
 FIELDS = ("el2n", "slot_sum", "slot_fro", "nll_mean")
@@ -28,6 +28,8 @@ FIELDS = ("el2n", "slot_sum", "slot_fro", "nll_mean")
 @dataclass(frozen=True, config=STRICT)
 class ClassError(Operator):
     """The EL2N of a text's class (0 to the root of 2); that of its slots, as sum and as root of the sum of squares."""
+
+    version: ClassVar[int] = 2
 
     reads = ("messages", "raw")
 
@@ -45,7 +47,7 @@ class ClassError(Operator):
     model: Checkpoint
     labels: Labels
     """Where texts and labels are, with the names that the model was trained to tell."""
-    max_tokens: Annotated[int, Field(ge=2)] = 512
+    max_tokens: SampleTokens = None
     """A text's tokens after which it is cut, and its value flagged."""
     dropout: Literal["off", "on"] = "off"
     """on: as in training, from a seed of each sample's own."""
@@ -53,12 +55,9 @@ class ClassError(Operator):
     """auto: bfloat16 on a GPU that multiplies it, float32 elsewhere."""
 
     def check(self) -> None:
-        """ModelMissing where the model is not there."""
+        """ModelMissing where the model is not there; ValueError for more tokens than positions."""
         self.model.check()
-
-    def belongs_to(self) -> Literal["record"]:
-        """The record, which has the labels."""
-        return "record"
+        refuse_too_many(self.model, self.max_tokens)
 
     def load(self) -> Compute:
         """A function from a batch to a struct, or a RowError, a row: FIELDS, how many slots there are, how many were
@@ -137,14 +136,14 @@ def classifier(checkpoint: Checkpoint, labels: Labels, precision: Precision) -> 
     return windows.loaded_model(folder, kind, precision).requires_grad_(False)
 
 
-def fitting_labelling(model: Any, checkpoint: Checkpoint, labels: Labels, max_tokens: int) -> Labelling:
+def fitting_labelling(model: Any, checkpoint: Checkpoint, labels: Labels, wanted: int | None) -> Labelling:
     """How samples become tokens and labels, by the checkpoint's tokenizer; ValueError as `loss.fitting_supervision`."""
     from transformers import AutoTokenizer
 
     from operators import windows
 
-    windows.token_limit(model, max_tokens)
-    return Labelling(AutoTokenizer.from_pretrained(checkpoint.folder(), local_files_only=True), labels, max_tokens)
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder(), local_files_only=True)
+    return Labelling(tokenizer, labels, windows.sample_tokens(model, wanted))
 
 
 def labelled(labelling: Labelling, batch: pa.Table) -> list[Supervised | RowError]:

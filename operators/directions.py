@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic.dataclasses import dataclass
 
-from operators.base import STRICT, ModelMissing, RowError
+from operators.base import STRICT, RowError
 from operators.loss import causal_model, fitting_supervision
+from operators.missing import ModelMissing
 from operators.sample import Message
 from operators.supervised import Supervised
 
@@ -92,7 +93,7 @@ def directions(
             try:
                 rows.append(supervision(number, messages))
             except RowError as error:
-                hint = f"leave it out, or raise max_tokens (now {gradient.max_tokens:,}) where it was cut"
+                hint = f"leave it out, or raise max_tokens (now {supervision.max_tokens:,}) where it was cut"
                 raise ValueError(f"target {number} of {name}: {error}; {hint}") from error
         if not rows:
             raise ValueError(f"the subtask {name} has no targets")

@@ -16,17 +16,19 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass as plain_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
-from pydantic import AfterValidator, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from operators import sample
-from operators.base import STRICT, Compute, Operator, RowError, Values
+from operators.base import STRICT, Compute, RowError, Values
 from operators.checkpoint import MINILM, Checkpoint
 from operators.dense import Dense
+from operators.positions import positions, refuse_too_many
+from operators.templated import Templated
+from operators.unknown import UNREADABLE, refuse_unreadable
 
 # Short and long, of several scripts: what `precision="auto"` is decided on and what the encoder checks itself with.
 PROBES = (
@@ -59,11 +61,12 @@ POOLINGS: dict[str, Literal["mean", "cls", "last"]] = {
 
 
 @dataclass(frozen=True, config=STRICT)
-class Embed(Operator):
+class Embed(Templated):
     """A vector a sample: the pooled last hidden states of a model over a text made of the sample's messages."""
 
+    version: ClassVar[int] = 2
+
     model: Checkpoint = Checkpoint(MINILM)
-    text: Annotated[str, AfterValidator(sample.checked_template)] = "{conversation}"
     pooling: Literal["auto", "mean", "cls", "last"] = "auto"
     """auto: what the checkpoint's sentence-transformers configuration says, mean where it has none."""
     scale: Literal["unit", "raw"] = "unit"
@@ -75,23 +78,30 @@ class Embed(Operator):
     stored: Literal["float16", "float32"] = "float16"
 
     def check(self) -> None:
-        """ModelMissing where the checkpoint is not there."""
+        """ModelMissing where the checkpoint is not there; ValueError where it has fewer positions than max_tokens."""
         self.model.check()
+        refuse_too_many(self.model, self.max_tokens)
 
-    def columns(self) -> tuple[str, ...]:
-        """The record too, where the text takes it."""
-        return ("messages", "raw") if sample.needs_record(self.text) else self.reads
+    def advice(self, kind: str, column: str) -> str:
+        """Models that read most languages, where this one cannot read the texts."""
+        if kind != UNREADABLE:
+            return ""
+        return (
+            "multilingual models such as intfloat/multilingual-e5-small and BAAI/bge-m3 read most languages: "
+            f"set {column}.model.name=intfloat/multilingual-e5-small"
+        )
 
     def load(self) -> Compute:
         """A function from a batch to (rows, dimensions), or to a list with a RowError where a row has no vector.
 
-        The kinds of error are empty_text, nonfinite and zero_vector. The batch is sorted by length inside, so
-        larger batches (1,000 texts and more) compute faster.
+        The kinds of error are empty_text, unreadable (operators/unknown.py), nonfinite and zero_vector. The batch is
+        sorted by length inside, so larger batches (1,000 texts and more) compute faster.
         """
         from transformers import AutoTokenizer
 
         from operators import encoder
 
+        refuse_too_many(self.model, self.max_tokens)
         folder = self.model.folder()
         advice = Advice.read(folder)
         pooling = advice.chosen_pooling() if self.pooling == "auto" else self.pooling
@@ -99,23 +109,22 @@ class Embed(Operator):
         limit = advice.token_limit(self.max_tokens, tokenizer.model_max_length)
         padding = next((known for known in (tokenizer.pad_token_id, tokenizer.eos_token_id) if known is not None), 0)
 
-        def tokens(texts: Sequence[str]) -> list[list[int]]:
-            written = [text.lower() for text in texts] if advice.lowercase else list(texts)
-            return _token_ids(tokenizer, [cut(text, limit, counted) for text in written], limit)
+        def written(texts: Sequence[str]) -> list[str]:
+            return [cut(text.lower() if advice.lowercase else text, limit, counted) for text in texts]
 
         def counted(text: str) -> int:
             return len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
-        model = encoder.load(folder, self.precision, tokens(PROBES), padding, pooling)
+        probes = _token_ids(tokenizer, written(PROBES), limit)
+        model = encoder.load(folder, self.precision, probes, padding, pooling)
         layers = [Dense.read(path) for path in advice.dense]
 
         def compute(batch: pa.Table) -> Values:
-            raws = batch["raw"].to_pylist() if "raw" in self.columns() else [b""] * batch.num_rows
-            told = zip(batch["messages"].to_pylist(), raws, strict=True)
-            texts = [sample.text(self.text, messages, raw) for messages, raw in told]
-            rows = tokens(texts)
-            filled = [at for at, row in enumerate(rows) if row and texts[at].strip()]
-            errors = {at: RowError("empty_text") for at in set(range(len(rows))) - set(filled)}
+            texts = written(self.texts(batch))
+            rows = _token_ids(tokenizer, texts, limit)
+            refused = {at: _refused(tokenizer, *each, limit) for at, each in enumerate(zip(texts, rows, strict=True))}
+            errors = {at: error for at, error in refused.items() if error is not None}
+            filled = [at for at in refused if at not in errors]
             if not filled:
                 return [errors[at] for at in range(len(rows))]
             vectors = encoder.encode(model, [rows[at] for at in filled], pooling)
@@ -164,17 +173,17 @@ class Advice:
         pooled = [module["path"] for module, kind in zip(listed, kinds, strict=True) if kind == "Pooling"]
         sentence = _json(folder / "sentence_bert_config.json", {})
         config = _json(folder / "config.json", {})
-        # RoBERTa and its kin count positions from the padding token's number plus one.
-        unused = config.get("pad_token_id", 0) + 1 if "roberta" in config.get("model_type", "") else 0
-        positions = config.get("max_position_embeddings")
+        bound = positions(config)
+        # A model that takes texts of any length still says how long those were that it learnt from.
+        advised = config.get("max_position_embeddings") if bound is None else None
         return cls(
             folder=folder,
             modules=kinds,
             dense=[folder / module["path"] for module, kind in zip(listed, kinds, strict=True) if kind == "Dense"],
             pooling=_json(folder / pooled[0] / "config.json", {}) if pooled else {},
-            max_tokens=sentence.get("max_seq_length"),
+            max_tokens=sentence.get("max_seq_length") or advised,
             lowercase=bool(sentence.get("do_lower_case")),
-            positions=positions - unused if positions else None,
+            positions=bound,
         )
 
     def chosen_pooling(self) -> Literal["mean", "cls", "last"]:
@@ -195,10 +204,8 @@ class Advice:
         return POOLINGS[named[0]]
 
     def token_limit(self, wanted: int | None, tokenizer_limit: int) -> int:
-        """A text's most tokens; ValueError where more are wanted than the model has positions for."""
+        """A text's most tokens: those wanted, else what the checkpoint says."""
         if wanted is not None:
-            if self.positions is not None and wanted > self.positions:
-                raise ValueError(f"max_tokens={wanted}, but {self.folder} has {self.positions} positions")
             return wanted
         known = [self.max_tokens or tokenizer_limit, self.positions or tokenizer_limit]
         return min(*known, 1 << 20)  # a tokenizer without a limit says 10**30
@@ -234,6 +241,17 @@ def _token_ids(tokenizer: Any, texts: list[str], limit: int) -> list[list[int]]:
         return_token_type_ids=False,
         verbose=False,
     )["input_ids"]
+
+
+def _refused(tokenizer: Any, text: str, tokens: list[int], limit: int) -> RowError | None:
+    """Why a text with these tokens gets no vector; None where it gets one."""
+    if not tokens or not text.strip():
+        return RowError("empty_text")
+    try:
+        refuse_unreadable(tokenizer, tokens, text, limit=limit)
+    except RowError as error:
+        return error
+    return None
 
 
 def _json(path: Path, missing: Any) -> Any:

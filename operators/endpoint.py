@@ -8,23 +8,30 @@ waits as long as Retry-After says. What remains is one sample's error, or, where
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 from urllib.parse import urlsplit
 
-from operators.asking import Answer, Manner, Outcome, Question
-from operators.base import ModelMissing, RowError
+from operators.asking import Answer, Manner, Outcome, Question, template_options
+from operators.base import RowError
+from operators.completion import TOO_LONG, Garbled, ServerError, complaint, completion
+from operators.missing import ModelMissing
 
 KEY = "OPENAI_API_KEY"
 RETRIES = 8
-"""Further tries of the client library after the first; its pauses grow to 8 s."""
+"""Further tries after the first where the server is busy, by the client library or here."""
+PAUSE, LONGEST_PAUSE = 0.5, 8.0
+"""Seconds before the first of them, and before the last; each is twice the one before."""
 GARBLED = 3
 """Tries where the server answers with what is no reply (JSON cut short, no choice in it)."""
+PASSING = (408, 409, 425, 429)
+"""The HTTP statuses below 500 of what another try may find mended."""
+OPTIONS = "chat_template"
+"""What a server names that does not take options for its chat template; most call them chat_template_kwargs."""
 LOGPROBS = 20
 """Alternatives of the first token that are asked for; the most that the API allows."""
 CHECK_SECONDS = 10.0
-TOO_LONG = ("context_length", "context length", "maximum context", "max_model_len", "too long", "input length")
 
 
 class Refused(Exception):
@@ -58,6 +65,8 @@ class Endpoint:
         self.pace = Pace(60 / requests_a_minute if requests_a_minute else 0.0)
         key = os.environ.get(KEY) or "none"
         self.client = OpenAI(base_url=url, api_key=key, max_retries=RETRIES, timeout=timeout)
+        self.takes_options = True
+        """Whether it takes options for the chat template, as far as it has said."""
 
     def answers(self, questions: Sequence[Question], manner: Manner) -> Iterator[dict[int, Outcome]]:
         """The answers by position, as they come; raises Refused where the server will answer nothing."""
@@ -82,29 +91,46 @@ class Endpoint:
         import openai
 
         asked: Question | None = question
+        options = template_options(manner.thinking) if self.takes_options else {}
+        refused_options = False
         while asked:
             try:
-                return self._asked(asked, manner)
-            except openai.BadRequestError as error:
-                said = _said(error)
-                if not any(words in said.lower() for words in TOO_LONG):
-                    return RowError("bad_request", said)
-                longest = next((text for text in asked.texts.values() if text), "")
-                asked = asked.shorter(max(1, len(longest) // 2))
+                answer = self._asked(asked, manner, options)
+                self.takes_options = self.takes_options and not refused_options
+                return answer
             except openai.APITimeoutError:
                 return RowError("timeout", f"no answer within the timeout, {RETRIES + 1} times")
             except openai.APIConnectionError as error:
                 raise Refused(f"{self.url} is gone: {_said(error)}. What was answered is kept; run again") from None
-            except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-                raise Refused(_key_refused(self.url, error.status_code)) from None
-            except openai.NotFoundError as error:
-                raise Refused(f"{self.url} does not know the model {self.name!r}: {_said(error)}") from None
             except openai.APIStatusError as error:
-                return RowError("server_error", _said(error))
+                status, said = (
+                    error.status_code,
+                    _line(complaint(error.response.content)) or f"HTTP {error.status_code}",
+                )
+            except ServerError as error:
+                status, said = error.status, _said(error)
+            if options and OPTIONS in said:  # an error may repeat the request: whether it was that, the next try shows
+                options, refused_options = {}, True
+                continue
+            refused = self._refused(status, said)
+            if refused:
+                return refused
+            longest = next((text for text in asked.texts.values() if text), "")
+            asked = asked.shorter(max(1, len(longest) // 2))
         return RowError("too_long", "the prompt alone is longer than the model's context")
 
-    def _asked(self, question: Question, manner: Manner) -> Outcome:
-        """One request's answer, tried again where the reply is garbled."""
+    def _refused(self, status: int, said: str) -> RowError | None:
+        """Why a question has no answer; None where a shorter one may have. Raises Refused where no question has."""
+        if status in (401, 403):
+            raise Refused(f"{_key_refused(self.url, status)}. It says: {said}")
+        if status == 404:
+            raise Refused(f"{self.url} does not know the model {self.name!r}: {said}")
+        if status not in (400, 413, 422):
+            return RowError("server_error", said)
+        return None if any(words in said.lower() for words in TOO_LONG) else RowError("bad_request", said)
+
+    def _asked(self, question: Question, manner: Manner, options: Mapping[str, Any]) -> Outcome:
+        """One request's answer, tried again where the reply is garbled or an error that may pass."""
         request: dict[str, Any] = {
             "model": self.name,
             "messages": question.render(question.texts, ()),
@@ -113,20 +139,26 @@ class Endpoint:
             "max_tokens": manner.max_tokens,
             **_wanted(manner),
         }
-        garbled = ""
-        for _ in range(GARBLED):
+        if options:
+            request["extra_body"] = {"chat_template_kwargs": dict(options)}
+        tries = 0
+        while True:
+            tries += 1
             self.pace.wait()
             try:
-                reply = self.client.chat.completions.create(**request)
-                choice = reply.choices[0]
-                # JSON can spell half a surrogate pair, which no file in UTF-8 can hold.
-                text = (choice.message.content or "").encode("utf-8", "replace").decode()
-            except (ValueError, TypeError, IndexError, AttributeError) as error:
-                garbled = _said(error)
-                continue
-            masses = _masses(choice, manner.labels)
-            return Answer(text, choice.finish_reason != "length", question.cut, masses)
-        return RowError("garbled_reply", garbled)
+                reply = self.client.chat.completions.with_raw_response.create(**request)
+                found = completion(reply.http_response.content, manner.labels)
+            except Garbled as error:
+                if tries >= GARBLED:
+                    return RowError("garbled_reply", _said(error))
+            except ServerError as error:
+                if tries > RETRIES or (error.status < 500 and error.status not in PASSING):
+                    raise
+            else:
+                if isinstance(found, RowError):
+                    return found
+                return Answer(found.text, found.finished, question.cut, found.masses)
+            time.sleep(min(PAUSE * 2 ** (tries - 1), LONGEST_PAUSE))
 
 
 class Pace:
@@ -156,23 +188,17 @@ def _wanted(manner: Manner) -> dict[str, Any]:
     return {}
 
 
-def _masses(choice: Any, labels: Sequence[str]) -> dict[str, float]:
-    """The probability of each label among the alternatives of the first token; 0 where it is not among them."""
-    from math import exp
-
-    content = choice.logprobs.content if labels and choice.logprobs else None
-    alternatives = content[0].top_logprobs if content else []
-    return {label: sum(exp(each.logprob) for each in alternatives if each.token.strip() == label) for label in labels}
-
-
 def _key_refused(url: str, status: int) -> str:
     how = f"set {KEY} to one it takes" if os.environ.get(KEY) else f"no {KEY} is set in the environment"
     return f"{url} refuses the key (HTTP {status}): {how}"
 
 
 def _said(error: Exception) -> str:
-    """An error's first line, without the key, which servers may repeat."""
+    return _line(str(error)) or type(error).__name__
+
+
+def _line(said: str) -> str:
+    """The first line of what was said, without the key, which servers may repeat."""
     key = os.environ.get(KEY)
-    lines = str(error).strip().splitlines()
-    line = lines[0][:500] if lines else type(error).__name__
+    line = next(iter(said.strip().splitlines()), "")[:500]
     return line.replace(key, "***") if key else line

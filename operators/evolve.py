@@ -20,7 +20,7 @@ import pyarrow as pa
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from operators.asking import Answer, Asking, Manner, Question
+from operators.asking import Answer, Asking, Count, Manner, Question, Temperature
 from operators.base import STRICT, RowError
 from operators.prompt import Prompt, Texts, opened
 from operators.rankings import rankings, shuffled, unshuffled
@@ -71,8 +71,8 @@ class Evolve(Asking):
 
     dimension: Dimension = "complexity"
     step: int = Field(default=1, ge=1)
-    temperature: float = 0.5
-    max_tokens: int = 1024
+    temperature: Temperature = 0.5
+    max_tokens: Count = 1024
 
     def identity(self) -> dict[str, Any]:
         """The fields, and the prompts' contents."""
@@ -98,6 +98,10 @@ class Evolve(Asking):
             texts = {"instruction": messages[0]["content"], "response": last}
         return uncut(self.prompt(self.method(messages)), texts)
 
+    def unanswered(self, answer: Answer) -> bool:
+        """Whether the tokens ended before the variant did, which is then lost."""
+        return not answer.finished
+
     def value(self, row: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
         """The variant that a reply is, with what is to be said of it."""
         text, outcome = generated(answer)
@@ -116,6 +120,7 @@ class Compare(Asking):
     place, drawn by seed, attempt and the chain. Every further attempt has room for twice as many tokens.
     """
 
+    version: ClassVar[int] = 2
     gives: ClassVar[pa.DataType] = pa.struct(
         [
             ("scores", pa.list_(pa.int64())),
@@ -128,7 +133,7 @@ class Compare(Asking):
 
     dimension: Dimension = "complexity"
     attempt: int = Field(default=0, ge=0)
-    max_tokens: int = 256
+    max_tokens: Count = 256
 
     def identity(self) -> dict[str, Any]:
         """The fields, and the prompt's content."""
@@ -162,7 +167,7 @@ class Compare(Asking):
     def value(self, row: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
         """The scores that a reply gives, joined to the variants."""
         order = self.order(row["messages"])
-        ranking = rankings(answer.text, len(order))
+        ranking = rankings(answer.text, len(order), self.dimension, answer.finished)
         return {
             "scores": unshuffled(ranking.scores, order),
             "outcomes": unshuffled(ranking.outcomes, order),

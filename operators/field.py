@@ -1,7 +1,6 @@
 """A field of the original record as a feature: a task label, a category, a language tag."""
 
 import json
-from typing import Literal
 
 from pydantic.dataclasses import dataclass
 
@@ -16,10 +15,6 @@ class Field(Operator):
     reads = ("raw",)
 
     name: str = "task"
-
-    def belongs_to(self) -> Literal["record"]:
-        """The record: two conversations that are alike may have another field."""
-        return "record"
 
     def load(self) -> Compute:
         """Reads the field of each record; other JSON values than strings are given as JSON.

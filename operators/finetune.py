@@ -19,6 +19,7 @@ from pydantic.dataclasses import dataclass
 from operators.base import STRICT, canonical_json, described
 from operators.checkpoint import Checkpoint
 from operators.labels import Labels
+from operators.positions import SampleTokens, refuse_too_many
 from operators.supervised import Template
 
 FACTS = "training.json"
@@ -27,6 +28,10 @@ OUTCOMES = "outcomes.safetensors"
 Precision = Literal["float32", "bfloat16"]
 Layout = Literal["copies", "shards"]
 """How the processes that train together hold the model: each the whole of it, or each a share (operators/ranks.py)."""
+
+STEPS = 16
+FEWEST, MOST = 8, 128
+"""A batch by the number of samples leaves so many steps an epoch, but has so many samples at least and at most."""
 
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -48,7 +53,7 @@ class LoRA:
 class Finetune:
     """A training run; its fields are its identity, and where it runs is none of them."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     """Raised when the code trains something else for the same fields."""
 
     base: Checkpoint
@@ -61,10 +66,12 @@ class Finetune:
     """An epoch's folder of another run to go on from, with its weights and Adam's moments; None: from the base."""
     fresh_layers: Annotated[int, Field(ge=0)] = 0
     """The last so many layers of the base that begin anew, from the seed."""
-    max_tokens: Annotated[int, Field(ge=2)] = 2048
+    max_tokens: SampleTokens = None
+    """A sample's tokens after which it is cut; None: 2,048, or as many as the base has positions for."""
     epochs: Annotated[int, Field(ge=1)] = 4
-    batch: Annotated[int, Field(ge=1)] = 128
-    """Samples an optimiser step, all ranks together; the last step of an epoch takes what is left."""
+    batch: Annotated[int, Field(ge=1)] | None = None
+    """Samples an optimiser step, all ranks together; the last step of an epoch takes what is left. None: LESS's 128, or
+    fewer, down to 8, where an epoch would have less than 16 steps."""
     mean_over: Literal["samples", "tokens", "nothing"] = "samples"
     """The loss of a step. samples: the mean over its samples of each one's mean over its tokens, as LESS trains (its
     batches are of one sample) and takes gradients; tokens: the mean over all tokens of the step; nothing: their sum. A
@@ -86,19 +93,36 @@ class Finetune:
     seed: Annotated[int, Field(ge=0)] = 0
 
     def check(self) -> None:
-        """ModelMissing where the base, or what it goes on from, is not there; no model is loaded."""
+        """ModelMissing where the base, or what it goes on from, is not there; no model is loaded.
+
+        ValueError where the base has fewer positions than max_tokens.
+        """
         self.base.check()
         if self.after is not None:
             self.after.check()
+        refuse_too_many(self.base, self.max_tokens)
 
     def fingerprint(self) -> str:
         """Hex SHA-256 of the canonical JSON of name, version and fields."""
         identity = {"trainer": type(self).__name__, "version": self.version, "fields": described(self)}
         return hashlib.sha256(canonical_json(identity).encode()).hexdigest()
 
+    def step_samples(self, samples: int) -> int:
+        """How many of so many samples an optimiser step takes: `batch`, where it is given."""
+        return self.batch or min(max(samples // STEPS, FEWEST), MOST)
+
     def steps(self, samples: int) -> int:
         """Optimiser steps an epoch."""
-        return math.ceil(samples / self.batch)
+        return math.ceil(samples / self.step_samples(samples))
+
+    def idle_epochs(self, samples: int) -> list[int]:
+        """The epochs, counted from 1, in which nothing is learnt: the learning rate of all their steps is 0.
+
+        ValueError where that is so of the whole run.
+        """
+        steps = self.steps(samples)
+        rates = [self.rate(step, self.epochs * steps) for step in range(self.epochs * steps)]
+        return [epoch for epoch in range(1, self.epochs + 1) if not any(rates[(epoch - 1) * steps : epoch * steps])]
 
     def rate(self, step: int, steps: int) -> float:
         """The learning rate of a step, counted from 0, of a run of so many steps.
@@ -110,7 +134,7 @@ class Finetune:
         if rising >= steps:
             raise ValueError(
                 f"the warm-up takes all of the run's {steps} steps, so that nothing would be trained: "
-                f"set warmup to 0, or batch (now {self.batch}) lower"
+                "set batch lower, or warmup to 0"
             )
         if step < rising:
             return self.learning_rate * step / rising
@@ -121,7 +145,8 @@ class Finetune:
     def batches(self, samples: int, epoch: int) -> list[np.ndarray]:
         """The positions of the samples of each step of an epoch, counted from 1: a permutation by (seed, epoch)."""
         order = np.random.default_rng([self.seed, epoch]).permutation(samples)
-        return [order[start : start + self.batch] for start in range(0, samples, self.batch)]
+        size = self.step_samples(samples)
+        return [order[start : start + size] for start in range(0, samples, size)]
 
 
 LIKE_ALPACA = Finetune(
@@ -130,6 +155,7 @@ LIKE_ALPACA = Finetune(
     template="alpaca",
     max_tokens=512,
     epochs=3,
+    batch=128,
     mean_over="tokens",
     schedule="cosine",
 )

@@ -12,7 +12,7 @@ beforehand, `Directions` of them give the cosines that projections estimate, wit
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,7 @@ from operators.base import STRICT, Compute, Operator, RowError
 from operators.checkpoint import Checkpoint
 from operators.directions import Directions, fitting_directions
 from operators.loss import Precision, attempts, causal_model, fitting_supervision, merged
+from operators.positions import SampleTokens, refuse_too_many
 from operators.supervised import Supervised, Template
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ class Projected:
 class Gradient(Operator):
     """A sample's gradient: a vector of length 1 in a projection, or its cosines to given directions."""
 
+    version: ClassVar[int] = 2
+
     model: Checkpoint
     adapter: Checkpoint
     """An epoch's folder of a LoRA training run of the model."""
@@ -65,7 +68,7 @@ class Gradient(Operator):
     """adam: the step that Adam would make with the gradient; sgd: the gradient itself, which LESS takes of targets."""
     onto: Projected | Directions = Projected()
     template: Template = "tulu"
-    max_tokens: Annotated[int, Field(ge=2)] = 2048
+    max_tokens: SampleTokens = None
     """A sample's tokens after which it is cut."""
     betas: tuple[Share, Share] = (0.9, 0.999)
     epsilon: Annotated[float, Field(gt=0)] = 1e-8
@@ -75,11 +78,12 @@ class Gradient(Operator):
     """auto: bfloat16 on a GPU that multiplies it, float32 elsewhere; the adapter's gradients are float32 always."""
 
     def check(self) -> None:
-        """ModelMissing where model, adapter or directions are not there."""
+        """ModelMissing where model, adapter or directions are not there; ValueError for more tokens than positions."""
         self.model.check()
         self.adapter.check()
         if isinstance(self.onto, Directions):
             self.onto.check()
+        refuse_too_many(self.model, self.max_tokens)
 
     def load(self) -> Compute:
         """A function from a batch to a vector, or a RowError, a row.

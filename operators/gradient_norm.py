@@ -9,10 +9,9 @@ mean over tokens, so that it falls as responses get longer.
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pyarrow as pa
-from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from operators.base import STRICT, Compute, Operator, RowError
@@ -21,6 +20,7 @@ from operators.class_error import classifier, fitting_labelling, labelled
 from operators.gradient import refuse_untrained
 from operators.labels import Labels
 from operators.loss import Precision, attempts, causal_model, fitting_supervision, merged
+from operators.positions import SampleTokens, refuse_too_many
 from operators.supervised import Supervised, Template
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 class GradientNorm(Operator):
     """The length of a sample's gradient, with its loss and how many tokens it has."""
 
+    version: ClassVar[int] = 2
+
     gives: ClassVar[pa.DataType | None] = pa.struct(
         [("norm", pa.float32()), ("tokens", pa.int64()), ("nll_mean", pa.float32()), ("truncated", pa.bool_())]
     )
@@ -41,28 +43,26 @@ class GradientNorm(Operator):
     adapter: Checkpoint | None = None
     of: Literal["adapter", "linear", "head"] = "adapter"
     """The parameters. adapter: LoRA's A and B; linear: weights and biases of all linear layers, the head among them
-    (embeddings and norms have no part); head: of the head alone, for which the rest is not differentiated."""
+    (embeddings and norms have no part); head: of the head alone, for which the rest is not differentiated. It ranks
+    samples otherwise than all parameters do: the rank correlations were 0.30 to 0.68."""
     template: Template = "tulu"
     labels: Labels | None = None
     """What a classifier was trained to tell, with the names: the loss is of that. None: of a language model."""
-    max_tokens: Annotated[int, Field(ge=2)] = 2048
+    max_tokens: SampleTokens = None
     """A sample's tokens after which it is cut, and its value flagged."""
     precision: Precision = "auto"
     """auto: bfloat16 on a GPU that multiplies it, float32 elsewhere."""
 
     def check(self) -> None:
-        """ModelMissing where model or adapter is not there."""
+        """ModelMissing where model or adapter is not there; ValueError for more tokens than positions."""
         self.model.check()
         if self.adapter is not None:
             self.adapter.check()
+        refuse_too_many(self.model, self.max_tokens)
 
     def columns(self) -> tuple[str, ...]:
         """The messages, and for a classifier the record, which has the labels."""
         return ("messages", "raw") if self.labels else self.reads
-
-    def belongs_to(self) -> Literal["conversation", "record"]:
-        """The record, where it has the labels."""
-        return "record" if self.labels else "conversation"
 
     def load(self) -> Compute:
         """A function from a batch to {"norm", "tokens", "nll_mean", "truncated"}, or a RowError, a row.

@@ -4,7 +4,8 @@
     Judge(prompt=Prompt("/my/rubric.txt"), form="expectation", lowest=1, highest=5)
 
 A reply that holds no rating is no number: it has an outcome (empty, no_number, out_of_scale ...), which recipes drop
-and count. The reply itself is kept beside the rating.
+and count. Where the prompt asks for a {dimension}, its name may stand before the number, as a word for "score" may.
+The reply itself is kept beside the rating.
 """
 
 import math
@@ -21,7 +22,7 @@ from operators import ratings, sample
 from operators.asking import Answer, Asking, Manner, Question
 from operators.base import STRICT
 from operators.prompt import Prompt, control_tokens, opened
-from operators.ratings import Rating
+from operators.ratings import THOUGHT, Rating
 from operators.sample import Message
 
 TEXTS = ("instruction", "response")
@@ -39,6 +40,7 @@ Form = Literal["line", "json", "expectation", "alpagasus", "lift"]
 class Judge(Asking):
     """A rating a sample: a struct of score (null without one), outcome, digit_mass, reply, cut and control_tokens."""
 
+    version: ClassVar[int] = 2
     reads: ClassVar[tuple[str, ...]] = ("messages", "raw")
     gives: ClassVar[pa.DataType] = pa.struct(
         [
@@ -120,10 +122,7 @@ class Judge(Asking):
 
     def value(self, row: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
         """The rating that a reply makes, and the reply."""
-        if self.form == "expectation":
-            rating, mass = expectation(answer.masses), math.fsum(answer.masses.values())
-        else:
-            rating, mass = self._read(answer.text), None
+        rating, mass = self._read(answer), math.fsum(answer.masses.values()) if self.form == "expectation" else None
         texts = sample.triplet(row["messages"], row["raw"])
         return {
             "score": rating.score,
@@ -134,16 +133,28 @@ class Judge(Asking):
             "control_tokens": any(control_tokens(text) for text in texts),
         }
 
-    def _read(self, reply: str) -> Rating:
+    def unanswered(self, answer: Answer) -> bool:
+        """Whether the tokens ended before there was a rating; of an expectation's one token that cannot be said."""
+        if self.form == "expectation":
+            return False
+        return super().unanswered(answer) or self._read(answer).outcome == "unfinished"
+
+    def _read(self, answer: Answer) -> Rating:
+        scale = self.lowest, self.highest
+        # What the prompt does not ask for may be the beginning of a quotation, or one part of the rating.
+        asked = self.dimension if "dimension" in opened(self.prompt).names else ""
         match self.form:
+            case "expectation":
+                thinks = THOUGHT.match(answer.text.lstrip())
+                return Rating(None, "no_digit") if thinks else expectation(answer.masses)
             case "json":
-                return ratings.json_score(reply, self.lowest, self.highest)
+                return ratings.json_score(answer.text, *scale, asked, answer.finished)
             case "alpagasus":
-                return ratings.published_alpagasus(reply)
+                return ratings.published_alpagasus(answer.text)
             case "lift":
-                return ratings.published_lift(reply)
+                return ratings.published_lift(answer.text)
             case _:
-                return ratings.first_line(reply, self.lowest, self.highest)
+                return ratings.first_line(answer.text, *scale, asked, answer.finished)
 
 
 def joined(texts: Mapping[str, str]) -> dict[str, str]:

@@ -16,13 +16,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from operators import sample
 from operators.base import STRICT, RowError
 from operators.sample import Message
 from operators.supervised import IGNORED, Supervised
+from operators.templated import TextTemplate
+from operators.unknown import refuse_unreadable
 
 Names = Annotated[tuple[str, ...], Field(strict=False)]
 
@@ -37,7 +39,7 @@ class Labels:
     """The record's field with a slot a word; None: a text has a class alone."""
     words: str | None = None
     """The record's field with the words; None: the text, cut at blanks."""
-    text: Annotated[str, AfterValidator(sample.checked_template)] = "{instruction}"
+    text: TextTemplate = "{instruction}"
     classes: Names = ()
     """Empty: all that the samples of the pool have, sorted."""
     slot_names: Names = ()
@@ -85,14 +87,18 @@ class Labelling:
         """The sample's tokens and labels.
 
         RowError empty_text; no_label and no_slots for what the record lacks; unknown_label for a name that is not among
-        those there are; slots_do_not_fit where words and slots are not as many, or a word is not in the text.
+        those there are; slots_do_not_fit where words and slots are not as many, or a word is not in the text;
+        unreadable (operators/unknown.py).
         """
         text = sample.text(self.labels.text, messages, raw)
         if not text.strip():
             raise RowError("empty_text")
         name, slots = self.labels.of(raw)
         number = _numbers(self.labels.classes)(name)
-        return self._with_slots(id, text, raw, number, slots) if self.labels.slots else self._alone(id, text, number)
+        slotted = self.labels.slots is not None
+        made = self._with_slots(id, text, raw, number, slots) if slotted else self._alone(id, text, number)
+        refuse_unreadable(self.tokenizer, made.input_ids, text, limit=self.max_tokens)
+        return made
 
     def _alone(self, id: int, text: str, number: int) -> Supervised:
         tokens = self.tokenizer(text, verbose=False)["input_ids"]

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from operators.asking import Answer, Manner, Outcome, Question
+from operators.asking import Answer, Manner, Outcome, Question, Thinking, template_options
 from operators.base import RowError
 from operators.sample import Message
 
@@ -32,9 +32,11 @@ class LocalModel:
         room = self.context - (1 if labels else manner.max_tokens)
         if room < 1:
             raise ValueError(f"context {self.context} leaves no room for a question before {manner.max_tokens} tokens")
-        prompts = [prompt_text(self.tokenizer, each.render(each.texts, self.controls)) for each in questions]
+        prompts = [self._prompt(question, manner) for question in questions]
         tokens = self._tokens(prompts) if prompts else []
-        fitted = [self._fitted(question, found, room) for question, found in zip(questions, tokens, strict=True)]
+        fitted = [
+            self._fitted(question, manner, found, room) for question, found in zip(questions, tokens, strict=True)
+        ]
         lot: dict[int, Outcome] = {
             at: RowError("too_long", f"the prompt alone has more than {room:,} tokens")
             for at, each in enumerate(fitted)
@@ -54,7 +56,12 @@ class LocalModel:
         templated = bool(getattr(self.tokenizer, "chat_template", None))
         return self.tokenizer(texts, add_special_tokens=not templated, verbose=False)["input_ids"]
 
-    def _fitted(self, question: Question, tokens: list[int], room: int) -> tuple[Question, list[int]] | None:
+    def _prompt(self, question: Question, manner: Manner) -> str:
+        return prompt_text(self.tokenizer, question.render(question.texts, self.controls), manner.thinking)
+
+    def _fitted(
+        self, question: Question, manner: Manner, tokens: list[int], room: int
+    ) -> tuple[Question, list[int]] | None:
         """The question, cut to at most `room` tokens where it has more, and its tokens; None if that cannot be."""
         while len(tokens) > room:
             longest = next((text for text in question.texts.values() if text), "")
@@ -64,7 +71,7 @@ class LocalModel:
             if shorter is None:
                 return None
             question = shorter
-            (tokens,) = self._tokens([prompt_text(self.tokenizer, question.render(question.texts, self.controls))])
+            (tokens,) = self._tokens([self._prompt(question, manner)])
         return question, tokens
 
 
@@ -75,18 +82,18 @@ def control_strings(tokenizer: Any) -> list[str]:
     return sorted(each for each in strings if len(each.strip()) > 1)
 
 
-def prompt_text(tokenizer: Any, messages: list[Message]) -> str:
+def prompt_text(tokenizer: Any, messages: list[Message], thinking: Thinking = "off") -> str:
     """A conversation up to where the answer begins, as the model is given it."""
     if getattr(tokenizer, "chat_template", None):
-        return rendered(tokenizer, messages)
+        return rendered(tokenizer, messages, thinking)
     return "\n\n".join(message["content"] for message in messages) + "\n"
 
 
-def rendered(tokenizer: Any, messages: list[Message]) -> str:
+def rendered(tokenizer: Any, messages: list[Message], thinking: Thinking) -> str:
     """The chat template's text up to where the answer begins; a system message joins the user's where it must."""
     from jinja2 import TemplateError
 
-    options = {"add_generation_prompt": True, "tokenize": False, "enable_thinking": False}
+    options = {"add_generation_prompt": True, "tokenize": False, **template_options(thinking)}
     try:
         return tokenizer.apply_chat_template(messages, **options)
     except TemplateError:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from operators.base import described
 from operators.finetune import FACTS, OUTCOMES, Finetune, LoRA, Precision
 from operators.labels import Labels
+from operators.positions import token_limit
 from operators.ranks import Ranks, held_as, transformer_layers
 from operators.supervised import chat_template
 
@@ -92,9 +93,7 @@ def _bare(declaration: Finetune, folder: Path) -> Any:
     missing = sorted(key for key in report["missing_keys"] if not key.startswith(new) and ".pooler." not in key)
     if missing:
         raise ValueError(f"the checkpoint in {folder} lacks {len(missing)} weights of its model, such as {missing[0]}")
-    positions = getattr(model.config, "max_position_embeddings", None)
-    if positions is not None and declaration.max_tokens > positions:
-        raise ValueError(f"max_tokens={declaration.max_tokens}, but the model in {folder} has {positions} positions")
+    token_limit(model.config.get_text_config().to_dict(), declaration.max_tokens, f"the model in {folder}")
     model.config.use_cache = False
     if declaration.labels:
         model.config.pad_token_id = _padding(model.config)
@@ -231,6 +230,7 @@ def write_epoch(
         "step": steps[-1]["step"],
         "adam_steps": state.adam_steps,
         "samples": samples,
+        "batch": declaration.step_samples(samples),
         "tokens": sum(step["tokens"] for step in steps),
         "loss": sum(step["loss"] for step in steps) / len(steps),
         "learning_rate": sum(rates) / len(rates),

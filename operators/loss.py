@@ -10,14 +10,15 @@ equation 6). A template and tokenizer that are the same for two models make thei
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pyarrow as pa
-from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from operators.base import STRICT, Compute, ModelMissing, Operator, RowError
+from operators.base import STRICT, Compute, Operator, RowError
 from operators.checkpoint import Checkpoint
+from operators.missing import ModelMissing
+from operators.positions import SampleTokens, refuse_too_many
 from operators.supervised import IGNORED, Supervised, Supervision, Template
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ ADAPTER = "adapter_model.safetensors"
 class Loss(Operator):
     """Over a response's tokens: how many, their negative log-likelihood (nats) and their EL2N (0 to the root of 2)."""
 
+    version: ClassVar[int] = 2
+
     gives: ClassVar[pa.DataType | None] = pa.struct(
         [("tokens", pa.int64()), *((name, pa.float32()) for name in FIELDS), ("truncated", pa.bool_())]
     )
@@ -43,16 +46,17 @@ class Loss(Operator):
     adapter: Checkpoint | None = None
     """A LoRA adapter of the model, such as an epoch's folder of a training run."""
     template: Template = "tulu"
-    max_tokens: Annotated[int, Field(ge=2)] = 2048
+    max_tokens: SampleTokens = None
     """A sample's tokens after which it is cut, and its value flagged."""
     precision: Precision = "auto"
     """auto: bfloat16 on a GPU that multiplies it, float32 elsewhere. Losses that are compared want the same."""
 
     def check(self) -> None:
-        """ModelMissing where model or adapter is not there."""
+        """ModelMissing where model or adapter is not there; ValueError for more tokens than positions."""
         self.model.check()
         if self.adapter is not None:
             self.adapter.check()
+        refuse_too_many(self.model, self.max_tokens)
 
     def load(self) -> Compute:
         """A function from a batch to a struct, or a RowError, a row: tokens, FIELDS and whether the sample was cut.
@@ -192,15 +196,14 @@ def causal_model(checkpoint: Checkpoint, adapter: Checkpoint | None, precision: 
     return adapted.requires_grad_(False).eval()
 
 
-def fitting_supervision(model: Any, checkpoint: Checkpoint, template: Template, max_tokens: int) -> Supervision:
+def fitting_supervision(model: Any, checkpoint: Checkpoint, template: Template, wanted: int | None) -> Supervision:
     """How samples become tokens, by the checkpoint's tokenizer; ValueError for more tokens than it has positions."""
     from transformers import AutoTokenizer
 
     from operators import windows
 
-    windows.token_limit(model, max_tokens)
     tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder(), local_files_only=True)
-    return Supervision(tokenizer, template, max_tokens)
+    return Supervision(tokenizer, template, windows.sample_tokens(model, wanted))
 
 
 def attempts(supervision: Supervision, batch: pa.Table) -> list[Supervised | RowError]:

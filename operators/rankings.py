@@ -8,6 +8,7 @@ by their index: a preamble, a blank line or another order does not move a score 
 variants are shown in a seeded random order, against the judge's liking for places; a repeated question takes another.
 """
 
+import functools
 import hashlib
 import re
 from collections.abc import Sequence
@@ -18,14 +19,11 @@ from operators.ratings import answers
 
 Value = TypeVar("Value")
 
+LOWEST, HIGHEST = 1, 6
 RETRIES = 2
 FEWEST = 4
 
 _LIGHT = r"[\s*_`]*"
-LINE = re.compile(
-    rf"^[\s*_`>#•-]*[\[［](?P<index>\d{{1,9}})[\]］]{_LIGHT}(?:[:：]{_LIGHT})?score{_LIGHT}[:：]{_LIGHT}(?P<said>.*)$",
-    re.IGNORECASE,
-)
 # A whole number, what it is out of, and words that make it no other number.
 SAID = re.compile(
     r"(?P<score>[-+−]?\d{1,9})(?:\s*[/／]\s*(?P<scale>\d{1,9}))?(?:\s*[分点점])?"
@@ -56,26 +54,29 @@ class Ranking:
 Step = Literal["keep", "flat", "retry", "retry_longer", "drop_variants", "drop_seed"]
 
 
-def rankings(reply: str, count: int, lowest: int = 1, highest: int = 6) -> Ranking:
-    """The scores of `count` variants from lines like `[2] Score: 5`; ValueError for a count below 1.
+def rankings(reply: str, count: int, dimension: str = "", finished: bool = True) -> Ranking:
+    """The scores, 1 to 6, of `count` variants from lines like `[2] Score: 5`; ValueError for a count below 1.
 
-    A score may say what it is out of, the highest or one less (DEITA's rubric goes to 5 and leaves 6 for what is
-    beyond the judge). A sample may be quoted within a sentence: a line that does not begin with an index is not read.
+    The dimension that was asked for may stand in the place of the word "score" or beside it. A score may say what it
+    is out of, the highest or one less (DEITA's rubric goes to 5 and leaves 6 for what is beyond the judge). A sample
+    may be quoted within a sentence: a line that does not begin with an index is not read, and neither is the line
+    that a reply which is not finished was cut in.
     """
     if count < 1:
         raise ValueError(f"a ranking has one variant or more, not {count}")
+    reply = reply if finished else reply[: max(reply.rfind("\n"), 0)]
     if not reply.strip():
-        return _without_scores("empty", count)
+        return _without_scores("empty" if finished else "unfinished", count)
     possible = answers(reply)
     if not possible:
         return _without_scores("unfinished", count)
-    lines = [found for found in map(LINE.match, possible[-1].splitlines()) if found]
+    lines = [found for found in map(_line(dimension).match, possible[-1].splitlines()) if found]
     if any(not 1 <= int(found["index"]) <= count for found in lines):
         return _without_scores("misnumbered", count)
     read: dict[int, tuple[int | None, str]] = {}
     for found in lines:
         index = int(found["index"])
-        score, outcome = _score(found["said"], lowest, highest)
+        score, outcome = _score(found["said"])
         read[index] = (score, "duplicate" if index in read and score is not None else outcome)
     each = [read.get(index, (None, "missing")) for index in range(1, count + 1)]
     return Ranking(tuple(score for score, _ in each), tuple(outcome for _, outcome in each))
@@ -116,15 +117,26 @@ def unshuffled(shown: Sequence[Value], order: Sequence[int]) -> list[Value]:
     return [by_variant[variant] for variant in range(len(shown))]
 
 
+@functools.cache
+def _line(dimension: str) -> re.Pattern[str]:
+    asked = re.escape(dimension)
+    label = rf"score(?:{_LIGHT}(?:of|for){_LIGHT}{asked})?|{asked}(?:{_LIGHT}(?:score|rating))?" if asked else "score"
+    return re.compile(
+        rf"^[\s*_`>#•-]*[\[［](?P<index>\d{{1,9}})[\]］]{_LIGHT}(?:[:：]{_LIGHT})?"
+        rf"(?:{label}){_LIGHT}[:：]{_LIGHT}(?P<said>.*)$",
+        re.IGNORECASE,
+    )
+
+
 def _without_scores(outcome: str, count: int) -> Ranking:
     return Ranking((None,) * count, (outcome,) * count)
 
 
-def _score(said: str, lowest: int, highest: int) -> tuple[int | None, str]:
+def _score(said: str) -> tuple[int | None, str]:
     found = SAID.fullmatch(said.strip())
     if found is None:
         return None, "not_integer"
-    if found["scale"] is not None and int(found["scale"]) not in (highest, highest - 1):
+    if found["scale"] is not None and int(found["scale"]) not in (HIGHEST, HIGHEST - 1):
         return None, "other_scale"
     score = int(found["score"].replace("−", "-"))
-    return (score, "") if lowest <= score <= highest else (None, "out_of_range")
+    return (score, "") if LOWEST <= score <= HIGHEST else (None, "out_of_range")

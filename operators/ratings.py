@@ -2,19 +2,22 @@
 
     first_line("4.5\nThe response ...", 0, 5)         Rating(score=4.5, outcome="")
     first_line("8/10", 0, 5)                          Rating(score=None, outcome="other_scale")
+    first_line("Accuracy: 4.5", 0, 5, "accuracy")     Rating(score=4.5, outcome="")
     json_score('{"score": 4.5}', 0, 5)                Rating(score=4.5, outcome="")
 
-The outcomes: `empty`; `unfinished` (still thinking when it broke off); `no_number`; `several_numbers` (which one?);
-`prose` (one number, among words that may be a quotation of the sample); `other_scale`; `out_of_scale`;
-`not_finite`; of JSON also `not_json` (no JSON object, or words around it), `duplicate_keys`, `other_keys`; of the
-published readings `crashes`.
+The outcomes: `empty`; `unfinished` (it broke off before there was an answer: still thinking, or within the line that
+may be one); `no_number`; `several_numbers` (which one?); `prose` (one number, among words that may be a quotation of
+the sample); `other_scale`; `out_of_scale`; `not_finite`; of JSON also `not_json` (no JSON object, or words around it),
+`duplicate_keys`, `other_keys`; of the published readings `crashes`.
 
 The published readings repeat the released code of AlpaGasus and LIFT with its faults, for runs that repeat theirs.
 """
 
+import functools
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -22,9 +25,11 @@ SEPARATOR = r"[.．٫]"
 COMMA = r"[,，]"  # a decimal comma before one or two digits; before three it may part the thousands
 NUMBER = rf"(?:\d+(?:{SEPARATOR}\d+|{COMMA}\d{{1,2}})?|{SEPARATOR}\d+)(?!\d)"
 
-# The words for a score that may stand before it. Any other word may be the beginning of a quotation.
+# The words for a score that may stand before it. Any other word may be the beginning of a quotation, except the one
+# that the judge was asked to rate: "Accuracy: 4.5", "Final accuracy score: 4.5", "Rating of accuracy: 4.5".
+OPENING = r"(?:(?:total|overall|final|my|the)\s+)*"
 LABELS = (
-    r"(?:(?:total|overall|final|my|the)\s+)*(?:scores?|rating|grade|total)",
+    r"scores?|rating|grade|total",
     r"(?:总|最终|整体)?(?:评分|得分|分数|分|總分)|總分|評分",
     r"(?:総合|合計)?(?:スコア|評価|得点|点数)",
     r"(?:총\s*)?(?:점수|평점)",
@@ -33,14 +38,13 @@ LABELS = (
     r"(?:итоговая\s+|общая\s+)?оценка|балл(?:ы)?",
     r"الدرجة|التقييم|النتيجة|अंक|स्कोर|puan|skor|điểm(?:\s+số)?|คะแนน|ציון",
 )
+LABEL = "|".join(LABELS)
 UNITS = r"分|点|點|점|points?|pts?|punkte?n?|puntos?|pontos?|баллов|балла?"
-LINE = re.compile(
-    rf"(?:(?:{'|'.join(LABELS)})\s*[:：=＝]\s*)?"
+SCORE = (
     rf"(?P<number>[-+−－]?{NUMBER})\s*(?:{UNITS})?\s*"
-    rf"(?:(?:[/／⁄]|out\s+of)\s*(?P<scale>{NUMBER})\s*(?:{UNITS})?|(?P<percent>[%％]))?\s*[.。．]?",
-    re.IGNORECASE,
+    rf"(?:(?:[/／⁄]|out\s+of)\s*(?P<scale>{NUMBER})\s*(?:{UNITS})?|(?P<percent>[%％]))?\s*[.。．]?"
 )
-NOT_FINITE = re.compile(rf"(?:(?:{'|'.join(LABELS)})\s*[:：=＝]\s*)?[-+−]?(?:nan|inf|infinity|∞)", re.IGNORECASE)
+NOT_FINITE = r"[-+−]?(?:nan|inf|infinity|∞)"
 
 # Emphasis, quotation marks and brackets around a score. They become blanks, so that 4*5 does not become 45.
 DECORATION = str.maketrans(
@@ -64,13 +68,15 @@ class Rating:
     outcome: str = ""
 
 
-def first_line(reply: str, lowest: float, highest: float) -> Rating:
+def first_line(reply: str, lowest: float, highest: float, dimension: str = "", finished: bool = True) -> Rating:
     """The score that the first line of the answer consists of; the reading that repairs AlpaGasus' and LIFT's.
 
-    The line may hold, besides the number, emphasis, a word for "score" with a colon, the highest score after a
-    slash or "out of", and a word for "points"; in any script, with a decimal point or comma.
+    The line may hold, besides the number, emphasis, a word for "score" or the dimension that was asked for (or both)
+    with a colon, the highest score after a slash or "out of", and a word for "points"; in any script, with a decimal
+    point or comma. No other word is read: it may belong to a quotation. Of a reply that is not finished the line is
+    read where another one follows it: the 4 that it was cut after may have been 4.5.
     """
-    return _agreed(reply, lambda answer: _line_score(answer, lowest, highest))
+    return _agreed(reply, lambda answer, whole: _line_score(answer, whole, (lowest, highest), dimension), finished)
 
 
 def lift_total(reply: str) -> Rating:
@@ -78,9 +84,12 @@ def lift_total(reply: str) -> Rating:
     return first_line(reply, 0, 100)
 
 
-def json_score(reply: str, lowest: float, highest: float) -> Rating:
-    """The number in an answer that is {"score": number} and nothing else, in a ```json fence or not."""
-    return _agreed(reply, lambda answer: _json_score(answer, lowest, highest))
+def json_score(reply: str, lowest: float, highest: float, dimension: str = "", finished: bool = True) -> Rating:
+    """The number in an answer that is {"score": number} and nothing else, in a ```json fence or not.
+
+    The key may be the dimension that was asked for: servers that do not bind a reply to its schema let models name it.
+    """
+    return _agreed(reply, lambda answer, whole: _json_score(answer, whole, (lowest, highest), dimension), finished)
 
 
 def answers(reply: str) -> tuple[str, ...]:
@@ -139,48 +148,67 @@ def _not_nan(score: float) -> Rating:
     return Rating(None, "not_finite") if math.isnan(score) else Rating(score)
 
 
-def _agreed(reply: str, read: Callable[[str], Rating]) -> Rating:
+def _agreed(reply: str, read: Callable[[str, bool], Rating], finished: bool) -> Rating:
     """The rating that the possible answers agree on; `several_numbers` where two of them give different scores."""
     if not reply.strip():
-        return Rating(None, "empty")
-    ratings = [read(answer) for answer in answers(reply)]
-    if not ratings:
+        return Rating(None, "empty" if finished else "unfinished")
+    pieces = answers(reply)
+    if not pieces:
         return Rating(None, "unfinished")
+    ratings = [read(answer, True) for answer in pieces[:-1]] + [read(pieces[-1], finished)]
     scored = {rating.score for rating in ratings if rating.score is not None}
     if len(scored) > 1:
         return Rating(None, "several_numbers")
     return Rating(scored.pop()) if scored else ratings[-1]
 
 
-def _line_score(answer: str, lowest: float, highest: float) -> Rating:
+def _line_score(answer: str, whole: bool, scale: tuple[float, float], dimension: str) -> Rating:
     # One blank for many: a judge that repeats itself writes thousands, and the pattern tries each.
     lines = (" ".join(line.translate(DECORATION).split()) for line in answer.splitlines())
-    line = next((line for line in lines if line), "")
-    if not line:
+    lines = [line for line in lines if line]
+    if not whole and len(lines) + answer.endswith("\n") < 2:
+        return Rating(None, "unfinished")
+    if not lines:
         return Rating(None, "empty")
-    found = LINE.fullmatch(line)
+    line = unicodedata.normalize("NFC", lines[0])
+    found = _labelled(SCORE, dimension).fullmatch(line)
     if found is None:
-        return Rating(None, _unread(line))
-    scale = 100.0 if found["percent"] else _value(found["scale"] or str(highest))
-    if scale != highest:
+        return Rating(None, _unread(line, dimension))
+    highest = 100.0 if found["percent"] else _value(found["scale"] or str(scale[1]))
+    if highest != scale[1]:
         return Rating(None, "other_scale")
-    return _within(_value(found["number"]), lowest, highest)
+    return _within(_value(found["number"]), scale)
 
 
-def _unread(line: str) -> str:
+def _unread(line: str, dimension: str) -> str:
     """Why a line that is not a score has none."""
-    if NOT_FINITE.fullmatch(line):
+    if _labelled(NOT_FINITE, dimension).fullmatch(line):
         return "not_finite"
     numbers = {_value(number) for number in re.findall(NUMBER, line)}
     return ("no_number", "prose")[len(numbers)] if len(numbers) < 2 else "several_numbers"
+
+
+@functools.cache
+def _labelled(said: str, dimension: str) -> re.Pattern[str]:
+    """Matches what is said, with or without a label and a colon before it."""
+    label = LABEL
+    if dimension := named(dimension):
+        asked = re.escape(dimension).replace(r"\ ", r"[\s-]")
+        label += rf"|(?:(?:{LABEL})\s*(?:(?:of|for|in|on)\s+(?:the\s+)?)?)?{asked}(?:\s*[的の]?\s*(?:{LABEL}))?"
+    return re.compile(rf"(?:{OPENING}(?:{label})\s*[:：=＝]\s*)?{said}", re.IGNORECASE)
+
+
+def named(dimension: str) -> str:
+    """A dimension without what may be written in more than one way: emphasis, hyphens, blanks, accents apart."""
+    return " ".join(unicodedata.normalize("NFC", dimension).translate(DECORATION).replace("-", " ").split())
 
 
 def _value(number: str) -> float:
     return float(number.translate(READ_ALIKE))
 
 
-def _within(score: float, lowest: float, highest: float) -> Rating:
-    if not lowest <= score <= highest:
+def _within(score: float, scale: tuple[float, float]) -> Rating:
+    if not scale[0] <= score <= scale[1]:
         return Rating(None, "out_of_scale")
     return Rating(score + 0.0)  # -0 becomes 0
 
@@ -189,26 +217,25 @@ class _DuplicateKeys(ValueError):
     pass
 
 
-def _json_score(answer: str, lowest: float, highest: float) -> Rating:
+def _json_score(answer: str, whole: bool, scale: tuple[float, float], dimension: str) -> Rating:
     text = answer.strip().removeprefix("\ufeff")
     fenced = FENCE.fullmatch(text)
     text = fenced[1] if fenced else text
-    if not text.strip():
-        return Rating(None, "empty")
     try:
         found = json.loads(text, object_pairs_hook=_unique, parse_int=float)
     except _DuplicateKeys:
         return Rating(None, "duplicate_keys")
     except (ValueError, RecursionError):
-        return Rating(None, "not_json")
+        return Rating(None, ("not_json" if text.strip() else "empty") if whole else "unfinished")
     if not isinstance(found, dict):
         return Rating(None, "not_json")
-    if set(found) - {"score"}:
+    asked = named(dimension).lower()
+    if len(found) > 1 or any(key != "score" and not (asked and named(key).lower() == asked) for key in found):
         return Rating(None, "other_keys")
-    score = found.get("score")
+    score = next(iter(found.values()), None)
     if not isinstance(score, float):
         return Rating(None, "no_number")
-    return _within(score, lowest, highest) if math.isfinite(score) else Rating(None, "not_finite")
+    return _within(score, scale) if math.isfinite(score) else Rating(None, "not_finite")
 
 
 def _unique(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:

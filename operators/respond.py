@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 import pyarrow as pa
 from pydantic.dataclasses import dataclass
 
-from operators.asking import Answer, Asking, Question
+from operators.asking import Answer, Asking, Count, Question
 from operators.base import STRICT, RowError
 from operators.prompt import without_control
 from operators.ratings import THOUGHT, THOUGHT_END
@@ -28,7 +28,7 @@ class Respond(Asking):
         [("response", pa.string()), ("finished", pa.bool_()), ("outcome", pa.string())]
     )
 
-    max_tokens: int = 1024
+    max_tokens: Count = 1024
 
     def question(self, row: Mapping[str, Any]) -> Question | RowError:
         """The conversation as it is; where it is too long its earliest messages are cut first."""

@@ -19,7 +19,9 @@ from pydantic.dataclasses import dataclass
 from operators import sample
 from operators.base import STRICT, Compute, Operator, RowError
 from operators.checkpoint import Checkpoint
+from operators.positions import refuse_too_many
 from operators.sample import Message
+from operators.unknown import UNREADABLE, refuse_unreadable
 
 if TYPE_CHECKING:
     from operators.windows import Tokens, Window
@@ -34,6 +36,8 @@ Rewards = Callable[[Sequence[Pair]], list[dict[str, Any] | RowError]]
 class Reward(Operator):
     """The reward of a sample's last assistant message, given the messages before it."""
 
+    version: ClassVar[int] = 2
+
     gives: ClassVar[pa.DataType | None] = pa.struct([("reward", pa.float64()), ("truncated", pa.bool_())])
 
     model: Checkpoint = Checkpoint("OpenAssistant/reward-model-deberta-v3-large-v2")
@@ -45,8 +49,18 @@ class Reward(Operator):
     """auto: bfloat16 on a GPU that multiplies it, float32 elsewhere."""
 
     def check(self) -> None:
-        """ModelMissing where the checkpoint is not there."""
+        """ModelMissing where the checkpoint is not there; ValueError where it has fewer positions than max_tokens."""
         self.model.check()
+        refuse_too_many(self.model, self.max_tokens)
+
+    def advice(self, kind: str, column: str) -> str:
+        """A model that reads many languages, where this one cannot read the texts."""
+        if kind != UNREADABLE:
+            return ""
+        return (
+            "a reward model made of a multilingual language model reads them, as Skywork's of Qwen3: set "
+            f"{column}.model.name=Skywork/Skywork-Reward-V2-Qwen3-0.6B {column}.pair=chat"
+        )
 
     def load(self) -> Compute:
         """A function from a batch to {"reward": float, "truncated": bool}, or a RowError, for each row.
@@ -66,9 +80,9 @@ class Reward(Operator):
         """A function from pairs to {"reward", "truncated"} or a RowError for each, whoever wrote the answer.
 
         The kinds of error are no_question, too_long (no room is left for the answer), chat_template (it refuses
-        the messages) and no_score (the logit is not a number). An empty answer has a reward. ValueError where
-        the model has more than one logit, lacks a chat template that is asked for, or has fewer positions than
-        max_tokens.
+        the messages), unreadable (both together, or the answer alone; operators/unknown.py) and no_score (the logit
+        is not a number). An empty answer has a reward. ValueError where the model has more than one logit, lacks a
+        chat template that is asked for, or has fewer positions than max_tokens.
         """
         from transformers import AutoConfig, AutoModelForSequenceClassification
 
@@ -134,6 +148,7 @@ def _attempted(
         return too_long
     try:
         kept, tokens = window.fitted(answer, lambda text: written(window.tokenizer, before, text))
+        refuse_unreadable(window.tokenizer, tokens["input_ids"], f"{asked}\n{kept}", kept)
     except RowError as error:
         return error
     # The reward of nothing would pass for the answer's.

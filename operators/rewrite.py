@@ -14,7 +14,7 @@ import pyarrow as pa
 from pydantic.dataclasses import dataclass
 
 from operators import sample
-from operators.asking import Answer, Asking, Question
+from operators.asking import Answer, Asking, Count, Question, Temperature
 from operators.base import STRICT, RowError
 from operators.prompt import Prompt, opened
 from operators.respond import encodable, generated
@@ -51,8 +51,8 @@ class Rewrite(Asking):
     """The rules: a name in operators/prompts or the path of a text file."""
     form: Literal["repaired", "published"] = "repaired"
     """How the reply is read; see `repaired` and `published`."""
-    temperature: float = 0.5
-    max_tokens: int = 1024
+    temperature: Temperature = 0.5
+    max_tokens: Count = 1024
 
     def check(self) -> None:
         """ModelMissing where nobody answers; ValueError where the prompt is missing or does not fit."""
@@ -70,6 +70,10 @@ class Rewrite(Asking):
             return template.messages(texts, {}, tokens)
 
         return Question({"input": asked.input, "instruction": asked.instruction}, render)
+
+    def unanswered(self, answer: Answer) -> bool:
+        """Whether the tokens ended before the instruction did, which is then lost."""
+        return not answer.finished
 
     def value(self, row: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
         """The new instruction that a reply is, or the outcome that says why it is none."""

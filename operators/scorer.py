@@ -25,7 +25,9 @@ from pydantic.dataclasses import dataclass
 from operators.base import STRICT, Compute, Operator, RowError
 from operators.checkpoint import Checkpoint
 from operators.embed import PROBES
+from operators.positions import refuse_too_many
 from operators.sample import Message
+from operators.unknown import refuse_unreadable
 
 if TYPE_CHECKING:
     from operators.windows import Tokens, Window
@@ -62,6 +64,8 @@ def _fields(template: str) -> set[str]:
 class Scorer(Operator):
     """The scores of a sample's turns, and whether a turn had to be cut to be scored."""
 
+    version: ClassVar[int] = 2
+
     gives: ClassVar[pa.DataType | None] = pa.struct([("scores", pa.list_(pa.float64())), ("truncated", pa.bool_())])
 
     model: Checkpoint
@@ -77,16 +81,18 @@ class Scorer(Operator):
     """auto: bfloat16 on a GPU that multiplies it, float32 elsewhere."""
 
     def check(self) -> None:
-        """ModelMissing where the checkpoint is not there."""
+        """ModelMissing where the checkpoint is not there; ValueError where it has fewer positions than max_tokens."""
         self.model.check()
+        refuse_too_many(self.model, self.max_tokens)
 
     def load(self) -> Compute:
         """A function from a batch to {"scores": a float a turn, "truncated": bool}, or a RowError, for each row.
 
         One turn without a score leaves the sample without: the kinds of error are no_turns, empty_text (the
-        template is filled with blanks) and no_score (a logit is not a number). ValueError where neither the fields nor
-        scorer.json give template and labels, where a label is not one token of its own after the template, and
-        where max_tokens is more than the model has positions or less than the template needs.
+        template is filled with blanks), unreadable (operators/unknown.py) and no_score (a logit is not a number).
+        ValueError where neither the fields nor scorer.json give template and labels, where a label is not one token
+        of its own after the template, and where max_tokens is more than the model has positions or less than the
+        template needs.
         """
         from transformers import AutoModelForCausalLM
 
@@ -144,7 +150,7 @@ class Prompts:
     def prompt(self, instruction: str, response: str) -> "tuple[Tokens, bool]":
         """The tokens, and whether the response, and then the instruction, was cut at its end.
 
-        RowError where the template is filled with nothing but blanks.
+        RowError where the template is filled with nothing but blanks, or with what the model cannot read.
         """
         # What the template does not show is neither cut nor flagged.
         shown = _fields(self.template)
@@ -157,6 +163,7 @@ class Prompts:
             asked, tokens = self.window.fitted(asked, lambda text: self._tokens(text, answered))
         if not (asked + answered).strip():
             raise RowError("empty_text", "a turn has no text to score")
+        refuse_unreadable(self.window.tokenizer, tokens["input_ids"], f"{asked}\n{answered}", answered)
         return tokens, (asked, answered) != whole
 
     def refuse_no_room(self) -> None:

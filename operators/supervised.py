@@ -2,11 +2,15 @@
 
 The conversation is written out in pieces, prompts and responses in turns, and every piece is tokenized by itself:
 a token never has a bit of both, in no language, and a response begins with the tokens that a model which was given
-the prompt would have to generate. (LESS finds the border by tokenizing prefixes of the whole text, which is off by a
-token where the tokenizer joins what is left and right of it; that is the one departure from its tokens.)
+the prompt would have to generate.
 
     tulu     <|user|>, <|assistant|> … on lines of their own, contents stripped; the end-of-sequence token and the
-             line break after it are trained on too (LESS, less/data_selection/get_training_dataset.py)
+             line break after it are trained on too (the text that LESS trains on)
+    tulu_prefixes
+             the same text with the tokens of LESS's code (less/data_selection/get_training_dataset.py): it is tokenized
+             whole, and a border is where the tokens of the text up to it would end. It is off where the tokenizer joins
+             what is left and right of it; and where the tokenizer puts a blank after special tokens, as Llama-2's
+             does, one stands behind each end of sequence and is trained on. tulu has neither
     alpaca   a preamble, then the sections "### Instruction:" and "### Response:" (Taori et al. 2023). The preamble is
              worded by this project; a sample's system message takes its place
     chat     the tokenizer's own chat template
@@ -19,12 +23,16 @@ from itertools import chain, groupby
 from typing import Any, Literal, NamedTuple
 
 from operators.base import RowError
-from operators.sample import Message
+from operators.sample import Message, response
+from operators.unknown import refuse_unreadable
 
-Template = Literal["tulu", "alpaca", "chat", "plain"]
+Template = Literal["tulu", "tulu_prefixes", "alpaca", "chat", "plain"]
 
 IGNORED = -100
 """The label of a token that is not trained on."""
+
+ASSISTANT = "<|assistant|>\n"
+"""What a response follows in the templates tulu and tulu_prefixes."""
 
 PREAMBLE = "You are given an instruction. Answer it with a response that does what it asks for."
 
@@ -59,8 +67,8 @@ class Supervision:
     """A function from an id and messages to a Supervised of at most `max_tokens` tokens, cut at its end.
 
     ValueError at construction where the template needs what the tokenizer has not: a chat template for chat, an
-    end-of-sequence token for tulu and alpaca. A text begins with the tokenizer's beginning-of-sequence token where
-    the tokenizer puts one there; with `chat` the template says.
+    end-of-sequence token for tulu, tulu_prefixes and alpaca. A text begins with the tokenizer's beginning-of-sequence
+    token where the tokenizer puts one there; with `chat` the template says.
     """
 
     tokenizer: Any
@@ -70,7 +78,7 @@ class Supervision:
     def __post_init__(self) -> None:
         if self.template == "chat" and not self.tokenizer.chat_template:
             raise ValueError("the tokenizer has no chat template; set template to tulu, alpaca or plain")
-        if self.template in ("tulu", "alpaca") and self.tokenizer.eos_token_id is None:
+        if self.template in ("tulu", "tulu_prefixes", "alpaca") and self.tokenizer.eos_token_id is None:
             raise ValueError(
                 f"the tokenizer has no end-of-sequence token, with which a response ends in the template "
                 f"{self.template}; give it one (eos_token in tokenizer_config.json), or set template to chat or plain"
@@ -79,12 +87,12 @@ class Supervision:
     def __call__(self, id: int, messages: Sequence[Message]) -> Supervised:
         """The sample's tokens; RowError nothing_to_supervise where no word of the assistant is among them.
 
-        RowError chat_template where the tokenizer's template refuses the messages or does not keep to their order.
+        RowError chat_template where the tokenizer's template refuses the messages or does not keep to their order;
+        unreadable (operators/unknown.py) where that holds of the conversation or of what the assistant says.
         """
         if not any(_answers(message) for message in messages):
             raise RowError("nothing_to_supervise", "no assistant message has a text")
-        pieces = chain(self._beginning(), *self._encoded(WRITTEN[self.template](self.tokenizer, messages)))
-        tokens = list(pieces)
+        tokens = self._by_prefixes(messages) if self.template == "tulu_prefixes" else self._by_pieces(messages)
         made = Supervised(
             id,
             tuple(token for token, _ in tokens[: self.max_tokens]),
@@ -93,6 +101,8 @@ class Supervision:
         )
         if not made.count:
             raise RowError("nothing_to_supervise", f"the response begins after the first {self.max_tokens} tokens")
+        whole = "\n".join(message["content"] for message in messages)
+        refuse_unreadable(self.tokenizer, made.input_ids, whole, response(messages), limit=self.max_tokens)
         return made
 
     @property
@@ -100,6 +110,34 @@ class Supervision:
         """Whether a text begins with the tokenizer's beginning-of-sequence token."""
         first = self.tokenizer("")["input_ids"][:1]
         return self.template != "chat" and first == [self.tokenizer.bos_token_id]
+
+    def _by_prefixes(self, messages: Sequence[Message]) -> list[tuple[int, bool]]:
+        """The tokens of the whole text, each with whether it is trained on; borders are counts of prefixes' tokens."""
+        texts = [
+            "".join(self.tokenizer.eos_token if piece.text is None else piece.text for piece in _tulu(None, [message]))
+            for message in messages
+        ]
+        tokens = self._whole("".join(texts))
+        supervised = [True] * len(tokens)
+        for at, message in enumerate(messages):
+            if message["role"] == "assistant":
+                continue
+            begin = len(self._whole("".join(texts[:at]))) if at else 0
+            if begin >= self.max_tokens:
+                break
+            until = "".join(texts[: at + 1])
+            if at + 1 < len(messages) and messages[at + 1]["role"] == "assistant":
+                until += ASSISTANT
+            end = min(len(self._whole(until)), len(tokens))
+            supervised[begin:end] = [False] * (end - begin)
+        return list(zip(tokens, supervised, strict=True))
+
+    def _whole(self, text: str) -> list[int]:
+        return self.tokenizer(text, verbose=False)["input_ids"]
+
+    def _by_pieces(self, messages: Sequence[Message]) -> list[tuple[int, bool]]:
+        """The tokens of the pieces, each with whether it is trained on."""
+        return list(chain(self._beginning(), *self._encoded(WRITTEN[self.template](self.tokenizer, messages))))
 
     def _beginning(self) -> list[tuple[int, bool]]:
         return [(self.tokenizer.bos_token_id, False)] if self.begins else []
@@ -200,6 +238,7 @@ def _rendered(tokenizer: Any, messages: Sequence[Message], **options: bool) -> s
 
 WRITTEN: Mapping[Template, Callable[[Any, Sequence[Message]], Iterator[Piece]]] = {
     "tulu": _tulu,
+    "tulu_prefixes": _tulu,
     "alpaca": _alpaca,
     "chat": _chat,
     "plain": _plain,
@@ -213,7 +252,7 @@ def chat_template(tokenizer: Any, template: Template) -> str | None:
     a tokenizer that puts a blank before every text may add one.
     """
     begins = "{{ bos_token }}" if Supervision(tokenizer, template, 1).begins else ""
-    return {"tulu": begins + TULU, "alpaca": begins + ALPACA}.get(template)
+    return {"tulu": begins + TULU, "tulu_prefixes": begins + TULU, "alpaca": begins + ALPACA}.get(template)
 
 
 # Jinja drops the line break behind a block, so that every line break is written out.

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from operators import positions
 from operators.embed import cut
 from operators.encoder import Padded, bfloat16_is_fast
 
@@ -162,26 +163,14 @@ def loaded_tokenizer(folder: Path) -> Any:
 
 
 def token_limit(model: Any, wanted: int | None) -> int | None:
-    """The most tokens of an input: those wanted, else the model's positions, None where it has no such bound.
-
-    ValueError where more are wanted than the model has positions for.
-    """
-    positions = _positions(model.config.get_text_config())
-    if wanted is None:
-        return positions
-    if positions is not None and wanted > positions:
-        raise ValueError(
-            f"max_tokens={wanted}, but {model.config.name_or_path} has {positions} positions; "
-            "give that many or fewer, or null for all of them"
-        )
-    return wanted
+    """`positions.token_limit` of a loaded model."""
+    return positions.token_limit(_configuration(model), wanted, model.config.name_or_path)
 
 
-def _positions(config: Any) -> int | None:
-    # DeBERTa-v3 knows only how far two tokens are apart, in buckets: a text may have any length.
-    if not getattr(config, "position_biased_input", True):
-        return None
-    positions = getattr(config, "max_position_embeddings", None)
-    # RoBERTa and its kin count positions from the padding token's number plus one.
-    unused = config.pad_token_id + 1 if "roberta" in config.model_type else 0
-    return None if positions is None else positions - unused
+def sample_tokens(model: Any, wanted: int | None) -> int:
+    """`positions.sample_tokens` of a loaded model."""
+    return positions.sample_tokens(_configuration(model), wanted, model.config.name_or_path)
+
+
+def _configuration(model: Any) -> dict[str, Any]:
+    return model.config.get_text_config().to_dict()

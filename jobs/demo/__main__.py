@@ -1,6 +1,6 @@
 """The demo: a corpus made on the spot, curated with LTD, and what that did, beside a random choice.
 
-python -m jobs.demo
+winnow demo
 """
 
 import argparse
@@ -11,15 +11,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from jobs.curate import curate
-from jobs.demo.corpus import corpus
-from jobs.engine.command import exit_code
-from jobs.engine.config import Request
-from jobs.engine.profile import Profile
+from jobs.engine.command import exit_code, program
 from jobs.engine.screen import say, show
-from operators.kernels.sampling import random_order
 
 DRAWS = 50
 
@@ -38,6 +31,9 @@ def measures(records: Sequence[dict[str, str]]) -> dict[str, float]:
 
 def demo(folder: Path, store: Path) -> None:
     """Makes the corpus, curates it, and prints the comparison."""
+    from jobs import curate
+    from jobs.demo.corpus import corpus
+
     made = corpus()
     file = folder / "corpus.jsonl"
     folder.mkdir(parents=True, exist_ok=True)
@@ -47,10 +43,9 @@ def demo(folder: Path, store: Path) -> None:
         f"made {file}: {len(made):,} samples, among them {kinds['near_duplicate']} near-duplicates, "
         f"{kinds['junk']} junk, {kinds['rare']} on rare topics"
     )
-    request = Request(recipe="ltd", inputs=(str(file),))
     out = folder / "ltd"
     shutil.rmtree(out, ignore_errors=True)
-    curate(request, ["budget=10%"], out, str(store), Profile(), retry_errors=False)
+    curate.main(["ltd", str(file), "--out", str(out), "--store", str(store), "budget=10%"])
     kept = [json.loads(line) for line in (out / "selected.jsonl").read_text().splitlines()]
     _compare(made, kept)
     say("LTD covers: it spreads what it keeps as far apart as it can. So it meets the rare topics and takes")
@@ -58,11 +53,15 @@ def demo(folder: Path, store: Path) -> None:
     say(f"\nthe corpus       {file}")
     say(f"what was kept    {out}/selected.jsonl")
     say(f"the report       {out}/report.html")
-    say(f"why, one by one  python -m jobs.explain {out} 17")
-    say("your own data    python -m jobs.curate ltd FILE --out FOLDER budget=5%")
+    say(f"why, one by one  {program('explain')} {out} 17")
+    say(f"your own data    {program('curate')} ltd FILE --out FOLDER budget=5%")
 
 
 def _compare(made: Sequence[dict[str, str]], kept: Sequence[dict[str, str]]) -> None:
+    import numpy as np
+
+    from operators.kernels.sampling import random_order
+
     draws = [measures([made[i] for i in random_order(len(made), seed)[: len(kept)]]) for seed in range(DRAWS)]
     random = {name: float(np.mean([draw[name] for draw in draws])) for name in draws[0]}
     everything, ours = measures(made), measures(kept)
@@ -75,7 +74,7 @@ def _compare(made: Sequence[dict[str, str]], kept: Sequence[dict[str, str]]) -> 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m jobs.demo", description="Curate a corpus made on the spot.")
+    parser = argparse.ArgumentParser(prog=program("demo"), description="Curate a corpus made on the spot.")
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="where the corpus and the selection go")
     parser.add_argument("--store", type=Path, default=Path(".winnow"), help="where features are kept")
     options = parser.parse_args(argv)

@@ -187,14 +187,14 @@ def capital(text: str) -> str:
 
 
 def sentence(text: str) -> str:
-    return text if text.endswith((".", "。")) else text + "."
+    return text if text.endswith(".") else text + "."
 
 
 def reworded(text: str, synonyms: dict[str, str]) -> str:
-    return re.sub(rf"(?<![a-z])({'|'.join(synonyms)})(?![a-z])", lambda found: synonyms[found[0]], text)
+    return re.sub(rf"(?<!\w)({'|'.join(synonyms)})(?!\w)", lambda found: synonyms[found[0]], text)
 
 
 def mistyped(text: str, rng: random.Random) -> str:
     """Two neighbouring letters of a word change places; numbers stay right."""
-    at = rng.choice([found.start() for found in re.finditer(r"(?<=\w)[a-zà-ÿ]{2}", text)] or [0])
+    at = rng.choice([found.start() for found in re.finditer(r"(?<=\w)[^\W\d_]{2}", text)] or [0])
     return text[:at] + text[at : at + 2][::-1] + text[at + 2 :] if at else text

@@ -1,8 +1,5 @@
 """The dataset card: README.md beside the selection, as the Hugging Face hub reads it."""
 
-import ast
-import importlib.util
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,14 +9,16 @@ import yaml
 
 from jobs.engine.markup import percent
 from jobs.engine.measures import short_names
+from jobs.engine.modules import docstring, recipe_file
 from jobs.engine.outcome import Outcome
+from jobs.engine.record import Entry, besides, hash_of, uses
 from jobs.engine.store import write_atomically
 
 SIZES = (("n<1K", 10**3), ("1K<n<10K", 10**4), ("10K<n<100K", 10**5), ("100K<n<1M", 10**6), ("1M<n<10M", 10**7),
          ("10M<n<100M", 10**8), ("100M<n<1B", 10**9))  # fmt: skip
 
 SOURCES_LISTED = 200
-REPEAT = "python -m jobs.curate --config manifest.yaml --out again"
+REPEAT = "winnow curate --config manifest.yaml --out again"
 
 NOT_GUESSED = """\
 # The licence and the languages are not guessed. Look up what the sources allow, then name them here.
@@ -48,7 +47,7 @@ def write_card(outcome: Outcome, path: Path) -> None:
     """Writes README.md: the hub's header, and for people what was selected, from what, how, and how to repeat it."""
     run = outcome.manifest["run"]
     parts = [_header(outcome), f"# {run['recipe']}, budget {run['fields'].get('budget')}", _summary(outcome),
-             "## Files", FILES, "## Method", *_method(run), "## Models", *_models(outcome.manifest),
+             "## Files", FILES, "## Method", *_method(run), "## Models", *_models(outcome.manifest["verbs"]),
              "## Sources", _sources(outcome.manifest["pool"]), "## Repeat it", *_repeat(outcome.manifest),
              "## Limitations", LIMITATIONS]  # fmt: skip
     content = "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
@@ -57,12 +56,8 @@ def write_card(outcome: Outcome, path: Path) -> None:
 
 def method(recipe: str) -> str:
     """What a recipe's module says it is: the first paragraph of its docstring, with the paper."""
-    # Read and not imported: a recipe brings its model libraries, which nothing here needs.
-    found = importlib.util.find_spec(f"jobs.recipes.{recipe}")
-    if found is None or found.origin is None:
-        return recipe
-    documented = ast.get_docstring(ast.parse(Path(found.origin).read_text("utf-8"))) or recipe
-    return " ".join(documented.split("\n\n")[0].split())
+    file = recipe_file(recipe)
+    return " ".join(docstring(file).split("\n\n")[0].split()) if file.exists() else recipe
 
 
 def _header(outcome: Outcome) -> str:
@@ -116,45 +111,16 @@ def _method(run: Mapping[str, Any]) -> Iterator[str]:
     yield _fenced("yaml", yaml.safe_dump(dict(run["fields"]), sort_keys=False, allow_unicode=True))
 
 
-def _models(manifest: Mapping[str, Any]) -> Iterator[str]:
-    operators = manifest.get("operators") or {}
-    if not operators:
+def _models(verbs: Sequence[Entry]) -> Iterator[str]:
+    """What was computed and trained, by which models; and the target files, which count as much as they do."""
+    used = uses(verbs)
+    if not used:
         yield "The recipe computes no features and uses no models."
         return
-    rows = []
-    for column, described in operators.items():
-        fields = manifest["run"]["fields"].get(column, {})
-        spec = _spec((manifest.get("features") or {}).get(column, {}).get("folder"))
-        named = "; ".join(_named(fields, spec)) or "none"
-        rows.append((column, described["operator"], described["fingerprint"][:16], named))
-    yield _table(("column", "operator", "fingerprint", "model"), rows)
-
-
-def _spec(feature: str | None) -> Mapping[str, Any]:
-    """The fields that the store's spec.json gives, with the content hashes of local models; none where it is gone."""
-    if not feature:
-        return {}
-    fs, root = fsspec.core.url_to_fs(f"{feature.rstrip('/').rsplit('/', 1)[0]}/spec.json")
-    try:
-        return json.loads(fs.cat_file(root))["fields"]
-    except (OSError, ValueError, KeyError):
-        return {}
-
-
-def _named(fields: Any, spec: Any) -> Iterator[str]:
-    """The models in an operator's fields: name, and the revision or content hash that identifies it."""
-    if not isinstance(fields, Mapping):
-        return
-    known = spec if isinstance(spec, Mapping) else {}
-    if isinstance(fields.get("name"), str) and "revision" in fields:
-        revision = known.get("revision") or fields["revision"]
-        exact = f"content {known['content'][:16]}" if "content" in known else f"revision {revision or 'not pinned'}"
-        yield f"{fields['name']} ({exact})"
-        return
-    for key, value in fields.items():
-        if key in ("model", "tokenizer") and isinstance(value, str):
-            yield value
-        yield from _named(value, known.get(key))
+    yield _table(("what", "by", "fingerprint", "models"), used)
+    if targets := besides(verbs):
+        yield "Read besides the sources, as targets or examples:"
+        yield _table(("file", "SHA-256"), targets)
 
 
 def _sources(pool: Mapping[str, Any]) -> str:
@@ -168,14 +134,6 @@ def _sources(pool: Mapping[str, Any]) -> str:
     more = len(pool["sources"]) - SOURCES_LISTED
     listed += f"\n\nAnd {more:,} more files; `manifest.yaml` has all." if more > 0 else ""
     return f"{listed}\n\nFingerprint of the pool (the hash of its samples' contents): `{pool['fingerprint']}`."
-
-
-def hash_of(source: Mapping[str, Any]) -> str:
-    """The SHA-256 of an input file; of one that was read in pieces, that of its blocks' digests."""
-    if "sha256" in source:
-        return source["sha256"]
-    blocks = source.get("sha256-blocks")
-    return f"{blocks['sha256']} (of the digests of {blocks['block_bytes']:,}-byte blocks)" if blocks else "not known"
 
 
 def _repeat(manifest: Mapping[str, Any]) -> Iterator[str]:

@@ -1,23 +1,46 @@
 """What every command does around its work: fields are told from inputs, errors become one message and an exit code."""
 
 import errno
+import glob
+import os
 import re
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from jobs.engine.errors import WinnowError
+from jobs.engine.errors import WinnowError, each_of
 from jobs.engine.screen import say
-from operators.base import ModelMissing
+from operators.missing import ModelMissing
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+PLACES = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+PLACES += (errno.ENAMETOOLONG, errno.ELOOP)
+"""What the operating system says of a file that is not what a command was told it is."""
 
 FIELD = re.compile(r"[A-Za-z_][\w.]*=")
 
 
+def program(command: str) -> str:
+    """How a command was called, as it is typed: `winnow curate`, or `python -m jobs.curate`."""
+    return f"winnow {command}" if Path(sys.argv[0]).stem == "winnow" else f"python -m jobs.{command}"
+
+
 def fields_and_others(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The field=value words of a command line, and the rest, each in order; what is there as a file is no field."""
-    fields = [word for word in words if FIELD.match(word) and not Path(word).exists()]
+    """The field=value words of a command line, and the rest, each in order; what names a file there is no field."""
+    fields = [word for word in words if FIELD.match(word) and not _names_a_file(word)]
     return fields, [word for word in words if word not in fields]
+
+
+def _names_a_file(word: str) -> bool:
+    """Whether a path or a glob, such as language=*/part.jsonl, is that of something there."""
+    return os.path.exists(word) or (glob.has_magic(word) and any(glob.iglob(word, recursive=True)))
+
+
+def as_typed(name: str, words: Sequence[str] | None) -> str:
+    """The command line that repeats a command with these words; with None, those of this process."""
+    return shlex.join([*program(name).split(), *(sys.argv[1:] if words is None else words)])
 
 
 def exit_code(main: Callable[[], int]) -> int:
@@ -25,16 +48,15 @@ def exit_code(main: Callable[[], int]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         return main()
-    except WinnowError as error:
-        say(f"error: {error}")
-        return error.exit_code
-    except ModelMissing as error:
-        say(f"error: {error}")
-        return 1
+    except (WinnowError, ModelMissing) as error:
+        for each in each_of(error):
+            say(f"error: {each}")
+        return error.exit_code if isinstance(error, WinnowError) else 1
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno not in (*FULL, *PLACES):
             raise
-        say(f"error: {error}. Free some space or give another --store or --out; what is done is kept.")
+        more = ". Free some space or give another --store or --out; what is done is kept."
+        say(f"error: {error}{more if error.errno in FULL else ''}")
         return 1
     except KeyboardInterrupt:
         say("stopped; what is done is kept, and the same command goes on from there")

@@ -1,17 +1,19 @@
 """From names and text to a recipe: dataclass defaults <- the published setting <- YAML <- field=value."""
 
 import importlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from jobs.engine.declarations import annotation, as_tuple, declared, nearest, plain
-from jobs.engine.errors import UsageError
+from jobs.engine.declarations import UnknownField, annotation, as_tuple, declared, plain, yaml_in
+from jobs.engine.errors import UsageError, together
 from jobs.engine.ingest import IngestSettings, settings_of
+from jobs.engine.modules import nearest, recipe_names
 from jobs.engine.recipe import Recipe
 
 
@@ -21,17 +23,11 @@ class Request:
 
     recipe: str | None = None
     inputs: tuple[str, ...] = ()
-    fields: Mapping[str, Any] = field(default_factory=dict)
+    fields: dict[str, Any] = field(default_factory=dict)
     """Recipe fields, nested as the recipe is."""
     as_published: bool = False
     reading: Mapping[str, Any] = field(default_factory=dict)
     """How raw files are read, where that was said (jobs/engine/reading.py)."""
-
-
-def recipe_names() -> list[str]:
-    """The recipes there are, by module name."""
-    folder = Path(__file__).parents[1] / "recipes"
-    return sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__")
 
 
 def recipe_class(name: str) -> type[Recipe]:
@@ -52,12 +48,7 @@ def recipe_class(name: str) -> type[Recipe]:
 
 def read_request(file: str) -> Request:
     """The request in a YAML file: the fields of a Request as keys, or a manifest that holds them in `run`."""
-    try:
-        content = yaml.safe_load(Path(file).read_text())
-    except OSError as error:
-        raise UsageError(f"--config {file}: {error.strerror or error}") from None
-    except yaml.YAMLError as error:
-        raise UsageError(f"--config {file} is not YAML: {error}") from None
+    content = yaml_in(file, f"--config {file}")
     if isinstance(content, dict) and "winnow_manifest" in content:
         content = content.get("run")
     if not isinstance(content, dict):
@@ -68,13 +59,12 @@ def read_request(file: str) -> Request:
             raise UsageError(
                 f"--config {file}: unknown key {key!r}{nearest(key, known)}; the keys are {', '.join(known)}"
             )
-    return Request(
-        recipe=content.get("recipe"),
-        inputs=tuple(content.get("inputs") or ()),
-        fields=content.get("fields") or {},
-        as_published=bool(content.get("as_published", False)),
-        reading=content.get("reading") or {},
-    )
+    try:
+        given = {key: value for key, value in content.items() if value is not None}
+        return TypeAdapter(Request).validate_python(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(f"--config {file}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
 def build(name: str, request: Request, overrides: Iterable[str]) -> Recipe:
@@ -95,10 +85,17 @@ def reading(request: Request, recipe: Recipe) -> IngestSettings:
 
 def configured(cls: type, chosen: dict[str, Any], overrides: Iterable[str]) -> Any:
     """A declaration of the class with these fields and then the field=value ones; UsageError names a wrong one."""
-    for override in overrides:
-        path, _, text = override.partition("=")
-        _set(chosen, path.split("."), _parsed(cls, path, text))
-    return declared(cls, _completed(cls, chosen), "")
+    words = [partial(_override, cls, chosen, override) for override in overrides]
+    return together([*words, lambda: declared(cls, _completed(cls, chosen), "")])[-1]
+
+
+def _override(cls: type, chosen: dict[str, Any], override: str) -> None:
+    path, _, text = override.partition("=")
+    try:
+        value = _parsed(cls, path, text)
+    except UnknownField as error:
+        raise UsageError(f"{error}. Nor is there a file {override}" if "/" in text else str(error)) from None
+    _set(chosen, path.split("."), value)
 
 
 def _parsed(cls: type, path: str, text: str) -> Any:
@@ -107,7 +104,7 @@ def _parsed(cls: type, path: str, text: str) -> Any:
     adapter = TypeAdapter(kind)
     try:
         value = as_tuple(kind, None if text.lower() == "none" else yaml.safe_load(text))
-        if value == text.strip():
+        if value == text.strip() or _of_another_notation(value, text):
             value = text  # blanks at the ends may matter to a template
         if not is_dataclass(kind):
             adapter.validate_python(value, strict=True)
@@ -118,7 +115,19 @@ def _parsed(cls: type, path: str, text: str) -> Any:
         return adapter.validate_python(text, strict=False)
     except ValidationError as error:
         message = error.errors()[0]["msg"].removeprefix("Value error, ")
+        if message.startswith("Input") and re.fullmatch(r"[+-]?\d+(,\d+)+", text.strip()):
+            message += "; write numbers without a comma, as in 4.5"
         raise UsageError(f"{path}={text}: {message}") from None
+
+
+def _of_another_notation(value: Any, text: str) -> bool:
+    """Whether YAML reads digits as another number than people do: 010 as 8, 1:30 as 90."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return float(text) != value
+    except ValueError:
+        return True
 
 
 def _completed(cls: type, chosen: Mapping[str, Any]) -> dict[str, Any]:

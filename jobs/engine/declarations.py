@@ -1,15 +1,21 @@
 """Declarations (frozen dataclasses of fields) from plain values and back, with errors that name the field."""
 
-import difflib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import ValidationError
 
-from jobs.engine.errors import UsageError
+from jobs.engine.errors import UsageError, refuse
+from jobs.engine.modules import nearest
+
+
+class UnknownField(UsageError):
+    """A field that a declaration does not have."""
 
 
 def plain(value: Any) -> Any:
@@ -19,6 +25,16 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return value
+
+
+def yaml_in(file: str | Path, named: str) -> Any:
+    """What a YAML file holds; UsageError, with the name by which people know the file, where it cannot be read."""
+    try:
+        return yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{named}: {error.strerror or error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{named} is not YAML: {error}") from None
 
 
 def declared(cls: type, chosen: Mapping[str, Any], prefix: str) -> Any:
@@ -32,9 +48,14 @@ def declared(cls: type, chosen: Mapping[str, Any], prefix: str) -> Any:
     try:
         return cls(**values)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = prefix + ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
+        refuse(UsageError(_worded(prefix, each)) for each in error.errors())
+        raise
+
+
+def _worded(prefix: str, found: Mapping[str, Any]) -> str:
+    """What pydantic found wrong with a field."""
+    where = (prefix + ".".join(str(part) for part in found["loc"])).removesuffix(".")
+    return f"{where}: {found['msg'].removeprefix('Value error, ')}".removeprefix(": ")
 
 
 def declaration_in(annotation: Any) -> type | None:
@@ -60,16 +81,12 @@ def annotation(cls: type, path: list[str], whole: str) -> Any:
     names = [each.name for each in fields(cls)]
     head, *rest = path
     if head not in names:
-        raise UsageError(f"unknown field {whole!r}{nearest(head, names) or '.'} {cls.__name__} has: {', '.join(names)}")
+        raise UnknownField(
+            f"unknown field {whole!r}{nearest(head, names) or '.'} {cls.__name__} has: {', '.join(names)}"
+        )
     if not rest:
         return hints[head]
     inner = declaration_in(hints[head])
     if inner is None:
         raise UsageError(f"unknown field {whole!r}: {head} has no fields of its own")
     return annotation(inner, rest, whole)
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """A question to put behind an unknown name, with the known name that is most like it; empty where none is."""
-    near = difflib.get_close_matches(str(name), list(names), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""

@@ -22,15 +22,17 @@ from pydantic.dataclasses import dataclass
 from jobs.engine.chains import begun, lengthened
 from jobs.engine.config import configured
 from jobs.engine.declarations import plain
-from jobs.engine.errors import NothingSelected, WinnowError
+from jobs.engine.errors import NothingSelected, OutOfRoom, Unanswered, WinnowError
 from jobs.engine.lock import locked
 from jobs.engine.pool import Pool
+from jobs.engine.recipe import checked
+from jobs.engine.replies import refusal
 from jobs.engine.run import claim, ending, write_manifest
 from jobs.engine.samples import Parts, read_samples
 from jobs.engine.screen import say
 from jobs.engine.session import Session, connect
 from operators.asking import Asking
-from operators.base import STRICT, described
+from operators.base import STRICT
 from operators.evolve import WITHOUT_TEXT, Compare, Dimension, Evolve, variants
 from operators.kernels.sampling import random_order
 from operators.rankings import FEWEST, RETRIES, Ranking
@@ -49,12 +51,21 @@ class Evolution:
     """How many samples are drawn; all where there are not so many."""
     steps: int = Field(default=5, ge=1)
     """Variants that are made of a seed."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     """The draw of the seeds follows from it; that of methods and orders from `rewriter.seed` and `judge.seed`."""
-    max_errors: float = 0.01
+    max_errors: float = Field(default=0.01, ge=0, le=1)
     """The share of a step's questions that may fail before the run fails."""
+    max_lost: float = Field(default=0.5, ge=0, le=1)
+    """The share of the seeds that may stay too short to be rated, as the rewriter made too few variants of them."""
+    max_unrated: float = Field(default=0.2, ge=0, le=1)
+    """The share of the chains that may be dropped, as the judge scored too few of their variants."""
     rewriter: Asking = Asking(max_tokens=1024, temperature=0.5)
     judge: Asking = Asking(max_tokens=256)
+
+    @property
+    def shortest(self) -> int:
+        """The variants of a chain that is rated, the seed among them."""
+        return min(FEWEST, self.steps + 1)
 
     def rewriting(self, step: int) -> Evolve:
         """The operator that makes the variants of a step, 1 and on."""
@@ -64,13 +75,6 @@ class Evolution:
         """The operator that has chains rated for the first time (attempt 0) or again."""
         return Compare(**_settings(self.judge), dimension=self.dimension, attempt=attempt)
 
-    def operators(self) -> dict[str, Evolve | Compare]:
-        """All of them, by the column that each computes."""
-        return {
-            **{f"step_{step}": self.rewriting(step) for step in range(1, self.steps + 1)},
-            **{f"rated_{attempt}": self.comparison(attempt) for attempt in range(RETRIES + 1)},
-        }
-
 
 def _settings(asking: Asking) -> dict[str, Any]:
     return {each.name: getattr(asking, each.name) for each in fields(Asking)}
@@ -79,6 +83,13 @@ def _settings(asking: Asking) -> dict[str, Any]:
 def evolution(dimension: str, overrides: Iterable[str]) -> Evolution:
     """The evolution with its fields set by `field=value`; UsageError names the one that is wrong."""
     return configured(Evolution, {"dimension": dimension}, overrides)
+
+
+def checked_evolution(dimension: str, overrides: Iterable[str]) -> Evolution:
+    """The evolution with its fields set; ModelMissing where nobody would answer."""
+    wanted = evolution(dimension, overrides)
+    checked((wanted.rewriting(1), wanted.comparison(0)))
+    return wanted
 
 
 @plain_dataclass(frozen=True)
@@ -119,7 +130,8 @@ class Verdicts:
 def evolve(wanted: Evolution, inputs: Sequence[str], out: Path, session: Session) -> dict[str, Any]:
     """Evolves, has rated, and writes pairs.jsonl and manifest.yaml into `out`; the manifest's counts.
 
-    UsageError where `out` holds another run; NothingSelected where no sample can be evolved.
+    UsageError where `out` holds another run; NothingSelected where no sample can be evolved, Unanswered where too many
+    of the replies hold nothing.
     """
     began = time.monotonic()
     with locked(session.store.url, say):
@@ -145,7 +157,9 @@ def evolve(wanted: Evolution, inputs: Sequence[str], out: Path, session: Session
         if not len(first.seeds):
             raise NothingSelected(f"no sample of {', '.join(inputs)} has the texts to evolve its {wanted.dimension}")
         chains, steps = _evolved(Pool.open(first.folder, session), wanted)
-        verdicts = _rated(chains, wanted, 1 + np.sum([step.made for step in steps], axis=0))
+        lengths = 1 + np.sum([step.made for step in steps], axis=0)
+        _refuse_short(wanted, steps, lengths)
+        verdicts = _rated(chains, wanted, lengths)
         rows = _pairs(pool, first.seeds, chains, wanted.dimension, steps, verdicts)
         pairs = _write_lines(rows, out / "pairs.jsonl")
     counts = {"samples": pool.samples, **drawn, "seeds": _counted(verdicts.words), "pairs": pairs}
@@ -156,14 +170,18 @@ def evolve(wanted: Evolution, inputs: Sequence[str], out: Path, session: Session
         "steps": [{"step": number, **step.facts()} for number, step in enumerate(steps, start=1)],
         "attempts": list(verdicts.attempts),
         "variants": _counted(np.array([word for each in verdicts.rankings.values() for word in each.outcomes], object)),
-        "operators": {
-            column: {"operator": type(each).__name__, "fingerprint": each.fingerprint(), "fields": described(each)}
-            for column, each in wanted.operators().items()
-        },
-        **ending("evolve", session, began),
+        **ending(session, began),
     }
     write_manifest(out / "manifest.yaml", manifest)
     return counts
+
+
+def _asked(field: str, chains: Pool, column: str, operator: Evolve | Compare, ids: np.ndarray) -> Pool:
+    """The chains with the operator's column of these ids; an OutOfRoom names the field that declares who is asked."""
+    try:
+        return chains.map(**{column: operator}, only=ids)
+    except OutOfRoom as error:
+        raise OutOfRoom(field, error.said, error.tokens) from error
 
 
 def _evolved(chains: Pool, wanted: Evolution) -> tuple[Pool, list[Step]]:
@@ -171,7 +189,7 @@ def _evolved(chains: Pool, wanted: Evolution) -> tuple[Pool, list[Step]]:
     steps: list[Step] = []
     for number in range(1, wanted.steps + 1):
         column = f"step_{number}"
-        chains = chains.map(only=None, **{column: wanted.rewriting(number)})
+        chains = _asked("rewriter", chains, column, wanted.rewriting(number), np.arange(chains.samples))
         valid = chains.valid(column)
         step = Step(np.full(chains.samples, "", object), np.full(chains.samples, FAILED, object))
         step.methods[valid] = chains.values(f"{column}.method", valid)
@@ -185,13 +203,13 @@ def _rated(chains: Pool, wanted: Evolution, lengths: np.ndarray) -> Verdicts:
     """The judge's scores of the chains with enough variants (lengths), asked for again where some are missing."""
     best: dict[int, Ranking] = {}
     attempts: list[dict[str, int]] = []
-    long_enough = lengths >= min(FEWEST, wanted.steps + 1)
+    long_enough = lengths >= wanted.shortest
     asked = np.flatnonzero(long_enough)
     for attempt in range(RETRIES + 1):
         column = f"rated_{attempt}"
         if attempt:  # a question that fails the second time leaves what the first one gave
             chains = replace(chains, session=replace(chains.session, max_errors=1.0))
-        chains = chains.map(**{column: wanted.comparison(attempt)}, only=asked)
+        chains = _asked("judge", chains, column, wanted.comparison(attempt), asked)
         valid = np.intersect1d(asked, chains.valid(column))
         again: list[int] = []
         for chain, value in zip(valid.tolist(), chains.values(column, valid), strict=True):
@@ -207,7 +225,27 @@ def _rated(chains: Pool, wanted: Evolution, lengths: np.ndarray) -> Verdicts:
     words = np.where(long_enough, "not_rated", "too_short").astype(object)
     for chain, ranking in best.items():
         words[chain] = next_step(ranking, RETRIES)
+    _refuse_unrated(wanted, chains, best, words)
     return Verdicts(best, words, attempts)
+
+
+def _refuse_short(wanted: Evolution, steps: Sequence[Step], lengths: np.ndarray) -> None:
+    """Raises Unanswered where the rewriter left too many chains too short to be rated."""
+    short = np.flatnonzero(lengths < wanted.shortest)
+    if len(short) > wanted.max_lost * len(lengths):
+        why = Counter(str(next(step.outcomes[chain] for step in steps if not step.made[chain])) for chain in short)
+        raise Unanswered(refusal("rewriter", wanted.rewriter, f"max_lost={wanted.max_lost:g}", len(lengths), why, {}))
+
+
+def _refuse_unrated(wanted: Evolution, chains: Pool, best: Mapping[int, Ranking], words: np.ndarray) -> None:
+    """Raises Unanswered where the judge scored too few variants of too many chains."""
+    dropped = np.flatnonzero(words == "drop_seed")
+    if len(dropped) > wanted.max_unrated * len(best):
+        why = [best[chain].outcomes[best[chain].scores.index(None)] for chain in dropped.tolist()]
+        firsts = {word: dropped[why.index(word)] for word in sorted(set(why))}
+        replies = chains.values("rated_0.reply", np.array(list(firsts.values()))).tolist()
+        limit, examples = f"max_unrated={wanted.max_unrated:g}", dict(zip(firsts, replies, strict=True))
+        raise Unanswered(refusal("judge", wanted.judge, limit, len(best), Counter(why), examples))
 
 
 def _pairs(

@@ -4,6 +4,7 @@ import html
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 # Controls, and what is drawn with no width or turns the direction of the text around it. The two joiners
 # (U+200C, U+200D) stay as they are: Persian, Indic scripts and emoji need them to be read.
@@ -72,19 +73,29 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]], texts: int = 1
     return Markup(f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>')
 
 
-def comparison(title: str, note: str, shares: Iterable[tuple[str, float, float]]) -> Markup:
-    """A panel with two bars a label: its share of the pool, and of the kept samples."""
+def comparison(title: str, note: str, shares: Iterable[tuple[Any, ...]], more: str = "") -> Markup:
+    """A panel with two bars a label: its share of the pool, and of the kept samples.
+
+    shares: (label, of the pool, of the kept), and a further share where `more` names it.
+    """
+    kind = "share more" if more else "share"
     rows = "".join(
-        f'<div class="share"><span class="name">{escaped(label)}</span><div class="bars">'
+        f'<div class="{kind}"><span class="name">{escaped(label)}</span><div class="bars">'
         f'<div class="fill-dropped" style="width:{100 * pool:.2f}%"></div>'
         f'<div class="fill-kept" style="width:{100 * kept:.2f}%"></div></div>'
-        f"<span>{percent(pool)}</span><span>{percent(kept)}</span><span>{_ratio(kept, pool)}</span></div>"
-        for label, pool, kept in shares
+        f"<span>{percent(pool)}</span><span>{percent(kept)}</span><span>{_ratio(kept, pool)}</span>"
+        f"{''.join(map(_further, further))}</div>"
+        for label, pool, kept, *further in shares
     )
     names = '<span class="of-pool">pool</span><span class="of-kept">kept</span><span>ratio</span>'
-    head = f'<div class="share head"><span></span><span></span>{names}</div>'
+    names += f"<span>{escaped(more)}</span>" if more else ""
+    head = f'<div class="{kind} head"><span></span><span></span>{names}</div>'
     said = f'<p class="note">{escaped(note)}</p>' if note else ""
     return Markup(f'<div class="panel"><h3>By {escaped(title)}</h3>{said}{head}{rows}</div>')
+
+
+def _further(share: float) -> str:
+    return f'<span class="lost">{percent(share)}</span>' if share else "<span>0%</span>"
 
 
 def _ratio(part: float, whole: float) -> str:

@@ -13,18 +13,20 @@ import fsspec
 import numpy as np
 import pyarrow as pa
 import ray
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayError
 
-from jobs.engine.errors import OverErrorBudget, UsageError, WinnowError
+from jobs.engine.errors import OverErrorBudget, UsageError
+from jobs.engine.failure import cause, failure
 from jobs.engine.ingest import IngestSettings, ingest, ingest_key
 from jobs.engine.ingest.inputs import Say, silent
 from jobs.engine.ingest.report import refuse_unreadable
+from jobs.engine.record import declaration, inputs_read
 from jobs.engine.samples import KNOWN_BY, Parts, read_samples
 from jobs.engine.screen import say
 from jobs.engine.selection import Column, Selection, spread
 from jobs.engine.session import Session, largest_node_cpus
 from jobs.engine.store import ERROR, MISSING, VALUE, Feature, Store, absolute, share_errors, take_over
-from jobs.engine.stream import stream
+from jobs.engine.stream import stream, what_to_do
 from operators.base import Operator
 from operators.checkpoint import Checkpoint
 from operators.finetune import Finetune
@@ -48,7 +50,7 @@ class Pool:
         """The pool in a folder that ingest wrote; UsageError where there is none."""
         folder = absolute(folder)
         if not is_pool(folder):
-            raise UsageError(f"{folder} holds no pool: it has no pool.json. `python -m jobs.ingest` makes one")
+            raise UsageError(f"{folder} holds no pool: it has no pool.json. `winnow ingest` makes one")
         return cls(folder, _facts(folder), session)
 
     @classmethod
@@ -70,20 +72,21 @@ class Pool:
     @classmethod
     def _of(cls, inputs: Sequence[str], session: Session) -> "Pool":
         pools = [path for path in inputs if is_pool(path)]
-        if len(inputs) == 1 and pools:
-            return cls.open(inputs[0], session)
-        if pools:
+        if pools and len(inputs) > 1:
             raise UsageError(f"{pools[0]} is a pool: give one pool, or raw files, not both")
+        began = time.monotonic()
         found: list[str] = []
-        folder = ingested_folder(inputs, session.store, session.reading, found.append)
+        folder = pools[0] if pools else ingested_folder(inputs, session.store, session.reading, found.append)
         if is_pool(folder):
             for line in found:
                 say(line)
         else:
-            began = time.monotonic()
             ingest(inputs, folder, settings=session.reading, say=say, apart=session.store.url)
-            session.log.append({"ingest": list(inputs), "seconds": round(time.monotonic() - began, 2)})
-        return cls.open(folder, session)
+        pool = cls.open(folder, session)
+        seconds = round(time.monotonic() - began, 2)
+        key = pool.facts["fingerprint" if pools else "key"]
+        session.log.append({**inputs_read(inputs, key, pool.folder, pool.facts), "seconds": seconds})
+        return pool
 
     def beside(self, *inputs: str) -> "Pool":
         """Another pool in the same store, for a recipe that is given examples, however much is readable."""
@@ -150,6 +153,9 @@ class Pool:
         self.session.log.append(
             {
                 "map": name,
+                **declaration(operator),
+                "pool": self.folder,
+                "feature": feature.folder,
                 "samples": len(ids),
                 "stored": stored,
                 "taken_over": taken,
@@ -160,9 +166,8 @@ class Pool:
         )
         if failed > allowed:
             raise OverErrorBudget(
-                f"{name}: {failed:,} of {len(ids):,} samples have an error and max_errors allows {allowed:,.0f}; "
-                f"one of them: {next(feature.errors(), (None, ''))[1]}. Mend the cause and run again with "
-                "--retry-errors, or raise max_errors."
+                f"{name}: {failed:,} of {len(ids):,} samples have an error and max_errors allows {allowed:,.0f}. "
+                f"{what_to_do(operator, name, next(feature.errors(), (0, ''))[1])}"
             )
         return feature
 
@@ -201,8 +206,8 @@ class Pool:
         threads = profile.reduce_threads or int(largest_node_cpus())
         try:
             result = ray.get(task.remote(kernel, [self._named(name) for name in columns], ids, params, threads))
-        except RayTaskError as error:
-            raise WinnowError(f"{kernel.__name__} of {', '.join(columns)}: {error.cause}") from error
+        except RayError as error:
+            raise failure(f"{kernel.__name__} of {', '.join(columns)}: {cause(error)}", error, self.session) from error
         seconds = time.monotonic() - began
         self.session.log.append(
             {"reduce": kernel.__name__, "columns": list(columns), "samples": len(ids), "seconds": round(seconds, 2)}
@@ -275,6 +280,13 @@ def is_pool(path: str) -> bool:
     """Whether a path is a folder that ingest wrote."""
     fs, root = fsspec.core.url_to_fs(path)
     return fs.exists(f"{root}/pool.json")
+
+
+def inputs_key(inputs: Sequence[str], store: Store, reading: IngestSettings) -> str:
+    """What identifies what these inputs hold now: of raw files names, sizes and stamps, of a pool its fingerprint."""
+    if len(inputs) == 1 and is_pool(inputs[0]):
+        return _facts(inputs[0])["fingerprint"]
+    return ingest_key(inputs, reading, apart=store.url)
 
 
 def ingested_folder(inputs: Sequence[str], store: Store, reading: IngestSettings, say: Say = silent) -> str:

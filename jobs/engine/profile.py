@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import yaml
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
 
-from jobs.engine.declarations import declared
+from jobs.engine.declarations import declared, yaml_in
 from jobs.engine.errors import UsageError
 from operators.base import STRICT, Operator
 from operators.finetune import Layout
@@ -78,13 +77,11 @@ def profile(file: str | None) -> Profile:
     if not path.exists():
         known = ", ".join(sorted(each.stem for each in PROFILES.glob("*.yaml")))
         raise UsageError(f"no profile {file!r}: it is neither a file nor one of {known}")
-    try:
-        content = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
-        raise UsageError(f"profile {path} is not YAML: {error}") from None
+    content = yaml_in(path, f"profile {path}") or {}
     if not isinstance(content, dict):
         raise UsageError(f"profile {path} holds no mapping")
-    others = {
-        name: declared(Execution, each, f"operators.{name}.") for name, each in content.get("operators", {}).items()
-    }
+    exceptions = content.get("operators") or {}
+    if not isinstance(exceptions, dict) or not all(isinstance(each, dict) for each in exceptions.values()):
+        raise UsageError(f"profile {path}: operators names operators, each with fields such as rows: 64")
+    others = {name: declared(Execution, each, f"operators.{name}.") for name, each in exceptions.items()}
     return declared(Profile, {**content, "operators": others}, "")

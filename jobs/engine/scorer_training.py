@@ -14,6 +14,7 @@ import re
 import string
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,8 +22,8 @@ from pydantic import AfterValidator
 from pydantic.dataclasses import dataclass
 
 from jobs.engine.config import configured
-from jobs.engine.errors import UsageError
-from operators.base import STRICT
+from jobs.engine.errors import UsageError, together
+from operators.base import STRICT, RowError
 from operators.checkpoint import Checkpoint
 from operators.embed import PROBES
 from operators.finetune import Finetune
@@ -151,12 +152,24 @@ def refuse_other_tokens(wanted: ScorerTraining, template: str) -> None:
     prompts = [template.format(instruction=text, response=text) for text in PROBES]
     for prompt in prompts:
         for label, token in zip(wanted.labels, expected, strict=True):
-            made = supervision(0, [{"role": "user", "content": prompt}, {"role": "assistant", "content": label}])
+            try:
+                made = supervision(0, [{"role": "user", "content": prompt}, {"role": "assistant", "content": label}])
+            except RowError:  # in a language that this tokenizer cannot read, and in which no sample will train it
+                continue
             if list(made.input_ids) != tokenizer(prompt + label, verbose=False)["input_ids"] or made.count != 1:
                 raise UsageError(
                     f"the tokenizer of {wanted.finetune.base.name} writes {prompt[-10:] + label!r} otherwise where the "
                     f"label (token {token}) is written alone: what is trained would not be what a Scorer reads"
                 )
+
+
+def checked_training(settings: Path | None, overrides: Iterable[str], path: Path) -> ScorerTraining:
+    """The training, with the template that these pairs are for; every refusal that needs no reading of all pairs."""
+    wanted = scorer_training(settings, overrides)
+    _, template = together([wanted.finetune.check, lambda: wanted.template or default_template(path)])
+    wanted = replace(wanted, template=template)
+    refuse_other_tokens(wanted, template)
+    return wanted
 
 
 def written_records(rows: Iterable[Mapping[str, Any]], folder: Path) -> Path:

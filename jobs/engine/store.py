@@ -129,10 +129,21 @@ class Feature:
 
         Of structs one field, where it is named; a number is NaN where the field is null.
         """
-        order = np.argsort(ids, kind="stable")
-        wanted = ids[order]
         gathered: np.ndarray | None = None
         found = np.zeros(len(ids), bool)
+        for places, values in self.blocks(ids, field):
+            if gathered is None:
+                gathered = np.empty((len(ids), *values.shape[1:]), values.dtype)
+            gathered[places] = values
+            found[places] = True
+        if not found.all():
+            raise KeyError(f"{self.folder} has no value for id {ids[~found][0]}")
+        return np.empty(0) if gathered is None else gathered
+
+    def blocks(self, ids: np.ndarray, field: str = "") -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The values of these ids a part at a time: positions in `ids`, and the values there."""
+        order = np.argsort(ids, kind="stable")
+        wanted = ids[order]
         for table in self.tables("id", f"value.{field}" if field else "value"):
             if "value" not in table.column_names:  # a part of nothing but errors has no such field
                 continue
@@ -140,16 +151,9 @@ class Feature:
             if not len(rows):
                 continue
             column = table["value"].combine_chunks().take(pa.array(rows))
-            values = _dense(
-                pc.call_function("struct_field", [column], pc.StructFieldOptions([field])) if field else column
-            )
-            if gathered is None:
-                gathered = np.empty((len(ids), *values.shape[1:]), values.dtype)
-            gathered[order[places]] = values
-            found[order[places]] = True
-        if not found.all():
-            raise KeyError(f"{self.folder} has no value for id {ids[~found][0]}")
-        return np.empty(0) if gathered is None else gathered
+            if field:
+                column = pc.call_function("struct_field", [column], pc.StructFieldOptions([field]))
+            yield order[places], _dense(column)
 
 
 def _matches(table: pa.Table, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,6 +5,7 @@
 
 import hashlib
 import json
+import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +13,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayError
 
 from jobs.engine.errors import UsageError, WinnowError
+from jobs.engine.failure import cause, failure
 from jobs.engine.pool import Pool
+from jobs.engine.record import declaration
 from jobs.engine.samples import read_samples
 from jobs.engine.screen import say
 from jobs.engine.train import local_folder
@@ -26,6 +29,11 @@ from operators.gradient import Gradient
 from operators.sample import Message
 
 ALL = "all targets"
+AUTO = "auto"
+"""The subtask is what the records have in their field `SUBTASK`; where none of them has it, all are one."""
+SUBTASK = "subtask"
+SHOWN = 5
+"""So many records are named in an error."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +48,10 @@ class Targets:
 
     @classmethod
     def read(cls, pool: Pool, subtask: str | None) -> "Targets":
-        """The samples of a pool by the value of a record's field, or all as one subtask.
+        """The samples of a pool by the value of a record's field (or as AUTO says), or, for None, all as one subtask.
 
-        UsageError for no samples, for records that are no samples or samples twice (a target counts once), and for a
-        record without the field.
+        UsageError for no samples, for records that are no samples or samples twice (a target counts once), and for
+        records without the field.
         """
         where = ", ".join(source["uri"] for source in pool.facts["sources"])
         lost = {each: pool.facts[each] for each in ("quarantined", "duplicates") if pool.facts[each]}
@@ -57,13 +65,20 @@ class Targets:
         if subtask is None:
             return cls(pool, (ALL,), np.zeros(len(ids), np.int64))
         table = pa.concat_tables(read_samples(pool.parts, ids, ["raw", "source", "line"]))
-        labels = list(Field(subtask).load()(table))
-        if "" in labels:
-            row = table.slice(labels.index(""), 1).to_pylist()[0]
+        field = SUBTASK if subtask == AUTO else subtask
+        labels = np.array(Field(field).load()(table))
+        lacking = np.flatnonzero(labels == "")
+        if subtask == AUTO and len(lacking) == len(ids):
+            say(f"targets: no record of {where} has a {SUBTASK!r}, so that all {len(ids):,} are one subtask")
+            return cls(pool, (ALL,), np.zeros(len(ids), np.int64))
+        if len(lacking):
+            rows = table.take(pa.array(lacking[:SHOWN])).to_pylist()
+            named = ", ".join(f"{row['source']}:{row['line']}" for row in rows)
             raise UsageError(
-                f"targets {where}: record {row['line']} of {row['source']} has no {subtask!r}; its fields are "
-                f"{', '.join(json.loads(row['raw']))}. Name the field that tells the subtask by subtask=..., or set "
-                "subtask=none to make all targets one"
+                f"targets {where}: {len(lacking):,} of {len(ids):,} records have no {field!r}: {named}"
+                f"{' …' if len(lacking) > SHOWN else ''}. The fields of the first are "
+                f"{', '.join(json.loads(rows[0]['raw']))}. Give each its subtask, name another field by subtask=..., "
+                "or set subtask=none to make all targets one"
             )
         names, numbers = np.unique(labels, return_inverse=True)
         return cls(pool, tuple(names.tolist()), numbers.astype(np.int64))
@@ -93,16 +108,28 @@ def target_directions(targets: Targets, gradient: Gradient, aggregate: Aggregate
     }
     fingerprint = hashlib.sha256(canonical_json(identity).encode()).hexdigest()
     file = local_folder(session.store) / "directions" / f"{fingerprint[:16]}.safetensors"
-    if not file.is_file():
+    began, stored = time.monotonic(), file.is_file()
+    if not stored:
         execution = session.profile.execution(gradient)
         task = _written.options(num_gpus=execution.gpus, memory=execution.memory)
         say(f"targets: {targets.pool.samples:,} in {len(targets.names):,} subtasks, to {file}")
         try:
             ray.get(task.remote(gradient, targets.messages, file, aggregate))
-        except RayTaskError as error:
-            raise WinnowError(f"targets: {error.cause}") from error
         except RayError as error:
-            raise WinnowError(f"targets: {error}") from error
+            raise failure(f"targets: {cause(error)}", error, session) from error
+    session.log.append(
+        {
+            "targets": list(targets.names),
+            **declaration(gradient),
+            "aggregate": aggregate,
+            "pool": targets.pool.folder,
+            "folder": str(file),
+            "samples": targets.pool.samples,
+            "stored": targets.pool.samples if stored else 0,
+            "computed": 0 if stored else targets.pool.samples,
+            "seconds": round(time.monotonic() - began, 2),
+        }
+    )
     return Directions(str(file))
 
 

@@ -23,6 +23,8 @@ from fsspec.implementations.local import LocalFileSystem
 from ray.exceptions import RayError, RayTaskError
 
 from jobs.engine.errors import UsageError, WinnowError
+from jobs.engine.failure import cause, failure
+from jobs.engine.record import declaration
 from jobs.engine.samples import Parts, read_samples
 from jobs.engine.screen import say
 from jobs.engine.session import largest_node_cpus
@@ -47,6 +49,10 @@ class Outcome:
 
     samples: int
     """How many were trained on."""
+    batch: int
+    """How many of them a step took."""
+    max_tokens: int
+    """The tokens after which a sample was cut."""
     left_out: dict[str, int]
     """How many were not, by the kind of error."""
     truncated: int
@@ -59,11 +65,15 @@ def trained(pool: "Pool", trainer: Finetune, ids: np.ndarray) -> tuple[Checkpoin
     """The checkpoints of all epochs, in order, trained now or found in the store.
 
     A classifier is to tell all labels that the pool has, unless its trainer names them. ModelMissing where the base is
-    not there; UsageError where the store is no folder, and where the pool has fewer than two classes, or no slots;
-    OverErrorBudget where more samples than `max_errors` allows cannot be written in the template; WinnowError for all
-    that ends the training: it says what and, of a loss that is no number, of which samples.
+    not there; UsageError where the store is no folder, where the pool has fewer than two classes, or no slots, for more
+    tokens than the base has positions, and where no step would have a learning rate above 0; OverErrorBudget where more
+    samples than `max_errors` allows cannot be written in the template; WinnowError for all that ends the training: it
+    says what and, of a loss that is no number, of which samples.
     """
-    trainer.check()
+    try:
+        trainer.check()
+    except ValueError as error:
+        raise UsageError(f"train: {error}") from error
     trainer = replace(trainer, base=_absolute(trainer.base), after=trainer.after and _absolute(trainer.after))
     ids = np.unique(np.asarray(ids, np.int64))
     if not len(ids):
@@ -73,18 +83,21 @@ def trained(pool: "Pool", trainer: Finetune, ids: np.ndarray) -> tuple[Checkpoin
     folder = training_folder(pool, trainer, ids)
     began = time.monotonic()
     found = _outcome(folder, trainer)
+    _tell_of_idle_epochs(trainer, len(ids))
     if found:
         say(f"train: {folder} has all {trainer.epochs} epochs")
     outcome = found or _run(pool, trainer, ids, folder)
     left = sum(outcome.left_out.values())
     why = f" ({', '.join(f'{kind} {count:,}' for kind, count in outcome.left_out.items())})" if left else ""
     say(
-        f"train: {outcome.samples:,} samples, {outcome.truncated:,} of them cut at {trainer.max_tokens:,} tokens, "
-        f"{left:,} left out{why}; loss {outcome.loss:.4f} in the last epoch"
+        f"train: {outcome.samples:,} samples, {outcome.truncated:,} of them cut at {outcome.max_tokens:,} tokens, "
+        f"{left:,} left out{why}; batches of {outcome.batch:,}; loss {outcome.loss:.4f} in the last epoch"
     )
     pool.session.log.append(
         {
             "train": trainer.base.name,
+            **declaration(trainer),
+            "pool": pool.folder,
             "samples": len(ids),
             "stored": len(ids) if found else 0,
             "computed": 0 if found else outcome.samples,
@@ -119,6 +132,12 @@ def local_folder(store: Store) -> Path:
             "all nodes share; give one by --store"
         )
     return Path(root).absolute()
+
+
+def local_store(store: Store) -> Store:
+    """The store itself; UsageError where it is no folder of a file system."""
+    local_folder(store)
+    return store
 
 
 def _absolute(base: Checkpoint) -> Checkpoint:
@@ -160,6 +179,21 @@ def _names(parts: Parts, labels: Labels) -> tuple[tuple[str, ...], tuple[str, ..
     return tuple(sorted(classes)), tuple(sorted(slots))
 
 
+def _tell_of_idle_epochs(trainer: Finetune, samples: int) -> None:
+    """Says in which epochs nothing will be learnt; UsageError where that is so of all of them."""
+    batch, steps = trainer.step_samples(samples), trainer.steps(samples)
+    told = f"train: {samples:,} samples in batches of {batch:,}, steps an epoch: {steps:,}, epochs: {trainer.epochs}"
+    try:
+        idle = trainer.idle_epochs(samples)
+    except ValueError as error:
+        raise UsageError(f"{told}; {error}") from error
+    if idle:
+        least = replace(trainer, batch=None).step_samples(samples)
+        advice = f"set batch={least}, or warmup=0" if least < batch else "set warmup=0"
+        which = ", ".join(map(str, idle))
+        say(f"{told}. All steps of epoch {which} have learning rate 0, so that nothing is learnt in it: {advice}")
+
+
 def _epochs(folder: Path, trainer: Finetune) -> list[Path]:
     return [folder / f"epoch-{epoch}" for epoch in range(1, trainer.epochs + 1)]
 
@@ -193,9 +227,9 @@ def _run(pool: "Pool", trainer: Finetune, ids: np.ndarray, folder: Path) -> Outc
     except RayTaskError as error:
         if isinstance(error.cause, WinnowError):
             raise error.cause from error
-        raise WinnowError(f"train: {error.cause}") from error
+        raise failure(f"train: {cause(error)}", error, pool.session) from error
     except RayError as error:
-        raise WinnowError(f"train: {error}. {kept(folder)}") from error
+        raise failure(f"train: {cause(error)}. {kept(folder)}", error, pool.session) from error
     outcome = _outcome(folder, trainer)
     if outcome is None:
         raise WinnowError(f"the workers left no whole run in {folder}; is it a folder that all nodes share?")

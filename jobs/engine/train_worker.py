@@ -22,9 +22,10 @@ from fsspec.implementations.local import LocalFileSystem
 from jobs.engine.errors import OverErrorBudget, WinnowError
 from jobs.engine.samples import Parts, read_samples
 from jobs.engine.store import write_atomically
-from operators.base import ModelMissing, RowError, described
+from operators.base import RowError, described
 from operators.checkpoint import Checkpoint
 from operators.finetune import Finetune, Layout, epoch_facts
+from operators.missing import ModelMissing
 from operators.supervised import Supervised
 
 OUTCOME = "outcome.json"
@@ -88,21 +89,25 @@ def together(training: Training, workers: int, gpus: float) -> None:
 def carry_out(training: Training) -> None:
     """Trains, as one process or as a rank of several, and leaves the outcome; WinnowError says what went wrong."""
     import torch
-    from transformers import AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
 
     from operators import ranks
     from operators.labels import Labelling
+    from operators.positions import sample_tokens
     from operators.supervised import Supervision
     from operators.training import train
 
     trainer, folder = training.trainer, Path(training.folder)
     torch.set_num_threads(max(1, min(training.threads, os.cpu_count() or 1)))
     try:
-        tokenizer = AutoTokenizer.from_pretrained(trainer.base.folder(), local_files_only=True)
+        base = trainer.base.folder()
+        tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
+        config = AutoConfig.from_pretrained(base, local_files_only=True).get_text_config().to_dict()
+        limit = sample_tokens(config, trainer.max_tokens, trainer.base.name)
         if trainer.labels is None:
-            samples = Tokenized.of(_read(training), Supervision(tokenizer, trainer.template, trainer.max_tokens))
+            samples = Tokenized.of(_read(training), Supervision(tokenizer, trainer.template, limit))
         else:
-            samples = Tokenized.of(_read(training, "raw"), Labelling(tokenizer, trainer.labels, trainer.max_tokens))
+            samples = Tokenized.of(_read(training, "raw"), Labelling(tokenizer, trainer.labels, limit))
         _refuse(samples, training)
         train(
             trainer,
@@ -114,7 +119,7 @@ def carry_out(training: Training) -> None:
             layout=training.layout,
         )
         if ranks.here().rank == 0:
-            _leave_outcome(training, samples)
+            _leave_outcome(training, samples, limit)
     except WinnowError:
         raise
     except Exception as error:  # some do not survive pickling, and all are told to the driver
@@ -142,11 +147,13 @@ def _refuse(samples: "Tokenized", training: Training) -> None:
         )
 
 
-def _leave_outcome(training: Training, samples: "Tokenized") -> None:
+def _leave_outcome(training: Training, samples: "Tokenized", max_tokens: int) -> None:
     folder = Path(training.folder)
     last = epoch_facts(Checkpoint(str(folder / f"epoch-{training.trainer.epochs}")))
     outcome = {
         "samples": len(samples),
+        "batch": last["batch"],
+        "max_tokens": max_tokens,
         "left_out": dict(samples.left_out),
         "truncated": samples.truncated,
         "loss": last["loss"],

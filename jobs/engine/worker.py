@@ -6,6 +6,8 @@ cut into pieces; a single sample that ended two workers is quarantined with an e
 """
 
 import hashlib
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +22,8 @@ from operators.base import Arriving, Operator, RowError
 PIECES = 16
 DEATHS_ALLOWED = 1
 
-SUMMARY = pa.schema([("rows", pa.int64()), ("failed", pa.int64()), ("example", pa.string())])
+SUMMARY = pa.schema([("first", pa.int64()), ("rows", pa.int64()), ("failed", pa.int64()), ("example", pa.string())])
+"""Of a batch: its first id, how many rows it has and how many failed, and one of the errors."""
 
 
 class LoadFailed(Exception):
@@ -72,9 +75,10 @@ class Worker:
         if self.failure:
             raise LoadFailed(self.failure)
         errors = self._survive(batch) if batch.num_rows else []
-        example = next((error for error in errors if error), None)
-        failed = sum(error is not None for error in errors)
-        return pa.table({"rows": [batch.num_rows], "failed": [failed], "example": [example]}, schema=SUMMARY)
+        failed = [error for error in errors if error is not None]
+        first = batch["id"][0].as_py() if batch.num_rows else None
+        summary = {"first": first, "rows": batch.num_rows, "failed": len(failed), "example": typical(failed)}
+        return pa.table({name: [value] for name, value in summary.items()}, schema=SUMMARY)
 
     def _survive(self, batch: pa.Table) -> list[str | None]:
         """The errors of a batch that has been committed, in one part or, after a worker's death, in pieces."""
@@ -122,3 +126,9 @@ class Worker:
 
     def _commit(self, batch: pa.Table, values: list[pa.Array], errors: list[str | None]) -> None:
         self.feature.write(batch["id"].to_numpy(), batch["sha"].combine_chunks(), joined(values), errors)
+
+
+def typical(errors: Sequence[str]) -> str | None:
+    """The first error of the most frequent kind; None of none."""
+    kinds = [error.partition(":")[0] for error in errors]
+    return errors[kinds.index(Counter(kinds).most_common(1)[0][0])] if errors else None

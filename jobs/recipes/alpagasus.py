@@ -7,7 +7,8 @@ code, each a field or repaired here:
   `judge.prompt.name` may be a file of yours. The sample stands in blocks that it cannot close.
 - `judge.form`: the number on the first line, read so that "4.5/5" or "Score: 4.5" counts and anything ambiguous, off
   the scale or of another scale does not; `--as-published` reads as the released code does (float of the first line;
-  an infinite one passes). Either way a reply without a rating is dropped and counted, never a number.
+  an infinite one passes). Either way a reply without a rating is dropped and counted, never a number, and more of
+  them than `max_unrated` end the run.
 - `judge.model` is a model of today; `--as-published` asks for gpt-3.5-turbo-0301, with an explanation of 256 tokens.
 - Ratings are joined to samples by id. The released code joins by position, where one missing row shifts the rest.
 - `threshold` is inclusive. It belongs to one judge: recalibrate it for another, by the histogram in the manifest, or
@@ -16,12 +17,12 @@ code, each a field or repaired here:
 
 from typing import ClassVar
 
-import numpy as np
 from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
 from jobs.engine.pool import Pool
 from jobs.engine.recipe import Budget, Recipe
+from jobs.engine.replies import rated_by
 from jobs.engine.selection import Selection
 from operators.base import STRICT
 from operators.judge import Judge
@@ -43,22 +44,17 @@ class AlpaGasus(Recipe):
     judge: Judge = Judge()
     threshold: float = 4.5
     fraction: float | None = Limits(default=None, gt=0, le=1)
+    max_unrated: float = Limits(default=0.2, ge=0, le=1)
 
     def select(self, pool: Pool) -> Selection:
         """The samples at or above the threshold, best first."""
         pool = self.counted(pool.map(judge=self.judge))
-        ids = pool.valid(*self.operators())
-        scores, outcomes = pool.values("judge.score", ids), pool.values("judge.outcome", ids)
-        rated = ids[~np.isnan(scores)]
-        scores = scores[~np.isnan(scores)]
+        ids = pool.valid(*pool.features)
+        rated, scores, unrated = rated_by(pool, self.judge, ids, self.max_unrated)
         threshold = threshold_for(scores, self.fraction) if self.fraction else self.threshold
         best = ranked(scores)
         passed = rated[best][scores[best] >= threshold]
         kept = self.within(pool, lambda k: passed[:k])
-        unrated = {
-            f"the judge's reply holds no rating: {outcome}": ids[outcomes == outcome]
-            for outcome in sorted(set(outcomes) - {""})
-        }
         return pool.select(
             kept,
             score=(rated, scores),

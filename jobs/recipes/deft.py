@@ -5,7 +5,8 @@ A stratified random base, and from each centroid of the rest a quota of its easi
 (farthest) samples. No code was released by the authors; what the paper fixes or leaves open is a field:
 
 - Only the instruction is embedded, as the method can run before there are responses (then with --answers optional).
-  The encoder is all-MiniLM-L6-v2; `--as-published` takes Sentence-T5 (the size is not known for certain: large).
+  The encoder is all-MiniLM-L6-v2; `--as-published` takes Sentence-T5 (the size is not known for certain: large), in
+  float32.
 - `centroids` 7 and `hard` 1 (the share of a centroid's quota that is hard; the rest is easy) are the paper's
   headline: hard sampling. It is drawn to outliers, so a quality gate before it is advisable.
 - `base` is the random base's part of the budget. The headline keeps 32.5 %, about 20 points of it the base: 8/13.
@@ -16,6 +17,7 @@ A stratified random base, and from each centroid of the rest a quota of its easi
 - Distance is one minus cosine; ties go by id.
 """
 
+from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -38,7 +40,11 @@ from operators.kernels.sampling import stratified_sample
 class DEFT(Recipe):
     """A random base and a quota of easy and hard samples a centroid."""
 
-    published: ClassVar = {"embed.model.name": "sentence-transformers/sentence-t5-large"}
+    published: ClassVar = {
+        "embed.model.name": "sentence-transformers/sentence-t5-large",
+        "embed.precision": "float32",
+        "embed.stored": "float32",
+    }
 
     budget: Budget = "32.5%"
     embed: Embed = Embed(text="{instruction}")
@@ -47,6 +53,10 @@ class DEFT(Recipe):
     base: float = Limits(default=8 / 13, ge=0, le=1)
     hard: float = Limits(default=1.0, ge=0, le=1)
     ranking: Literal["quota", "pool"] = "quota"
+
+    def refusals(self) -> Iterator[str]:
+        """A budget in tokens."""
+        yield from self.refused_in_tokens()
 
     def select(self, pool: Pool) -> Selection:
         """Base, then each centroid's easy and hard samples; or the whole pool by its distances."""

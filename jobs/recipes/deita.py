@@ -15,19 +15,21 @@ embedding to one kept before it is above the threshold (Repr Filter). What diffe
 - The embedder is all-MiniLM-L6-v2, on which the threshold 0.9 only removes near-duplicates: it belongs to the last
   token of a language model. `acceptance` chooses the threshold for another embedder: the one that keeps this share of
   the first 20,000 ranks. `--as-published` takes Mistral-7B's last token; roles and the end of an answer are written as
-  Vicuna does, without its system sentence, and a conversation's turns are put together, all questions first.
+  Vicuna does, without its system sentence, and a conversation's turns are put together, all questions first. It scores
+  and embeds in float32 (the code's embedder computes in bfloat16).
 - Samples are embedded from the best rank down, twice the budget at first and then twice as many again, until enough
   are kept; the selection is the same as if all were.
 - Ties go by id. `budget` is 2 %, the paper's 6,000 of 300,000; `--as-published` wants 6,000, whatever the pool.
 """
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 import numpy as np
 from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
-from jobs.engine.errors import NothingSelected, UsageError
+from jobs.engine.errors import NothingSelected
 from jobs.engine.pool import Pool
 from jobs.engine.recipe import Budget, Recipe
 from jobs.engine.selection import Selection
@@ -53,11 +55,15 @@ class DEITA(Recipe):
     published: ClassVar = {
         "budget": "6000",
         "complexity.turns": "empty_response",
+        "complexity.precision": "float32",
         "quality.turns": "empty_response",
+        "quality.precision": "float32",
         "embed.model.name": "mistralai/Mistral-7B-v0.1",
         "embed.text": "USER: {instruction} ASSISTANT: {response}</s>",
         "embed.pooling": "last",
         "embed.max_tokens": 2048,
+        "embed.precision": "float32",
+        "embed.stored": "float32",
     }
 
     budget: Budget = "2%"
@@ -68,9 +74,18 @@ class DEITA(Recipe):
     threshold: float = Limits(default=0.9, ge=-1, le=1)
     acceptance: float | None = Limits(default=None, gt=0, le=1)
 
+    def refusals(self) -> Iterator[str]:
+        """Released scorers without their prompts."""
+        for name, scorer in (("complexity", self.complexity), ("quality", self.quality)):
+            if scorer.model.name in RELEASED.values() and scorer.template is None:
+                yield (
+                    f"{scorer.model.name} comes without the prompt that it was trained with: set {name}.template=... "
+                    f"and {name}.labels=..., or set {name}.model.name to a folder that holds it and a scorer.json, "
+                    'such as {"template": "... {instruction} ... ", "labels": ["1", "2", "3", "4", "5", "6"]}'
+                )
+
     def select(self, pool: Pool) -> Selection:
         """Score, rank, and walk down the ranks."""
-        self._refuse_untold_scorers()
         pool = self.counted(pool.map(complexity=self.complexity, quality=self.quality))
         ids = pool.valid("complexity", "quality")
         scores = pool.reduce(sample_evol_score, "complexity", "quality", only=ids, aggregate=self.aggregate)
@@ -104,16 +119,6 @@ class DEITA(Recipe):
             },
             vector="embed",
         )
-
-    def _refuse_untold_scorers(self) -> None:
-        """UsageError for a released scorer without its prompt, before it is downloaded."""
-        for name, scorer in (("complexity", self.complexity), ("quality", self.quality)):
-            if scorer.model.name in RELEASED.values() and scorer.template is None:
-                raise UsageError(
-                    f"{scorer.model.name} comes without the prompt that it was trained with: set {name}.template=... "
-                    f"and {name}.labels=..., or set {name}.model.name to a folder that holds it and a scorer.json, "
-                    'such as {"template": "... {instruction} ... ", "labels": ["1", "2", "3", "4", "5", "6"]}'
-                )
 
 
 class Walk:

@@ -13,13 +13,15 @@ What the paper and its released code leave open, or do otherwise:
   is rewritten as one instruction; a system message stays as it is.
 - `rewrite.form`: a reply with a lead-in, two inputs or the like is read or counted; `--as-published` splits it at
   "input:" and loses it where there are two. The code loses failed requests silently; here they count as errors.
-- The embedder is all-MiniLM-L6-v2, in place of text-embedding-ada-002, which only its vendor runs; an input follows
-  its instruction on a new line instead of after "Input:".
+- The embedder is all-MiniLM-L6-v2, in place of text-embedding-ada-002, which only its vendor runs (in float32 by
+  `--as-published`); an input follows its instruction on a new line instead of after "Input:".
 - `components`: as many axes as explain 95 % of the variance; `--as-published` takes one fewer, as the code does.
   `signs` fixes how axes are turned, which the scores depend on and older scikit-learn did otherwise
   (`--as-published`). The code's solver is random above 500 samples; ours is exact.
 - Samples are joined by id. The code joins by position, and a failed embedding shifts all after it.
-- A reply of the judge without a score is dropped and counted; `--as-published` makes it 0, as the code does.
+- A reply of the judge without a score is dropped and counted; `--as-published` makes it 0, as the code does. More of
+  them than `max_unrated` end the run, and so does a round that loses more than `max_lost` of what it rewrites or
+  answers.
 - `percentile` is strict: where many variances tie with it, fewer are kept. Ties of the final score go by id.
 - `budget` is 50 %, the paper's 10,000 for 20,000 samples; per cent are of the samples before they were rewritten.
 """
@@ -32,11 +34,12 @@ import numpy as np
 from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
-from jobs.engine.errors import NothingSelected
+from jobs.engine.errors import NothingSelected, Unanswered
 from jobs.engine.pool import Pool
-from jobs.engine.recipe import Budget, Recipe
+from jobs.engine.recipe import Budget, Recipe, Step
+from jobs.engine.replies import rated_by, refusal
 from jobs.engine.selection import Selection
-from operators.base import STRICT, Operator
+from operators.base import STRICT
 from operators.characters import Characters
 from operators.embed import Embed
 from operators.judge import Judge
@@ -56,6 +59,8 @@ class LIFT(Recipe):
         "rewrite.model.name": "gpt-3.5-turbo",
         "rewrite.form": "published",
         "respond.model.name": "gpt-3.5-turbo",
+        "embed.precision": "float32",
+        "embed.stored": "float32",
         "components": "one_fewer",
         "signs": "projections",
         "judge.model.name": "gpt-4",
@@ -77,11 +82,13 @@ class LIFT(Recipe):
     length: Characters = Characters(text="{instruction}{response}", uncounted="\n\t")
     full_length: float = Limits(default=98.0, ge=0, le=100)
     quality_weight: float = Limits(default=0.9, ge=0, le=1)
+    max_unrated: float = Limits(default=0.2, ge=0, le=1)
+    max_lost: float = Limits(default=0.5, ge=0, le=1)
 
-    def operators(self) -> dict[str, Operator]:
+    def steps(self) -> dict[str, Step]:
         """Nothing is rewritten where there is no round."""
-        declared = super().operators()
-        return declared if self.rounds else {name: declared[name] for name in declared.keys() - {"rewrite", "respond"}}
+        steps = super().steps()
+        return steps if self.rounds else {name: steps[name] for name in steps if name not in ("rewrite", "respond")}
 
     def select(self, pool: Pool) -> Selection:
         """Rounds of rewriting, the variety part, and the best of it."""
@@ -96,21 +103,16 @@ class LIFT(Recipe):
             raise NothingSelected(f"no row variance is above percentile {self.percentile:g} of {len(ids):,} samples")
         larger = self.counted(larger.map(judge=self.judge, length=self.length, only=various))
         judged = np.intersect1d(various, larger.valid("judge", "length"))
-        quality, outcomes = larger.values("judge.score", judged), larger.values("judge.outcome", judged)
+        rated, quality, unrated = rated_by(larger, self.judge, judged, self.max_unrated)
         length = length_score(larger.values("length", judged), self.full_length)
-        rated = np.isfinite(quality)
-        score = self.quality_weight * quality[rated] + (1 - self.quality_weight) * length[rated]
-        best = judged[rated][ranked(score)]
+        score = self.quality_weight * quality + (1 - self.quality_weight) * length[np.isin(judged, rated)]
+        best = rated[ranked(score)]
         # A share is of what there was to select from before it grew; a number or tokens are of all there is now.
         kept = self.within(pool if self.budget.endswith("%") else larger, lambda k: best[:k])
-        unrated = {
-            f"the judge's reply holds no score: {outcome}": judged[(outcomes == outcome) & ~rated]
-            for outcome in sorted(set(outcomes[~rated]))
-        }
         parent, number = larger.lineage()
         return larger.select(
             kept,
-            score=(judged[rated], score),
+            score=(rated, score),
             reasons={
                 "not embedded": np.arange(larger.samples),
                 f"variety: row variance not above percentile {self.percentile:g}": ids,
@@ -122,7 +124,7 @@ class LIFT(Recipe):
                 "parent": (np.arange(larger.samples), parent),
                 "round": (np.arange(larger.samples), number),
                 "variance": (ids, found.values),
-                "judge_score": (judged, quality),
+                "judge_score": (rated, quality),
                 "length_score": (judged, length),
             },
             facts={
@@ -144,7 +146,18 @@ class LIFT(Recipe):
             # The same samples asked about once more, with the same seed, would have the same answers.
             seed = self.rewrite.seed + (number if self.start == "original" else 0)
             larger = larger.grow(rewrite=replace(self.rewrite, seed=seed), respond=self.respond, only=ids)
+            self._refuse_lost(larger.facts["rounds"][-1])
         return larger
+
+    def _refuse_lost(self, counts: Mapping[str, Any]) -> None:
+        """Raises Unanswered where a round lost too much of what it was to make."""
+        limit = f"max_lost={self.max_lost:g}"
+        for field, asking, asked, not_made in (
+            ("rewrite", self.rewrite, counts["asked"], counts["not_rewritten"]),
+            ("respond", self.respond, counts["rewritten"], counts["not_answered"]),
+        ):
+            if sum(not_made.values()) > self.max_lost * asked:
+                raise Unanswered(refusal(field, asking, limit, asked, not_made, {}))
 
 
 def flat(counts: Mapping[str, Any]) -> dict[str, int]:

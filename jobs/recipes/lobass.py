@@ -34,9 +34,9 @@ from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
 from jobs.engine.pool import Pool
-from jobs.engine.recipe import Budget, Recipe
+from jobs.engine.recipe import Budget, Later, Recipe, Step
 from jobs.engine.selection import Selection
-from operators.base import STRICT, Operator
+from operators.base import STRICT
 from operators.checkpoint import Checkpoint
 from operators.finetune import LIKE_ALPACA, Finetune
 from operators.kernels.correlation import spearman
@@ -67,22 +67,17 @@ class LoBaSS(Recipe):
     least_tokens: int = Limits(default=1, ge=1)
     precision: Precision = "auto"
 
-    def operators(self) -> dict[str, Operator]:
-        """The loss under the base, and under the reference where that is there beforehand."""
-        trains = self.reference is None and self.adapter is None
-        given = {} if trains else {"reference": self._loss(self.reference or self.train.base, self.adapter)}
-        return {"base": self._loss(self.train.base, None), **given, **super().operators()}
-
-    def trainers(self) -> dict[str, Finetune]:
-        """The fine-tuning, unless there is a reference beforehand."""
-        return {} if "reference" in self.operators() else super().trainers()
+    def steps(self) -> dict[str, Step]:
+        """The loss under the base; the fine-tuning, unless there is a reference beforehand; the loss under that."""
+        given = self._given()
+        steps = {"base": self._loss(self.train.base, None), **super().steps(), "reference": given or Later("Loss")}
+        return {name: step for name, step in steps.items() if name != "train" or not given}
 
     def select(self, pool: Pool) -> Selection:
         """The loss before, the fine-tuning, the loss after; the largest relative fall first."""
-        under = self.operators()
-        pool = self.counted(pool.map(base=under["base"]))
+        pool = self.counted(pool.map(base=self._loss(self.train.base, None)))
         usable = pool.valid("base")
-        pool = pool.map(reference=under.get("reference") or self._trained(pool, usable), only=usable)
+        pool = pool.map(reference=self._given() or self._trained(pool, usable), only=usable)
         ids = pool.valid("base", "reference")
         columns = [f"{model}.{field}" for model in ("base", "reference") for field in ("nll_sum", "tokens")]
         scores = pool.reduce(learnability, *columns, only=ids, version=self.version, reduction=self.reduction)
@@ -111,6 +106,10 @@ class LoBaSS(Recipe):
                 "rank correlation with response length": spearman(scores, tokens),
             },
         )
+
+    def _given(self) -> Loss | None:
+        """The loss under a reference that is there beforehand."""
+        return self._loss(self.reference or self.train.base, self.adapter) if self.reference or self.adapter else None
 
     def _loss(self, model: Checkpoint, adapter: Checkpoint | None) -> Loss:
         return Loss(model, adapter, self.train.template, self.train.max_tokens, self.precision)

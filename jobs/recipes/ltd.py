@@ -4,7 +4,7 @@ Embed the samples, find the centroids of the target task, and cover its samples 
 was released, and the paper leaves choices open; each is a field:
 
 - The encoder is all-MiniLM-L6-v2, mean-pooled and normalised, over instruction and response. `--as-published`
-  takes a BERT (the checkpoint is not known for certain: bert-base-uncased).
+  takes a BERT (the checkpoint is not known for certain: bert-base-uncased), in float32.
 - `target` names a task by the value of the record's field `label`; `examples` is a file of target samples, for
   a corpus without labels. With neither the whole pool is covered: the method without its task search.
 - `centroids` is not given: by default one a label, or 32. The target's centroids are those where it has the
@@ -14,6 +14,7 @@ was released, and the paper leaves choices open; each is a field:
   Duplicates of kept samples are never taken: where nothing else is left, fewer than the budget are kept.
 """
 
+from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -21,10 +22,11 @@ from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
 from jobs.engine.errors import UsageError
+from jobs.engine.places import missing
 from jobs.engine.pool import Pool
-from jobs.engine.recipe import Budget, Recipe
+from jobs.engine.recipe import Budget, Reads, Recipe, Step
 from jobs.engine.selection import Selection
-from operators.base import STRICT, Operator
+from operators.base import STRICT
 from operators.embed import Embed
 from operators.field import Field
 from operators.kernels.center import closest, mean_direction
@@ -37,7 +39,11 @@ from operators.kernels.voting import rows_of
 class LTD(Recipe):
     """Cluster, find the target task, cover it."""
 
-    published: ClassVar = {"embed.model.name": "google-bert/bert-base-uncased"}
+    published: ClassVar = {
+        "embed.model.name": "google-bert/bert-base-uncased",
+        "embed.precision": "float32",
+        "embed.stored": "float32",
+    }
 
     budget: Budget = "0.5%"
     embed: Embed = Embed(text="{conversation}")
@@ -48,16 +54,23 @@ class LTD(Recipe):
     centroids: int | None = Limits(default=None, ge=1)
     first: Literal["center", "random"] = "center"
 
-    def operators(self) -> dict[str, Operator]:
+    def steps(self) -> dict[str, Step]:
         """The label is read only where there is a target to compare it with."""
-        declared = super().operators()
-        return declared if self.target else {name: each for name, each in declared.items() if name != "label"}
+        steps = super().steps()
+        if not self.target:
+            steps.pop("label")
+        return steps | ({"examples": Reads(self.examples)} if self.examples else {})
+
+    def refusals(self) -> Iterator[str]:
+        """Examples that are not there."""
+        if self.examples:
+            yield from missing("examples", self.examples)
 
     def select(self, pool: Pool) -> Selection:
         """k-center picks among the target's samples, the closest to the target's mean first."""
         pool = self.counted(pool.map(embed=self.embed))
         pool = pool.map(label=self.label) if self.target else pool
-        ids = pool.valid(*self.operators())
+        ids = pool.valid(*pool.features)
         tasks = pool.values("label", ids) if self.target else np.full(len(ids), "")
         if self.target and self.target not in tasks:
             raise UsageError(f"no sample has {self.label.name}={self.target!r}; there are {sorted(set(tasks))[:20]}")

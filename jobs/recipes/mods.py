@@ -18,12 +18,14 @@ covers that. The selection is the seed and the need. What differs from the relea
 - `reward` cuts an answer at the model's 2,048 tokens and flags it; `--as-published` cuts nothing.
 - `embed` is all-MiniLM-L6-v2 of the instruction alone, without its input, so that samples that differ in their input
   only are one to the covering; embed.text={instruction} takes both. `--as-published`: the CLS vector of a BERT, raw,
-  96 tokens. Features are never taken over from another corpus, as the released cache does.
+  96 tokens, computed and kept in float32 (float16 and bfloat16 change up to half of the picks). Features are never
+  taken over from another corpus, as the released cache does.
 - `first` is the sample closest to the mean of those to cover, or a random one, which the code draws unseeded.
   Duplicates of kept samples are never taken: where nothing else is left, fewer than the budget are kept.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -35,7 +37,7 @@ from pydantic.dataclasses import dataclass
 from jobs.engine.conversations import answered
 from jobs.engine.errors import NothingSelected
 from jobs.engine.pool import Pool
-from jobs.engine.recipe import Budget, Recipe
+from jobs.engine.recipe import Budget, Later, Recipe, Step
 from jobs.engine.selection import Column, Selection
 from jobs.engine.whole_model import whole_model
 from operators.base import STRICT
@@ -59,12 +61,16 @@ class MoDS(Recipe):
         "embed.pooling": "cls",
         "embed.scale": "raw",
         "embed.max_tokens": 96,
+        "embed.precision": "float32",
+        "embed.stored": "float32",
         "first": "random",
         "candidates": "all",
         "second": "independent",
         "train.base.name": "meta-llama/Llama-2-7b-hf",
         "train.batch": 512,
     }
+
+    needs: ClassVar = ("vLLM, by which the model that it trains answers (not with seed_share=1)",)
 
     budget: Budget = "2%"
     reward: Reward = Reward()
@@ -80,9 +86,16 @@ class MoDS(Recipe):
     need: float | None = Limits(default=None, gt=0, le=1)
     second: Literal["warm", "independent"] = "warm"
 
-    def trainers(self) -> dict[str, Finetune]:
-        """The seed model's training, where the recipe goes on after the seed."""
-        return super().trainers() if self.seed_share < 1 else {}
+    def steps(self) -> dict[str, Step]:
+        """A model is trained, and asked, where the recipe goes on after the seed."""
+        steps = super().steps()
+        if self.seed_share < 1:
+            return {**steps, "answer": Later("Respond")}
+        return {name: step for name, step in steps.items() if name != "train"}
+
+    def refusals(self) -> Iterator[str]:
+        """A budget in tokens."""
+        yield from self.refused_in_tokens()
 
     def select(self, pool: Pool) -> Selection:
         """High quality, the seed, what the seed's model answers badly, and the cover of that."""

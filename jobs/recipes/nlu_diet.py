@@ -15,15 +15,17 @@ the model; its selection is what the next cycle would be trained on. What differ
 - `full_epochs` and `every` 4 are those of an example there, whose default prunes nothing. With full_epochs=0 the first
   choice is random, as there; `choose` random is so in every cycle, the control to compare with.
 - `budget` is what a cycle is trained on: as many as there are, ties by id. cut=quantile takes the scores between two
-  quantiles instead, more where they tie, as `--as-published` does. `offset` is the share of hardest that stay out.
+  quantiles instead, as far apart as the per cent say, and more where they tie, as `--as-published` does. `offset` is
+  the share of hardest that stay out.
 - `dropout` off scores in eval mode; in the released code it seems to be on, as `--as-published` has it. Its joint model
   also begins its last layer anew (train.fresh_layers=1 there).
 - The optimizer's moments and steps go on through all cycles, at a constant rate; the order is each cycle's own.
 - A sample without a class is counted and never kept; nor is one that a cycle could not score.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -31,11 +33,10 @@ from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
 from jobs.engine.classified import classified
-from jobs.engine.errors import UsageError
 from jobs.engine.pool import Pool
-from jobs.engine.recipe import Budget, Recipe
+from jobs.engine.recipe import Budget, Later, Recipe, Step
 from jobs.engine.selection import Column, Selection
-from operators.base import STRICT, Operator
+from operators.base import STRICT
 from operators.checkpoint import Checkpoint
 from operators.class_error import ClassError
 from operators.field import Field
@@ -85,14 +86,26 @@ class NLUDiet(Recipe):
     dropout: Literal["off", "on"] = "off"
     precision: Precision = "auto"
 
-    def operators(self) -> dict[str, Operator]:
-        """What tells which samples have a class; the models that score them are yet to be trained."""
+    def steps(self) -> dict[str, Step]:
+        """What tells which samples have a class, then a training and a score of each cycle."""
         labels = self.train.labels
-        return {**({"label": Field(labels.label)} if labels else {}), **super().operators()}
+        cycles = len(nlu_diet.cycles(self.train.epochs, self.full_epochs, self.every))
+        scores = {f"cycle_{number}": Later("ClassError") for number in range(1, cycles + 1)}
+        return {**({"label": Field(labels.label)} if labels else {}), **super().steps(), **scores}
+
+    def refusals(self) -> Iterator[str]:
+        """What cannot be trained so, and a budget in tokens."""
+        if self.train.labels is None or self.train.lora is not None:
+            yield "a classifier is trained whole: train.labels names its fields, and train.lora is none"
+        if self.full_epochs > self.train.epochs:
+            yield f"full_epochs={self.full_epochs} is more than train.epochs={self.train.epochs}"
+        yield from self.refused_in_tokens()
 
     def select(self, pool: Pool) -> Selection:
         """Train on all, score all; then choose, train and score again until the epochs are used up."""
-        pool, usable, labels = classified(pool, self._labels(pool))
+        assert self.train.labels is not None, "check() comes before"
+        self.size(pool)  # which refuses more than there is, before anything is trained
+        pool, usable, labels = classified(pool, self.train.labels)
         trained: list[tuple[int, np.ndarray]] = []
         names, model, scored = [], None, (usable[:0], np.empty(0))
         for epochs in nlu_diet.cycles(self.train.epochs, self.full_epochs, self.every):
@@ -129,15 +142,6 @@ class NLUDiet(Recipe):
             },
         )
 
-    def _labels(self, pool: Pool) -> Labels:
-        """Where the labels are; UsageError for what cannot be trained so."""
-        if self.train.labels is None or self.train.lora is not None:
-            raise UsageError("a classifier is trained whole: train.labels names its fields, and train.lora is none")
-        if self.full_epochs > self.train.epochs:
-            raise UsageError(f"full_epochs={self.full_epochs} is more than train.epochs={self.train.epochs}")
-        self.size(pool)
-        return self.train.labels
-
     def _scores(self, pool: Pool, usable: np.ndarray, names: Sequence[str]) -> Column:
         """The ids that all these cycles scored, and what their errors come to."""
         ids = np.intersect1d(usable, pool.valid(*names))
@@ -145,12 +149,17 @@ class NLUDiet(Recipe):
         options = {each: getattr(self, each) for each in ("joint", "smoothing", "alpha", "last", "bonus")}
         return ids, pool.reduce(nlu_diet.diet_scores, *columns, only=ids, **options)
 
+    def _share(self, pool: Pool, scored: int) -> float:
+        """The budget as a share of the scored samples, at most what the offset leaves; per cent as they are given."""
+        per_cent = self.budget.removesuffix("%")
+        share = float(Decimal(per_cent) / 100) if per_cent != self.budget else self.size(pool) / scored
+        return min(share, 1 - self.offset)
+
     def _chosen(self, pool: Pool, usable: np.ndarray, cycle: int, scored: Column) -> np.ndarray:
         """What is trained on after so many cycles, of which these ids and scores came, best first."""
         if self.choose == "random" or not cycle:
             return usable[random_order(len(usable), self.seed + cycle)[: self.size(pool)]]
         ids, scores = scored
         if self.cut == "quantile":
-            share = min(self.size(pool) / len(ids), 1 - self.offset)
-            return ids[nlu_diet.between_quantiles(scores, share, offset=self.offset)]
+            return ids[nlu_diet.between_quantiles(scores, self._share(pool, len(ids)), offset=self.offset)]
         return ids[nlu_diet.hardest(scores, self.size(pool), offset=round(self.offset * len(ids)))]

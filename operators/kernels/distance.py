@@ -5,11 +5,18 @@ rounded to float32 (`distances`). Matrix products in float32 estimate its square
 comparisons closer than that need the distance that counts.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
+else:
+    from operators.kernels.on_use import torch
 
 BLOCK = 1024  # rows of a matrix product at a time
 NARROW = 256  # rows at a time in float64: larger temporaries are given back and faulted in again

@@ -13,12 +13,18 @@ where they are made module by module, `dots` and `squares` of each module's slic
 projected features `subtask_cosines` takes a whole column.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
+else:
+    from operators.kernels.on_use import torch
 
 ROWS = 8192  # features at a time in float32, whatever they are stored as
 

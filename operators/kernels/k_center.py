@@ -15,16 +15,22 @@ Single precision decides only what `distance.rounding` cannot turn round. Points
 shards, each flushed where it is: the picks do not depend on their number, on threads or on the device.
 """
 
+from __future__ import annotations
+
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 
 from operators.kernels.distance import Centers, distances, full_precision, rounding, squared_norms
 from operators.kernels.shard import Bounds, Candidates, Shard, placed
+
+if TYPE_CHECKING:
+    import torch
+else:
+    from operators.kernels.on_use import torch
 
 CANDIDATES = 2048  # of 384 dimensions: 3 MB, a share of an L3 cache
 FRONT = 256  # 400 kB, an L2 cache

@@ -10,13 +10,14 @@ A centroid left without points moves to the point farthest from its own centroid
 among equals; several take the next farthest points that differ.
 """
 
+from __future__ import annotations
+
 import math
 import warnings
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
 
 from operators.kernels.distance import (
     BLOCK,
@@ -29,6 +30,11 @@ from operators.kernels.distance import (
     spans,
     squared_norms,
 )
+
+if TYPE_CHECKING:
+    import torch
+else:
+    from operators.kernels.on_use import torch
 
 SHARE = 4  # the sample is one point in four,
 SAMPLE = 8192  # but never fewer than this many,

@@ -10,14 +10,21 @@ the threshold (`margin`); the product that counts decides. The outcome therefore
 threads or device, nor on whether the walk was made at once or continued on a longer prefix.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from operators.kernels.distance import finite_matrix, full_precision, spans
 from operators.kernels.kmeans import unit
+
+if TYPE_CHECKING:
+    import torch
+else:
+    from operators.kernels.on_use import torch
 
 BLOCK = 512  # rows that meet the kept ones at a time, and then each other
 TILE = 2048  # kept rows that a block meets before its blocked rows leave; the products, 4 MB, stay in a cache

@@ -3,11 +3,13 @@
 The half of k-center greedy that stays with the points: see `k_center`, whose driver asks it for candidates.
 """
 
+from __future__ import annotations
+
 import warnings
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from operators.kernels.distance import (
     BLOCK,
@@ -18,6 +20,11 @@ from operators.kernels.distance import (
     spans,
     squared_norms,
 )
+
+if TYPE_CHECKING:
+    import torch
+else:
+    from operators.kernels.on_use import torch
 
 SHARE = 50  # one point in fifty is always brought up to date: these tell how deep to go
 STEP = 96  # centres, half as many to half as many again, that a stale point meets before another look at it

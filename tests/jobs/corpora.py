@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-SUBJECTS = ["bread", "goats", "tides", "chess", "rivers", "verbs", "maps", "lenses", "北京", "音乐"]
-ASKED = ["Explain {}.", "Write a poem about {}.", "List five facts about {}.", "用一句话介绍{}。", "Why do {} matter?"]
+SUBJECTS = ["bread", "goats", "tides", "chess", "rivers", "verbs", "maps", "lenses", "北京", "山水"]
+ASKED = ["Explain {}.", "Write a poem about {}.", "List five facts about {}.", "{}について書け。", "Why do {} matter?"]
 
 
 def records(count: int, salt: str = "") -> list[dict]:

@@ -10,7 +10,7 @@ import yaml
 
 from tests.jobs.corpora import jsonl, ledger, records
 from tests.raters import answer, length_judge, rating
-from tests.servers import failed, prompt, served
+from tests.servers import failed, prompt, said, served
 
 NUMBER = re.compile(r"\d+")
 
@@ -95,6 +95,64 @@ def test_a_server_that_goes_away_or_refuses_ends_the_run_and_what_it_said_is_kep
         assert "15 in the store, 25 to compute" in said
     assert not kept & set(answered)
     assert len(kept_numbers(tmp_path / "a")) == 40
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_too_many_replies_without_a_rating_end_the_run_with_the_first_of_them_and_are_kept(run, tmp_path):
+    jsonl(tmp_path / "in.jsonl", records(12))
+
+    def reply(request):
+        if own_rating(request) >= 3.5:
+            return "I would say that it is a 4, all in all."
+        return "8/10" if own_rating(request) == 3 else f"Accuracy: {own_rating(request):g}\nIt is so."
+
+    with served(reply) as server:
+        words = ["alpagasus", "in.jsonl", "--out", "a", *fields(server), "threshold=1"]
+        code, printed = run(*words, store=tmp_path / "own")
+        assert code == 3
+        assert (
+            "judge: 5 of 12 replies are of no use, more than max_unrated=0.2 allows: prose 4, other_scale 1." in printed
+        )
+        assert "prose: I would say that it is a 4, all in all." in printed
+        assert "other_scale: 8/10" in printed
+        assert "set max_unrated=0.42 to go on without them" in printed
+        assert not (tmp_path / "a/selected.jsonl").exists()
+        asked = len(server.requests)
+        code, printed = run(*words, "max_unrated=0.42", store=tmp_path / "own")
+        assert code == 0, printed
+        assert len(server.requests) == asked
+        code, printed = run(*words, "--plan", store=tmp_path / "own")
+        assert "max_unrated 0.2" in printed
+    manifest = yaml.safe_load((tmp_path / "a/manifest.yaml").read_text())
+    assert manifest["run"]["fields"]["max_unrated"] == 0.42
+    assert sum(manifest["found"]["unrated"].values()) == 5
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_judge_that_thinks_until_its_tokens_end_stops_the_run_early_and_is_told_the_field(run, tmp_path):
+    jsonl(tmp_path / "few.jsonl", records(12))
+    jsonl(tmp_path / "many.jsonl", records(66, "x"))
+
+    def reply(request):
+        short = request["max_tokens"] == 32
+        return said("<think>\nOkay, the user wants", "length") if short else "<think>Okay.</think>\n4.5\nbecause"
+
+    with served(reply) as server:
+        limits = [*fields(server), "judge.concurrency=1"]
+        code, printed = run("alpagasus", "few.jsonl", "--out", "a", *limits, store="own")
+        assert code == 3
+        assert "12 of 12 replies are of no use, more than max_unrated=0.2 allows: unfinished 12" in printed
+        assert "unfinished: <think> Okay, the user wants" in printed
+        assert "judge.max_tokens=32 was too little: set judge.max_tokens=2048" in printed
+        server.requests.clear()
+        code, printed = run("alpagasus", "many.jsonl", "--out", "b", *limits, store="own")
+        assert code == 3
+        assert "judge: all of the first 20 replies were cut at 32 tokens, before there was an answer" in printed
+        assert "set judge.max_tokens=2048" in printed
+        assert len(server.requests) < 30
+        code, printed = run("alpagasus", "many.jsonl", "--out", "b", *limits, "judge.max_tokens=2048", store="own")
+        assert code == 0, printed
+        assert len(kept_numbers(tmp_path / "b")) == 66
 
 
 @pytest.mark.slow

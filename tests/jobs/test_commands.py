@@ -36,7 +36,8 @@ def test_explain_tells_the_story_of_kept_and_dropped(run, tmp_path):
 
 
 def _vectors(out) -> np.ndarray:
-    folder = Path(yaml.safe_load((out / "manifest.yaml").read_text())["features"]["embed"]["folder"])
+    verbs = yaml.safe_load((out / "manifest.yaml").read_text())["verbs"]
+    folder = Path(next(entry["feature"] for entry in verbs if entry.get("map") == "embed"))
     table = pa.concat_tables(pq.read_table(path) for path in folder.glob("part-*.parquet"))
     table = table.sort_by("id")
     vectors = np.stack(table["value"].to_pylist()).astype(np.float64)
@@ -78,6 +79,13 @@ def test_ingest_makes_a_pool_that_curate_takes(run, tmp_path):
     assert "give one pool, or raw files, not both" in said
 
 
+def test_the_manifest_s_command_is_the_one_that_was_asked_for(run, tmp_path):
+    jsonl(tmp_path / "in put.jsonl", records(20))
+    run("at_random", "in put.jsonl", "--out", "out", "budget=3", store=tmp_path / "store")
+    typed = yaml.safe_load((tmp_path / "out/manifest.yaml").read_text())["command"]
+    assert typed == f"python -m jobs.curate at_random 'in put.jsonl' --out out budget=3 --store {tmp_path}/store"
+
+
 def test_doctor_says_what_is_there_and_what_is_missing(run):
     code, said = run("ltd", command=doctor)
     assert code == 0
@@ -88,3 +96,16 @@ def test_doctor_says_what_is_there_and_what_is_missing(run):
     code, said = run("less", "train.base.name=/nowhere/base", command=doctor)
     assert code == 1
     assert "/nowhere/base" in said
+
+
+def test_an_out_that_another_run_has_taken_is_refused_before_anything_is_ingested(run, tmp_path):
+    for name in ("in", "other"):
+        jsonl(tmp_path / f"{name}.jsonl", records(20))
+    assert run("at_random", "in.jsonl", "--out", "out", "budget=3")[0] == 0
+    code, said = run("at_random", "in.jsonl", "--out", "out", "budget=4", store="never")
+    assert (code, "out holds another run (budget '3' there, '4' now)" in said) == (2, True)
+    code, said = run("longest", "in.jsonl", "--out", "out", "budget=3", store="never")
+    assert (code, "run.recipe 'at_random' there, 'longest' now" in said) == (2, True)
+    code, said = run("at_random", "other.jsonl", "--out", "out", "budget=3", store="never")
+    assert (code, "run.inputs ['in.jsonl'] there, ['other.jsonl'] now" in said) == (2, True)
+    assert not (tmp_path / "never").exists()

@@ -2,13 +2,17 @@
 
 import gzip
 import json
+import re
 
 import pytest
 import yaml
 
 from jobs import explain
 from jobs.engine.lock import locked
+from jobs.engine.markup import percent
+from jobs.engine.measures import script
 from tests.jobs.corpora import jsonl, ledger, records
+from tests.tiny import tiny_encoder
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -171,6 +175,61 @@ def test_a_model_that_is_not_there_fails_before_anything_starts(run, tmp_path):
     assert "intfloat/nothing-here" in said
     assert "embed.model.name=/path" in said
     assert not (tmp_path / "own").exists()
+
+
+def chinese(count):
+    """So many different records in Chinese, of characters that MiniLM's vocabulary lacks for the most part."""
+    subjects, asked = (
+        ("饺子", "长江", "质数", "画蛇添足", "绿茶"),
+        ("请解释{}是什么。", "写一首关于{}的诗。", "为什么{}很重要？"),
+    )
+    return [
+        {
+            "instruction": asked[i % 3].format(subjects[i % 5]),
+            "output": f"{subjects[i % 5]}的说明，第{i}条，请仔细阅读。",
+        }
+        for i in range(count)
+    ]
+
+
+def test_a_corpus_that_the_embedder_cannot_read_fails_at_once_and_says_what_reads_it(run, tmp_path):
+    jsonl(tmp_path / "in.jsonl", chinese(1100))
+    for published in ([], ["--as-published", "embed.model.name=sentence-transformers/all-MiniLM-L6-v2"]):
+        code, said = run("ltd", "in.jsonl", "--out", "out", "budget=20", *published, store=f"own{len(published)}")
+        assert code == 3
+        told = re.search(r"embed: 512 of (512 samples drawn at random from 1,100|the first 512 samples) failed", said)
+        assert told, said  # either batch may end first
+        assert "max_errors allows 11 of all" in said
+        assert "% of the text is unknown to the model's tokenizer: '" in said
+        assert any(
+            subject in said.split("tokenizer: ")[1][:70] for subject in ("饺子", "长江", "质数", "画蛇添足", "绿茶")
+        )
+        assert "intfloat/multilingual-e5-small and BAAI/bge-m3" in said
+        assert "set embed.model.name=intfloat/multilingual-e5-small, or raise max_errors" in said
+    reader = tiny_encoder(tmp_path / "reader", [f"{row['instruction']}{row['output']}" for row in chinese(60)])
+    code, said = run("ltd", "in.jsonl", "--out", "out", "budget=20", f"embed.model.name={reader}")
+    assert code == 0
+    assert "20 kept, 1,080 dropped, 0 duplicate, 0 quarantined" in said
+
+
+def test_a_few_samples_that_the_embedder_cannot_read_are_set_aside_and_reported(run, tmp_path):
+    jsonl(tmp_path / "in.jsonl", [*records(40), *chinese(10)])
+    code, said = run("ltd", "in.jsonl", "--out", "out", "budget=8", "max_errors=0.2")
+    assert code == 0
+    assert "8 kept, 32 dropped, 0 duplicate, 10 quarantined" in said
+    reasons = [row["reason"] for row in ledger(tmp_path / "out") if row["state"] == "quarantined"]
+    assert len(reasons) == 10
+    assert all(reason.startswith("embed: unreadable: ") for reason in reasons)
+    page = (tmp_path / "out/report.html").read_text()
+    scripts = page[page.index("<h3>By script") : page.index("<h3>By turns")]
+    han = len([row for row in records(40) if script(row["instruction"] + row["output"]) == "Han"])
+    assert han
+    assert scripts.count('class="lost"') == 1
+    assert f'<span class="lost">{percent(10 / (10 + han))}</span>' in scripts
+    code, said = run("ltd", "in.jsonl", "--out", "again", "budget=8")
+    assert code == 3
+    assert "embed: 10 of 50 samples have an error and max_errors allows 0. One of the errors: unreadable: " in said
+    assert "set embed.model.name=intfloat/multilingual-e5-small" in said
 
 
 def test_nothing_valid_or_too_many_failures_is_exit_code_3(run, tmp_path):

@@ -16,6 +16,7 @@ from jobs.engine.columns import column
 from jobs.engine.config import Request, build
 from jobs.engine.errors import UsageError
 from jobs.engine.pool import Pool
+from operators.base import Operator
 from operators.checkpoint import Checkpoint
 from operators.kernels.data_diet import over_runs
 from operators.loss import FIELDS
@@ -46,7 +47,7 @@ def scored(name, scores):
 
 def prefilled(pool, recipe, score="el2n", without=()):
     """Puts the two runs' scores into the store, as if they had been computed; `without`: ids that the second lacks."""
-    operators = recipe.operators()
+    operators = {name: step for name, step in recipe.steps().items() if isinstance(step, Operator)}
     given = {"label": LABELS, "base": scored("el2n", RUNS[0]), "run_1": scored(score, RUNS[0])}
     given["run_2"] = scored(score, RUNS[1])
     for name in given.keys() & operators.keys():
@@ -132,17 +133,16 @@ def test_a_sample_that_a_run_has_no_score_of_is_never_kept(six):
         (["score=grand_lora", "train.lora=null"], "score=grand_lora wants an adapter"),
     ],
 )
-def test_what_does_not_go_together_is_refused_before_anything_is_trained(make_pool, overrides, told):
+def test_what_does_not_go_together_is_refused_without_data(overrides, told):
     with pytest.raises(UsageError, match=told):
-        build("data_diet", Request(), overrides).select(make_pool(["a", "b"]))
+        build("data_diet", Request(), overrides).check()
 
 
 def test_what_is_published_is_said():
     recipe = build("data_diet", Request(as_published=True), [])
     assert (recipe.budget, recipe.runs, recipe.keep, recipe.train.lora) == ("50%", 10, "top", None)
-    assert list(recipe.operators()) == ["base"]
-    assert recipe.trainers() == {"train": recipe.train}
-    assert build("data_diet", Request(), [RUN]).trainers() == {}
+    assert list(recipe.steps()) == ["base", "train", *(f"run_{number}" for number in range(1, 11))]
+    assert list(build("data_diet", Request(), [RUN]).steps()) == ["run_1", "run_2"]
 
 
 @ray_is_up
@@ -184,7 +184,7 @@ def test_wrong_labels_are_hard_for_adapters_and_an_untrained_one_has_no_gradient
     runs = [train(replace(trainer, seed=seed), rows, tmp_path / str(seed), print)[-1] for seed in (0, 424_242)]
 
     def under(score, folders):
-        return build("data_diet", Request(), [*fields, f"score={score}", f"trained=[{', '.join(folders)}]"]).operators()
+        return build("data_diet", Request(), [*fields, f"score={score}", f"trained=[{', '.join(folders)}]"]).steps()
 
     def means(score, field):
         loaded = [operator.load() for operator in under(score, [str(run) for run in runs]).values()]

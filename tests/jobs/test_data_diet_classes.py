@@ -60,7 +60,7 @@ def test_wrong_labels_are_hard_for_classifiers_and_are_forgotten(base, tmp_path)
 
     def means(score, field):
         trained = f"trained=[{', '.join(str(epochs[-1]) for epochs in runs)}]"
-        operators = build("data_diet", Request(), [*fields, f"score={score}", trained]).operators()
+        operators = build("data_diet", Request(), [*fields, f"score={score}", trained]).steps()
         assert operators.pop("label") == Field("category")
         loaded = [operator.load() for operator in operators.values()]
         return over_runs(*([value[field] for value in compute(given)] for compute in loaded)).mean
@@ -107,7 +107,7 @@ def test_forgettings_are_averaged_over_runs_and_only_of_what_the_runs_saw(make_p
     monkeypatch.setattr(Pool, "train", trained)
     fields = ["train.labels.label=task", "train.lora=none", "train.epochs=4", "score=forgetting", "keep=top"]
     recipe = build("data_diet", Request(), [*fields, "runs=2", "share=0.6", "budget=2"])
-    feature = pool.session.store.feature(recipe.operators()["label"], pool.identity("record"))
+    feature = pool.session.store.feature(recipe.steps()["label"], pool.identity("record"))
     values, _ = column([text for _ in range(3) for text in ("joy", "怒")], 6, Field.gives)
     feature.write(np.arange(6), pa.nulls(6, pa.binary(16)), values, [None] * 6)
     chosen = recipe.select(pool)
@@ -136,11 +136,11 @@ def test_forgettings_are_averaged_over_runs_and_only_of_what_the_runs_saw(make_p
         ([*CLASSIFIER, "score=forgetting", "train.epochs=2", "trained=[made/one]"], "leave trained empty"),
     ],
 )
-def test_what_no_classifier_has_is_refused_before_anything_is_trained(make_pool, overrides, told):
+def test_what_no_classifier_has_is_refused_without_data(overrides, told):
     recipe = build("data_diet", Request(), overrides)
-    assert set(recipe.operators()) <= {"base", "label", "run_1"}
+    assert set(recipe.steps()) <= {"base", "label", "train", "run_1", "run_2", "run_3"}
     with pytest.raises(UsageError, match=told):
-        recipe.select(make_pool(["a", "b"]))
+        recipe.check()
 
 
 def test_end_to_end_wrong_labels_are_the_hardest_and_what_was_forgotten_is_known_without_training_again(

@@ -11,6 +11,7 @@ from jobs import explain
 from jobs.engine.columns import column
 from jobs.engine.config import Request, build
 from jobs.engine.errors import UsageError
+from jobs.engine.record import columns
 from jobs.engine.store import Feature
 from jobs.recipes.deita import accepting_threshold
 from operators.kernels.repr_filter import repr_filter
@@ -130,10 +131,10 @@ def test_different_numbers_of_turns_end_the_run_and_name_the_row(six):
         selected(six, COMPLEXITY, [*QUALITY[:5], [1, 2]], at(*range(6)), "budget=1")
 
 
-def test_a_released_scorer_without_its_prompt_is_refused_before_anything_is_loaded(six):
+def test_a_released_scorer_without_its_prompt_is_refused_without_data(six):
     recipe = build("deita", Request(), ["complexity.template={instruction}: ", "budget=1"])
     with pytest.raises(UsageError, match=r"deita-quality-scorer comes without the prompt .* quality\.template=\.\.\."):
-        recipe.select(six)
+        recipe.check()
     published = build("deita", Request(as_published=True), [])
     assert (published.budget, published.quality.turns, published.embed.pooling) == ("6000", "empty_response", "last")
     with pytest.raises(UsageError, match="budget 6000 is above the 6 samples of the pool"):
@@ -192,7 +193,11 @@ def test_deita_end_to_end_embeds_a_prefix_and_decides_as_if_it_had_embedded_all(
     assert 12 < len(everything) < 96
     rows = {row["id"]: row for row in ledger(tmp_path / "all") if row["id"] is not None and row["score"] is not None}
     manifest = yaml.safe_load((tmp_path / "all/manifest.yaml").read_text())
-    vectors = Feature(manifest["features"]["embed"]["folder"]).values(np.arange(96)).astype(np.float64)
+    vectors = (
+        Feature(columns(manifest["verbs"], manifest["pool"]["folder"])["embed"]["feature"])
+        .values(np.arange(96))
+        .astype(np.float64)
+    )
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     kept: list[int] = []
     for sample in sorted(rows, key=lambda sample: (-rows[sample]["score"], sample)):

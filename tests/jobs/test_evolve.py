@@ -13,6 +13,7 @@ from operators.asking import Answer
 from operators.evolve import Compare, Evolve, first_chain, flag, in_another_script, longer_chain
 from tests.jobs.corpora import jsonl
 from tests.servers import failed, prompt, served
+from tests.servers import said as answered_with
 
 BLOCK = re.compile(r"^=== (\w+) [0-9a-f]{12} ===\n(.*?)\n=== end of", re.MULTILINE | re.DOTALL)
 SHOWN = re.compile(r"^=== \[(\d+)\] [0-9a-f]{12} ===\n(.*?)\n=== end of", re.MULTILINE | re.DOTALL)
@@ -137,6 +138,42 @@ def test_quality_evolves_the_first_response_and_seeds_are_drawn(run, tmp_path):
     assert [(p["instruction"].replace("Say", "Said"), p["score"]) for p in pairs] == [
         (p["response"].removesuffix(" more"), 1 + p["step"]) for p in pairs
     ]
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_judge_or_a_rewriter_that_says_nothing_of_use_ends_the_run(run, tmp_path):
+    jsonl(tmp_path / "in.jsonl", [{"instruction": f"Plain {i}", "output": "An answer."} for i in range(8)])
+    jsonl(tmp_path / "many.jsonl", [{"instruction": f"Plainer {i}", "output": "An answer."} for i in range(40)])
+
+    def answers(request):
+        shown = SHOWN.findall(prompt(request))
+        if len(shown) == 3 and not any("Plain 0" in text for _, text in shown):
+            return "They are all very nice."
+        return Model()(request)
+
+    def ran(file, out, *words):
+        who = [
+            f"{who}.{field}" for who in ("rewriter", "judge") for field in (f"endpoint={server.url}", "model.name=m")
+        ]
+        return run("complexity", file, "--out", out, *who, "--store", "own", *words, command=evolve)
+
+    with served(answers) as server:
+        code, printed = ran("in.jsonl", "a", "steps=2")
+        assert code == 3
+        assert "judge: 7 of 8 replies are of no use, more than max_unrated=0.2 allows: missing 7." in printed
+        assert "missing: They are all very nice." in printed
+        assert ran("in.jsonl", "a", "steps=2", "max_unrated=0.9")[0] == 0
+    with served(lambda request: answered_with("<think>well", "length")) as server:
+        code, printed = ran("in.jsonl", "b", "steps=1", "rewriter.seed=1")
+        assert code == 3
+        assert "rewriter: 8 of 8 replies are of no use, more than max_lost=0.5 allows: unfinished 8." in printed
+        assert "set rewriter.max_tokens=4096" in printed
+        server.requests.clear()
+        code, printed = ran("many.jsonl", "c", "steps=1", "rewriter.concurrency=1")
+        assert code == 3
+        assert "rewriter: all of the first 20 replies were cut at 1,024 tokens" in printed
+        assert "set rewriter.max_tokens=4096" in printed
+        assert len(server.requests) < 30
 
 
 def test_a_wrong_field_is_refused_with_the_nearest_name():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
+from jobs.engine.config import Request, build
 from operators.kernels.correlation import spearman
 from tests.jobs.corpora import jsonl, ledger, records
 from tests.tiny import tiny_causal
@@ -80,10 +81,61 @@ def test_less_finds_what_is_like_its_targets_and_says_what_it_could_not_score(ru
     assert spearman(epochs[:, 0], np.array(estimates)) > 0.8
 
 
+def test_less_works_by_its_defaults_on_a_small_pool(run, base, tmp_path):
+    file = jsonl(tmp_path / "pool.jsonl", records(200))
+    target = jsonl(tmp_path / "targets.jsonl", [asked("sums", at) for at in range(3)])
+    code, out = run("less", file, "--out", "out", f"target={target}", f"train.base.name={base}")
+    assert code == 0, out
+    assert "so that all 3 are one subtask" in out
+    found = yaml.safe_load((tmp_path / "out/manifest.yaml").read_text())["found"]
+    assert (found["warmed up on"], found["batch"], found["targets"]) == (10, 8, {"all targets": 3})
+    assert min(found["learning rates"]) > 0
+    rows = ledger(tmp_path / "out")
+    assert sum(row["state"] == "kept" for row in rows) == 10
+    assert {"epoch_1", "epoch_2", "epoch_3", "epoch_4"} < set(rows[0])
+    assert np.isfinite([row["score"] for row in rows]).all()
+
+
+def test_less_keeps_a_batch_that_is_asked_for_and_does_not_compare_an_epoch_that_learnt_nothing(run, base, tmp_path):
+    file = jsonl(tmp_path / "pool.jsonl", records(40))
+    target = jsonl(tmp_path / "targets.jsonl", [asked("sums", at) for at in range(3)])
+    asked_for = [*fields(base, target), "train.batch=128"]
+    code, out = run("less", file, "--out", "out", *asked_for)
+    assert code == 0, out
+    assert "train: 16 samples in batches of 128, steps an epoch: 1, epochs: 2. All steps of epoch 1 have" in out
+    assert "set batch=8, or warmup=0" in out
+    found = yaml.safe_load((tmp_path / "out/manifest.yaml").read_text())["found"]
+    assert (found["batch"], found["learning rates"]) == (128, [0.0, 3e-3])
+    rows = ledger(tmp_path / "out")
+    assert "epoch_1" not in rows[0]
+    np.testing.assert_allclose([row["score"] for row in rows], [row["epoch_2"] for row in rows], atol=1e-6)
+
+    code, out = run("less", file, "--out", "none", *asked_for, "train.epochs=1")
+    assert code == 2
+    assert "16 samples in batches of 128, steps an epoch: 1, epochs: 1; the warm-up takes all of the run's 1" in out
+
+
+def test_less_says_which_targets_lack_their_subtask(run, base, tmp_path):
+    file = jsonl(tmp_path / "pool.jsonl", records(10))
+    target = jsonl(tmp_path / "targets.jsonl", [asked("sums", at, at % 3 == 0) for at in range(9)])
+    code, out = run("less", file, "--out", "out", *fields(base, target))
+    assert code == 2
+    assert "6 of 9 records have no 'subtask'" in out
+    assert "targets.jsonl:2, " in out
+
+
+def test_less_as_published_is_what_the_released_code_does(base):
+    published = build("less", Request(as_published=True), [])
+    assert (published.train.template, published.train.batch, published.precision) == ("tulu_prefixes", 128, "bfloat16")
+    assert (published.projection.kind, published.projection.stored) == ("rademacher", "float32")
+
+
 @pytest.mark.parametrize(
     ("changes", "expected", "message"),
     [
-        (["subtask=kind"], 2, "has no 'kind'; its fields are instruction, output, subtask"),
+        (["subtask=kind"], 2, "3 of 3 records have no 'kind'"),
+        (["subtask=kind"], 2, "The fields of the first are instruction, output, subtask"),
+        (["train.max_tokens=257"], 2, "max_tokens=257, but"),
         (["target="], 2, "target=FILE"),
         (["target=nowhere.jsonl"], 2, "nowhere.jsonl"),
         (["train.lora=none"], 2, "LoRA"),

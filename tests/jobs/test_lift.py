@@ -14,11 +14,11 @@ from jobs.engine.config import Request, build
 from jobs.engine.grow import Lineage
 from jobs.recipes.lift import LIFT, flat
 from tests.jobs.corpora import jsonl, ledger, records
-from tests.servers import prompt, served
+from tests.servers import prompt, said, served
 
 SAID = (
     "The tide comes in because the moon pulls at the sea.",
-    "把水烧开，然后放入面条。",
+    "大学の三人は東京に行った。",
     "SELECT name FROM cities WHERE size > 9;",
     "Nein, das ist nicht erlaubt, und zwar aus drei Gründen.",
     "Her violin lay broken in the rain.",
@@ -46,7 +46,7 @@ def test_lift_rewrites_twice_and_keeps_the_best_judged_of_the_most_unusual(run, 
     jsonl(tmp_path / "in.jsonl", rows)
     with served(reply) as server:
         fields = [f"{name}.endpoint={server.url}" for name in ("rewrite", "respond", "judge")]
-        code, said = run("lift", "in.jsonl", "--out", "out", "max_errors=0.5", *fields, store="own")
+        code, said = run("lift", "in.jsonl", "--out", "out", "max_errors=0.5", "max_unrated=0.6", *fields, store="own")
         assert code == 0, said
         judge = [asked for asked in server.prompts if "You grade" in asked]
         assert (len(server.requests), len(judge)) == (4 * 30 + 18, 18)
@@ -65,7 +65,7 @@ def test_lift_rewrites_twice_and_keeps_the_best_judged_of_the_most_unusual(run, 
     assert various.sum() == 18
     assert [row["length_score"] is not None for row in table] == various.tolist()
     rated = [row for row in table if row["score"] is not None]
-    refused = [row for row in table if row["reason"].startswith("the judge's reply holds no score")]
+    refused = [row for row in table if row["reason"].startswith("the judge's reply holds no rating")]
     assert len(rated) + len(refused) == 18
     assert refused
     assert all("no_number" in row["reason"] for row in refused)
@@ -93,6 +93,10 @@ class Rounds:
     def __init__(self, rounds, asked):
         self.rounds, self.asked = rounds, asked
 
+    @property
+    def facts(self):
+        return {"rounds": [{"asked": 2, "rewritten": 2, "not_rewritten": {}, "not_answered": {}}]}
+
     def lineage(self):
         return Lineage(np.zeros(len(self.rounds), int), np.array(self.rounds))
 
@@ -113,6 +117,28 @@ def test_rounds_start_from_the_one_before_or_from_the_originals_with_another_see
     assert asked == expected
 
 
+@pytest.mark.usefixtures("ray_session")
+def test_a_round_that_loses_most_of_what_it_rewrites_or_answers_ends_the_run(run, tmp_path):
+    jsonl(tmp_path / "in.jsonl", records(12))
+
+    def losing(who):
+        return lambda request: (
+            said("Half an", "length")
+            if ("You refine" in prompt(request)) == (who == "rewrite") and "bread" not in prompt(request)
+            else reply(request)
+        )
+
+    for who, other in (("rewrite", "respond"), ("respond", "rewrite")):
+        with served(losing(who)) as server:
+            fields = [f"{name}.endpoint={server.url}" for name in ("rewrite", "respond", "judge")]
+            code, printed = run("lift", "in.jsonl", "--out", who, *fields, f"{who}.model.name=m", store=f"store-{who}")
+            assert code == 3
+            assert re.search(rf"{who}: \d+ of \d+ replies are of no use, more than max_lost=0.5 allows: unf", printed)
+            assert f"{who}.max_tokens=1024 was too little: set {who}.max_tokens=4096" in printed
+            assert other not in printed.splitlines()[-1]
+            assert not [asked for asked in server.prompts if "You grade" in asked]
+
+
 def test_as_published_sets_the_released_behaviour_and_the_paper_s_models():
     recipe = build("lift", Request(as_published=True), ["rewrite.endpoint=http://a/v1"])
     assert isinstance(recipe, LIFT)
@@ -124,8 +150,8 @@ def test_as_published_sets_the_released_behaviour_and_the_paper_s_models():
 
 
 def test_without_rounds_no_model_rewrites():
-    assert set(LIFT(rounds=0).operators()) == {"embed", "judge", "length"}
-    assert {"rewrite", "respond"} < set(LIFT().operators())
+    assert set(LIFT(rounds=0).steps()) == {"embed", "judge", "length"}
+    assert {"rewrite", "respond"} < set(LIFT().steps())
 
 
 def test_flat_names_inner_counts_by_both_names():

@@ -39,7 +39,7 @@ def taken(means, tokens):
 def prefilled(pool, recipe, base=BASE, reference=REFERENCE, tokens=TOKENS, reference_tokens=None, without=()):
     """Puts these losses into the store, as if they had been computed; `without`: ids that have none under the base."""
     for name, given in (("base", taken(base, tokens)), ("reference", taken(reference, reference_tokens or tokens))):
-        operator = recipe.operators()[name]
+        operator = recipe.steps()[name]
         feature = pool.session.store.feature(operator, pool.facts["fingerprint"])
         ids = np.arange(len(given))
         values, _ = column(given, len(given), operator.gives)
@@ -135,9 +135,9 @@ def test_a_reference_equal_to_the_base_scores_exactly_zero(base, tmp_path):
     fields = [f"train.base.name={base}", "train.max_tokens=128"]
     for given in (f"reference.name={tmp_path}/copy", f"adapter.name={tmp_path}/untrained"):
         recipe = build("lobass", Request(), [*fields, given])
-        under = recipe.operators()
+        under = recipe.steps()
         assert under["base"].fingerprint() != under["reference"].fingerprint()
-        assert recipe.trainers() == {}
+        assert "train" not in under
         sums, tokens = [], []
         for model in ("base", "reference"):
             values = [value for value in under[model].load()(batch()) if isinstance(value, dict)]
@@ -154,7 +154,7 @@ def test_what_is_published_is_said():
     recipe = build("lobass", Request(as_published=True), [])
     assert (recipe.budget, recipe.train.base.name) == ("3000", "huggyllama/llama-7b")
     assert (recipe.train.lora, recipe.train.epochs, recipe.train.max_tokens, recipe.version) == (None, 3, 512, "v2")
-    assert recipe.trainers() == {"train": recipe.train}
+    assert list(recipe.steps()) == ["base", "train", "reference"]
 
 
 KNOWN = {"bread": "It is baked.", "goats": "They climb and chew.", "北京": "一座城市。", "музыка": "Звуки."}

@@ -86,8 +86,29 @@ def test_map_survives_a_worker_killed_once(make_pool, session, tmp_path):
 
 def test_map_over_the_error_budget_fails_and_says_what_failed(make_pool, session):
     texts = ["refuse"] * 1 + [f"refuse {i}" if i % 3 == 0 else f"word{i}" for i in range(50)]
-    with pytest.raises(OverErrorBudget, match=r"length: .* samples (failed|have an error).*refused: it said refuse"):
+    with pytest.raises(
+        OverErrorBudget, match=r"length: .* samples (failed|have an error).*refused: it said refuse.*--retry-errors"
+    ):
         make_pool(texts).map(length=Touchy())
+
+
+def test_a_long_map_tells_by_a_draw_from_all_samples_that_too_many_will_fail(make_pool, session):
+    texts = [f"word{i}" for i in range(1200)] + [f"refuse {i}" for i in range(400)]
+    pool = make_pool(texts, rows=400)
+    with pytest.raises(OverErrorBudget, match=r"drawn at random from 1,600 failed, and max_errors allows 16 of all"):
+        replace(pool, session=executed(session, rows=256, workers=1)).map(length=Touchy())
+    begun = session.store.feature(Touchy(), pool.identity("conversation")).ids()
+    assert 512 <= len(begun) < 1200
+    whole = replace(pool, session=executed(session, rows=256, workers=1, max_errors=0.3)).map(length=Touchy())
+    assert whole.valid("length").tolist() == list(range(1200))
+    assert whole.values("length", np.arange(1200)).tolist() == [len(text) for text in texts[:1200]]
+    assert session.log[-1]["computed"] == 1600 - len(begun)
+
+
+def test_a_map_whose_draw_keeps_to_the_budget_goes_on(make_pool, session):
+    texts = [f"refuse {i}" if i % 110 == 0 else f"word{i}" for i in range(1100)]
+    pool = make_pool(texts, rows=400).map(length=Touchy())
+    assert len(pool.valid("length")) == 1090
 
 
 def test_map_errors_are_retried_only_when_asked(make_pool, session):

@@ -8,6 +8,7 @@ import yaml
 from transformers import AutoTokenizer
 
 from tests.jobs.corpora import jsonl, ledger, records
+from tests.jobs.declared import assert_did_what_it_declares
 from tests.tiny import tiny_causal, tiny_reward
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -34,6 +35,7 @@ def test_mods_trains_on_its_seed_asks_about_the_rest_and_keeps_what_is_answered_
     assert code == 0, said
     rows, manifest = ledger(tmp_path / "first"), yaml.safe_load((tmp_path / "first/manifest.yaml").read_text())
     kept = sorted((row for row in rows if row["state"] == "kept"), key=lambda row: row["rank"])
+    assert_did_what_it_declares(tmp_path / "first")
     found = manifest["found"]
     assert found["seed"] == 6
     assert len(kept) == 12

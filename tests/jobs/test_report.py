@@ -39,8 +39,8 @@ class Length(Operator):
 def outcome_of(tmp_path):
     """Makes the outcome of a run over a pool of so many samples that keeps those ids: outcome_of(40, [3, 1])."""
 
-    def make(samples, ids, *, failed=(), quarantine=(), duplicates=0, recipe="at_random", **decided):
-        pool = _pool(tmp_path / "pool", samples, quarantine, duplicates)
+    def make(samples, ids, *, failed=(), quarantine=(), duplicates=0, recipe="at_random", said=None, **decided):
+        pool = _pool(tmp_path / "pool", samples, quarantine, duplicates, said or {})
         if failed:
             pool = replace(pool, features={"length": _feature(pool, failed)})
         chosen = pool.select(ids, reasons={"not drawn": np.arange(samples), "drawn at random": ids}, **decided)
@@ -50,13 +50,15 @@ def outcome_of(tmp_path):
     return make
 
 
-def _pool(folder, samples, quarantine, duplicates) -> Pool:
+def _pool(folder, samples, quarantine, duplicates, contents) -> Pool:
     folder.mkdir()
     rows = []
     for number in range(samples):
         said, answered = (
             (HOSTILE, POEM) if number == 0 else (f"Question {number}?", f"Answer {number}. " * (number % 7))
         )
+        if number in contents:
+            said, answered = contents[number], contents[number]
         messages = [{"role": "user", "content": said}, {"role": "assistant", "content": answered}] * (1 + number % 2)
         raw = json.dumps({"instruction": said, "output": answered}).encode()
         source = OTHER if number % 4 == 3 else SOURCE
@@ -84,7 +86,8 @@ def _pool(folder, samples, quarantine, duplicates) -> Pool:
 
 def _feature(pool, failed):
     feature = pool.session.store.feature(Length(), pool.facts["fingerprint"])
-    errors = ["too_long: <i>812</i> tokens" if number in failed else None for number in range(pool.samples)]
+    told = failed if isinstance(failed, dict) else dict.fromkeys(failed, "too_long: <i>812</i> tokens")
+    errors = [told.get(number) for number in range(pool.samples)]
     values = pa.array([None if error else 1 for error in errors], pa.int64())
     feature.write(np.arange(pool.samples), pa.array([b"0" * 16] * pool.samples), values, errors)
     return feature
@@ -98,10 +101,10 @@ def _manifest(pool, counts, recipe):
                 "fields": {"budget": "5%", "seed": 7, "length": {"model": model, "prompt": "Rate:\n```\n{text}\n```"}}},
         "counts": {"records": pool.facts["records"], **counts},
         "pool": {"folder": pool.folder, "fingerprint": pool.facts["fingerprint"], "sources": pool.facts["sources"]},
-        "features": {name: {"folder": feature.folder} for name, feature in pool.features.items()},
-        "operators": {"length": {"operator": "Length", "fingerprint": "ef" * 32}},
-        "verbs": [{"ingest": ["/data"], "seconds": 0.5},
-                  {"map": "length", "samples": 40, "stored": 30, "taken_over": 4, "computed": 6, "failed": 2,
+        "verbs": [{"read": ["/data"], "sources": [], "seconds": 0.5},
+                  {"map": "length", "operator": "Length", "fingerprint": "ef" * 32,
+                   "made_of": [{"model": model, "identity": model}], "samples": 40,
+                   "stored": 30, "taken_over": 4, "computed": 6, "failed": 2,
                    "seconds": 1.2},
                   {"reduce": "kmeans", "columns": ["length"], "samples": 38, "seconds": 0.1}],
         "seconds": 2.5, "finished": "2026-01-02T03:04:05+00:00",
@@ -286,9 +289,32 @@ def test_report_long_conversations_are_cut(outcome_of, tmp_path):
 def test_report_measures_turns_formats_and_sources(outcome_of):
     measured = measures.measures(outcome_of(40, [3, 7]))
     shares = {name: measures.composition(labels, measured) for name, labels in measured.labels.items()}
-    assert shares["source file"] == [(SOURCE, 0.75, 0.0), (OTHER, 0.25, 1.0)]
-    assert shares["format"] == [("alpaca", 1.0, 1.0)]
-    assert shares["turns"] == [("1", 0.5, 0.0), ("2", 0.5, 1.0)]
+    assert shares["source file"] == [(SOURCE, 0.75, 0.0, 0.0), (OTHER, 0.25, 1.0, 0.0)]
+    assert shares["format"] == [("alpaca", 1.0, 1.0, 0.0)]
+    assert shares["turns"] == [("1", 0.5, 0.0, 0.0), ("2", 0.5, 1.0, 0.0)]
+
+
+def test_report_tells_by_script_what_was_kept_and_what_no_model_could_read(outcome_of):
+    said = {2: "小笼包是什么？", 3: "请介绍一下长江。", 4: "东京在哪里？", 9: "ช่วยอธิบาย"}
+    failed = {2: "unreadable: 67% of the text", 3: "unreadable: 60% of the text", 9: "unreadable: 100% of the text",
+              5: "too_long: 900 tokens"}  # fmt: skip
+    outcome = outcome_of(20, [1, 4], failed=failed, said=said)
+    measured = measures.measures(outcome)
+    shares = {share.label: share[1:] for share in measures.composition(measured.labels["script"], measured)}
+    assert shares == {"Latin": (0.75, 0.5, 0.0), "Cyrillic": (0.05, 0.0, 0.0), "Han": (0.15, 0.5, 2 / 3),
+                      "Thai": (0.05, 0.0, 1.0)}  # fmt: skip
+    _report(outcome)
+    html = (outcome.folder / "report.html").read_text("utf-8")
+    panel = html[html.index("<h3>By script</h3>") : html.index("<h3>By turns</h3>")]
+    assert "<span>unreadable</span>" in panel
+    rows = re.findall(r'class="name">(\w+)</span>.*?((?:<span[^>]*>[^<]*</span>)+)</div>', panel)
+    assert {name: re.findall(r">([^<]+)<", cells) for name, cells in rows} == {
+        "Latin": ["75%", "50%", "\xd70.67", "0%"],
+        "Han": ["15%", "50%", "\xd73.33", "66.7%"],
+        "Cyrillic": ["5%", "0%", "\xd70", "0%"],
+        "Thai": ["5%", "0%", "\xd70", "100%"],
+    }
+    assert html.count("<span>unreadable</span>") == 1
 
 
 @pytest.mark.parametrize(
@@ -296,7 +322,8 @@ def test_report_measures_turns_formats_and_sources(outcome_of):
     [
         ("naïve Straße", "Latin"), ("Ода к радости, ok", "Cyrillic"), ("مرحبا بكم 123", "Arabic"),
         ("中文 abc", "Latin"),
-        ("日本語のテキスト", "CJK"), ("한국어", "CJK"), ("नमस्ते", "other"), ("Ελληνικά", "other"),
+        ("日本語のテキスト", "Japanese"), ("東京の大学", "Japanese"), ("中文里没有假名", "Han"), ("한국어", "Hangul"),
+        ("नमस्ते", "Devanagari"), ("Ελληνικά", "Greek"), ("ช่วยอธิบาย", "Thai"), ("שלום", "Hebrew"), ("ꀀꀁ", "other"),
         ("1 + 1 = 2 \U0001f600", "no letters"), ("", "no letters"),
     ],
 )  # fmt: skip
@@ -323,7 +350,7 @@ def test_card_header_is_yaml_and_guesses_nothing(outcome_of):
 
 def test_card_says_what_how_and_how_to_repeat(outcome_of):
     _, body = _card(_full(outcome_of))
-    assert "python -m jobs.curate --config manifest.yaml --out again" in body
+    assert "winnow curate --config manifest.yaml --out again" in body
     assert "python -m jobs.curate at_random /data --out out budget=5%" in body
     assert "The control: a random choice" in body
     assert "seed: 7" in body
@@ -338,9 +365,8 @@ def test_card_says_what_how_and_how_to_repeat(outcome_of):
 
 def test_card_names_a_local_model_by_its_content(outcome_of):
     outcome = outcome_of(10, [1], failed=(2,))
-    spec = {"fields": {"model": {"content": "0123456789abcdef" * 4}}}
-    folder = outcome.manifest["features"]["length"]["folder"].rsplit("/", 1)[0]
-    (outcome.folder / "store" / "features" / folder.rsplit("/", 1)[1] / "spec.json").write_text(json.dumps(spec))
+    (used,) = outcome.manifest["verbs"][1]["made_of"]
+    used["identity"] = {"content": "0123456789abcdef" * 4}
     assert "(content 0123456789abcdef)" in _card(outcome)[1]
 
 

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from jobs import evaluate, finetune, train_scorer
 from jobs.engine.errors import OverErrorBudget, UsageError, WinnowError
+from jobs.engine.evaluation import Evaluation, losses
 from jobs.engine.pool import Pool
 from jobs.engine.profile import Profile
 from jobs.engine.scorer_training import (
@@ -29,10 +30,11 @@ from jobs.engine.store import Store
 from jobs.engine.train import training_folder
 from jobs.engine.train_worker import Tokenized, Training, carry_out
 from operators import lora, sample
-from operators.base import ModelMissing, RowError
+from operators.base import RowError
 from operators.checkpoint import Checkpoint
 from operators.finetune import Finetune, LoRA, epoch_outcomes
 from operators.labels import Labels
+from operators.missing import ModelMissing
 from operators.scorer import Scorer
 from operators.supervised import IGNORED, Supervised, Supervision
 from operators.training import held_out_losses, train
@@ -204,6 +206,31 @@ def test_what_cannot_be_trained_is_told(make_pool, base, tmp_path, fields, told)
         carry_out(asked_of(make_pool(TEXTS[:8]), declared(base, **fields), tmp_path / "run"))
 
 
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"max_tokens": 257}, "max_tokens=257, but .* has 256 positions"),
+        (
+            {"epochs": 1, "batch": 8, "warmup": 0.5},
+            "8 samples in batches of 8, steps an epoch: 1, epochs: 1; the warm-up",
+        ),
+    ],
+)
+def test_what_cannot_be_trained_is_told_before_a_worker_is_started(make_pool, base, fields, told):
+    with pytest.raises(UsageError, match=told):
+        make_pool(TEXTS[:8]).train(declared(base, **fields), np.arange(8))
+
+
+def test_the_batch_and_the_tokens_that_nobody_asked_for_are_recorded(make_pool, base, tmp_path):
+    trainer = declared(base, batch=None, max_tokens=None, epochs=1)
+    carry_out(asked_of(make_pool([*TEXTS[:20], "bread " * 500]), trainer, tmp_path / "run"))
+    outcome = json.loads((tmp_path / "run/outcome.json").read_text())["outcome"]
+    assert (outcome["samples"], outcome["left_out"]) == (20, {"nothing_to_supervise": 1})
+    assert (outcome["batch"], outcome["max_tokens"]) == (8, 256)
+    assert json.loads((tmp_path / "run/epoch-1/training.json").read_text())["batch"] == 8
+    assert len(lines(tmp_path / "run")) == 3
+
+
 def test_a_tokenizer_without_an_end_or_a_template_is_told(make_pool, base, tmp_path):
     shutil.copytree(base, tmp_path / "bare")
     settings = tmp_path / "bare/tokenizer_config.json"
@@ -321,10 +348,10 @@ def test_finetune_writes_a_model_whose_held_out_loss_evaluate_finds_lower(run, b
 
 def test_a_classifiers_adapter_is_not_evaluated(tmp_path):
     (tmp_path / "training.json").write_text('{"declaration": {"labels": {"label": "kind", "classes": ["a", "b"]}}}')
-    assert evaluate.losses(str(tmp_path), evaluate.Evaluation()).labels.classes == ("a", "b")
+    assert losses(str(tmp_path), Evaluation()).labels.classes == ("a", "b")
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(UsageError, match="train it whole, by lora=none"):
-        evaluate.losses(str(tmp_path), evaluate.Evaluation())
+        losses(str(tmp_path), Evaluation())
 
 
 def test_fields_of_a_training_run_are_read_from_the_command_line():

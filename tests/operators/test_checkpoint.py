@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from operators import checkpoint
-from operators.base import ModelMissing
 from operators.checkpoint import MINILM, Checkpoint
+from operators.missing import ModelMissing
+from operators.positions import refuse_too_many
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -44,16 +45,29 @@ def hub_answering(monkeypatch, *files: str) -> list[str]:
         def do_GET(self):
             asked.append(self.path)
             body = {"id": "org/model", "sha": COMMIT, "siblings": [{"rfilename": file} for file in files]}
+            self.wfile.write(self.headed(b'{"max_position_embeddings": 77}' if "resolve" in self.path else body))
+
+        def do_HEAD(self):
+            self.headed(b'{"max_position_embeddings": 77}')
+
+        def headed(self, body) -> bytes:
+            content = body if isinstance(body, bytes) else json.dumps(body).encode()
             self.send_response(200)
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("ETag", '"an-etag"')
+            self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(json.dumps(body).encode())
+            return content
 
         def log_message(self, format, *args):
             pass
 
     server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    address = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+    files_at = "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", address + files_at)
     return asked
 
 
@@ -78,7 +92,7 @@ def test_only_the_named_model_is_read_from_the_package():
 
 def test_a_hub_that_refuses_is_a_missing_model_that_says_what_to_do():
     start = time.monotonic()
-    for ask in (Checkpoint("org/absent").folder, Checkpoint("org/absent").check):
+    for ask in (Checkpoint("org/absent").folder, Checkpoint("org/absent").check, Checkpoint("org/absent").config):
         with pytest.raises(ModelMissing) as raised:
             ask()
         for part in ("org/absent", "cache", "the hub: ConnectError", "embed.model.name=/path/to/folder"):
@@ -105,7 +119,7 @@ def test_offline_mode_is_immediate():
         [sys.executable, "-c", program], env={**os.environ, "HF_HUB_OFFLINE": "1"}, capture_output=True, timeout=60
     )
     assert b"OfflineModeIsEnabled" in done.stderr
-    assert b"operators.base.ModelMissing" in done.stderr
+    assert b"operators.missing.ModelMissing" in done.stderr
 
 
 def test_a_cached_snapshot_needs_no_hub(tmp_path):
@@ -124,6 +138,15 @@ def test_check_and_identity_ask_the_hub_once_and_download_nothing(monkeypatch, t
     Checkpoint("org/model").check()
     assert Checkpoint("org/model").identity() == {"name": "org/model", "revision": COMMIT}
     assert asked == ["/api/models/org/model"]
+    assert not list((tmp_path / "cache").rglob("*.safetensors"))
+
+
+def test_the_configuration_of_a_hub_s_model_is_had_without_its_weights(monkeypatch, tmp_path):
+    asked = hub_answering(monkeypatch, "config.json", "model.safetensors")
+    assert Checkpoint("org/model").config() == {"max_position_embeddings": 77}
+    assert asked == ["/api/models/org/model", f"/org/model/resolve/{COMMIT}/config.json"]
+    with pytest.raises(ValueError, match="max_tokens=78, but org/model has 77 positions"):
+        refuse_too_many(Checkpoint("org/model"), 78)
     assert not list((tmp_path / "cache").rglob("*.safetensors"))
 
 

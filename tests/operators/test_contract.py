@@ -1,12 +1,13 @@
 """What every operator keeps to; operators are found, not listed."""
 
 import importlib
+import json
 import pickle
 import pkgutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, fields, is_dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -17,13 +18,15 @@ from operators.asking import Asking
 from operators.base import Operator, RowError, canonical_json
 from operators.checkpoint import Checkpoint
 from operators.class_error import ClassError
+from operators.embed import Embed
 from operators.gradient import Gradient
 from operators.gradient_norm import GradientNorm
 from operators.labels import Labels
 from operators.loss import Loss
 from operators.reward import Reward
-from operators.sample import MESSAGES, SAMPLE
+from operators.sample import MESSAGES, SAMPLE, TEXT_FIELDS
 from operators.scorer import Scorer
+from operators.tokens import Tokens
 from tests.batches import TEXTS, batch
 from tests.servers import prompt, served
 from tests.tiny import tiny_causal, tiny_encoder, tiny_reward
@@ -72,7 +75,7 @@ def found() -> list[type[Operator]]:
         for module in pkgutil.iter_modules(operators.__path__, "operators.")
         if not module.ispkg
     ]
-    declaring = {module.__name__ for module in modules} - {"operators.base", "operators.asking"}
+    declaring = {module.__name__ for module in modules} - {"operators.base", "operators.asking", "operators.templated"}
     return sorted((each for each in _below(Operator) if each.__module__ in declaring), key=lambda each: each.__name__)
 
 
@@ -97,7 +100,37 @@ def operator(request, tmp_path_factory, server):
 
 @pytest.fixture(scope="module")
 def compute(operator):
-    return operator.load()
+    """The operator's function, given of a batch what the engine gives: the columns that the operator asks for."""
+    return given(operator, operator.load())
+
+
+def given(operator, loaded):
+    return lambda table: loaded(table.select(["id", *operator.columns()]))
+
+
+def template_fields(declaration) -> list[str]:
+    """The dotted names of the fields that are text templates, in whatever they are nested."""
+    found = []
+    for each in fields(declaration):
+        value = getattr(declaration, each.name)
+        if is_dataclass(value):
+            found += [f"{each.name}.{inner}" for inner in template_fields(value)]
+        elif isinstance(value, str) and _refuses_unknown_fields(declaration, each.name):
+            found.append(each.name)
+    return found
+
+
+def _refuses_unknown_fields(declaration, name: str) -> bool:
+    try:
+        replace(declaration, **{name: "{no such field}"})
+    except ValueError as error:
+        return "text template" in str(error)
+    return False
+
+
+def with_field(declaration, name: str, value: str):
+    head, _, rest = name.partition(".")
+    return replace(declaration, **{head: with_field(getattr(declaration, head), rest, value) if rest else value})
 
 
 def comparable(values) -> list:
@@ -123,6 +156,52 @@ def test_operator_is_a_frozen_value(operator):
 
 def test_operator_reads_columns_that_samples_have(operator):
     assert set(operator.reads) <= set(SAMPLE.names)
+
+
+def test_a_value_that_takes_the_record_belongs_to_the_record(operator):
+    """Two records with the same messages may have another label, or another border of instruction and input."""
+    assert operator.belongs_to() == ("record" if "raw" in operator.columns() else "conversation")
+
+
+def test_text_templates_are_found():
+    assert template_fields(Tokens()) == template_fields(Embed()) == ["text"]
+    assert template_fields(ClassError(Checkpoint("any"), Labels())) == ["labels.text"]
+
+
+def test_every_field_of_a_text_template_is_filled_from_the_columns_that_are_asked_for(operator):
+    """The text {request} has the value of the instruction without its input, which the messages alone do not tell."""
+    name = next(iter(template_fields(operator)), None)
+    if name is None:
+        pytest.skip("it has no text template")
+    asked, about, answer, system = "Name the river: the long one.", "Дунай 多瑙河 or the Rhine", "Дунай.", "Be brief."
+    texts = {
+        "instruction": f"{asked}\n{about}",
+        "request": asked,
+        "response": answer,
+        "conversation": f"{asked}\n{about}\n{answer}",
+        "system": system,
+    }
+    assert set(texts) == set(TEXT_FIELDS)
+    assert with_field(operator, name, "Only {request}").belongs_to() == "record"
+    for field, text in texts.items():
+        # What the operator makes of that text where it is the response of another record.
+        templated, plain = (with_field(operator, name, f"{{{each}}}") for each in (field, "response"))
+        (found,) = comparable(
+            given(templated, templated.load())(record(asked, about, answer, system * (field == "system")))
+        )
+        (expected,) = comparable(given(plain, plain.load())(record("?", "", text)))
+        assert found == expected, field
+
+
+def record(asked: str, about: str, answer: str, system: str = "") -> pa.Table:
+    """A batch of one sample, whose record keeps what the instruction is about apart."""
+    said = [("system", system)] * bool(system)
+    said += [("user", f"{asked}\n{about}" if about else asked), ("assistant", answer)]
+    messages = [{"role": role, "content": content} for role, content in said]
+    raw = json.dumps({"instruction": asked, "input": about, "output": answer, "task": "x"}).encode()
+    made = batch([("", "")])
+    made = made.set_column(made.schema.get_field_index("messages"), "messages", pa.array([messages], MESSAGES))
+    return made.set_column(made.schema.get_field_index("raw"), "raw", pa.array([raw], pa.large_binary()))
 
 
 def test_fingerprint_is_the_same_in_another_process_that_imports_no_model_library(operator):

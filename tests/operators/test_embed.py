@@ -19,7 +19,7 @@ from operators.embed import PROBES, Embed, cut
 
 TEXTS = [
     "Name three primary colors.",
-    "请把下面的句子翻译成英文：他做事总是画蛇添足。",
+    "大学の三人は東京に行った。山水之中有一小村。",  # of characters that MiniLM's vocabulary has
     "Ok",
     "Écris une lettre polie à ton voisin. " * 3,
     "Write a function that sorts a list.\ndef sort(values):\n    return sorted(values)",
@@ -35,7 +35,7 @@ def batch(texts: list[str]) -> pa.Table:
 
 def many_texts(count: int) -> list[str]:
     drawn = random.Random(5)
-    words = [*" ".join(TEXTS).split(), *"从前有座山里庙和尚讲故事", "ß", "🙂", "x" * 120]
+    words = [*" ".join(TEXTS).split(), *"前有山水里和尚人事明日", "ß", "½", "x" * 90]
     return [" ".join(drawn.choices(words, k=max(1, int(drawn.lognormvariate(2.0, 0.9))))) for _ in range(count)]
 
 
@@ -222,6 +222,26 @@ def test_texts_without_content_are_errors_and_the_others_values(minilm):
     assert len(minilm(batch([]))) == 0
 
 
+def test_texts_that_the_model_cannot_read_are_errors_with_their_share(minilm):
+    chinese = "小笼包是一种皮薄多汁的蒸包子。吃的时候先咬一个小口，喝掉汤汁，免得烫嘴。"
+    thai = "ช่วยอธิบายการเปลี่ยนแปลงสภาพภูมิอากาศให้ฟังหน่อย"
+    some = TEXTS[6][:200] + "🙂" + chinese[:20]
+    values = minilm(batch([chinese, TEXTS[0], thai, some, "🙂", f"Write in Thai: {thai}"]))
+    assert [getattr(value, "kind", None) for value in values] == ["unreadable", None, "unreadable", None] + (
+        ["unreadable"] * 2
+    )
+    assert values[0].message.startswith("67% of the text is unknown to the model's tokenizer: '小笼包")
+    assert np.array_equal(np.stack([values[1], values[3]]), minilm(batch([TEXTS[0], some])))
+    assert {value.kind for value in minilm(batch([thai, chinese]))} == {"unreadable"}
+
+
+def test_a_text_is_judged_by_what_the_model_is_shown_of_it(minilm):
+    begun = TEXTS[6][:1600]
+    assert isinstance(minilm(batch([begun + "他做事总是画蛇添足。" * 900])), np.ndarray)
+    assert Embed().advice("unreadable", "embed").endswith("set embed.model.name=intfloat/multilingual-e5-small")
+    assert Embed().advice("empty_text", "embed") == ""
+
+
 def test_vectors_without_a_direction_or_a_number_are_errors():
     vectors = np.array([[3, 4], [0, 0], [np.nan, 1], [1e5, 1]], np.float32)
     kinds = {}
@@ -243,11 +263,12 @@ def test_the_text_is_what_the_template_says(minilm):
 
 def test_a_huge_text_is_cut_to_what_is_read(minilm):
     long = TEXTS[1] + " One more sentence, and a wörd, 和一句话。" * 20_000
-    for text in (long, " " * 100_000 + TEXTS[0], "x" * 100_000 + " then words. " * 3_000):
+    for text in (long, " " * 100_000 + TEXTS[0], "x" * 90 + " then words. " * 30_000):
         whole = minilm(batch([text]))
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(embed, "CHARACTERS", 10**7)
             assert np.array_equal(minilm(batch([text])), whole)
+    assert minilm(batch(["x" * 100_000 + " then words. " * 3_000]))[0].kind == "unreadable"
     assert len(cut(long, 256, lambda text: len(text) // 3)) == 2 * 256 * embed.CHARACTERS
     assert len(cut(" " * 10**7, 256, lambda text: 0)) == 2 * 256 * 1024
 

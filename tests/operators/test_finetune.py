@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,35 @@ def test_rates_are_those_that_the_released_less_weighs_its_checkpoints_by():
     logged = [declaration.rate(step, 4 * steps) for step in range(1, 4 * steps)] + [0.0]
     means = np.reshape(logged, (4, steps)).mean(1)
     assert means == pytest.approx([1.6877e-05, 1.2859e-05, 7.7030e-06, 2.5616e-06], rel=3e-3)
+
+
+@pytest.mark.parametrize(
+    ("samples", "batch", "steps"),
+    [(1, 8, 1), (10, 8, 2), (101, 8, 13), (128, 8, 16), (200, 12, 17), (2048, 128, 16), (13_533, 128, 106)],
+)
+def test_a_batch_by_the_number_of_samples_leaves_sixteen_steps_where_it_can(samples, batch, steps):
+    declaration = Finetune(Checkpoint("any"))
+    assert (declaration.step_samples(samples), declaration.steps(samples)) == (batch, steps)
+    cut = declaration.batches(samples, 1)
+    assert max(map(len, cut)) == min(batch, samples)
+    assert sorted(np.concatenate(cut).tolist()) == list(range(samples))
+    asked_for = replace(declaration, batch=40)
+    assert {asked_for.step_samples(each) for each in (1, samples, 10**6)} == {40}
+
+
+@pytest.mark.parametrize("samples", range(10, 130, 7))
+def test_every_epoch_learns_something_by_the_defaults(samples):
+    assert Finetune(Checkpoint("any")).idle_epochs(samples) == []
+
+
+def test_epochs_in_which_nothing_is_learnt_are_those_whose_rates_are_all_0():
+    declaration = Finetune(Checkpoint("any"), batch=128)
+    assert declaration.idle_epochs(101) == [1]  # one step an epoch, at which the warm-up begins
+    assert declaration.idle_epochs(129) == []
+    assert replace(declaration, warmup=0.0).idle_epochs(101) == []
+    assert replace(declaration, warmup=0.74).idle_epochs(101) == [1]  # the rates 0, 1/3, 2/3, 1
+    with pytest.raises(ValueError, match="warm-up takes all of the run's 1 steps"):
+        replace(declaration, epochs=1).idle_epochs(101)
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])

@@ -10,13 +10,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from operators import gradient, taps
-from operators.base import ModelMissing, RowError
+from operators.base import RowError
 from operators.checkpoint import Checkpoint
 from operators.directions import Directions, directions
 from operators.finetune import Finetune, LoRA
 from operators.gradient import Gradient, Projected
 from operators.gradient_norm import GradientNorm
 from operators.kernels.projection import Projection, project
+from operators.missing import ModelMissing
 from operators.sample import MESSAGES
 from operators.supervised import IGNORED, Supervision
 from operators.training import train

@@ -1,15 +1,20 @@
 """The judge: what it asks, and what it makes of answers; the model is scripted."""
 
+import collections
+
 import pytest
 from pydantic import ValidationError
 
-from operators.asking import Answer, Question
+from operators import endpoint
+from operators.asking import Answer, OutOfTokens, Question
 from operators.base import RowError
 from operators.checkpoint import Checkpoint
 from operators.judge import Judge, expectation
+from operators.local_model import prompt_text
 from operators.prompt import Prompt
 from tests.batches import TEXTS, batch
 from tests.servers import failed, prompt, said, served
+from tests.tiny import tiny_tokenizer
 
 
 def asked(judge: Judge, **row) -> str:
@@ -101,9 +106,16 @@ def test_expectation_normalises_and_is_null_without_a_digit():
 def test_where_the_server_is_does_not_identify_a_value_and_what_is_asked_does():
     one = Judge(model=Checkpoint("m"), endpoint="http://a/v1", concurrency=3)
     assert one.fingerprint() == Judge(model=Checkpoint("m"), endpoint="http://b/v1", timeout=5.0).fingerprint()
-    others = [{"dimension": "helpfulness"}, {"max_tokens": 9}, {"form": "json"}, {"temperature": 0.5}, {"highest": 9.0}]
+    others = [
+        {"dimension": "helpfulness"},
+        {"max_tokens": 9},
+        {"thinking": "default"},
+        {"form": "json"},
+        {"temperature": 0.5},
+        {"highest": 9.0},
+    ]
     prints = {Judge(model=Checkpoint("m"), endpoint="http://a/v1", **fields).fingerprint() for fields in others}
-    assert len(prints | {one.fingerprint()}) == 6
+    assert len(prints | {one.fingerprint()}) == 7
 
 
 def test_every_row_has_one_value_whatever_the_server_does():
@@ -189,6 +201,168 @@ def test_a_bound_reply_asks_for_the_scale_as_a_schema():
     schema = server.requests[0]["response_format"]["json_schema"]["schema"]
     assert schema["properties"]["score"]["enum"][:3] == [0, 0.5, 1]
     assert found["score"] == 4.5
+
+
+def test_the_dimension_may_label_a_rating_where_the_prompt_asks_for_it_and_not_elsewhere():
+    with served(lambda request: "Accuracy: 4.5") as server:
+        (asked,) = values(remote(server), batch([("a", "b")]))
+        (other,) = values(remote(server, dimension="clarity"), batch([("a", "b")]))
+        # Accuracy is one of four parts of LIFT's total.
+        (part,) = values(remote(server, prompt=Prompt("lift_judge"), highest=100.0), batch([("a", "b")]))
+    assert (asked["score"], asked["outcome"]) == (4.5, "")
+    assert other["outcome"] == part["outcome"] == "prose"
+    with served(lambda request: '{"accuracy": 4.5}') as server:
+        (bound,) = values(remote(server, form="json"), batch([("a", "b")]))
+    assert bound["score"] == 4.5
+
+
+def test_a_server_is_asked_not_to_think_and_one_that_takes_no_such_option_is_asked_without_it():
+    def strict(request):
+        if "chat_template_kwargs" in request:
+            return failed(400, "Unrecognized request argument supplied: chat_template_kwargs")
+        return "4\n"
+
+    many = batch([(f"a{i}", "b") for i in range(6)])
+    with served(lambda request: "4\n") as server:
+        values(remote(server), many)
+        assert all(not request["chat_template_kwargs"]["enable_thinking"] for request in server.requests)
+        values(remote(server, thinking="default"), batch([("a", "b")]))
+        assert "chat_template_kwargs" not in server.requests[-1]
+    with served(strict) as server:
+        assert [each["score"] for each in values(remote(server, concurrency=1), many)] == [4] * 6
+        assert len(server.requests) == 7, "it is told once"
+
+
+def test_a_local_model_s_template_is_told_not_to_think_unless_it_is_left_alone(tmp_path):
+    tokenizer = tiny_tokenizer(tmp_path, ["a b"])
+    tokenizer.chat_template = "{{ 'silent' if enable_thinking is defined and not enable_thinking else 'free' }}"
+    messages = [{"role": "user", "content": "Q"}]
+    assert prompt_text(tokenizer, messages, Judge().manner().thinking) == "silent"
+    assert prompt_text(tokenizer, messages, Judge(thinking="default").manner().thinking) == "free"
+
+
+def test_an_error_that_repeats_the_request_does_not_switch_the_thinking_on():
+    def reply(request):
+        if "a0\n" not in prompt(request):
+            return "4\n"
+        return 422, {}, f'{{"detail": "not this one: {", ".join(request)}"}}'.encode()
+
+    with served(reply) as server:
+        found = values(remote(server, concurrency=1), batch([(f"a{i}", "b") for i in range(3)]))
+    assert isinstance(found[0], RowError)
+    assert found[0].kind == "bad_request"
+    assert ["chat_template_kwargs" in request for request in server.requests] == [True, False, True, True]
+
+
+def thinking(request):
+    return said("<think>\nOkay, the user wants a rating of", "length")
+
+
+def reasoning(request):
+    body = said("", "length")
+    body["choices"][0]["message"] |= {"content": None, "reasoning_content": "Okay, the user wants a rating of"}
+    return body
+
+
+def untagged(request):
+    return said("Okay, so I have to rate this from 0 to 5. First", "length")
+
+
+@pytest.mark.parametrize("reply", [thinking, reasoning, untagged])
+@pytest.mark.parametrize("form", ["line", "json"])
+def test_first_replies_that_all_end_before_an_answer_end_the_map_and_are_kept(reply, form):
+    with served(reply) as server:
+        judge = remote(server, concurrency=1, form=form)
+        found = {}
+        lots = judge.load()(batch([(f"a{i}", "b") for i in range(60)]))
+        with pytest.raises(OutOfTokens, match=r"first 20 replies were cut at 32 tokens, .*Okay, ") as caught:
+            collections.deque(map(found.update, lots), 0)
+    assert caught.value.tokens == 2048
+    assert {each["outcome"] for each in found.values()} == {"unfinished"}
+    assert len(found) == 20
+    assert len(server.requests) <= 22
+
+
+def test_replies_go_on_where_one_of_the_first_came_to_an_answer_or_there_are_few():
+    def reply(request):
+        return (
+            said("4\nbecause", "length")
+            if "=== instruction" in prompt(request) and "a7\n" in prompt(request)
+            else thinking(request)
+        )
+
+    with served(reply) as server:
+        found = values(remote(server, concurrency=1), batch([(f"a{i}", "b") for i in range(30)]))
+        assert [each["outcome"] for each in found].count("unfinished") == 29
+        few = values(remote(server, concurrency=1), batch([(f"b{i}", "b") for i in range(12)]))
+        assert {each["outcome"] for each in few} == {"unfinished"}
+
+
+def test_a_thinking_first_token_makes_no_expectation():
+    with served(lambda request: said("<think>", "length", masses={"<think>": 0.99, "4": 1e-6})) as server:
+        (found,) = values(remote(server, form="expectation"), batch([("a", "b")]))
+    assert (found["score"], found["outcome"]) == (None, "no_digit")
+
+
+def test_an_error_that_may_pass_is_asked_again_though_its_status_is_200(monkeypatch):
+    monkeypatch.setattr(endpoint, "PAUSE", 0.01)
+    replies = [
+        {"error": {"message": "overloaded", "type": "server_error"}},
+        {"error": {"message": "slow down", "code": 429}},
+        "4\n",
+    ]
+    with served(lambda request: replies[len(server.requests) - 1]) as server:
+        (found,) = values(remote(server), batch([("a", "b")]))
+    assert found["score"] == 4
+    assert len(server.requests) == 3
+
+
+def html(request):
+    return 200, {"Content-Type": "text/html"}, b"<html><body>gateway</body></html>"
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind", "message", "tries"),
+    [
+        (lambda _: {"error": {"message": "overloaded", "type": "server_error"}}, "server_error", "overloaded", 9),
+        (lambda _: {"error": {"message": "no such parameter", "code": 400}}, "bad_request", "no such parameter", 1),
+        (html, "garbled_reply", "not JSON: <html><body>gateway", 3),
+        (lambda _: {"id": "x", "choices": []}, "garbled_reply", 'no choices: {"id": "x"', 3),
+        (lambda _: {"choices": [{"message": None}]}, "garbled_reply", "no message", 3),
+        (
+            lambda _: {"choices": [{"message": {"content": None, "refusal": "I will not."}}]},
+            "refused",
+            "I will not.",
+            1,
+        ),
+    ],
+)
+def test_a_body_that_is_no_answer_is_an_error_in_the_server_s_words(monkeypatch, reply, kind, message, tries):
+    monkeypatch.setattr(endpoint, "PAUSE", 0.001)
+    with served(reply) as server:
+        (found,) = values(remote(server), batch([("a", "b")]))
+    assert isinstance(found, RowError)
+    assert found.kind == kind
+    assert message in found.message
+    assert len(server.requests) == tries
+
+
+def test_a_refused_key_in_a_body_ends_the_map():
+    error = {"error": {"message": "No auth credentials found", "code": 401}}
+    with (
+        served(lambda request: error) as server,
+        pytest.raises(Exception, match=r"refuses the key .HTTP 401.*No auth credentials found"),
+    ):
+        values(remote(server))
+
+
+def test_a_content_in_parts_is_read_without_the_thinking():
+    parts = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm 3"}]}, {"type": "text", "text": "4.5"}]
+    body = said("")
+    body["choices"][0]["message"]["content"] = parts
+    with served(lambda request: body) as server:
+        (found,) = values(remote(server), batch([("a", "b")]))
+    assert (found["score"], found["reply"]) == (4.5, "4.5")
 
 
 def test_a_question_is_cut_in_the_order_of_its_texts():

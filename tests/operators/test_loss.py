@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from operators import loss, taps
-from operators.base import ModelMissing, RowError
+from operators.base import RowError
 from operators.checkpoint import Checkpoint
 from operators.loss import FIELDS, Loss
+from operators.missing import ModelMissing
 from operators.sample import MESSAGES
 from operators.supervised import IGNORED, Supervision
 from tests.tiny import tiny_causal

@@ -79,6 +79,20 @@ def test_rankings_only_whole_numbers_on_the_scale_are_scores(said, score, outcom
     assert found.scores[:3] + found.scores[4:] == SCORES[:3] + SCORES[4:]
 
 
+@pytest.mark.parametrize("label", ["Complexity", "complexity score", "Complexity rating", "Score of complexity"])
+def test_rankings_the_dimension_that_was_asked_for_may_stand_by_the_score(label):
+    text = SIX.replace("Score", f"**{label}**")
+    assert rankings(text, 6, "complexity") == Ranking(SCORES, ("",) * 6)
+    assert rankings(text, 6, "quality") == rankings(text, 6) == Ranking((None,) * 6, ("missing",) * 6)
+
+
+def test_rankings_the_line_that_a_reply_was_cut_in_is_not_read():
+    assert rankings(SIX, 6, finished=False).outcomes == ("",) * 5 + ("missing",)
+    assert rankings(f"{SIX}\n", 6, finished=False).scored == 6
+    assert rankings("[1] Sc", 2, finished=False) == Ranking((None, None), ("unfinished", "unfinished"))
+    assert rankings("", 2, finished=False).outcomes == ("unfinished", "unfinished")
+
+
 def test_rankings_missing_line_leaves_its_variant_without_a_score():
     found = rankings(reply({index: score for index, score in IN_ORDER.items() if index != 4}), 6)
     assert found == Ranking((3, 5, 1, None, 2, 6), ("", "", "", "missing", "", ""))

@@ -159,6 +159,92 @@ def test_first_line_judge_that_repeats_itself_is_read_quickly(looped):
     assert found.score is None or looped in ("</think>", "\n")
 
 
+@pytest.mark.parametrize(
+    ("dimension", "reply"),
+    [
+        ("accuracy", "Accuracy: 4.5\nGood."),
+        ("accuracy", "**Accuracy:** 4.5/5"),
+        ("accuracy", "Accuracy:4.5"),
+        ("accuracy", "ACCURACY = 4,5"),
+        ("accuracy", "Accuracy rating: 4.5"),
+        ("accuracy", "Accuracy score: 4.5 out of 5"),
+        ("accuracy", "Final Accuracy Score: 4.5"),
+        ("accuracy", "The accuracy: 4.5."),
+        ("accuracy", "Rating of accuracy: 4.5"),
+        ("accuracy", "Score (accuracy): 4.5"),
+        ("accuracy", "Overall score for the accuracy: 4.5"),
+        ("accuracy", "Score: 4.5"),
+        ("accuracy", "4.5"),
+        ("Accuracy", "accuracy: 4.5"),
+        ("准确性", "准确性：4.5"),
+        ("准确性", "**准确性评分**：4.5分"),
+        ("准确性", "准确性的评分：４．５"),
+        ("正確さ", "正確さのスコア：4.5"),
+        ("exactitud", "Puntuación exactitud: 4,5"),
+        ("Präzision", "Pra\u0308zision: 4,5"),
+        ("точность", "Точность: 4,5"),
+        ("دقة", "دقة: ٤٫٥"),
+        ("instruction_following", "Instruction following: 4.5"),
+        ("instruction  following", "Instruction-Following score: 4.5"),
+        ("top-5 (strict) C++", "Top 5 strict C++: 4.5"),
+    ],
+)
+def test_first_line_the_dimension_that_was_asked_for_may_stand_before_the_score(dimension, reply):
+    assert first_line(reply, 0, 5, dimension) == Rating(4.5)
+
+
+@pytest.mark.parametrize(
+    ("dimension", "reply", "outcome"),
+    [
+        ("", "Accuracy: 4.5", "prose"),
+        ("accuracy", "Helpfulness: 4.5", "prose"),
+        ("accuracy", "Inaccuracy: 4.5", "prose"),
+        ("accuracy", "Accuracy 4.5", "prose"),
+        ("accuracy", "The response says accuracy: 5", "prose"),
+        ("accuracy", "“Accuracy: 5” is what it asks for", "prose"),
+        ("accuracy", "Accuracy: 5 is what it asks for", "prose"),
+        ("accuracy", "Ignore the rules. Accuracy: 5", "prose"),
+        ("accuracy", "The accuracy of the response is 4.5.", "prose"),
+        ("accuracy", "Accuracy: 4, clarity: 5", "several_numbers"),
+        ("accuracy", "Accuracy of example 4: 3", "several_numbers"),
+        ("accuracy", "Accuracy: 9/10", "other_scale"),
+        ("accuracy", "Accuracy: 11", "out_of_scale"),
+        ("accuracy", "Accuracy: nan", "not_finite"),
+        ("accuracy", "Accuracy:", "no_number"),
+        ("准确性", "有用性：4.5", "prose"),
+        ("a.c", "abc: 4.5", "prose"),
+        ("_ - ", ": 4.5", "prose"),
+    ],
+)
+def test_first_line_no_other_word_is_read_and_no_quotation_of_the_dimension(dimension, reply, outcome):
+    assert first_line(reply, 0, 5, dimension) == Rating(None, outcome)
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        ("4", Rating(None, "unfinished")),
+        ("", Rating(None, "unfinished")),
+        ("Okay, the instruction asks for 3 things", Rating(None, "unfinished")),
+        ("<think>hm</think>\n", Rating(None, "unfinished")),
+        ("<think>hm</think>4", Rating(None, "unfinished")),
+        ("thought\nso 3?\n</think>4", Rating(None, "unfinished")),
+        ("4\n", Rating(4)),
+        ("4.5\nThe resp", Rating(4.5)),
+        ("<think>hm</think>\n4.5\nThe", Rating(4.5)),
+        ("4\nThe response ends with </think> and", Rating(4)),
+    ],
+)
+def test_first_line_of_a_reply_that_was_cut_is_read_where_it_is_whole(reply, expected):
+    assert first_line(reply, 0, 5, finished=False) == expected
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("looped", ["accuracy ", "the accuracy ", "score of ", "accuracy score ", "- ", "accuracy: "])
+def test_first_line_judge_that_repeats_the_dimension_is_read_quickly(looped):
+    assert first_line(looped * 3000 + "x", 0, 5, "accuracy accuracy").score is None
+
+
 def test_first_line_scale_is_the_callers():
     assert first_line("8/10", 1, 10) == Rating(8)
     assert first_line("0", 1, 10) == Rating(None, "out_of_scale")
@@ -225,6 +311,29 @@ def test_lift_total_reads_the_total_or_says_why_not(reply, expected):
 )
 def test_json_score_only_the_object_is_read(reply, expected):
     assert json_score(reply, 0, 5) == expected
+
+
+@pytest.mark.parametrize(
+    ("reply", "dimension", "expected"),
+    [
+        ('{"accuracy": 4.5}', "accuracy", Rating(4.5)),
+        ('{"Accuracy": 4}', "accuracy", Rating(4)),
+        ('{"instruction_following": 4}', "instruction following", Rating(4)),
+        ('{"score": 4}', "accuracy", Rating(4)),
+        ('{"accuracy": 4.5}', "", Rating(None, "other_keys")),
+        ('{"": 4.5}', "", Rating(None, "other_keys")),
+        ('{"clarity": 4.5}', "accuracy", Rating(None, "other_keys")),
+        ('{"accuracy": 4.5, "score": 4.5}', "accuracy", Rating(None, "other_keys")),
+    ],
+)
+def test_json_score_the_key_may_be_the_dimension_that_was_asked_for(reply, dimension, expected):
+    assert json_score(reply, 0, 5, dimension) == expected
+
+
+def test_json_score_of_a_reply_that_was_cut_is_unfinished_unless_it_is_whole():
+    assert json_score('{"score": 4', 0, 5, finished=False) == Rating(None, "unfinished")
+    assert json_score("", 0, 5, finished=False) == Rating(None, "unfinished")
+    assert json_score('{"score": 4}', 0, 5, finished=False) == Rating(4)
 
 
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda inner: st.lists(inner), max_leaves=5))

@@ -5,8 +5,9 @@ import pyarrow as pa
 import pytest
 
 from operators import sample, windows
-from operators.base import ModelMissing, RowError
+from operators.base import RowError
 from operators.checkpoint import Checkpoint
+from operators.missing import ModelMissing
 from operators.reward import Reward, last_pair, question
 from tests.tiny import tiny_causal, tiny_reward
 

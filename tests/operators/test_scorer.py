@@ -8,8 +8,9 @@ import pyarrow as pa
 import pytest
 
 from operators import sample, windows
-from operators.base import ModelMissing, RowError
+from operators.base import RowError
 from operators.checkpoint import Checkpoint
+from operators.missing import ModelMissing
 from operators.scorer import Prompts, Scorer, expected_labels, label_ids, scored_turns
 from tests.tiny import tiny_causal, tiny_reward, tiny_tokenizer
 

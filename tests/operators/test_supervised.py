@@ -12,7 +12,7 @@ from operators.sample import Message
 from operators.supervised import IGNORED, PREAMBLE, Supervised, Supervision, Template, chat_template
 from tests.tiny import TEXTS, tiny_tokenizer
 
-TEMPLATES = ("tulu", "alpaca", "chat", "plain")
+TEMPLATES = ("tulu", "tulu_prefixes", "alpaca", "chat", "plain")
 
 
 def conversation(*contents, first="user") -> list[Message]:
@@ -90,6 +90,59 @@ def test_tulu_is_written_as_less_writes_it(bytewise):
     )
     assert trained_on(bytewise, made) == "Oui.</s>\n很好</s>\n"
     assert made.input_ids.count(bytewise.eos_token_id) == 2
+
+
+def by_prefixes(tokenizer, messages, limit) -> tuple[list[int], list[int]]:
+    """The released code's tokens and labels, by its description: prompts end where their prefix's tokens end."""
+
+    def tokens(text):
+        return tokenizer(text, truncation=True, max_length=limit)["input_ids"]
+
+    def written(some):
+        ends = {"assistant": tokenizer.eos_token}
+        return "".join(f"<|{m['role']}|>\n{m['content'].strip()}{ends.get(m['role'], '')}\n" for m in some)
+
+    found = tokens(written(messages))
+    labels = list(found)
+    for at, message in enumerate(messages):
+        if message["role"] != "assistant":
+            answered = [m["role"] for m in messages[at + 1 : at + 2]] == ["assistant"]
+            until = written(messages[: at + 1]) + ("<|assistant|>\n" if answered else "")
+            for masked in range(len(tokens(written(messages[:at]))) if at else 0, len(tokens(until))):
+                labels[masked] = IGNORED
+    return found, labels
+
+
+CONVERSATIONS = [
+    conversation("Name colors.", "Red, yellow"),
+    conversation(" Ça va ?\n", " Oui.\n\n", "你呢？", "很好"),
+    [Message(role="system", content="Sois bref."), *conversation("два", "три", "", "", "five", "6")],
+    [*conversation("a", "b"), Message(role="assistant", content="c")],
+    conversation("hello first", "question", "answer", "thanks", first="assistant"),
+    conversation("a" * 50, "draw: 画蛇添足 " * 30, "and", "so " * 40),
+]
+
+
+@pytest.mark.parametrize("limit", [500, 100])
+@pytest.mark.parametrize("messages", CONVERSATIONS)
+def test_tulu_by_prefixes_has_the_tokens_and_labels_of_the_released_less(bytewise, blank_first, messages, limit):
+    for tokenizer in (bytewise, blank_first):
+        made = Supervision(tokenizer, "tulu_prefixes", limit)(0, messages)
+        assert (list(made.input_ids), list(made.labels)) == by_prefixes(tokenizer, messages, limit)
+
+
+def test_only_tulu_by_prefixes_learns_a_blank_behind_an_answer_where_the_tokenizer_puts_one(bytewise, blank_first):
+    messages = conversation("Name colors.", "Red, yellow", "你呢？", "很好")
+    found = {
+        (tokenizer is blank_first, template): Supervision(tokenizer, template, 500)(0, messages)
+        for tokenizer in (bytewise, blank_first)
+        for template in ("tulu", "tulu_prefixes")
+    }
+    bytewise_pieces, bytewise_prefixes = found[False, "tulu"], found[False, "tulu_prefixes"]
+    assert bytewise_pieces == bytewise_prefixes
+    assert trained_on(blank_first, found[True, "tulu"]) == "Red, yellow</s>\n很好</s>\n"
+    assert trained_on(blank_first, found[True, "tulu_prefixes"]) == "Red, yellow</s> \n很好</s> \n"
+    assert found[True, "tulu_prefixes"].count == found[True, "tulu"].count + 2
 
 
 def test_alpaca_has_its_sections_and_a_system_message_for_a_preamble(bytewise):
@@ -200,7 +253,7 @@ def test_nothing_to_supervise_is_a_row_error(bytewise, template):
         supervision(0, conversation("长" * 100, "短"))
 
 
-@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize("template", sorted({*TEMPLATES} - {"tulu_prefixes"}))
 def test_an_empty_answer_between_others_is_not_trained_on(bytewise, template):
     made = Supervision(bytewise, template, 500)(0, conversation("a", "", "b", "c"))
     assert trained_on(bytewise, made).startswith("c")
@@ -221,7 +274,7 @@ def test_response_that_is_the_first_token_alone_is_a_row_error(bytewise):
 def test_tokenizer_without_what_a_template_needs_is_refused(bytewise):
     bare = copy.deepcopy(bytewise)
     bare.eos_token = bare.chat_template = None
-    for template in ("tulu", "alpaca"):
+    for template in ("tulu", "tulu_prefixes", "alpaca"):
         with pytest.raises(ValueError, match="no end-of-sequence token"):
             Supervision(bare, template, 10)
     with pytest.raises(ValueError, match="no chat template"):

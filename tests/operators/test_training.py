@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from operators import lora
-from operators.base import ModelMissing
 from operators.checkpoint import Checkpoint
 from operators.finetune import LoRA, epoch_outcomes
 from operators.labels import Labelling, Labels
+from operators.missing import ModelMissing
 from operators.supervised import IGNORED, Supervised
 from operators.training import NonFinite, held_out_losses, passes, train
 from tests.runs import CALM, SMALL, assert_same, declared, lines, silent

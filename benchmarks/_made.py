@@ -1,0 +1,54 @@
+"""What the benchmarks work on: records of a file or made on the spot, and a random language model."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from jobs.demo.corpus import corpus
+from jobs.engine.screen import CONSOLE
+
+DEMO_SAMPLES = 3200
+
+
+def say_beside() -> None:
+    """Has the engine say to standard error what it says, so that a benchmark prints its line and nothing else."""
+    CONSOLE.stderr = True
+
+
+def records(data: Path | None) -> list[dict[str, Any]]:
+    """The records of a file, a JSON array or JSON lines; without one those of the demo's corpus."""
+    if data is None:
+        return list(corpus(DEMO_SAMPLES))
+    written = data.read_text(encoding="utf-8")
+    if written.lstrip().startswith("["):
+        return json.loads(written)
+    return [json.loads(line) for line in written.split("\n") if line.strip()]
+
+
+def llama(folder: Path, texts: Iterable[str], vocabulary: int, seed: int = 0, **shape: Any) -> Path:
+    """The folder, with a Llama of two layers with random weights, and a byte-level tokenizer trained on the texts."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=["<pad>", "<s>", "</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    made.train_from_iterator(texts, trainer)
+    made.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    PreTrainedTokenizerFast(
+        tokenizer_object=made, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
+    ).save_pretrained(folder)
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=vocabulary, num_hidden_layers=2, pad_token_id=0, bos_token_id=1, eos_token_id=2, **shape
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder

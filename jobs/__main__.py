@@ -1,0 +1,43 @@
+"""The program `winnow`: `winnow COMMAND ...` is `python -m jobs.COMMAND ...`."""
+
+import importlib
+import sys
+
+from jobs.engine.command import exit_code
+from jobs.engine.errors import UsageError
+from jobs.engine.modules import commands, docstring, nearest
+from jobs.engine.screen import say
+
+HELP = ("-h", "--help")
+
+
+def overview() -> str:
+    """The commands, a line each."""
+    files = commands()
+    width = max(map(len, files))
+    lines = [f"  {name:<{width}}  {docstring(file).partition(chr(10))[0]}" for name, file in files.items()]
+    return "\n".join(
+        ["usage: winnow COMMAND ...", "", *lines, "", "`winnow COMMAND --help` tells what a command takes."]
+    )
+
+
+def run(words: list[str]) -> int:
+    """Runs the command that the first word names with the others; returns its exit code."""
+    if not words or words[0] in HELP:
+        say(overview())
+        return 0 if words else UsageError.exit_code
+    name, files = words[0].replace("-", "_"), commands()
+    if name not in files:
+        raise UsageError(f"no command {words[0]!r}{nearest(name, files) or '.'} There are: {', '.join(files)}")
+    sys.argv = [sys.argv[0], *words[1:]]
+    module = importlib.import_module(f"jobs.{name}.__main__" if files[name].stem == "__main__" else f"jobs.{name}")
+    return module.main()
+
+
+def main() -> int:
+    """The program; returns the exit code."""
+    return exit_code(lambda: run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""The recipes: the paper of each, and what it needs beside samples.
+
+winnow recipes
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import MISSING, fields
+from typing import TYPE_CHECKING, Any
+
+from jobs.engine.command import exit_code, program
+from jobs.engine.modules import docstring, recipe_file, recipe_names
+from jobs.engine.screen import say
+
+if TYPE_CHECKING:
+    from jobs.engine.recipe import Recipe
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The parser of the command line."""
+    return argparse.ArgumentParser(prog=program("recipes"), description="List the recipes, and what each needs.")
+
+
+def needs(recipe: type[Recipe]) -> Iterator[str]:
+    """What has to be there for a recipe as its defaults are: models, and what its fields cannot say by themselves."""
+    yield from recipe.needs
+    for field in fields(recipe):
+        if field.default is MISSING and field.default_factory is MISSING:
+            yield f"{field.name}=..., which has no default"
+        else:
+            yield from _models(field.name, field.default)
+
+
+def _models(name: str, declaration: Any) -> Iterator[str]:
+    """What is to be said of the model in a field; nothing of the embedder that comes with Winnow."""
+    from operators.asking import Asking
+    from operators.checkpoint import MINILM
+    from operators.finetune import Finetune
+
+    if isinstance(declaration, Finetune):
+        yield f"{name}.base, a model to train ({declaration.base.name})"
+        if declaration.labels:
+            named = [f"{key}={value}" for key, value in vars(declaration.labels).items() if key in ("label", "slots")]
+            yield f"records with {name}.labels ({', '.join(named)})"
+        return
+    model = getattr(declaration, "model", None)
+    if model is None or model.name == MINILM:
+        return
+    if isinstance(declaration, Asking):
+        yield f"{name}.model, a language model that is asked by vLLM or at {name}.endpoint=URL ({model.name})"
+    else:
+        yield f"{name}.model, a {type(declaration).__name__.lower()} model ({model.name})"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns the exit code."""
+    arguments().parse_args(argv)
+
+    from jobs.engine.config import recipe_class
+
+    names = recipe_names()
+    width = max(map(len, names))
+    for name in names:
+        about = docstring(recipe_file(name)).split("\n\n")[0]
+        say(f"{name:<{width}}  {' '.join(about.split())}")
+        for need in needs(recipe_class(name)):
+            say(f"{'':<{width}}    needs {need}")
+    say(f"\n`{program('curate')} RECIPE` lists a recipe's fields; `{program('doctor')} RECIPE` looks for its models.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))

@@ -1,0 +1,28 @@
+"""Operators of a text that a template makes of a sample: one place says what the template takes, and fills it."""
+
+from typing import Annotated
+
+import pyarrow as pa
+from pydantic import AfterValidator
+from pydantic.dataclasses import dataclass
+
+from operators import sample
+from operators.base import STRICT, Operator
+
+TextTemplate = Annotated[str, AfterValidator(sample.checked_template)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class Templated(Operator):
+    """An operator of one text of each sample."""
+
+    text: TextTemplate = "{conversation}"
+    """The text, with {instruction}, {request}, {response}, {conversation} and {system} in it."""
+
+    def columns(self) -> tuple[str, ...]:
+        """The record too, where the text takes it."""
+        return ("messages", "raw") if sample.needs_record(self.text) else self.reads
+
+    def texts(self, batch: pa.Table) -> list[str]:
+        """The text of each row."""
+        return [sample.text(self.text, **row) for row in batch.select(self.columns()).to_pylist()]

@@ -1,0 +1,81 @@
+"""The program `winnow`, and the help texts of its commands."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from jobs import __main__ as program
+from jobs.engine.modules import JOBS, commands, recipe_names
+from jobs.recipes.__main__ import main as list_recipes
+
+HEAVY = {"numpy", "pandas", "pyarrow", "pydantic", "ray", "torch", "transformers"}
+
+
+def winnow(monkeypatch, capsys, *words):
+    """What the program returns and prints for these words."""
+    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/winnow", *words])
+    code = program.main()
+    return code, capsys.readouterr().out
+
+
+def test_every_file_that_is_run_is_a_command():
+    named = {"curate", "demo", "doctor", "evaluate", "evolve", "explain", "finetune", "ingest", "recipes"}
+    assert named <= set(commands())
+    assert {path.stem for path in JOBS.glob("*.py")} - set(commands()) == {"__init__", "__main__"}
+    assert not {"engine", "__main__"} & set(commands())
+
+
+def test_the_overview_has_a_line_for_each_command(monkeypatch, capsys):
+    code, said = winnow(monkeypatch, capsys, "--help")
+    assert code == 0
+    assert "explain       Why one sample was kept or dropped." in said
+    assert [name for name in commands() if f"\n  {name} " not in said] == []
+    assert winnow(monkeypatch, capsys) == (2, said)
+
+
+def test_an_unknown_command_is_refused_with_the_nearest_name(monkeypatch, capsys):
+    code, said = winnow(monkeypatch, capsys, "currate", "ltd")
+    assert code == 2
+    assert "no command 'currate'; did you mean 'curate'? There are: curate, demo" in said
+
+
+@pytest.mark.parametrize("name", ["train_scorer", "train-scorer"])
+def test_a_command_is_called_with_its_words_and_its_name(monkeypatch, capsys, name):
+    code, said = winnow(monkeypatch, capsys, name, "a.jsonl", "b.jsonl", "--out", "o")
+    assert code == 2
+    assert "name one file of pairs: winnow train_scorer PAIRS.jsonl --out FOLDER" in said
+
+
+@pytest.mark.parametrize("name", commands())
+@pytest.mark.parametrize("module", [True, False], ids=["python -m", "winnow"])
+def test_a_help_text_names_the_program_that_was_typed_and_imports_nothing_heavy(name, module):
+    typed = ["-m", f"jobs.{name}"] if module else ["-c", "import sys; from jobs.__main__ import main; sys.exit(main())"]
+    words = ["--help"] if module else [name, "--help"]
+    if not module:
+        typed[1] = "import sys; sys.argv[0] = '/bin/winnow'; " + typed[1]
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *typed, *words], capture_output=True, text=True, check=True
+    )
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert not imported & HEAVY
+    expected = f"python -m jobs.{name}" if module else f"winnow {name}"
+    assert re.match(rf"usage: {re.escape(expected)}\s", done.stdout)
+
+
+def test_recipes_are_listed_with_their_papers_and_needs(capsys):
+    assert list_recipes([]) == 0
+    entries = re.split(r"\n(?=\S)", capsys.readouterr().out.strip())
+    said = {entry.split()[0]: entry for entry in entries[:-1]}
+    assert list(said) == recipe_names()
+    assert "arXiv 2305.09246" in said["ltd"]
+    assert "needs" not in said["ltd"] + said["longest"] + said["at_random"]
+    assert "judge.model, a language model that is asked by vLLM or at judge.endpoint=URL" in said["alpagasus"]
+    assert said["lift"].count("asked by vLLM") == 3
+    assert said["deita"].count("a scorer model") == 2
+    assert "a reward model (OpenAssistant/" in said["mods"]
+    assert "vLLM" in said["mods"]
+    assert "needs target=FILE" in said["less"]
+    assert "a model to train (" in said["less"]
+    assert "records with train.labels (label=intent, slots=slots)" in said["nlu_diet"]

@@ -1,0 +1,39 @@
+"""The benchmarks start from a clean checkout: without data of others, and without the tests."""
+
+import importlib
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
+NAMES = sorted(path.stem for path in FOLDER.glob("[a-z]*.py"))
+
+
+def ran(monkeypatch, capsys, name, *words) -> str:
+    """What a benchmark prints."""
+    monkeypatch.setattr(sys, "argv", [name, *map(str, words)])
+    importlib.import_module(f"benchmarks.{name}").main()
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_benchmark_wants_no_argument_and_nothing_of_the_tests(monkeypatch, capsys, name):
+    assert not re.search(r"^\s*(from|import) tests\b", (FOLDER / f"{name}.py").read_text(), re.MULTILINE)
+    with pytest.raises(SystemExit):
+        ran(monkeypatch, capsys, name, "--help")
+    usage = capsys.readouterr().out.partition("\n\n")[0].removeprefix("usage: ").split(maxsplit=1)[1]
+    while usage != (inner := re.sub(r"\[[^][]*\]", "", usage)):
+        usage = inner
+    assert not usage.split()
+
+
+def test_lobass_length_makes_its_data_or_takes_it(monkeypatch, capsys, tmp_path):
+    sizes = ("--samples", 24, "--hidden", 16)
+    made = json.loads(ran(monkeypatch, capsys, "lobass_length", *sizes))
+    assert made["samples"] > 12
+    rows = [{"instruction": f"Name {i}", "output": f"{i} is a number"} for i in range(48)]
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert json.loads(ran(monkeypatch, capsys, "lobass_length", "--data", tmp_path / "data.jsonl", *sizes))
