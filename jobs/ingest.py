@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = arguments().parse_args(spoken(argv))
 
     from jobs.engine.ingest import ingest, settings_of
-    from jobs.engine.ingest.report import refuse_unreadable
+    from jobs.engine.ingest.report import first_reasons, refuse_unreadable
     from jobs.engine.lock import locked
     from jobs.engine.places import look_at, out_pool
     from jobs.engine.pool import is_pool
@@ -66,9 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"{facts['samples']:,} samples of {facts['records']:,} records are in {options.out}; "
         f"{options.out}/quarantine.jsonl has the {facts['quarantined']:,} that could not be read"
     )
-    refuse_unreadable(facts, options.out, options.max_unreadable)
     if not facts["samples"]:
-        raise NothingSelected("no record could be read as a sample")
+        raise NothingSelected("\n".join(["no record could be read as a sample", *first_reasons(facts, options.out)]))
+    refuse_unreadable(facts, options.out, options.max_unreadable)
     return 0
 
 

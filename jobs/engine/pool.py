@@ -140,7 +140,7 @@ class Pool:
             repeats = np.intersect1d(repeats, missing)
             missing = np.setdiff1d(missing, repeats)
         allowed = self.session.max_errors * len(ids)
-        from_others = f", {taken:,} known from an equal sample" if taken else ""
+        from_others = f", {taken:,} known from another pool" if taken else ""
         say(f"{name}: {len(ids):,} samples, {stored:,} in the store{from_others}, {len(missing):,} to compute")
         if len(missing):
             started = time.monotonic()

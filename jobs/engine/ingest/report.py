@@ -110,13 +110,13 @@ def refuse_unreadable(found: Mapping[str, Any], folder: str, share: float) -> No
     enough = math.ceil(100 * lost / records) / 100
     raise OverErrorBudget(
         f"{lost:,} of {records:,} records cannot be read, and the share that may be is {share:g}:\n"
-        + "\n".join(_first_reasons(found, folder))
+        + "\n".join(first_reasons(found, folder))
         + f"\n{folder}/quarantine.jsonl has them all. Mend them, or allow as many: --max-unreadable {enough:g}"
     )
 
 
-def _first_reasons(found: Mapping[str, Any], folder: str) -> list[str]:
-    """A line for the first record of each reason, with its place: the first few."""
+def first_reasons(found: Mapping[str, Any], folder: str) -> list[str]:
+    """A line for the first record of each reason, with its place: of the first few reasons in a pool's quarantine."""
     shown: dict[str, str] = {}
     wanted = min(REASONS_SHOWN, len(found["reasons"]))
     with Folder(folder).reading("quarantine.jsonl") as file:
