@@ -122,7 +122,8 @@ def refuse_taken(out: Path, identity: Mapping[str, Any]) -> None:
     if found.get("finished"):
         ours, theirs = _flat(identity), _flat(found)
         data = "pool.fingerprint" if "pool.fingerprint" in ours else "run.inputs"
-        compared = [key for key in {*ours, *theirs} if key == data or key.startswith("run.fields.")]
+        told = ("run.fields.", "run.reading.") if "reading" in identity["run"] else ("run.fields.",)
+        compared = [key for key in {*ours, *theirs} if key == data or key.startswith(told)]
         differing = [
             f"{key.removeprefix('run.fields.')} {theirs.get(key)!r} there, {ours.get(key)!r} now"
             for key in sorted([*compared, "run.recipe"])
