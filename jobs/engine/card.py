@@ -39,7 +39,7 @@ LIMITATIONS = """\
   the selection is used or published, and replace `license: other` by what they say.
 - The selection has what its sources have: errors, personal data and bias in them were not looked for.
 - What a method ranks by is a stand-in for usefulness. Compare with `at_random` at the same budget before relying on it.
-- Only exact duplicates were removed, by the content of the conversation.
+- Only exact duplicates were removed: records that are the same in all fields but ids, sources and dates.
 """
 
 

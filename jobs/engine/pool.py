@@ -18,6 +18,7 @@ from ray.exceptions import RayError
 from jobs.engine.errors import OverErrorBudget, UsageError
 from jobs.engine.failure import cause, failure
 from jobs.engine.ingest import IngestSettings, ingest, ingest_key
+from jobs.engine.ingest.inputs import Say, silent
 from jobs.engine.ingest.report import refuse_unreadable
 from jobs.engine.record import declaration, inputs_read
 from jobs.engine.samples import KNOWN_BY, Parts, read_samples
@@ -74,8 +75,12 @@ class Pool:
         if pools and len(inputs) > 1:
             raise UsageError(f"{pools[0]} is a pool: give one pool, or raw files, not both")
         began = time.monotonic()
-        folder = pools[0] if pools else ingested_folder(inputs, session.store, session.reading)
-        if not is_pool(folder):
+        found: list[str] = []
+        folder = pools[0] if pools else ingested_folder(inputs, session.store, session.reading, found.append)
+        if is_pool(folder):
+            for line in found:
+                say(line)
+        else:
             ingest(inputs, folder, settings=session.reading, say=say, apart=session.store.url)
         pool = cls.open(folder, session)
         seconds = round(time.monotonic() - began, 2)
@@ -284,9 +289,9 @@ def inputs_key(inputs: Sequence[str], store: Store, reading: IngestSettings) -> 
     return ingest_key(inputs, reading, apart=store.url)
 
 
-def ingested_folder(inputs: Sequence[str], store: Store, reading: IngestSettings) -> str:
-    """Where the store keeps, or would keep, the pool of these raw files as they are now."""
-    return f"{store.url}/pools/{ingest_key(inputs, reading, apart=store.url)[:16]}"
+def ingested_folder(inputs: Sequence[str], store: Store, reading: IngestSettings, say: Say = silent) -> str:
+    """Where the store keeps, or would keep, the pool of these raw files as they are now; says what is not read."""
+    return f"{store.url}/pools/{ingest_key(inputs, reading, say, apart=store.url)[:16]}"
 
 
 def known_facts(inputs: Sequence[str], store: Store, reading: IngestSettings) -> dict[str, Any]:
@@ -337,7 +342,7 @@ def _shared(feature: Feature, parts: Parts, ids: np.ndarray, known_by: str) -> N
     if len(ids):
         table = _hashes(parts, ids, known_by)
         take_over(feature, [feature], table)
-        states = feature.states(int(ids.max()) + 1)
+        states = feature.states(sum(parts.rows))
         share_errors(feature, table.filter(pa.array(states[table["id"].to_numpy()] != VALUE)))
 
 

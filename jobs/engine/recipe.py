@@ -135,7 +135,7 @@ class Recipe:
 
     def answers(self) -> Literal["needed", "optional"]:
         """Whether records without an answer are no samples; those that learn labels alone can do without."""
-        trainers = [step for step in self.steps().values() if isinstance(step, Finetune)]
+        trainers = [value for value in vars(self).values() if isinstance(value, Finetune)]
         return "optional" if any(trainer.labels for trainer in trainers) else "needed"
 
     def counted(self, pool: Pool) -> Pool:

@@ -180,7 +180,9 @@ def _reasons(outcome: Outcome, failed: Mapping[int, str], found: list[Fault]) ->
             if held[place]
         ]
     if counts["duplicate"]:
-        rows.append(("duplicate", "the same conversation as an earlier sample", counts["duplicate"]))
+        rows.append(
+            ("duplicate", "the same record as an earlier one, but for ids, sources and dates", counts["duplicate"])
+        )
     rows += [("quarantined", f"{fault.where}: {fault.kind}", fault.count) for fault in found]
     records = max(outcome.manifest["counts"]["records"], 1)
     total = sum(count for _, _, count in rows)

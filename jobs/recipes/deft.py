@@ -4,8 +4,9 @@ Sorscher et al. (2022, arXiv 2206.14486).
 A stratified random base, and from each centroid of the rest a quota of its easiest (closest) and hardest
 (farthest) samples. No code was released by the authors; what the paper fixes or leaves open is a field:
 
-- Only the instruction is embedded, as the method can run before there are responses. The encoder is
-  all-MiniLM-L6-v2; `--as-published` takes Sentence-T5 (the size is not known for certain: large), in float32.
+- Only the instruction is embedded, as the method can run before there are responses (then with --answers optional).
+  The encoder is all-MiniLM-L6-v2; `--as-published` takes Sentence-T5 (the size is not known for certain: large), in
+  float32.
 - `centroids` 7 and `hard` 1 (the share of a centroid's quota that is hard; the rest is easy) are the paper's
   headline: hard sampling. It is drawn to outliers, so a quality gate before it is advisable.
 - `base` is the random base's part of the budget. The headline keeps 32.5 %, about 20 points of it the base: 8/13.

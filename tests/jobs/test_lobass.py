@@ -187,7 +187,7 @@ def test_end_to_end_what_cannot_be_learnt_ranks_last_and_the_store_serves_a_data
     rows = [{"instruction": asked.format(name), "output": KNOWN[name]} for asked in ASKED for name in KNOWN]
     answers = list(KNOWN.values())
     shuffled = [{**rows[at], "output": answers[(at + 1) % 4]} for at in (0, 5, 10, 15)]
-    jsonl(tmp_path / "in.jsonl", [*rows, *shuffled, {"instruction": "Say nothing.", "output": ""}])
+    jsonl(tmp_path / "in.jsonl", [*rows, *shuffled, {"instruction": "音" * 400, "output": "cut away"}])
     (tmp_path / "p.yaml").write_text("default: {rows: 64, workers: 1}")
     words = ["in.jsonl", "--profile", "p.yaml", "max_errors=0.05", "budget=25%", f"train.base.name={base}"]
     words += [f"train.{each}" for each in ("epochs=12", "batch=8", "max_tokens=160", "learning_rate=5e-3")]

@@ -9,7 +9,7 @@ import yaml
 
 from jobs import evaluate, finetune, ingest
 from jobs.engine.pool import Pool
-from tests.jobs.corpora import jsonl, ledger, records
+from tests.jobs.corpora import jsonl, ledger, records, utterances
 from tests.tiny import tiny_causal
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -111,7 +111,7 @@ def test_finetune_and_evaluate_read_named_columns(run, tmp_path, shared_store):
     jsonl(tmp_path / "in.jsonl", [*rows, {"question": "And?", "answer": ""}])
     base = tiny_causal(tmp_path / "base", ["What is 1? It is 1."])
     named = ["--columns", "instruction=question", "response=answer", "--max-unreadable", "0.2", "--store", shared_store]
-    fields = [f"base.name={base}", "lora=none", "epochs=1", "precision=float32", "max_tokens=64"]
+    fields = [f"base.name={base}", "lora=none", "epochs=1", "batch=2", "warmup=0", "precision=float32", "max_tokens=64"]
     code, said = run("in.jsonl", "--out", "model", *fields, *named, command=finetune)
     assert code == 0, said
     assert "6 samples" in said
@@ -123,12 +123,25 @@ def test_finetune_and_evaluate_read_named_columns(run, tmp_path, shared_store):
     assert "7 of 7 records cannot be read" in said
 
 
+def test_records_without_an_answer_are_kept_where_that_is_asked_for(run, tmp_path):
+    jsonl(tmp_path / "in.jsonl", utterances(40, seed=0))
+    code, said = run("at_random", "in.jsonl", "--out", "out", "budget=2")
+    assert code == 3
+    assert "no_answer" in said
+    code, said = run("at_random", "in.jsonl", "--out", "out", "budget=2", "--answers", "optional")
+    assert code == 0, said
+    assert run("in.jsonl", "--out", "pool", command=ingest)[0] == 3
+    assert run("in.jsonl", "--out", "kept", "--answers", "optional", command=ingest)[0] == 0
+    assert run("at_random", "kept", "--out", "of_pool", "budget=2")[0] == 0
+
+
 def test_a_label_with_half_of_a_surrogate_pair_is_read_with_a_replacement_character(run, tmp_path):
     rows = [{**row, "category": f"{row['category']}\ud800"} for row in records(20)]
     (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     code, said = run("ltd", "in.jsonl", "--out", "out", "budget=5", "target=bread\ufffd", "label.name=category")
     assert code == 0, said
-    assert "bread\ufffd" in (tmp_path / "out/report.html").read_text() or ledger(tmp_path / "out")
+    kept = [row["line"] for row in ledger(tmp_path / "out") if row["state"] == "kept"]
+    assert len(kept) == 5
 
 
 def test_parquet_columns_of_bytes_are_text_and_two_of_one_name_are_refused(run, tmp_path):

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from jobs import curate, evaluate, evolve, finetune, ingest
+from jobs.engine.config import Request, build, reading
 from jobs.engine.errors import UsageError
 from jobs.engine.ingest import settings_of
 from jobs.engine.reading import reading_options, spoken, told
@@ -70,6 +71,22 @@ def test_every_command_that_reads_raw_files_takes_them_anywhere(command, words):
         options = (parser.parse_args if command is ingest else parser.parse_intermixed_args)(spoken(line))
         assert told(options) == {"columns": {"instruction": "q", "response": "a"}}
         assert options.max_unreadable == 0.5
+
+
+@pytest.mark.parametrize(
+    ("recipe", "fields", "expected"),
+    [
+        ("ltd", [], "needed"),
+        ("nlu_diet", [], "optional"),
+        ("data_diet", [], "needed"),
+        ("data_diet", ["train.labels.label=kind", "trained=[/a]"], "optional"),
+    ],
+)
+def test_answers_are_needed_unless_labels_are_learnt_or_the_user_says_otherwise(recipe, fields, expected):
+    assert reading(Request(), build(recipe, Request(), fields)).answers == expected
+    for said in ("needed", "optional"):
+        request = Request(reading={"answers": said})
+        assert reading(request, build(recipe, request, fields)).answers == said
 
 
 def test_the_options_are_parsed_without_anything_heavy():

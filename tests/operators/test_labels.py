@@ -2,10 +2,12 @@
 
 import json
 
+import pyarrow as pa
 import pytest
 from transformers import AutoTokenizer
 
 from operators.base import RowError
+from operators.field import Field
 from operators.labels import Labelling, Labels
 from operators.supervised import IGNORED
 from tests.tiny import tiny_encoder, tiny_tokenizer
@@ -51,6 +53,16 @@ def test_class_alone_is_at_the_last_token(encoder, decoder):
         assert made.labels == (IGNORED,) * (len(made.input_ids) - 1) + (1,)
         cut = labelled(tokenizer, "Ни рыба ни мясо", {"kind": "no"}, labels, max_tokens=3)
         assert (len(cut.input_ids), cut.labels[-1], cut.truncated, made.truncated) == (3, 0, True, False)
+
+
+@pytest.mark.parametrize("value", ["yes\ud800", {"of": "\udc00"}])
+def test_half_of_a_surrogate_pair_in_a_label_is_a_replacement_character(decoder, value):
+    raw = json.dumps({"kind": value, "slots": [value] if isinstance(value, str) else "O \ud800"}).encode()
+    name, slots = Labels("kind", slots="slots").of(raw)
+    assert all("\ufffd" in each for each in (name, slots[-1]))
+    (told,) = Field("kind").load()(pa.table({"raw": pa.array([raw], pa.large_binary())}))
+    assert told == name
+    "".join([name, *slots]).encode()
 
 
 def test_a_value_that_is_no_string_is_a_label_by_its_json(decoder):

@@ -16,7 +16,7 @@ from ray.exceptions import RayTaskError
 from jobs.engine.ingest.dedup import Placed, Placements, find_repeats, mark_repeats, partitions_of, write_duplicates
 from jobs.engine.ingest.faults import InputError
 from jobs.engine.ingest.folder import UNFINISHED, Folder
-from jobs.engine.ingest.inputs import Say, Source, sources_of
+from jobs.engine.ingest.inputs import Say, Source, silent, sources_of
 from jobs.engine.ingest.parse import Parsed, parse_split
 from jobs.engine.ingest.parts import Shares, batches_of, fingerprints, join_quarantine, write_parts
 from jobs.engine.ingest.report import described, say_findings
@@ -31,12 +31,12 @@ PROGRESS_SECONDS = 30
 TEMPORARY = ".tmp-"
 
 
-def ingest_key(inputs: Sequence[str], settings: IngestSettings, *, apart: str | None = None) -> str:
+def ingest_key(inputs: Sequence[str], settings: IngestSettings, say: Say = silent, *, apart: str | None = None) -> str:
     """What names the pool that these inputs would make now, in hex: their files, sizes and stamps, and the settings.
 
     apart: a folder that is not read though it lies in an input, as the store may.
     """
-    return _key(sources_of(inputs, lambda line: None, apart), settings)
+    return _key(sources_of(inputs, say, apart), settings)
 
 
 def _key(sources: Sequence[Source], settings: IngestSettings) -> str:

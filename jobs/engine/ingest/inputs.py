@@ -23,6 +23,10 @@ STAMPS += ("created",)
 Say = Callable[[str], None]
 
 
+def silent(line: str) -> None:
+    """Says nothing."""
+
+
 @dataclass(frozen=True)
 class Source:
     """One file to ingest."""

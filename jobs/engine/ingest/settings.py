@@ -53,7 +53,7 @@ class IngestSettings:
             raise ValueError(f"no such role: {unknown[0]!r}; the roles are {', '.join(COLUMN_ROLES)}")
         absent = [role for role in ("instruction", "response") if columns and role not in columns]
         if absent:
-            raise ValueError(f"columns= names {', '.join(columns)} but not {' and '.join(absent)}")
+            raise ValueError(f"--columns names {', '.join(columns)} but not {' and '.join(absent)}")
         return columns
 
     @field_validator("max_record_bytes", "max_turns", "max_nesting", "max_expansion", "split_bytes")
