@@ -106,7 +106,7 @@ def test_nothing_is_left_of_the_templates(records):
         assert not re.search(r"\{(?!value)\w+\}|\bNone (is|of) None\b| \| |\.\.$", text), text
 
 
-def test_the_demo_s_embedder_reads_every_record(records):
+def test_the_embedder_of_the_demo_reads_every_record(records):
     from transformers import AutoTokenizer
 
     from operators.checkpoint import MINILM, Checkpoint
