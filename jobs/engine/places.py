@@ -13,7 +13,7 @@ import yaml
 
 from jobs.engine.errors import UsageError, together
 from jobs.engine.ingest.inputs import sources_of
-from jobs.engine.pool import is_pool, known_facts
+from jobs.engine.pool_folder import is_pool, known_facts
 from jobs.engine.session import Session
 from jobs.engine.store import Store, absolute
 
