@@ -39,7 +39,7 @@ demo: $(VENV)/.demo
 	$(BIN)/winnow demo
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 check: $(VENV)/.test
 	$(BIN)/ruff check $(PATHS)

@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from jobs.engine.ingest.report import first_reasons, refuse_unreadable
     from jobs.engine.lock import locked
     from jobs.engine.places import look_at, out_pool
-    from jobs.engine.pool import is_pool
+    from jobs.engine.pool_folder import is_pool
     from jobs.engine.profile import profile
     from jobs.engine.session import connect
 

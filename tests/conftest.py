@@ -33,13 +33,6 @@ from jobs.engine.store import Store
 from operators.sample import SAMPLE, text_sha
 
 
-def pytest_collection_modifyitems(items):
-    """With `-n`, what needs Ray runs in one process, as there is one Ray for all; of the rest a file in each."""
-    for item in items:
-        needs_ray = "ray_session" in item.fixturenames or item.path.name == "test_processes.py"
-        item.add_marker(pytest.mark.xdist_group("ray" if needs_ray else item.path.stem))
-
-
 @pytest.fixture(scope="session")
 def ray_session():
     """One Ray for all tests, with more logical CPUs than cores so that small pipelines overlap."""

@@ -13,7 +13,8 @@ from jobs.engine.ingest.dedup import DUPLICATES
 from jobs.engine.ingest.folder import Folder
 from jobs.engine.ingest.parts import PART_ROWS, Shares, fingerprint_share, fingerprints, part_name
 from jobs.engine.ingest.tables import GROUP_ROWS, sample_writer
-from jobs.engine.pool import Pool, is_pool
+from jobs.engine.pool import Pool
+from jobs.engine.pool_folder import is_pool
 from jobs.engine.samples import Parts, read_samples
 from jobs.engine.store import Feature
 from operators.respond import upto_last_user

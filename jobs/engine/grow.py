@@ -24,7 +24,8 @@ from jobs.engine.ingest.build import fetched
 from jobs.engine.ingest.folder import Folder
 from jobs.engine.ingest.parts import Shares, fingerprints
 from jobs.engine.new_samples import SHA, Made, NewSamples, made
-from jobs.engine.pool import Pool, is_pool
+from jobs.engine.pool import Pool
+from jobs.engine.pool_folder import is_pool
 from jobs.engine.screen import say
 from operators.base import Operator, canonical_json
 from operators.rewrite import asked_of

@@ -13,7 +13,7 @@ import yaml
 
 from jobs.engine.errors import UsageError, together
 from jobs.engine.ingest.inputs import sources_of
-from jobs.engine.pool import is_pool, known_facts
+from jobs.engine.pool_folder import is_pool, known_facts
 from jobs.engine.session import Session
 from jobs.engine.store import Store, absolute
 
@@ -122,10 +122,10 @@ def refuse_taken(out: Path, identity: Mapping[str, Any]) -> None:
     if found.get("finished"):
         ours, theirs = _flat(identity), _flat(found)
         data = "pool.fingerprint" if "pool.fingerprint" in ours else "run.inputs"
-        told = ("run.fields.", "run.reading.") if "reading" in identity["run"] else "run.fields."
+        told = ("run.fields.", "run.reading.") if "reading" in identity["run"] else ("run.fields.",)
         compared = [key for key in {*ours, *theirs} if key == data or key.startswith(told)]
         differing = [
-            f"{key.removeprefix('run.fields.').replace('run.reading.', 'reading.')} {theirs.get(key)!r} there, {ours.get(key)!r} now"
+            f"{key.removeprefix('run.fields.')} {theirs.get(key)!r} there, {ours.get(key)!r} now"
             for key in sorted([*compared, "run.recipe"])
             if ours.get(key) != theirs.get(key)
         ]

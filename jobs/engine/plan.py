@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from jobs.engine.config import Request, reading
-from jobs.engine.pool import identity, known_facts
+from jobs.engine.pool_folder import identity, known_facts
 from jobs.engine.profile import Profile
 from jobs.engine.recipe import Later, Reads, Recipe
 from jobs.engine.screen import say, show

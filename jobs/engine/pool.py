@@ -1,7 +1,6 @@
 """The pool: candidate samples, the feature columns computed of them, and the verbs map, reduce and train."""
 
 import inspect
-import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -9,23 +8,22 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-import fsspec
 import numpy as np
-import pyarrow as pa
 import ray
 from ray.exceptions import RayError
 
 from jobs.engine.errors import OverErrorBudget, UsageError
 from jobs.engine.failure import cause, failure
-from jobs.engine.ingest import IngestSettings, ingest, ingest_key
-from jobs.engine.ingest.inputs import Say, silent
+from jobs.engine.ingest import IngestSettings, ingest
 from jobs.engine.ingest.report import refuse_unreadable
+from jobs.engine.pool_folder import facts_in, identity, ingested_folder, is_pool
 from jobs.engine.record import declaration, inputs_read
-from jobs.engine.samples import KNOWN_BY, Parts, read_samples
+from jobs.engine.samples import KNOWN_BY, Parts
 from jobs.engine.screen import say
 from jobs.engine.selection import Column, Selection, spread
 from jobs.engine.session import Session, largest_node_cpus
-from jobs.engine.store import ERROR, MISSING, VALUE, Feature, Store, absolute, share_errors, take_over
+from jobs.engine.sharing import known_already, share_with_repeats
+from jobs.engine.store import ERROR, MISSING, VALUE, Feature, absolute
 from jobs.engine.stream import stream, what_to_do
 from operators.base import Operator
 from operators.checkpoint import Checkpoint
@@ -51,7 +49,7 @@ class Pool:
         folder = absolute(folder)
         if not is_pool(folder):
             raise UsageError(f"{folder} holds no pool: it has no pool.json. `winnow ingest` makes one")
-        return cls(folder, _facts(folder), session)
+        return cls(folder, facts_in(folder), session)
 
     @classmethod
     def of(cls, inputs: Sequence[str], session: Session) -> "Pool":
@@ -134,7 +132,9 @@ class Pool:
         stored = len(ids) - len(missing)
         taken, known_by, repeats = 0, KNOWN_BY[operator.belongs_to()], missing[:0]
         if len(missing):
-            taken, repeats = ray.get(_taken_over.remote(feature, store.known(operator), self.parts, missing, known_by))
+            taken, repeats = ray.get(
+                known_already.remote(feature, store.known(operator), self.parts, missing, known_by)
+            )
             states = feature.states(self.samples)
             missing = missing[np.isin(states[missing], wanted)]
             repeats = np.intersect1d(repeats, missing)
@@ -146,7 +146,7 @@ class Pool:
             started = time.monotonic()
             stream(operator, name, feature, self.parts, missing, allowed, self.session)
             store.note_pace(operator, len(missing), time.monotonic() - started)
-            ray.get(_shared.remote(feature, self.parts, repeats, known_by))
+            ray.get(share_with_repeats.remote(feature, self.parts, repeats, known_by))
             states = feature.states(self.samples)
         failed = int((states[ids] == ERROR).sum())
         seconds = time.monotonic() - began
@@ -276,43 +276,6 @@ class Pool:
         )
 
 
-def is_pool(path: str) -> bool:
-    """Whether a path is a folder that ingest wrote."""
-    fs, root = fsspec.core.url_to_fs(path)
-    return fs.exists(f"{root}/pool.json")
-
-
-def inputs_key(inputs: Sequence[str], store: Store, reading: IngestSettings) -> str:
-    """What identifies what these inputs hold now: of raw files names, sizes and stamps, of a pool its fingerprint."""
-    if len(inputs) == 1 and is_pool(inputs[0]):
-        return _facts(inputs[0])["fingerprint"]
-    return ingest_key(inputs, reading, apart=store.url)
-
-
-def ingested_folder(inputs: Sequence[str], store: Store, reading: IngestSettings, say: Say = silent) -> str:
-    """Where the store keeps, or would keep, the pool of these raw files as they are now; says what is not read."""
-    return f"{store.url}/pools/{ingest_key(inputs, reading, say, apart=store.url)[:16]}"
-
-
-def known_facts(inputs: Sequence[str], store: Store, reading: IngestSettings) -> dict[str, Any]:
-    """pool.json of the pool that the inputs are or were ingested to; empty where there is none yet. Starts nothing."""
-    folder = inputs[0] if len(inputs) == 1 and is_pool(inputs[0]) else ingested_folder(inputs, store, reading)
-    return _facts(folder) if is_pool(folder) else {}
-
-
-def identity(facts: Mapping[str, Any], of: Literal["conversation", "record"]) -> str:
-    """What tells a pool with these facts from others, in hex: of what its samples say, or of their whole records."""
-    name = {"conversation": "text_fingerprint", "record": "fingerprint"}[of]
-    if name not in facts:
-        raise UsageError(f"the pool has no {name}: it was made by another version of Winnow; ingest its files again")
-    return facts[name]
-
-
-def _facts(folder: str) -> dict[str, Any]:
-    fs, root = fsspec.core.url_to_fs(folder)
-    return json.loads(fs.cat_file(f"{root}/pool.json"))
-
-
 # One CPU in Ray's books, whatever the threads: asking for a whole node could wait for ever on a shared cluster.
 @ray.remote(num_cpus=1)
 def _reduced(
@@ -322,29 +285,3 @@ def _reduced(
 
     torch.set_num_threads(max(1, min(threads, os.cpu_count() or 1)))
     return kernel(*(feature.values(ids, field) for feature, field in named), **params)
-
-
-@ray.remote(num_cpus=1)
-def _taken_over(
-    feature: Feature, others: list[Feature], parts: Parts, ids: np.ndarray, known_by: str
-) -> tuple[int, np.ndarray]:
-    """How many of these samples' values were known, and the ids of those that only repeat an earlier one's hash."""
-    table = _hashes(parts, ids, known_by)
-    taken = take_over(feature, others, table)
-    numbers = table["sha"].combine_chunks().dictionary_encode().indices
-    _, first = np.unique(numbers.to_numpy(), return_index=True)
-    return taken, np.delete(table["id"].to_numpy(), first)
-
-
-@ray.remote(num_cpus=1)
-def _shared(feature: Feature, parts: Parts, ids: np.ndarray, known_by: str) -> None:
-    """Gives samples that repeat another's hash what became of that one."""
-    if len(ids):
-        table = _hashes(parts, ids, known_by)
-        take_over(feature, [feature], table)
-        states = feature.states(sum(parts.rows))
-        share_errors(feature, table.filter(pa.array(states[table["id"].to_numpy()] != VALUE)))
-
-
-def _hashes(parts: Parts, ids: np.ndarray, known_by: str) -> pa.Table:
-    return pa.concat_tables(read_samples(parts, ids, ["id", known_by])).rename_columns(["id", "sha"])

@@ -18,7 +18,8 @@ from jobs.engine.errors import NothingSelected, UsageError
 from jobs.engine.lock import locked
 from jobs.engine.outcome import Outcome
 from jobs.engine.places import manifest_in, refuse_taken
-from jobs.engine.pool import Pool, inputs_key
+from jobs.engine.pool import Pool
+from jobs.engine.pool_folder import inputs_key
 from jobs.engine.recipe import Recipe
 from jobs.engine.record import changes
 from jobs.engine.report import write_report

@@ -93,15 +93,16 @@ def _summaries(
     known_by = KNOWN_BY[operator.belongs_to()]
     columns = ["id", known_by, *operator.columns()]
 
-    def read(batch: pa.Table) -> pa.Table:
-        if "ids" not in batch.column_names:
-            return batch
-        wanted = batch["ids"].combine_chunks().flatten().to_numpy()
-        table = pa.concat_tables(read_samples(parts, wanted, columns))
+    def samples(ids: np.ndarray) -> pa.Table:
+        table = pa.concat_tables(read_samples(parts, ids, columns))
         return table.rename_columns(["sha" if name == known_by else name for name in table.column_names])
 
+    def read(batch: pa.Table) -> pa.Table:
+        asked = "ids" in batch.column_names
+        return samples(batch["ids"].combine_chunks().flatten().to_numpy()) if asked else batch
+
     # The drawn are read here: workers take what is read first, and samples from all parts would be read last.
-    batches = [pa.concat_tables(read_samples(parts, ids, columns)) for ids in _split(drawn, execution.rows)]
+    batches = [samples(ids) for ids in _split(drawn, execution.rows)]
     batches += [pa.table({"ids": pa.array([ids], pa.list_(pa.int64()))}) for ids in _split(others, execution.rows)]
     dataset = ray.data.from_arrow(batches)
     # Reading takes next to no CPU in Ray's books: with whole CPUs the workers could hold all there are, and

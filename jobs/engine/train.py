@@ -104,6 +104,8 @@ def trained(pool: "Pool", trainer: Finetune, ids: np.ndarray) -> tuple[Checkpoin
             "left_out": outcome.left_out,
             "truncated": outcome.truncated,
             "epochs": trainer.epochs,
+            "batch": outcome.batch,
+            "max_tokens": outcome.max_tokens,
             "loss": outcome.loss,
             "folder": str(folder),
             "seconds": round(time.monotonic() - began, 2),
