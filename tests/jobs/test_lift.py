@@ -37,7 +37,7 @@ def reply(request):
         last = request["messages"][-1]["content"]
         return f"{SAID[zlib.crc32(last.encode()) % len(SAID)]} {last}"
     block = asked.split("=== instruction ")[-1].split("\n=== end")[0].split("\n", 1)[1]
-    return f"Revised prompt: {block} 请逐步说明。"
+    return f"Revised prompt: {block} 한 단계씩 설명해 주세요."
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -76,7 +76,7 @@ def test_lift_rewrites_twice_and_keeps_the_best_judged_of_the_most_unusual(run, 
     assert [row["id"] for row in kept] == [row["id"] for row in best]
     chosen = [json.loads(line) for line in (tmp_path / "out/selected.jsonl").open()]
     assert [row["number"] for row in chosen] == [row["id"] % 30 for row in kept]
-    assert all(row["instruction"].count("请逐步说明") == at["round"] for row, at in zip(chosen, kept, strict=True))
+    assert all(row["instruction"].count("한 단계씩") == at["round"] for row, at in zip(chosen, kept, strict=True))
 
     manifest = yaml.safe_load((tmp_path / "out/manifest.yaml").read_text())
     assert manifest["counts"]["records"] == 90
@@ -84,7 +84,7 @@ def test_lift_rewrites_twice_and_keeps_the_best_judged_of_the_most_unusual(run, 
     new = next(row["id"] for row in kept if row["round"])
     code, said = run("out", str(new), command=explain)
     assert code == 0
-    assert "请逐步说明" in said
+    assert "한 단계씩" in said
 
 
 class Rounds:
