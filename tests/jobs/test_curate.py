@@ -241,7 +241,7 @@ def test_nothing_valid_or_too_many_failures_is_exit_code_3(run, tmp_path):
     code, said = run("at_random", "cut.jsonl.gz", "--out", "b")
     assert code in (0, 3)
     assert "quarantined" in said
-    rows = [{"instruction": " " * (i + 1), "output": "\t"} for i in range(3)] + records(20)
+    rows = [{"instruction": " " * (i + 1), "output": "\t"} for i in range(3)] + records(80)
     jsonl(tmp_path / "blank.jsonl", rows)
     code, said = run("ltd", "blank.jsonl", "--out", "c", "budget=5")
     assert code == 0

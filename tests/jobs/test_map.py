@@ -93,16 +93,16 @@ def test_map_over_the_error_budget_fails_and_says_what_failed(make_pool, session
 
 
 def test_a_long_map_tells_by_a_draw_from_all_samples_that_too_many_will_fail(make_pool, session):
-    texts = [f"word{i}" for i in range(1200)] + [f"refuse {i}" for i in range(400)]
-    pool = make_pool(texts, rows=400)
-    with pytest.raises(OverErrorBudget, match=r"drawn at random from 1,600 failed, and max_errors allows 16 of all"):
+    texts = [f"word{i}" for i in range(6000)] + [f"refuse {i}" for i in range(2000)]
+    pool = make_pool(texts, rows=2000)
+    with pytest.raises(OverErrorBudget, match=r"drawn at random from 8,000 failed, and max_errors allows 80 of all"):
         replace(pool, session=executed(session, rows=256, workers=1)).map(length=Touchy())
     begun = session.store.feature(Touchy(), pool.identity("conversation")).ids()
-    assert 512 <= len(begun) < 1200
+    assert 512 <= len(begun) < 6000
     whole = replace(pool, session=executed(session, rows=256, workers=1, max_errors=0.3)).map(length=Touchy())
-    assert whole.valid("length").tolist() == list(range(1200))
-    assert whole.values("length", np.arange(1200)).tolist() == [len(text) for text in texts[:1200]]
-    assert session.log[-1]["computed"] == 1600 - len(begun)
+    assert whole.valid("length").tolist() == list(range(6000))
+    assert whole.values("length", np.arange(6000)).tolist() == [len(text) for text in texts[:6000]]
+    assert session.log[-1]["computed"] == 8000 - len(begun)
 
 
 def test_a_map_whose_draw_keeps_to_the_budget_goes_on(make_pool, session):

@@ -97,8 +97,8 @@ def test_a_pool_is_trained_on_once_and_as_the_loop_would(make_pool, base, tmp_pa
 
 
 def test_what_is_trained_is_told_apart_by_trainer_pool_and_ids(session, base):
-    pool = Pool("somewhere", {"fingerprint": "a", "samples": 4}, session)
-    other = Pool("somewhere", {"fingerprint": "b", "samples": 4}, session)
+    pool = Pool("somewhere", {"fingerprint": "a", "text_fingerprint": "a", "samples": 4}, session)
+    other = Pool("somewhere", {"fingerprint": "b", "text_fingerprint": "b", "samples": 4}, session)
     ids = np.arange(3)
     folders = {
         training_folder(pool, declared(base), ids),
@@ -257,7 +257,7 @@ def test_samples_that_the_template_refuses_count_against_the_errors_allowed(make
 
 
 def test_what_no_worker_has_to_see_is_refused_at_once(session, base):
-    pool = Pool("somewhere", {"fingerprint": "a", "samples": 4}, session)
+    pool = Pool("somewhere", {"fingerprint": "a", "text_fingerprint": "a", "samples": 4}, session)
     distant = replace(pool, session=replace(session, store=Store("memory://bucket/store")))
     with pytest.raises(UsageError, match=r"store memory://bucket/store: .* --store"):
         distant.train(declared(base), np.arange(4))
