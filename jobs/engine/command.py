@@ -5,6 +5,7 @@ import glob
 import os
 import re
 import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -23,8 +24,10 @@ FIELD = re.compile(r"[A-Za-z_][\w.]*=")
 
 
 def program(command: str) -> str:
-    """How a command was called, as it is typed: `winnow curate`, or `python -m jobs.curate`."""
-    return f"winnow {command}" if Path(sys.argv[0]).stem == "winnow" else f"python -m jobs.{command}"
+    """How a command was called, as it is typed again: `winnow curate`, with its folder where that is not in PATH."""
+    if Path(sys.argv[0]).stem != "winnow":
+        return f"python -m jobs.{command}"
+    return f"{'winnow' if shutil.which('winnow') else sys.argv[0]} {command}"
 
 
 def fields_and_others(words: Sequence[str]) -> tuple[list[str], list[str]]:
