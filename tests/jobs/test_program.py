@@ -1,5 +1,6 @@
 """The program `winnow`, and the help texts of its commands."""
 
+import os
 import re
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import sys
 import pytest
 
 from jobs import __main__ as program
+from jobs.engine.command import program as program_name
 from jobs.engine.modules import JOBS, commands, recipe_names
 from jobs.recipes.__main__ import main as list_recipes
 
@@ -45,7 +47,17 @@ def test_an_unknown_command_is_refused_with_the_nearest_name(monkeypatch, capsys
 def test_a_command_is_called_with_its_words_and_its_name(monkeypatch, capsys, name):
     code, said = winnow(monkeypatch, capsys, name, "a.jsonl", "b.jsonl", "--out", "o")
     assert code == 2
-    assert "name one file of pairs: winnow train_scorer PAIRS.jsonl --out FOLDER" in said
+    assert "winnow train_scorer PAIRS.jsonl --out FOLDER" in said
+
+
+def test_the_program_is_named_with_its_folder_where_it_is_not_in_the_path(monkeypatch, tmp_path):
+    script = tmp_path / "winnow"
+    script.touch(mode=0o755)
+    monkeypatch.setattr(sys, "argv", [str(script)])
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert program_name("explain") == f"{script} explain"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert program_name("explain") == "winnow explain"
 
 
 @pytest.mark.parametrize("name", commands())
@@ -56,11 +68,15 @@ def test_a_help_text_names_the_program_that_was_typed_and_imports_nothing_heavy(
     if not module:
         typed[1] = "import sys; sys.argv[0] = '/bin/winnow'; " + typed[1]
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", *typed, *words], capture_output=True, text=True, check=True
+        [sys.executable, "-X", "importtime", *typed, *words],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PATH": "/nowhere"},
     )
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
     assert not imported & HEAVY
-    expected = f"python -m jobs.{name}" if module else f"winnow {name}"
+    expected = f"python -m jobs.{name}" if module else f"/bin/winnow {name}"
     assert re.match(rf"usage: {re.escape(expected)}\s", done.stdout)
 
 
