@@ -213,6 +213,13 @@ def test_a_cluster_that_is_not_there_is_told_in_one_line_and_within_seconds():
 
 
 def test_ray_is_started_once_more_where_the_machine_was_too_slow_and_what_is_left_is_ended():
+    # In a process of its own: it would end the Ray of the other tests.
+    script = "from tests.jobs.test_refusals import _start_and_look; _start_and_look()"
+    done = subprocess.run([sys.executable, "-c", script], text=True, capture_output=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def _start_and_look():
     started = []
 
     def slow():
