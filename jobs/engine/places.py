@@ -12,7 +12,7 @@ import fsspec
 import yaml
 
 from jobs.engine.errors import UsageError, together
-from jobs.engine.ingest.inputs import sources_of
+from jobs.engine.ingest.inputs import silent, sources_of
 from jobs.engine.pool_folder import is_pool, known_facts
 from jobs.engine.session import Session
 from jobs.engine.store import Store, absolute
@@ -30,14 +30,7 @@ EXTRA = ("s3fs", "gcsfs")
 
 def store_at(given: str | None) -> Store:
     """The store in a folder or at a URL, `.winnow` where none is given; UsageError where it cannot be written to."""
-    place = given or DEFAULT_STORE
-    if "://" in place:
-        _refuse_without_driver(place)
-    location = absolute(place)
-    if "://" not in location:
-        _refuse_lost("--store", place)
-        _refuse_unwritable(f"--store {place}", Path(location))
-    return Store(location)
+    return Store(_writable("--store", given or DEFAULT_STORE))
 
 
 def out_folder(out: Path | None, store: str | None = None, inputs: Sequence[str] = ()) -> Path:
@@ -69,12 +62,17 @@ def out_file(out: Path, inputs: Sequence[str] = ()) -> Path:
 
 def out_pool(out: str) -> str:
     """The folder or URL of a pool that is to be ingested, as workers find it; UsageError as for a folder."""
-    if "://" in out:
-        _refuse_without_driver(out)
-    location = absolute(out)
+    return _writable("--out", out)
+
+
+def _writable(option: str, place: str) -> str:
+    """A folder or URL as workers find it; UsageError where it cannot be written to or would not outlast the job."""
+    if "://" in place:
+        _refuse_without_driver(place)
+    location = absolute(place)
     if "://" not in location:
-        _refuse_lost("--out", out)
-        _refuse_unwritable(f"--out {out}", Path(location))
+        _refuse_lost(option, place)
+        _refuse_unwritable(f"{option} {place}", Path(location))
     return location
 
 
@@ -97,7 +95,7 @@ def _looked_at(given: str) -> bool:
         _refuse_without_driver(given)
     pool = is_pool(given)
     if not pool:
-        sources_of([given], lambda line: None)
+        sources_of([given], silent)
     return pool
 
 
