@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.demo.corpus import corpus
-from jobs.engine.screen import CONSOLE
+from jobs.engine.terminal.screen import CONSOLE
 
 DEMO_SAMPLES = 3200
 

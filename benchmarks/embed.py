@@ -22,7 +22,7 @@ import pyarrow as pa
 from benchmarks._made import records
 from operators import sample
 from operators.checkpoint import MINILM, Checkpoint
-from operators.embed import Embed
+from operators.embedding.embed import Embed
 
 VERBS = "Describe Compare Rewrite Summarize Explain List Translate Classify Compose Correct"
 THINGS = (
@@ -61,7 +61,7 @@ def measured(texts: list[str], model: str, precision: str, repeats: int) -> dict
     import torch
     from sentence_transformers import SentenceTransformer
 
-    from operators.encoder import least_cosine
+    from operators.embedding.encoder import least_cosine
 
     checkpoint = Checkpoint(model)
     peer = SentenceTransformer(str(checkpoint.folder()), device="cpu")
@@ -109,7 +109,7 @@ def measured(texts: list[str], model: str, precision: str, repeats: int) -> dict
 def _bfloat16_hardware() -> bool:
     import torch
 
-    from operators.encoder import bfloat16_is_fast
+    from operators.embedding.encoder import bfloat16_is_fast
 
     return bfloat16_is_fast(torch.device("cpu"))
 

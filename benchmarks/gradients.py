@@ -27,12 +27,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from operators import gradient_features, taps
-from operators.encoder import bfloat16_is_fast
+from operators.embedding.encoder import bfloat16_is_fast
+from operators.gradients import features as gradient_features
+from operators.gradients import taps
 from operators.kernels.adam import adam_feature
 from operators.kernels.influence import dots
 from operators.kernels.projection import Projection, project
-from operators.supervised import IGNORED
+from operators.supervision.supervised import IGNORED
 
 VOCABULARY = 32_000
 COLUMNS = 128

@@ -17,13 +17,13 @@ import time
 from pathlib import Path
 
 from benchmarks._made import llama, say_beside
-from jobs.engine.pool import Pool
-from jobs.engine.profile import Execution, Profile
-from jobs.engine.session import Session, connect
-from jobs.engine.store import Store
+from jobs.engine.execute.profile import Execution, Profile
+from jobs.engine.execute.session import Session, connect
+from jobs.engine.pool.pool import Pool
+from jobs.engine.store.store import Store
+from operators.asking.judge import Judge
+from operators.asking.local_model import LocalModel, label_tokens, prompt_text, sampling
 from operators.checkpoint import Checkpoint
-from operators.judge import Judge
-from operators.local_model import LocalModel, label_tokens, prompt_text, sampling
 
 BATCH = 500
 CONTEXT = 2048

@@ -21,15 +21,15 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks._made import llama, records, say_beside
-from jobs.engine.pool import Pool
-from jobs.engine.profile import Execution, Profile
-from jobs.engine.session import Session, connect
-from jobs.engine.store import Store
+from jobs.engine.execute.profile import Execution, Profile
+from jobs.engine.execute.session import Session, connect
+from jobs.engine.pool.pool import Pool
+from jobs.engine.store.store import Store
 from jobs.recipes.less import LESS
 from operators.checkpoint import Checkpoint
-from operators.finetune import Finetune, LoRA
-from operators.gradient import Projected
+from operators.gradients.gradient import Projected
 from operators.kernels.correlation import spearman
+from operators.training.finetune import Finetune, LoRA
 
 TARGETS = 36
 TOKENS = 1024

@@ -33,13 +33,13 @@ from benchmarks._made import llama, records
 from jobs.engine.ingest import RecordFault, messages_of
 from operators.base import RowError
 from operators.checkpoint import Checkpoint
-from operators.finetune import Finetune
 from operators.kernels.correlation import spearman
 from operators.kernels.loss_based import learnability
-from operators.loss import Loss
+from operators.losses.loss import Loss
 from operators.sample import MESSAGES, Message
-from operators.supervised import Supervised, Supervision, Template
-from operators.training import train
+from operators.supervision.supervised import Supervised, Supervision, Template
+from operators.training.finetune import Finetune
+from operators.training.loop import train
 
 TOKENS = 512
 VOCABULARY = 4000

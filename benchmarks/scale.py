@@ -17,10 +17,10 @@ import numpy as np
 from pydantic.dataclasses import dataclass
 
 from benchmarks._made import say_beside
-from jobs.engine.pool import Pool
-from jobs.engine.profile import Execution, Profile
-from jobs.engine.session import Session, connect
-from jobs.engine.store import Store
+from jobs.engine.execute.profile import Execution, Profile
+from jobs.engine.execute.session import Session, connect
+from jobs.engine.pool.pool import Pool
+from jobs.engine.store.store import Store
 from operators.base import STRICT, Compute, Operator
 from operators.kernels.k_center import k_center
 from operators.kernels.kmeans import kmeans

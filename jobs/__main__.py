@@ -3,10 +3,10 @@
 import importlib
 import sys
 
-from jobs.engine.command import exit_code
-from jobs.engine.errors import UsageError
-from jobs.engine.modules import commands, docstring, nearest
-from jobs.engine.screen import say
+from jobs.engine.terminal.errors import UsageError
+from jobs.engine.terminal.modules import commands, docstring, nearest
+from jobs.engine.terminal.program import exit_code
+from jobs.engine.terminal.screen import say
 
 HELP = ("-h", "--help")
 

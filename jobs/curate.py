@@ -16,16 +16,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.engine.command import as_typed, exit_code, fields_and_others, program
-from jobs.engine.errors import NothingSelected, UsageError, together
-from jobs.engine.modules import recipe_names
-from jobs.engine.reading import reading_options, spoken, told
-from jobs.engine.screen import say
+from jobs.engine.terminal.arguments import reading_options, spoken, told
+from jobs.engine.terminal.errors import NothingSelected, UsageError, together
+from jobs.engine.terminal.modules import recipe_names
+from jobs.engine.terminal.program import as_typed, exit_code, fields_and_others, program
+from jobs.engine.terminal.screen import say
 
 if TYPE_CHECKING:
-    from jobs.engine.config import Request
-    from jobs.engine.recipe import Recipe
-    from jobs.engine.session import Session
+    from jobs.engine.command.config import Request
+    from jobs.engine.execute.session import Session
+    from jobs.engine.recipe.recipe import Recipe
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -55,7 +55,7 @@ def arguments() -> argparse.ArgumentParser:
 
 def asked(options: argparse.Namespace) -> tuple[Request, list[str]]:
     """The request of a command line on top of its --config, and the field=value overrides."""
-    from jobs.engine.config import Request, read_request
+    from jobs.engine.command.config import Request, read_request
 
     overrides, words = fields_and_others(options.words)
     request = read_request(options.config) if options.config else Request()
@@ -74,7 +74,7 @@ def asked(options: argparse.Namespace) -> tuple[Request, list[str]]:
 
 def checked(request: Request, overrides: Sequence[str]) -> Recipe:
     """The recipe with its fields set; everything that can be told of it without data is refused at once."""
-    from jobs.engine.config import build
+    from jobs.engine.command.config import build
 
     recipe = build(request.recipe or "", request, overrides)
     recipe.check()
@@ -83,10 +83,10 @@ def checked(request: Request, overrides: Sequence[str]) -> Recipe:
 
 def curate(request: Request, recipe: Recipe, out: Path, session: Session) -> None:
     """Runs a request from start to end, unless `out` holds its outcome already, and says what came out."""
-    from jobs.engine.declarations import plain
-    from jobs.engine.ledger import KEPT, STATES
-    from jobs.engine.places import refuse_other_run
-    from jobs.engine.run import finished, run
+    from jobs.engine.command.places import refuse_other_run
+    from jobs.engine.outcome.ledger import KEPT, STATES
+    from jobs.engine.outcome.run import finished, run
+    from jobs.engine.record.declarations import plain
 
     name = request.recipe or ""
     earlier = None if session.retry_errors else finished(recipe, name, request, out, session)
@@ -106,13 +106,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     options = arguments().parse_intermixed_args(spoken(argv))
 
-    from jobs.engine.config import build, reading, recipe_class
-    from jobs.engine.places import look_at, out_folder, store_at
-    from jobs.engine.plan import show_plan
-    from jobs.engine.profile import profile
-    from jobs.engine.session import Session
-    from jobs.engine.train import local_store
-    from operators.finetune import Finetune
+    from jobs.engine.command.config import build, reading, recipe_class
+    from jobs.engine.command.places import look_at, out_folder, store_at
+    from jobs.engine.command.plan import show_plan
+    from jobs.engine.execute.profile import profile
+    from jobs.engine.execute.session import Session
+    from jobs.engine.train.training import local_store
+    from operators.training.finetune import Finetune
 
     request, overrides = asked(options)
     if request.recipe is None:

@@ -17,15 +17,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.engine.command import exit_code, program
-from jobs.engine.errors import together
-from jobs.engine.modules import recipe_names
-from jobs.engine.screen import say, show
+from jobs.engine.terminal.errors import together
+from jobs.engine.terminal.modules import recipe_names
+from jobs.engine.terminal.program import exit_code, program
+from jobs.engine.terminal.screen import say, show
 from operators.missing import ModelMissing
 
 if TYPE_CHECKING:
-    from jobs.engine.profile import Profile
-    from jobs.engine.recipe import Recipe
+    from jobs.engine.execute.profile import Profile
+    from jobs.engine.recipe.recipe import Recipe
 
 Finding = tuple[str, str, str]
 """What was looked at, `ok`, `note` or `missing`, and what was found or what to do."""
@@ -86,7 +86,7 @@ def cluster(how: Profile, store: Path) -> Iterator[Finding]:
     """The nodes, CPUs and GPUs of the cluster, against what the profile asks for."""
     import ray
 
-    from jobs.engine.session import connect
+    from jobs.engine.execute.session import connect
 
     connect(how)
     resources = ray.cluster_resources()
@@ -104,7 +104,7 @@ def cluster(how: Profile, store: Path) -> Iterator[Finding]:
 def recipe(name: str, asked: Recipe) -> Iterator[Finding]:
     """What the recipe refuses, whether each of its operators could be loaded here, and what it trains begun."""
     from operators.base import Operator
-    from operators.finetune import Finetune
+    from operators.training.finetune import Finetune
 
     for told in asked.refusals():
         yield name, "missing", told
@@ -127,8 +127,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--store", type=Path, default=Path(".winnow").absolute(), help="where features are kept")
     options = parser.parse_intermixed_args(argv)
 
-    from jobs.engine.config import Request, build
-    from jobs.engine.profile import profile
+    from jobs.engine.command.config import Request, build
+    from jobs.engine.execute.profile import profile
 
     name, *overrides = options.words or [""]
     looks = [partial(build, name, Request(recipe=name), overrides)] if name else []

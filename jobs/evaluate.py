@@ -18,10 +18,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jobs.engine.command import as_typed, exit_code, fields_and_others, program
-from jobs.engine.errors import UsageError, together
-from jobs.engine.reading import reading_options, spoken, told
-from jobs.engine.screen import say, show
+from jobs.engine.terminal.arguments import reading_options, spoken, told
+from jobs.engine.terminal.errors import UsageError, together
+from jobs.engine.terminal.program import as_typed, exit_code, fields_and_others, program
+from jobs.engine.terminal.screen import say, show
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -60,13 +60,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     options = arguments().parse_intermixed_args(spoken(argv))
 
-    from jobs.engine.evaluation import checked, evaluated
+    from jobs.engine.command.places import look_at, out_file, store_at
+    from jobs.engine.execute.profile import profile
+    from jobs.engine.execute.session import Session
     from jobs.engine.ingest import settings_of
-    from jobs.engine.places import look_at, out_file, store_at
-    from jobs.engine.profile import profile
-    from jobs.engine.session import Session
-    from operators.class_error import ClassError
-    from operators.loss import Loss
+    from jobs.engine.outcome.evaluation import checked, evaluated
+    from operators.losses.class_error import ClassError
+    from operators.losses.loss import Loss
     from operators.positions import sample_tokens
 
     overrides, inputs = fields_and_others(options.words)

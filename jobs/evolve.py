@@ -18,10 +18,10 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from jobs.engine.command import as_typed, exit_code, fields_and_others, program
-from jobs.engine.errors import NothingSelected, UsageError, together
-from jobs.engine.reading import reading_options, spoken, told
-from jobs.engine.screen import say
+from jobs.engine.terminal.arguments import reading_options, spoken, told
+from jobs.engine.terminal.errors import NothingSelected, UsageError, together
+from jobs.engine.terminal.program import as_typed, exit_code, fields_and_others, program
+from jobs.engine.terminal.screen import say
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -44,12 +44,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     options = arguments().parse_intermixed_args(spoken(argv))
 
-    from jobs.engine.declarations import plain
-    from jobs.engine.evolution import checked_evolution, evolve
+    from jobs.engine.command.places import look_at, out_folder, refuse_other_run, store_at
+    from jobs.engine.execute.profile import profile
+    from jobs.engine.execute.session import Session
     from jobs.engine.ingest import settings_of
-    from jobs.engine.places import look_at, out_folder, refuse_other_run, store_at
-    from jobs.engine.profile import profile
-    from jobs.engine.session import Session
+    from jobs.engine.record.declarations import plain
+    from jobs.methods.evolution import checked_evolution, evolve
 
     overrides, inputs = fields_and_others(options.words)
     if not inputs:

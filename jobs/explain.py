@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobs.engine.command import exit_code, program
+from jobs.engine.terminal.program import exit_code, program
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("sample", help="an id, or source:line")
     options = parser.parse_args(argv)
 
-    from jobs.engine.explanation import explain
+    from jobs.engine.outcome.explanation import explain
 
     explain(options.folder, options.sample)
     return 0

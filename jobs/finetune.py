@@ -18,14 +18,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.engine.command import as_typed, exit_code, fields_and_others, program
-from jobs.engine.errors import UsageError, together
-from jobs.engine.reading import reading_options, spoken, told
-from jobs.engine.screen import say
+from jobs.engine.terminal.arguments import reading_options, spoken, told
+from jobs.engine.terminal.errors import UsageError, together
+from jobs.engine.terminal.program import as_typed, exit_code, fields_and_others, program
+from jobs.engine.terminal.screen import say
 
 if TYPE_CHECKING:
-    from jobs.engine.session import Session
-    from operators.finetune import Finetune
+    from jobs.engine.execute.session import Session
+    from operators.training.finetune import Finetune
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -44,8 +44,8 @@ def arguments() -> argparse.ArgumentParser:
 
 def trainer(overrides: Sequence[str]) -> Finetune:
     """The training run with its fields set by `field=value`; UsageError names the one that is wrong or missing."""
-    from jobs.engine.config import configured
-    from operators.finetune import Finetune
+    from jobs.engine.command.config import configured
+    from operators.training.finetune import Finetune
 
     if not any(override.startswith("base.name=") for override in overrides):
         raise UsageError("name the model to start from: base.name=FOLDER, or a hub id")
@@ -66,12 +66,12 @@ def finetune(wanted: Finetune, inputs: Sequence[str], out: Path, session: Sessio
     """
     import numpy as np
 
-    from jobs.engine.declarations import plain
-    from jobs.engine.lock import locked
-    from jobs.engine.pool import Pool
-    from jobs.engine.run import claim, ending, write_manifest
-    from jobs.engine.session import connect
-    from jobs.engine.train import write_checkpoint
+    from jobs.engine.execute.session import connect
+    from jobs.engine.outcome.run import claim, ending, write_manifest
+    from jobs.engine.pool.pool import Pool
+    from jobs.engine.record.declarations import plain
+    from jobs.engine.store.lock import locked
+    from jobs.engine.train.training import write_checkpoint
 
     began = time.monotonic()
     with locked(session.store.url, say):
@@ -105,12 +105,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     options = arguments().parse_intermixed_args(spoken(argv))
 
-    from jobs.engine.declarations import plain
+    from jobs.engine.command.places import look_at, out_folder, refuse_other_run, store_at
+    from jobs.engine.execute.profile import profile
+    from jobs.engine.execute.session import Session
     from jobs.engine.ingest import settings_of
-    from jobs.engine.places import look_at, out_folder, refuse_other_run, store_at
-    from jobs.engine.profile import profile
-    from jobs.engine.session import Session
-    from jobs.engine.train import local_store
+    from jobs.engine.record.declarations import plain
+    from jobs.engine.train.training import local_store
 
     overrides, inputs = fields_and_others(options.words)
     if not inputs:

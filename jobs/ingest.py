@@ -12,10 +12,10 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from jobs.engine.command import exit_code, program
-from jobs.engine.errors import NothingSelected, UsageError, together
-from jobs.engine.reading import reading_options, spoken, told
-from jobs.engine.screen import say, show
+from jobs.engine.terminal.arguments import reading_options, spoken, told
+from jobs.engine.terminal.errors import NothingSelected, UsageError, together
+from jobs.engine.terminal.program import exit_code, program
+from jobs.engine.terminal.screen import say, show
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -33,13 +33,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     options = arguments().parse_args(spoken(argv))
 
+    from jobs.engine.command.places import look_at, out_pool
+    from jobs.engine.execute.profile import profile
+    from jobs.engine.execute.session import connect
     from jobs.engine.ingest import ingest, settings_of
     from jobs.engine.ingest.report import first_reasons, refuse_unreadable
-    from jobs.engine.lock import locked
-    from jobs.engine.places import look_at, out_pool
-    from jobs.engine.pool_folder import is_pool
-    from jobs.engine.profile import profile
-    from jobs.engine.session import connect
+    from jobs.engine.samples.folder import is_pool
+    from jobs.engine.store.lock import locked
 
     how, out, settings, _ = together(
         [

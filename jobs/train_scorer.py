@@ -7,7 +7,7 @@ The pairs are those that jobs.evolve writes (instruction, response where quality
 form: a conversation of the filled template and the score, for which --settings gives the template. The loss is on the
 score's token alone, without roles or an end-of-sequence token; pairs whose score would be cut off are left out and
 counted, and equal pairs count once. The folder gets a whole model (an adapter is added to its base), scorer.json,
-with which operators.scorer.Scorer reads it, losses.jsonl and manifest.yaml.
+with which operators.scoring.scorer.Scorer reads it, losses.jsonl and manifest.yaml.
 
 The defaults are those of the released training script (Liu et al. 2024, arXiv 2312.15685): Mistral-7B, all weights,
 6 epochs, batches of 512, 2e-5 falling by a cosine after a warm-up of 10 %, 2,048 tokens. The templates are ours.
@@ -24,13 +24,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.engine.command import as_typed, exit_code, fields_and_others, program
-from jobs.engine.errors import UsageError, WinnowError, together
-from jobs.engine.screen import say
+from jobs.engine.terminal.errors import UsageError, WinnowError, together
+from jobs.engine.terminal.program import as_typed, exit_code, fields_and_others, program
+from jobs.engine.terminal.screen import say
 
 if TYPE_CHECKING:
-    from jobs.engine.scorer_training import ScorerTraining
-    from jobs.engine.session import Session
+    from jobs.engine.execute.session import Session
+    from jobs.methods.scorer_training import ScorerTraining
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -51,15 +51,15 @@ def train(wanted: ScorerTraining, path: Path, out: Path, session: Session) -> di
     """
     import numpy as np
 
-    from jobs.engine.declarations import plain
-    from jobs.engine.lock import locked
-    from jobs.engine.pool import Pool
-    from jobs.engine.run import claim, ending, write_manifest
-    from jobs.engine.scorer_training import records, written_records
-    from jobs.engine.session import connect
-    from jobs.engine.train import local_folder, write_checkpoint
-    from jobs.engine.whole_model import whole_model
-    from operators.scorer import SETTINGS
+    from jobs.engine.execute.session import connect
+    from jobs.engine.outcome.run import claim, ending, write_manifest
+    from jobs.engine.pool.pool import Pool
+    from jobs.engine.record.declarations import plain
+    from jobs.engine.store.lock import locked
+    from jobs.engine.train.training import local_folder, write_checkpoint
+    from jobs.engine.train.whole_model import whole_model
+    from jobs.methods.scorer_training import records, written_records
+    from operators.scoring.scorer import SETTINGS
 
     began = time.monotonic()
     template = wanted.template or ""
@@ -95,12 +95,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     options = arguments().parse_intermixed_args(argv)
 
-    from jobs.engine.declarations import plain
-    from jobs.engine.places import out_folder, refuse_other_run, store_at
-    from jobs.engine.profile import profile
-    from jobs.engine.scorer_training import checked_training
-    from jobs.engine.session import Session
-    from jobs.engine.train import local_store
+    from jobs.engine.command.places import out_folder, refuse_other_run, store_at
+    from jobs.engine.execute.profile import profile
+    from jobs.engine.execute.session import Session
+    from jobs.engine.record.declarations import plain
+    from jobs.engine.train.training import local_store
+    from jobs.methods.scorer_training import checked_training
 
     overrides, files = fields_and_others(options.words)
     if len(files) != 1:

@@ -25,11 +25,11 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 
+from jobs.engine.execute.profile import Execution, Profile
+from jobs.engine.execute.session import Session
 from jobs.engine.ingest.parts import Shares, fingerprints
-from jobs.engine.pool import Pool
-from jobs.engine.profile import Execution, Profile
-from jobs.engine.session import Session
-from jobs.engine.store import Store
+from jobs.engine.pool.pool import Pool
+from jobs.engine.store.store import Store
 from operators.sample import SAMPLE, text_sha
 
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
+from operators.asking.judge import Judge
+from operators.asking.local_model import control_strings, prompt_text
+from operators.asking.prompt import Prompt
 from operators.checkpoint import Checkpoint
-from operators.judge import Judge
-from operators.local_model import control_strings, prompt_text
-from operators.prompt import Prompt
 from tests.tiny import tiny_tokenizer
 
 WORDS = ["red", "blue", "green", "seven", "nine", "river", "stone", "红色", "мост", "голос"]

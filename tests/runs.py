@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file
 
 from operators.checkpoint import Checkpoint
-from operators.finetune import Finetune, LoRA
+from operators.training.finetune import Finetune, LoRA
 
 SMALL = LoRA(rank=2, alpha=8)
 CALM = LoRA(rank=2, alpha=8, dropout=0.0)

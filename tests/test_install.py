@@ -88,8 +88,9 @@ def test_a_wheel_holds_every_file_of_the_packages(wheel):
 
 def test_an_installed_wheel_finds_profiles_prompts_and_commands(wheel, tmp_path):
     program = (
-        "import jobs; from jobs.engine.profile import profile; from jobs.engine.modules import commands;"
-        "from operators.prompt import Prompt; from jobs.demo.corpus import corpus;"
+        "import jobs; from jobs.engine.execute.profile import profile;"
+        "from jobs.engine.terminal.modules import commands;"
+        "from operators.asking.prompt import Prompt; from jobs.demo.corpus import corpus;"
         "Prompt('alpagasus').template(); corpus(600);"
         "print(jobs.__file__, profile('gpu').default.gpus, 'curate' in commands())"
     )

@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobs.engine.command import exit_code, program
-from jobs.engine.screen import say, show
+from jobs.engine.terminal.program import exit_code, program
+from jobs.engine.terminal.screen import say, show
 
 DRAWS = 50
 

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any
 
-from jobs.engine.command import exit_code, program
-from jobs.engine.modules import docstring, recipe_file, recipe_names
-from jobs.engine.screen import say
+from jobs.engine.terminal.modules import docstring, recipe_file, recipe_names
+from jobs.engine.terminal.program import exit_code, program
+from jobs.engine.terminal.screen import say
 
 if TYPE_CHECKING:
-    from jobs.engine.recipe import Recipe
+    from jobs.engine.recipe.recipe import Recipe
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -36,9 +36,9 @@ def needs(recipe: type[Recipe]) -> Iterator[str]:
 
 def _models(name: str, declaration: Any) -> Iterator[str]:
     """What is to be said of the model in a field; nothing of the embedder that comes with Winnow."""
-    from operators.asking import Asking
+    from operators.asking.asking import Asking
     from operators.checkpoint import MINILM
-    from operators.finetune import Finetune
+    from operators.training.finetune import Finetune
 
     if isinstance(declaration, Finetune):
         yield f"{name}.base, a model to train ({declaration.base.name})"
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     arguments().parse_args(argv)
 
-    from jobs.engine.config import recipe_class
+    from jobs.engine.command.config import recipe_class
 
     names = recipe_names()
     width = max(map(len, names))

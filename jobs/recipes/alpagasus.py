@@ -20,12 +20,12 @@ from typing import ClassVar
 from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
-from jobs.engine.pool import Pool
-from jobs.engine.recipe import Budget, Recipe
-from jobs.engine.replies import rated_by
-from jobs.engine.selection import Selection
+from jobs.engine.pool.pool import Pool
+from jobs.engine.pool.selection import Selection
+from jobs.engine.recipe.recipe import Budget, Recipe
+from jobs.methods.replies import rated_by
+from operators.asking.judge import Judge
 from operators.base import STRICT
-from operators.judge import Judge
 from operators.kernels.ranking import ranked
 from operators.kernels.threshold import histogram, threshold_for
 

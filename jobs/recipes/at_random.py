@@ -2,9 +2,9 @@
 
 from pydantic.dataclasses import dataclass
 
-from jobs.engine.pool import Pool
-from jobs.engine.recipe import Recipe
-from jobs.engine.selection import Selection
+from jobs.engine.pool.pool import Pool
+from jobs.engine.pool.selection import Selection
+from jobs.engine.recipe.recipe import Recipe
 from operators.base import STRICT
 from operators.kernels.sampling import random_order
 

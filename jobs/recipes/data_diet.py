@@ -55,21 +55,21 @@ import numpy as np
 from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
-from jobs.engine.classified import classified, forgotten
-from jobs.engine.errors import UsageError
-from jobs.engine.pool import Pool
-from jobs.engine.recipe import Budget, Later, Recipe, Step
-from jobs.engine.selection import Column, Selection
+from jobs.engine.pool.pool import Pool
+from jobs.engine.pool.selection import Column, Selection
+from jobs.engine.recipe.recipe import Budget, Later, Recipe, Step
+from jobs.engine.terminal.errors import UsageError
+from jobs.methods.classified import classified, forgotten
+from jobs.methods.hardness import hardness
 from operators.base import STRICT, Operator
 from operators.checkpoint import Checkpoint
 from operators.field import Field
-from operators.finetune import Finetune
-from operators.hardness import hardness
 from operators.kernels import data_diet
 from operators.kernels.correlation import spearman
 from operators.kernels.sampling import random_order
-from operators.labels import Labels
-from operators.loss import Loss, Precision
+from operators.losses.loss import Loss, Precision
+from operators.supervision.labels import Labels
+from operators.training.finetune import Finetune
 
 SEED_STEP = 424_242
 

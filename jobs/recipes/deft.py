@@ -24,11 +24,11 @@ import numpy as np
 from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
-from jobs.engine.pool import Pool
-from jobs.engine.recipe import Budget, Recipe
-from jobs.engine.selection import Selection
+from jobs.engine.pool.pool import Pool
+from jobs.engine.pool.selection import Selection
+from jobs.engine.recipe.recipe import Budget, Recipe
 from operators.base import STRICT
-from operators.embed import Embed
+from operators.embedding.embed import Embed
 from operators.field import Field
 from operators.kernels.kmeans import kmeans
 from operators.kernels.prototype import prototype_distance, quota

@@ -29,17 +29,17 @@ import numpy as np
 from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
-from jobs.engine.errors import NothingSelected
-from jobs.engine.pool import Pool
-from jobs.engine.recipe import Budget, Recipe
-from jobs.engine.selection import Selection
+from jobs.engine.pool.pool import Pool
+from jobs.engine.pool.selection import Selection
+from jobs.engine.recipe.recipe import Budget, Recipe
+from jobs.engine.terminal.errors import NothingSelected
 from operators.base import STRICT
 from operators.checkpoint import Checkpoint
-from operators.embed import Embed
+from operators.embedding.embed import Embed
 from operators.kernels.evol_score import Aggregate, evol_score
 from operators.kernels.ranking import ranked
 from operators.kernels.repr_filter import Filtered, repr_filter
-from operators.scorer import Scorer
+from operators.scoring.scorer import Scorer
 
 RELEASED = {name: f"hkust-nlp/deita-{name}-scorer" for name in ("complexity", "quality")}
 LOOKED_AT_FIRST = 2  # budgets

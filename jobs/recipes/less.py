@@ -37,20 +37,20 @@ import numpy as np
 from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
-from jobs.engine.places import missing
-from jobs.engine.pool import Pool
-from jobs.engine.recipe import Later, Reads, Recipe, Step
-from jobs.engine.selection import Selection
-from jobs.engine.targets import AUTO, Targets, target_directions, target_features
+from jobs.engine.command.places import missing
+from jobs.engine.pool.pool import Pool
+from jobs.engine.pool.selection import Selection
+from jobs.engine.recipe.recipe import Later, Reads, Recipe, Step
+from jobs.methods.targets import AUTO, Targets, target_directions, target_features
 from operators.base import STRICT
 from operators.checkpoint import Checkpoint
-from operators.directions import Aggregate
-from operators.finetune import Finetune, epoch_facts
-from operators.gradient import Gradient, Projected
+from operators.gradients.directions import Aggregate
+from operators.gradients.gradient import Gradient, Projected
 from operators.kernels.influence import subtask_cosines, weighted_influence
 from operators.kernels.ranking import ranked
 from operators.kernels.sampling import random_order
-from operators.loss import Precision
+from operators.losses.loss import Precision
+from operators.training.finetune import Finetune, epoch_facts
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -34,20 +34,20 @@ import numpy as np
 from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
-from jobs.engine.errors import NothingSelected, Unanswered
-from jobs.engine.pool import Pool
-from jobs.engine.recipe import Budget, Recipe, Step
-from jobs.engine.replies import rated_by, refusal
-from jobs.engine.selection import Selection
+from jobs.engine.pool.pool import Pool
+from jobs.engine.pool.selection import Selection
+from jobs.engine.recipe.recipe import Budget, Recipe, Step
+from jobs.engine.terminal.errors import NothingSelected, Unanswered
+from jobs.methods.replies import rated_by, refusal
+from operators.asking.judge import Judge
+from operators.asking.prompt import Prompt
+from operators.asking.respond import Respond
+from operators.asking.rewrite import Rewrite
 from operators.base import STRICT
 from operators.characters import Characters
-from operators.embed import Embed
-from operators.judge import Judge
+from operators.embedding.embed import Embed
 from operators.kernels.ranking import ranked
 from operators.kernels.row_variance import Components, Signs, length_score, percentile_cut, row_variance
-from operators.prompt import Prompt
-from operators.respond import Respond
-from operators.rewrite import Rewrite
 
 
 @dataclass(frozen=True, config=STRICT)

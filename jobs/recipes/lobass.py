@@ -33,17 +33,17 @@ import numpy as np
 from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
-from jobs.engine.pool import Pool
-from jobs.engine.recipe import Budget, Later, Recipe, Step
-from jobs.engine.selection import Selection
+from jobs.engine.pool.pool import Pool
+from jobs.engine.pool.selection import Selection
+from jobs.engine.recipe.recipe import Budget, Later, Recipe, Step
 from operators.base import STRICT
 from operators.checkpoint import Checkpoint
-from operators.finetune import LIKE_ALPACA, Finetune
 from operators.kernels.correlation import spearman
 from operators.kernels.loss_based import Reduction, Version, learnability, worth_learning
 from operators.kernels.ranking import ranked
 from operators.kernels.sampling import random_order
-from operators.loss import Loss, Precision
+from operators.losses.loss import Loss, Precision
+from operators.training.finetune import LIKE_ALPACA, Finetune
 
 LEARNT = 0.3
 """A base loss, in nats a token, below which there is little left to learn."""

@@ -6,9 +6,9 @@ without meaning to: what beats this one has found something else.
 
 from pydantic.dataclasses import dataclass
 
-from jobs.engine.pool import Pool
-from jobs.engine.recipe import Recipe
-from jobs.engine.selection import Selection
+from jobs.engine.pool.pool import Pool
+from jobs.engine.pool.selection import Selection
+from jobs.engine.recipe.recipe import Recipe
 from operators.base import STRICT
 from operators.kernels.ranking import ranked
 from operators.tokens import Tokens

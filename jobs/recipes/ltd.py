@@ -21,13 +21,13 @@ import numpy as np
 from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
-from jobs.engine.errors import UsageError
-from jobs.engine.places import missing
-from jobs.engine.pool import Pool
-from jobs.engine.recipe import Budget, Reads, Recipe, Step
-from jobs.engine.selection import Selection
+from jobs.engine.command.places import missing
+from jobs.engine.pool.pool import Pool
+from jobs.engine.pool.selection import Selection
+from jobs.engine.recipe.recipe import Budget, Reads, Recipe, Step
+from jobs.engine.terminal.errors import UsageError
 from operators.base import STRICT
-from operators.embed import Embed
+from operators.embedding.embed import Embed
 from operators.field import Field
 from operators.kernels.center import closest, mean_direction
 from operators.kernels.k_center import Cover, k_center

@@ -34,21 +34,21 @@ import numpy as np
 from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
-from jobs.engine.conversations import answered
-from jobs.engine.errors import NothingSelected
-from jobs.engine.pool import Pool
-from jobs.engine.recipe import Budget, Later, Recipe, Step
-from jobs.engine.selection import Column, Selection
-from jobs.engine.whole_model import whole_model
+from jobs.engine.pool.pool import Pool
+from jobs.engine.pool.selection import Column, Selection
+from jobs.engine.recipe.recipe import Budget, Later, Recipe, Step
+from jobs.engine.terminal.errors import NothingSelected
+from jobs.engine.train.whole_model import whole_model
+from jobs.methods.conversations import answered
+from operators.asking.respond import Respond
 from operators.base import STRICT
 from operators.checkpoint import Checkpoint
-from operators.embed import Embed
-from operators.finetune import LIKE_ALPACA, Finetune
+from operators.embedding.embed import Embed
 from operators.kernels.center import closest, mean_direction
 from operators.kernels.k_center import k_center
 from operators.kernels.threshold import threshold_above, threshold_below
-from operators.respond import Respond
-from operators.reward import Reward
+from operators.scoring.reward import Reward
+from operators.training.finetune import LIKE_ALPACA, Finetune
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -32,19 +32,19 @@ import numpy as np
 from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
-from jobs.engine.classified import classified
-from jobs.engine.pool import Pool
-from jobs.engine.recipe import Budget, Later, Recipe, Step
-from jobs.engine.selection import Column, Selection
+from jobs.engine.pool.pool import Pool
+from jobs.engine.pool.selection import Column, Selection
+from jobs.engine.recipe.recipe import Budget, Later, Recipe, Step
+from jobs.methods.classified import classified
 from operators.base import STRICT
 from operators.checkpoint import Checkpoint
-from operators.class_error import ClassError
 from operators.field import Field
-from operators.finetune import Finetune
 from operators.kernels import nlu_diet
 from operators.kernels.sampling import random_order
-from operators.labels import Labels
-from operators.loss import Precision
+from operators.losses.class_error import ClassError
+from operators.losses.loss import Precision
+from operators.supervision.labels import Labels
+from operators.training.finetune import Finetune
 
 JOINT = Finetune(
     Checkpoint("FacebookAI/roberta-base"),

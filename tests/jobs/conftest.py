@@ -3,7 +3,7 @@
 import pytest
 
 from jobs import curate
-from jobs.engine.command import exit_code
+from jobs.engine.terminal.program import exit_code
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from jobs import explain
-from jobs.engine.lock import locked
-from jobs.engine.markup import percent
-from jobs.engine.measures import script
+from jobs.engine.report.markup import percent
+from jobs.engine.report.measures import script
+from jobs.engine.store.lock import locked
 from tests.jobs.corpora import jsonl, ledger, records
 from tests.tiny import tiny_encoder
 
@@ -133,7 +133,9 @@ def test_controls_and_a_budget_in_tokens(run, tmp_path):
 def test_a_run_that_was_cut_off_after_it_claimed_its_folder_can_be_run_again(run, tmp_path, monkeypatch):
     jsonl(tmp_path / "in.jsonl", records(30))
     with monkeypatch.context() as patch:
-        patch.setattr("jobs.engine.ledger.write_quarantine", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(
+            "jobs.engine.outcome.ledger.write_quarantine", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         assert run("at_random", "in.jsonl", "--out", "out", "budget=4")[0] == 130
     assert run("out", "1", command=explain)[0] == 1
     assert run("at_random", "in.jsonl", "--out", "out", "budget=4")[0] == 0

@@ -7,10 +7,10 @@ import pytest
 import yaml
 
 from jobs import evolve
-from jobs.engine.errors import UsageError
-from jobs.engine.evolution import evolution
-from operators.asking import Answer
-from operators.evolve import Compare, Evolve, first_chain, flag, in_another_script, longer_chain
+from jobs.engine.terminal.errors import UsageError
+from jobs.methods.evolution import evolution
+from operators.asking.asking import Answer
+from operators.asking.evolve import Compare, Evolve, first_chain, flag, in_another_script, longer_chain
 from tests.jobs.corpora import jsonl
 from tests.servers import failed, prompt, served
 from tests.servers import said as answered_with

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from jobs import __main__ as program
-from jobs.engine.command import program as program_name
-from jobs.engine.modules import JOBS, commands, recipe_names
+from jobs.engine.terminal.modules import JOBS, commands, recipe_names
+from jobs.engine.terminal.program import program as program_name
 from jobs.recipes.__main__ import main as list_recipes
 
 HEAVY = {"numpy", "pandas", "pyarrow", "pydantic", "ray", "torch", "transformers"}

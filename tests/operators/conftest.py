@@ -2,7 +2,7 @@
 
 import pytest
 
-from operators.supervised import Supervision
+from operators.supervision.supervised import Supervision
 from tests.tiny import TEXTS, tiny_causal
 
 

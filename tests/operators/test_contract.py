@@ -14,18 +14,18 @@ import pyarrow as pa
 import pytest
 
 import operators
-from operators.asking import Asking
+from operators.asking.asking import Asking
 from operators.base import Operator, RowError, canonical_json
 from operators.checkpoint import Checkpoint
-from operators.class_error import ClassError
-from operators.embed import Embed
-from operators.gradient import Gradient
-from operators.gradient_norm import GradientNorm
-from operators.labels import Labels
-from operators.loss import Loss
-from operators.reward import Reward
+from operators.embedding.embed import Embed
+from operators.gradients.gradient import Gradient
+from operators.gradients.gradient_norm import GradientNorm
+from operators.losses.class_error import ClassError
+from operators.losses.loss import Loss
 from operators.sample import MESSAGES, SAMPLE, TEXT_FIELDS
-from operators.scorer import Scorer
+from operators.scoring.reward import Reward
+from operators.scoring.scorer import Scorer
+from operators.supervision.labels import Labels
 from operators.tokens import Tokens
 from tests.batches import TEXTS, batch
 from tests.servers import prompt, served
@@ -72,10 +72,14 @@ def found() -> list[type[Operator]]:
     """Every operator class that the package defines, besides those that are there to be subclassed."""
     modules = [
         importlib.import_module(module.name)
-        for module in pkgutil.iter_modules(operators.__path__, "operators.")
+        for module in pkgutil.walk_packages(operators.__path__, "operators.")
         if not module.ispkg
     ]
-    declaring = {module.__name__ for module in modules} - {"operators.base", "operators.asking", "operators.templated"}
+    declaring = {module.__name__ for module in modules} - {
+        "operators.base",
+        "operators.asking.asking",
+        "operators.templated",
+    }
     return sorted((each for each in _below(Operator) if each.__module__ in declaring), key=lambda each: each.__name__)
 
 

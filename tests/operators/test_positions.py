@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 
 from operators.checkpoint import Checkpoint
-from operators.class_error import ClassError
-from operators.embed import Embed
-from operators.finetune import Finetune
-from operators.gradient import Gradient
-from operators.gradient_norm import GradientNorm
-from operators.labels import Labels
-from operators.loss import Loss
+from operators.embedding.embed import Embed
+from operators.gradients.gradient import Gradient
+from operators.gradients.gradient_norm import GradientNorm
+from operators.losses.class_error import ClassError
+from operators.losses.loss import Loss
 from operators.positions import positions, refuse_too_many, sample_tokens
-from operators.reward import Reward
-from operators.scorer import Scorer
+from operators.scoring.reward import Reward
+from operators.scoring.scorer import Scorer
+from operators.supervision.labels import Labels
+from operators.training.finetune import Finetune
 from tests.tiny import tiny_causal, tiny_encoder, tiny_reward
 
 
@@ -117,7 +117,7 @@ def test_a_model_whose_configuration_is_not_there_is_not_refused_for_its_tokens(
 
 
 def test_the_weights_are_trained_and_read_to_the_same_token_by_the_defaults(folders):
-    from operators import lora
+    from operators.training import lora
     from tests.batches import batch
 
     table = batch([("Name a river.", "Дунай. " * 300)])

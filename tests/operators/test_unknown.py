@@ -6,10 +6,10 @@ import pytest
 from operators import sample
 from operators.base import RowError
 from operators.checkpoint import MINILM, Checkpoint
-from operators.labels import Labelling, Labels
-from operators.reward import _attempted, _segments
-from operators.scorer import Prompts
-from operators.supervised import Supervision
+from operators.scoring.reward import _attempted, _segments
+from operators.scoring.scorer import Prompts
+from operators.supervision.labels import Labelling, Labels
+from operators.supervision.supervised import Supervision
 from operators.tokens import Tokens
 from operators.unknown import further_characters, refuse_unreadable, unknown_share
 from tests.tiny import tiny_tokenizer
@@ -114,7 +114,7 @@ def said(*contents: str) -> list[sample.Message]:
 
 @pytest.mark.parametrize(("asked", "answer"), [(CHINESE, "Buns."), ("Write about buns. " * 20, CHINESE)])
 def test_the_whole_and_the_answer_must_both_be_read(minilm, asked, answer):
-    from operators.windows import Window
+    from operators.scoring.windows import Window
 
     prompts = Prompts("How good is the answer?\n{instruction}\n{response}\nScore:", Window(minilm, 300))
     assert prompts.attempted([("Name a color.", "Red."), (asked, answer)]).kind == "unreadable"
@@ -124,7 +124,7 @@ def test_the_whole_and_the_answer_must_both_be_read(minilm, asked, answer):
 
 
 def test_a_question_about_a_few_unknown_characters_is_let_pass(minilm):
-    from operators.windows import Window
+    from operators.scoring.windows import Window
 
     asked, answer = "What does 做 mean? 🙂", "It is Chinese for to do, and a very common verb."
     prompts = Prompts("How good is the answer?\n{instruction}\n{response}\nScore:", Window(minilm, 300))

@@ -8,7 +8,7 @@ pool.json: where that is, the pool is complete.
 
 from jobs.engine.ingest.build import ingest, ingest_key
 from jobs.engine.ingest.faults import InputError, RecordFault
-from jobs.engine.ingest.formats import messages_of
+from jobs.engine.ingest.records.formats import messages_of
 from jobs.engine.ingest.settings import IngestSettings, settings_of
 
 __all__ = ["IngestSettings", "InputError", "RecordFault", "ingest", "ingest_key", "messages_of", "settings_of"]

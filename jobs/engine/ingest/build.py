@@ -15,13 +15,13 @@ from ray.exceptions import RayTaskError
 
 from jobs.engine.ingest.dedup import Placed, Placements, find_repeats, mark_repeats, partitions_of, write_duplicates
 from jobs.engine.ingest.faults import InputError
+from jobs.engine.ingest.files.inputs import Say, Source, silent, sources_of
+from jobs.engine.ingest.files.splits import Split, splits_of
 from jobs.engine.ingest.folder import UNFINISHED, Folder
-from jobs.engine.ingest.inputs import Say, Source, silent, sources_of
 from jobs.engine.ingest.parse import Parsed, parse_split
 from jobs.engine.ingest.parts import Shares, batches_of, fingerprints, join_quarantine, write_parts
 from jobs.engine.ingest.report import described, say_findings
 from jobs.engine.ingest.settings import IngestSettings
-from jobs.engine.ingest.splits import Split, splits_of
 from operators.base import canonical_json
 
 VERSION = 2

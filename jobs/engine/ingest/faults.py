@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from jobs.engine.errors import UsageError
+from jobs.engine.terminal.errors import UsageError
 
 
 class InputError(UsageError):

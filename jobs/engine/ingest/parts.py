@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from jobs.engine.ingest.dedup import Marks, Placed, Placements
 from jobs.engine.ingest.folder import Folder
 from jobs.engine.ingest.parse import quarantine_name, rows_name
-from jobs.engine.ingest.quarantine import final_lines
+from jobs.engine.ingest.records.quarantine import final_lines
 from jobs.engine.ingest.tables import GROUP_BYTES, GROUP_ROWS, sample_writer
 from operators.sample import SAMPLE
 

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jobs.engine.errors import OverErrorBudget
+from jobs.engine.ingest.files.inputs import Say, Source
+from jobs.engine.ingest.files.splits import Split
 from jobs.engine.ingest.folder import Folder
-from jobs.engine.ingest.inputs import Say, Source
 from jobs.engine.ingest.parse import Parsed
 from jobs.engine.ingest.settings import IngestSettings
-from jobs.engine.ingest.splits import Split
+from jobs.engine.terminal.errors import OverErrorBudget
 from operators.sample import Message
 
 SHOWN_CHARACTERS = 60

@@ -8,13 +8,30 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator
 from pydantic.dataclasses import dataclass
 
-from jobs.engine.errors import UsageError
-from jobs.engine.ingest.hashes import BOOKKEEPING
-from jobs.engine.reading import COLUMN_ROLES
+from jobs.engine.terminal.arguments import COLUMN_ROLES
+from jobs.engine.terminal.errors import UsageError
 from operators.base import STRICT
 
 MIB = 1 << 20
 EXECUTION = ("split_bytes", "task_cpus")
+
+BOOKKEEPING = frozenset(
+    {
+        # What the record is called. Not every "..._id" is such a name: an image_id or a tool_call_id is content.
+        *("id", "_id", "uuid", "guid", "uid", "idx", "index", "record_id", "row_id", "sample_id", "example_id"),
+        *("instance_id", "data_id", "doc_id", "document_id", "conversation_id", "conv_id", "chat_id", "dialogue_id"),
+        *("dialog_id", "thread_id", "message_id", "prompt_id", "question_id", "__index_level_0__", "unnamed: 0"),
+        # Where it was found. Not "url", "path" or "file_name": those may be an image's.
+        *("row", "line", "line_number", "row_number", "source", "source_dataset", "source_file", "source_url"),
+        *("origin", "dataset", "dataset_name", "subset", "split", "shard"),
+        # When, and how it was told from others.
+        *("timestamp", "date", "created", "created_at", "create_time", "created_time", "updated", "updated_at"),
+        *("update_time", "last_modified", "hash", "sha", "sha1", "sha256", "md5", "checksum", "conversation_hash"),
+    }
+)
+"""Fields of a record or of a message, in lower case, that make no two records differ. What is not here does: a label,
+a score, a category, a language, the name of a model. When in doubt a field is not here, as a sample that is there twice
+does less harm than one that is lost."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -34,7 +51,7 @@ class IngestSettings:
     """Role (instruction, input, response, system) to column name; given, no format is recognised."""
 
     ignore: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    """Fields by which no two records differ, beside those of `hashes.BOOKKEEPING`."""
+    """Fields by which no two records differ, beside those of BOOKKEEPING."""
 
     answers: Literal["needed", "optional"] = "needed"
     """optional: records without an answer are samples too, for what learns their labels alone."""
@@ -75,7 +92,7 @@ class IngestSettings:
 
 
 def settings_of(told: Mapping[str, Any]) -> IngestSettings:
-    """The settings with these values, as `jobs.engine.reading.told` gives them; UsageError names a wrong one."""
+    """The settings with these values, as `told` of the shared arguments gives them; UsageError names a wrong one."""
     try:
         return IngestSettings(**told)
     except ValidationError as error:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.engine.ingest.hashes import Hashes
+from jobs.engine.ingest.records.hashes import Hashes
 from operators.sample import MESSAGES, SAMPLE, Message
 
 GROUP_ROWS = 4096

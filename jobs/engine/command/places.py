@@ -1,0 +1,202 @@
+"""The places that a command is told to read from and to write to, looked at before Ray starts."""
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import yaml
+
+from jobs.engine.execute.session import Session
+from jobs.engine.ingest.files.inputs import silent, sources_of
+from jobs.engine.samples.folder import is_pool, known_facts
+from jobs.engine.store.store import Store, absolute
+from jobs.engine.terminal.errors import UsageError, together
+
+DEFAULT_STORE = ".winnow"
+URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
+"""How a URL begins, also where it has been made a path, which has one slash for two."""
+
+SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""What Ray sets for the driver of a submitted job."""
+PACKAGES = "runtime_resources"
+"""The folder in which Ray unpacks what is submitted."""
+EXTRA = ("s3fs", "gcsfs")
+
+
+def store_at(given: str | None) -> Store:
+    """The store in a folder or at a URL, `.winnow` where none is given; UsageError where it cannot be written to."""
+    return Store(_writable("--store", given or DEFAULT_STORE))
+
+
+def out_folder(out: Path | None, store: str | None = None, inputs: Sequence[str] = ()) -> Path:
+    """The folder, which may not be there yet.
+
+    UsageError where there is none, where it is a URL or a file, cannot be written to or would not outlast the job, and
+    where it is an input or holds the store (as given, before it is looked at).
+    """
+    if out is None:
+        raise UsageError("say where to write: --out FOLDER")
+    _refuse_foreign(out)
+    _refuse_unwritable(f"--out {out}", out)
+    place = store or DEFAULT_STORE
+    if "://" not in place and Path(place).resolve().is_relative_to(out.resolve()):
+        raise UsageError(f"--out {out} holds the store {place}; give them a folder each")
+    _refuse_an_input(out, inputs)
+    return out
+
+
+def out_file(out: Path, inputs: Sequence[str] = ()) -> Path:
+    """The file, which may not be there yet; UsageError as for a folder."""
+    _refuse_foreign(out)
+    if out.is_dir():
+        raise UsageError(f"--out {out} is a folder; name a file")
+    _refuse_unwritable(f"--out {out}", out.parent)
+    _refuse_an_input(out, inputs)
+    return out
+
+
+def out_pool(out: str) -> str:
+    """The folder or URL of a pool that is to be ingested, as workers find it; UsageError as for a folder."""
+    return _writable("--out", out)
+
+
+def _writable(option: str, place: str) -> str:
+    """A folder or URL as workers find it; UsageError where it cannot be written to or would not outlast the job."""
+    if "://" in place:
+        _refuse_without_driver(place)
+    location = absolute(place)
+    if "://" not in location:
+        _refuse_lost(option, place)
+        _refuse_unwritable(f"{option} {place}", Path(location))
+    return location
+
+
+def look_at(inputs: Sequence[str]) -> None:
+    """Nothing where every input is there, and they are one pool or raw files; UsageError names those that are not."""
+    pools = [
+        given
+        for given, pool in zip(inputs, together(partial(_looked_at, each) for each in inputs), strict=True)
+        if pool
+    ]
+    if pools and len(inputs) > 1:
+        raise UsageError(f"{pools[0]} is a pool: give one pool, or raw files, not both")
+
+
+def _looked_at(given: str) -> bool:
+    """Whether an input is a pool; UsageError where it is not there."""
+    if not given.strip():
+        raise UsageError("an input is an empty word: is a variable of the shell not set?")
+    if "://" in given:
+        _refuse_without_driver(given)
+    pool = is_pool(given)
+    if not pool:
+        sources_of([given], silent)
+    return pool
+
+
+def manifest_in(out: Path) -> dict[str, Any]:
+    """The manifest of the run in a folder, empty where there is none; UsageError where it is not readable as one."""
+    file = out / "manifest.yaml"
+    try:
+        found = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UsageError(f"{file} cannot be read as a manifest: {error}") from None
+    if not isinstance(found, dict):
+        raise UsageError(f"{file} is no manifest of a run")
+    return found
+
+
+def refuse_taken(out: Path, identity: Mapping[str, Any]) -> None:
+    """Nothing where the folder is free or holds this run; UsageError where it holds another one or foreign files.
+
+    identity: what the run's manifest begins with. Where its pool is not known yet, the inputs' names are compared.
+    """
+    found = manifest_in(out)
+    if found.get("finished"):
+        ours, theirs = _flat(identity), _flat(found)
+        data = "pool.fingerprint" if "pool.fingerprint" in ours else "run.inputs"
+        told = ("run.fields.", "run.reading.") if "reading" in identity["run"] else ("run.fields.",)
+        compared = [key for key in {*ours, *theirs} if key == data or key.startswith(told)]
+        differing = [
+            f"{key.removeprefix('run.fields.')} {theirs.get(key)!r} there, {ours.get(key)!r} now"
+            for key in sorted([*compared, "run.recipe"])
+            if ours.get(key) != theirs.get(key)
+        ]
+        if differing:
+            raise UsageError(f"{out} holds another run ({'; '.join(differing[:5])}); give another --out")
+    elif not found and out.exists() and any(out.iterdir()):
+        raise UsageError(f"{out} is not empty and holds no run of Winnow; give another --out")
+
+
+def refuse_other_run(out: Path, recipe: str, inputs: Sequence[str], fields: Any, session: Session) -> None:
+    """As `refuse_taken`, with what is known of a run before its inputs are ingested."""
+    if out.exists():
+        facts = known_facts(inputs, session.store, session.reading)
+        pool = {"pool": {"fingerprint": facts["fingerprint"]}} if facts else {}
+        run = {"recipe": recipe, "inputs": list(inputs), "fields": fields}
+        refuse_taken(out, {"run": run, **pool})
+
+
+def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value})
+    return flat
+
+
+def _refuse_an_input(out: Path, inputs: Sequence[str]) -> None:
+    if any("://" not in given and Path(given).resolve() == out.resolve() for given in inputs):
+        raise UsageError(f"--out {out} is an input; give another --out")
+
+
+def _refuse_foreign(out: Path) -> None:
+    if URL.match(str(out)):
+        url = str(out).replace(":/", "://", 1)
+        raise UsageError(
+            f"--out {url}: results are written to a folder, not to a URL; name a folder, and copy it after"
+        )
+    _refuse_lost("--out", str(out))
+
+
+def _refuse_lost(option: str, given: str) -> None:
+    """UsageError where a submitted job would leave its results in the copy of the code that Ray made for it."""
+    if SUBMITTED in os.environ and (not os.path.isabs(given) or PACKAGES in Path(given).resolve().parts):
+        raise UsageError(
+            f"{option} {given}: a submitted job runs in a copy of its working directory, and Ray throws that away: "
+            f"give {option} the whole path of a folder that all nodes share"
+        )
+
+
+def _refuse_without_driver(url: str) -> None:
+    """UsageError where what reads such URLs is not installed."""
+    for link in url.split("::"):
+        protocol, found, _ = link.partition("://")
+        try:
+            fsspec.get_filesystem_class(protocol if found else "file")
+        except (ImportError, ValueError) as error:
+            extra = any(name in str(error) for name in EXTRA)
+            more = ": pip install 'winnow[cloud]'" if extra else ""
+            raise UsageError(f"{url}: {error}{more}") from None
+
+
+def _refuse_unwritable(named: str, folder: Path) -> None:
+    """UsageError where nothing can be written there; a file without a name is written for a moment to find out."""
+    try:
+        existing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+        with tempfile.TemporaryFile(dir=existing) as file:
+            file.write(b"x")
+    except OSError as error:
+        raise UsageError(f"{named}: nothing can be written there: {error.strerror or error}") from None
+
+
+def missing(field: str, file: str) -> Iterator[str]:
+    """The refusal of a file of samples, or a pool, that a recipe's field names and that is not there."""
+    try:
+        _looked_at(file)
+    except UsageError as error:
+        yield f"{field}={error}"

@@ -1,0 +1,52 @@
+"""What a run would compute, without computing it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from jobs.engine.command.config import Request, reading
+from jobs.engine.execute.profile import Profile
+from jobs.engine.recipe.recipe import Later, Reads, Recipe
+from jobs.engine.samples.folder import identity, known_facts
+from jobs.engine.store.store import MISSING, Store
+from jobs.engine.terminal.screen import say, show
+from operators.base import Operator
+from operators.training.finetune import Finetune
+
+
+def show_plan(request: Request, recipe: Recipe, store: Store, profile: Profile) -> None:
+    """Prints the recipe's steps, how much of each column the store has, and how long the rest should take."""
+    facts = known_facts(request.inputs, store, reading(request, recipe))
+    say(f"{request.recipe}: {', '.join(request.inputs)}, budget {recipe.budget}")
+    say(f"pool: {facts['samples']:,} samples" if facts else "pool: not ingested yet, so the samples are not counted")
+    limits = {name: value for name, value in vars(recipe).items() if name.startswith("max_")}
+    say(f"the run fails above: {', '.join(f'{name} {value:g}' for name, value in limits.items())}")
+    steps = recipe.steps()
+    rows = [_row(name, step, store, facts) for name, step in steps.items() if isinstance(step, Operator | Later)]
+    show("", ["column", "operator", "in the store", "to compute", "pace", "estimate"], rows)
+    for name, step in steps.items():
+        if isinstance(step, Reads):
+            say(f"{name}: {step.inputs} would be read too")
+        if isinstance(step, Finetune):
+            say(f"{name}: {step.base.name} would be trained for {step.epochs} epochs, unless the store has the run")
+    operators = {name: step for name, step in steps.items() if isinstance(step, Operator)}
+    execution = ", ".join(f"{name}: {profile.execution(each)}" for name, each in operators.items())
+    say(f"execution: {execution or 'no operator'}")
+    say("nothing was run")
+
+
+def _row(name: str, step: Operator | Later, store: Store, facts: Mapping[str, Any]) -> list[str]:
+    """A column's row: how many of its values the store has, and how long the others should take."""
+    if isinstance(step, Later):
+        return [name, step.operator, "-", "all", "-", "once trained"]
+    pace = store.pace(step)
+    stored = 0
+    if facts:
+        states = store.feature(step, identity(facts, step.belongs_to())).states(facts["samples"])
+        stored = int(np.count_nonzero(states != MISSING))
+    missing = facts["samples"] - stored if facts else None
+    speed = f"{pace:,.0f} a second" if pace else "not measured in this store yet"
+    estimate = f"{missing / pace:,.0f} s" if pace and missing is not None else "-"
+    left = "all" if missing is None else f"{missing:,}"
+    return [name, type(step).__name__, f"{stored:,}", left, speed, "0 s" if missing == 0 else estimate]

@@ -1,0 +1,34 @@
+"""Values that samples share: with an equal sample of another pool, or with an earlier one of the same pool."""
+
+import numpy as np
+import pyarrow as pa
+import ray
+
+from jobs.engine.samples.parts import Parts, read_samples
+from jobs.engine.store.store import VALUE, Feature, share_errors, take_over
+
+
+@ray.remote(num_cpus=1)
+def known_already(
+    feature: Feature, others: list[Feature], parts: Parts, ids: np.ndarray, known_by: str
+) -> tuple[int, np.ndarray]:
+    """How many of these samples' values were known, and the ids of those that only repeat an earlier one's hash."""
+    table = _hashes(parts, ids, known_by)
+    taken = take_over(feature, others, table)
+    numbers = table["sha"].combine_chunks().dictionary_encode().indices
+    _, first = np.unique(numbers.to_numpy(), return_index=True)
+    return taken, np.delete(table["id"].to_numpy(), first)
+
+
+@ray.remote(num_cpus=1)
+def share_with_repeats(feature: Feature, parts: Parts, ids: np.ndarray, known_by: str) -> None:
+    """Gives samples that repeat another's hash what became of that one."""
+    if len(ids):
+        table = _hashes(parts, ids, known_by)
+        take_over(feature, [feature], table)
+        states = feature.states(sum(parts.rows))
+        share_errors(feature, table.filter(pa.array(states[table["id"].to_numpy()] != VALUE)))
+
+
+def _hashes(parts: Parts, ids: np.ndarray, known_by: str) -> pa.Table:
+    return pa.concat_tables(read_samples(parts, ids, ["id", known_by])).rename_columns(["id", "sha"])

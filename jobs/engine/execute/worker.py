@@ -1,0 +1,134 @@
+"""The worker: one loaded operator in a Ray Data actor, which commits each batch to the store.
+
+What flows back to the driver is a count a batch; the values stay in the parts. Ray retries for ever a batch
+whose worker dies, so the worker writes down what it is about to do. A batch found begun and never ended is
+cut into pieces; a single sample that ended two workers is quarantined with an error.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+
+from jobs.engine.execute.columns import column, computed, joined
+from jobs.engine.store.store import Feature
+from operators.base import Arriving, Operator, RowError
+
+PIECES = 16
+DEATHS_ALLOWED = 1
+
+SUMMARY = pa.schema([("first", pa.int64()), ("rows", pa.int64()), ("failed", pa.int64()), ("example", pa.string())])
+"""Of a batch: its first id, how many rows it has and how many failed, and one of the errors."""
+
+
+class LoadFailed(Exception):
+    """The operator could not be loaded in a worker."""
+
+
+@dataclass(frozen=True)
+class Attempts:
+    """What this run's workers have begun and not ended: a file for each, in a folder of the run."""
+
+    folder: str
+
+    def _path(self, ids: np.ndarray) -> tuple[fsspec.AbstractFileSystem, str]:
+        fs, root = fsspec.core.url_to_fs(self.folder)
+        return fs, f"{root}/{hashlib.sha256(ids.tobytes()).hexdigest()[:24]}"
+
+    def deaths(self, ids: np.ndarray) -> int:
+        """How many workers have begun exactly these ids and never ended them."""
+        fs, path = self._path(ids)
+        return len(fs.cat_file(path)) if fs.exists(path) else 0
+
+    def begin(self, ids: np.ndarray, deaths: int) -> None:
+        """Notes that a worker starts on these ids, after so many that died of them."""
+        fs, path = self._path(ids)
+        fs.pipe_file(path, b"x" * (deaths + 1))
+
+    def end(self, ids: np.ndarray) -> None:
+        """Notes that these ids are done."""
+        fs, path = self._path(ids)
+        if fs.exists(path):
+            fs.rm_file(path)
+
+
+class Worker:
+    """A callable for Ray Data: samples in (id, sha and what the operator reads), one summary row out."""
+
+    def __init__(self, operator: Operator, feature: Feature, attempts: Attempts):
+        self.operator = operator
+        self.feature = feature
+        self.attempts = attempts
+        self.failure: str | None = None
+        # An error here would be retried by Ray, each time with the imports; raised from a call it ends the map.
+        try:
+            self.compute: Any = operator.load()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told to the driver
+            self.failure = f"{type(operator).__name__} could not be loaded: {type(error).__name__}: {error}"
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        if self.failure:
+            raise LoadFailed(self.failure)
+        errors = self._survive(batch) if batch.num_rows else []
+        failed = [error for error in errors if error is not None]
+        first = batch["id"][0].as_py() if batch.num_rows else None
+        summary = {"first": first, "rows": batch.num_rows, "failed": len(failed), "example": typical(failed)}
+        return pa.table({name: [value] for name, value in summary.items()}, schema=SUMMARY)
+
+    def _survive(self, batch: pa.Table) -> list[str | None]:
+        """The errors of a batch that has been committed, in one part or, after a worker's death, in pieces."""
+        ids = batch["id"].to_numpy()
+        deaths = self.attempts.deaths(ids)
+        if deaths > DEATHS_ALLOWED and len(ids) == 1:
+            errors: list[str | None] = [str(RowError("worker_death", f"ended {deaths} workers"))]
+            self._commit(batch, [pa.nulls(1)], errors)
+        elif deaths and len(ids) > 1:
+            self.attempts.begin(ids, deaths)
+            if isinstance(self.operator, Arriving):  # what arrived before the worker died is there, in lots
+                batch = batch.filter(pa.array(np.isin(ids, self.feature.ids(), invert=True)))
+            size = -(-len(ids) // PIECES)
+            pieces = [batch.slice(start, size) for start in range(0, batch.num_rows, size)]
+            todo = [piece for piece in pieces if not self.feature.holds(piece["id"].to_numpy())]
+            errors = [error for piece in todo for error in self._survive(piece)]
+        else:
+            self.attempts.begin(ids, deaths)
+            if isinstance(self.operator, Arriving):
+                errors = self._arrived(batch)
+            else:
+                values, errors = computed(self.compute, batch, self.operator.gives)
+                self._commit(batch, values, errors)
+        self.attempts.end(ids)
+        return errors
+
+    def _arrived(self, batch: pa.Table) -> list[str | None]:
+        """The errors of a batch whose values were committed lot by lot, and then in one part in place of the lots."""
+        arrived: dict[int, Any] = {}
+        lots: list[np.ndarray] = []
+        for lot in self.compute(batch):
+            arrived |= lot
+            if len(lot) == batch.num_rows:
+                break
+            part = batch.take(pa.array(list(lot)))
+            values, errors = column(list(lot.values()), len(lot), self.operator.gives)
+            self._commit(part, [values], errors)
+            lots.append(part["id"].to_numpy())
+        values, errors = column([arrived[row] for row in range(batch.num_rows)], batch.num_rows, self.operator.gives)
+        self._commit(batch, [values], errors)
+        for ids in lots:
+            if len(ids) < batch.num_rows:
+                self.feature.remove(ids)
+        return errors
+
+    def _commit(self, batch: pa.Table, values: list[pa.Array], errors: list[str | None]) -> None:
+        self.feature.write(batch["id"].to_numpy(), batch["sha"].combine_chunks(), joined(values), errors)
+
+
+def typical(errors: Sequence[str]) -> str | None:
+    """The first error of the most frequent kind; None of none."""
+    kinds = [error.partition(":")[0] for error in errors]
+    return errors[kinds.index(Counter(kinds).most_common(1)[0][0])] if errors else None

@@ -1,0 +1,78 @@
+"""The folders that Winnow writes itself: what lies in them is no raw data, wherever somebody put them."""
+
+import re
+from collections.abc import Collection, Iterable
+
+from fsspec import AbstractFileSystem
+from fsspec.core import url_to_fs
+
+POOL, RUN, STORE = "a pool", "what a run of Winnow wrote", "a store of Winnow"
+
+OUTPUTS = ("selected.jsonl", "pairs.jsonl")
+"""The files of a run that hold records."""
+
+MANIFEST = re.compile(rb"^winnow_\w+:", re.MULTILINE)
+HEAD_BYTES = 4096
+
+IN_STORE = re.compile(r"(.*?)/(?:features|pools|trained)/(?:\w+-)?[0-9a-f]{16}/")
+"""A path in one of the folders of a store that are named by a hash (jobs/engine/store/store.py)."""
+
+IN_UNFINISHED = re.compile(r"(.*?)/\.tmp-[0-9a-f]{12}/")
+"""A path in what an ingest that was ended left in its pool (jobs/engine/ingest/build.py)."""
+
+
+def written_by(fs: AbstractFileSystem, folder: str) -> str | None:
+    """What a folder is, where Winnow wrote it: a pool, or what a run put out, ended or not; else None."""
+    if fs.exists(f"{folder}/pool.json"):
+        return POOL
+    manifest = f"{folder}/manifest.yaml"
+    if not fs.exists(manifest):
+        return None
+    head = fs.cat_file(manifest, start=0, end=HEAD_BYTES)
+    return RUN if isinstance(head, bytes) and MANIFEST.search(head) else None
+
+
+def written_under(fs: AbstractFileSystem, root: str, paths: Collection[str], apart: str | None) -> dict[str, str]:
+    """The outermost folders, with a slash at the end, of Winnow's own among these paths under a root, and what each is.
+
+    The root counts too. apart: a folder, as a person names it, that is a store whatever is in it.
+    """
+    return _outermost(fs, root, {path.rsplit("/", 1)[0] for path in paths if _tells(path)}, paths, apart)
+
+
+def written_above(fs: AbstractFileSystem, root: str, paths: Collection[str], apart: str | None) -> dict[str, str]:
+    """The same of all folders that these paths lie in, below a root, whatever else they have."""
+    folders = set()
+    for path in paths:
+        parts = path[len(root) :].lstrip("/").split("/")[:-1]
+        folders |= {"/".join([root, *parts[:depth]]) for depth in range(1, len(parts) + 1)}
+    return _outermost(fs, root, folders, paths, apart)
+
+
+def _tells(path: str) -> bool:
+    return path.rsplit("/", 1)[-1] in ("pool.json", "manifest.yaml")
+
+
+def _outermost(
+    fs: AbstractFileSystem, root: str, folders: Iterable[str], paths: Collection[str], apart: str | None
+) -> dict[str, str]:
+    found = {folder + "/": what for folder in folders if (what := written_by(fs, folder))}
+    for pattern, what in ((IN_STORE, STORE), (IN_UNFINISHED, POOL)):
+        found |= {root + match.group(1) + "/": what for path in paths if (match := pattern.match(path, len(root)))}
+    place = _place(fs, apart)
+    if place and any(path.startswith(place) for path in paths):
+        found[place] = STORE
+    outer: dict[str, str] = {}
+    for folder in sorted(found):
+        hidden = any(part.startswith(".") for part in folder[len(root) :].split("/"))
+        if not hidden and not folder.startswith(tuple(outer)):
+            outer[folder] = found[folder]
+    return outer
+
+
+def _place(fs: AbstractFileSystem, folder: str | None) -> str:
+    """Where the folder is in this file system, with a slash at the end; empty where it is in another one."""
+    if folder is None:
+        return ""
+    other, place = url_to_fs(folder)
+    return place.rstrip("/") + "/" if type(other) is type(fs) else ""

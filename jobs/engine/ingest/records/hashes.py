@@ -1,0 +1,112 @@
+"""The hashes of a record: of what is said in it, of all of it, and of what makes it a duplicate.
+
+Duplicates are records that are the same in everything that training, a judge or a reader could look at: the messages,
+and all other fields but those that only say where the record comes from. A field that is null is as one that is not
+there; the order of the fields and the spelling of a number make no difference; and two formats of one conversation are
+the same.
+"""
+
+import hashlib
+import json
+from collections.abc import Set
+from typing import Any, NamedTuple
+
+from jobs.engine.ingest.records.formats import Read, Record
+from jobs.engine.ingest.settings import BOOKKEEPING
+from operators.sample import text_sha
+
+WHOLE_FLOATS = 2.0**53
+"""Below it a float without a fraction is the integer that it looks like."""
+
+ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+Extras = list[tuple[int, dict[str, Any]]]
+
+
+class Hashes(NamedTuple):
+    """Three hashes of a record, 16 bytes each; the same where one has nothing that another leaves out."""
+
+    text: bytes
+    """Of what is said: operators.sample.text_sha."""
+    record: bytes
+    """Of everything, by which what was computed of any of its fields is known again."""
+    kind: bytes
+    """Of everything but bookkeeping: records with the same are duplicates."""
+
+
+def hashes(record: Record, found: Read, raw: bytes, bookkeeping: Set[str] = BOOKKEEPING) -> Hashes:
+    """The hashes of a record that was read as `found` from the JSON text `raw`."""
+    text = text_sha(found.messages, record)
+    holds = found.format.holds
+    extras = _extras(record, found)
+    if not extras and record.keys() <= holds:
+        return Hashes(text, text, text)
+    fields, aside = {}, {}
+    for name, value in record.items():
+        if value is not None and name not in holds:
+            (aside if name.lower() in bookkeeping else fields)[name] = value
+    said = _without(extras, bookkeeping)
+    kind = _digest(text, [fields, said], raw) if fields or said else text
+    # What the kind leaves out is told apart on top of it, so that nothing is written out twice.
+    whole = _digest(kind, [aside, extras], raw) if aside or said != extras else kind
+    return Hashes(text, whole, kind)
+
+
+def _without(extras: Extras, bookkeeping: Set[str]) -> Extras:
+    kept = [
+        (at, {name: value for name, value in extra.items() if name.lower() not in bookkeeping}) for at, extra in extras
+    ]
+    return [(at, extra) for at, extra in kept if extra]
+
+
+def _extras(record: Record, found: Read) -> Extras:
+    """What the messages have beside a role and a text, each with the place of its message."""
+    extras: Extras = []
+    place = found.opening
+    for field in found.format.lists:
+        items = record.get(field)
+        if not isinstance(items, list):
+            continue
+        for item in items:
+            role = found.messages[place]["role"]
+            plain = len(item) == 2 and role != "tool" and isinstance(item.get("content", item.get("value")), str)
+            if not plain and (extra := _extra(item, role)):
+                extras.append((place, extra))
+            place += 1
+    return extras
+
+
+def _extra(item: Record, role: str) -> dict[str, Any]:
+    """A message's other fields; its parts, where they are more than one text; and whose word a tool's message is."""
+    role_field = "role" if "role" in item else "from"
+    text_field = "content" if "content" in item else "value"
+    extra = {name: value for name, value in item.items() if value is not None and name not in (role_field, text_field)}
+    content = item.get(text_field)
+    if isinstance(content, list) and not (len(content) == 1 and len(content[0]) == 2):
+        extra["content"] = content
+    if role == "tool" and (said := item[role_field].strip().lower()) != "tool":
+        extra["role"] = said
+    return extra
+
+
+def _digest(before: bytes, rest: list[Any], raw: bytes) -> bytes:
+    try:
+        told = ENCODER.encode(_canonical(rest)).encode()
+    except ValueError:  # a number that no float holds: it differs from others as its digits do
+        told = raw
+    return hashlib.sha256(before + told).digest()[:16]
+
+
+def _canonical(value: Any) -> Any:
+    """The value without null fields, and with whole numbers as integers."""
+    if isinstance(value, dict):
+        return {
+            name: inner if type(inner) is str else _canonical(inner)
+            for name, inner in value.items()
+            if inner is not None
+        }
+    if isinstance(value, list | tuple):
+        return [_canonical(inner) for inner in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) < WHOLE_FLOATS:
+        return int(value)
+    return value

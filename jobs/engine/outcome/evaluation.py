@@ -1,0 +1,168 @@
+"""The evaluation of a model or a classifier on held-out samples, with intervals by the bootstrap over samples."""
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from jobs.engine.command.config import configured
+from jobs.engine.execute.session import Session, connect
+from jobs.engine.pool.pool import Pool
+from jobs.engine.record.declarations import declared, plain
+from jobs.engine.samples.parts import read_samples
+from jobs.engine.store.lock import locked
+from jobs.engine.terminal.errors import UsageError, WinnowError
+from jobs.engine.terminal.screen import say
+from operators.base import STRICT
+from operators.checkpoint import Checkpoint
+from operators.kernels.bootstrap import Interval, interval
+from operators.losses.class_error import ClassError
+from operators.losses.loss import Loss, Precision
+from operators.positions import SampleTokens
+from operators.supervision.labels import Labels
+from operators.supervision.supervised import Template
+from operators.training.finetune import FACTS
+
+ADAPTER = "adapter_config.json"
+
+
+@dataclass(frozen=True, config=STRICT)
+class Evaluation:
+    """How samples are shown to the model, and how the interval is drawn."""
+
+    template: Template = "tulu"
+    max_tokens: SampleTokens = None
+    """A sample's tokens after which it is cut; none: 2,048, or as many as the model has positions for."""
+    precision: Precision = "auto"
+    level: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    """The share of draws inside the interval."""
+    draws: Annotated[int, Field(ge=1)] = 1000
+    seed: Annotated[int, Field(ge=0)] = 0
+    max_errors: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """The share of samples that may have no loss before the run fails."""
+
+
+def evaluation(model: str, overrides: Iterable[str]) -> Evaluation:
+    """The evaluation with its fields set by `field=value`, template and length as a model's training.json has them."""
+    declaration = _declaration(Path(model).expanduser())
+    learnt = {name: declaration[name] for name in ("template", "max_tokens") if name in declaration}
+    return configured(Evaluation, learnt, overrides)
+
+
+def losses(model: str, wanted: Evaluation) -> Loss | ClassError:
+    """The operator that computes the losses of a model, of an adapter and the base it names, or of a classifier."""
+    folder = Path(model).expanduser()
+    checkpoint = Checkpoint(str(folder.absolute())) if folder.is_dir() else Checkpoint(model)
+    declaration = _declaration(folder)
+    if declaration.get("labels"):
+        if (folder / ADAPTER).is_file():
+            raise UsageError(f"{model} is a classifier's adapter, which is not read here: train it whole, by lora=none")
+        labels = declared(Labels, declaration["labels"], "labels.")
+        return ClassError(checkpoint, labels, wanted.max_tokens, precision=wanted.precision)
+    adapter = None
+    if (folder / ADAPTER).is_file():
+        base = _json(folder / ADAPTER).get("base_model_name_or_path")
+        if not isinstance(base, str):
+            raise UsageError(f"{folder / ADAPTER} does not name the model that the adapter is for")
+        adapter, checkpoint = checkpoint, Checkpoint(base)
+    return Loss(checkpoint, adapter, wanted.template, wanted.max_tokens, wanted.precision)
+
+
+def checked(model: str, overrides: Iterable[str]) -> tuple[Evaluation, Loss | ClassError]:
+    """The evaluation and its operator; ModelMissing where the model, or an adapter's base, is not there."""
+    wanted = evaluation(model, overrides)
+    operator = losses(model, wanted)
+    operator.check()
+    return wanted, operator
+
+
+def _declaration(folder: Path) -> dict[str, Any]:
+    """How the model in a folder was trained; empty where that is not known."""
+    path = folder / FACTS
+    if not path.is_file():
+        return {}
+    found = _json(path).get("declaration")
+    if not isinstance(found, dict):
+        raise UsageError(f"{path} does not say how the model was trained: it has no declaration")
+    return found
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError(f"{path} is not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise UsageError(f"{path} holds no JSON object")
+    return found
+
+
+def intervals(*columns: np.ndarray, groups: np.ndarray, level: float, draws: int, seed: int) -> list[Interval]:
+    """A mean with its interval: of all samples, then of each group, by number.
+
+    columns: (n,), what a sample adds to the sum, and what to the count where that is not 1; a sample that adds nothing
+    to it is left out. groups: (n,) the number of its group.
+    """
+    totals, counts = (*columns, np.ones(len(groups)))[:2]
+    chosen = [counts > 0, *((groups == group) & (counts > 0) for group in range(int(groups.max()) + 1))]
+    return [interval(totals[rows], counts[rows], level=level, draws=draws, seed=seed) for rows in chosen]
+
+
+def measures(operator: Loss | ClassError) -> dict[str, tuple[str, ...]]:
+    """The columns of each number that is told: what it is the mean of, and what over."""
+    if isinstance(operator, Loss):
+        return {"loss": ("loss.nll_sum", "loss.tokens")}
+    slots = {"slot accuracy": ("loss.slots_right", "loss.slots")} if operator.labels.slots else {}
+    return {"loss": ("loss.nll_mean",), "accuracy": ("loss.right",), **slots}
+
+
+def evaluated(
+    operator: Loss | ClassError, wanted: Evaluation, inputs: Sequence[str], session: Session
+) -> dict[str, Any]:
+    """What the model makes of the inputs, overall and by source."""
+    with locked(session.store.url, say):
+        connect(session.profile)
+        pool = Pool.of(inputs, session).map(loss=operator)
+        ids = pool.valid("loss")
+        if not len(ids):
+            raise WinnowError(f"no sample of {', '.join(inputs)} has a loss")
+        tables = read_samples(pool.parts, ids, ["source"])
+        sources, groups = np.unique(pa.concat_tables(tables)["source"].to_numpy(), return_inverse=True)
+        settings = {"level": wanted.level, "draws": wanted.draws, "seed": wanted.seed}
+        found = {
+            name: pool.reduce(intervals, *columns, only=ids, groups=groups, **settings)
+            for name, columns in measures(operator).items()
+        }
+        tokens, cut = pool.values("loss.tokens", ids), pool.values("loss.truncated", ids)
+    first, *others = (dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True))
+    rows = [_row(first, tokens, cut)]
+    rows += [_row(each, tokens[groups == at], cut[groups == at]) for at, each in enumerate(others)]
+    adapter = operator.adapter if isinstance(operator, Loss) else None
+    return {
+        "winnow_evaluation": 1,
+        "inputs": list(inputs),
+        "reading": session.reading.semantics(),
+        "fields": plain(wanted),
+        "operator": {"model": operator.model.identity(), "adapter": adapter and adapter.identity()},
+        "pool": pool.facts["fingerprint"],
+        "without_loss": pool.samples - len(ids),
+        "overall": rows[0],
+        "sources": dict(zip(sources.tolist(), rows[1:], strict=True)),
+    }
+
+
+def _row(found: Mapping[str, Interval], tokens: np.ndarray, cut: np.ndarray) -> dict[str, Any]:
+    """What is told of some samples; of a language model, whose loss is by token, the perplexity too."""
+    told: dict[str, Iterable[float | None]] = dict(found)
+    if list(found) == ["loss"]:
+        limit = math.log(sys.float_info.max)
+        told["perplexity"] = [math.exp(value) if value < limit else None for value in found["loss"]]
+    counts = {"samples": len(tokens), "tokens": int(tokens.sum()), "truncated": int(cut.sum())}
+    return {**counts, **{name: dict(zip(Interval._fields, each, strict=True)) for name, each in told.items()}}

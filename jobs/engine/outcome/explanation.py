@@ -1,0 +1,114 @@
+"""The story of one sample: its row in the ledger, its text, and the kept sample that is nearest to it."""
+
+from pathlib import Path
+from typing import Any
+
+import faiss
+import fsspec
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from jobs.engine.command.places import manifest_in
+from jobs.engine.execute.session import Session
+from jobs.engine.outcome.ledger import DROPPED, KEPT, LEDGER
+from jobs.engine.pool.pool import Pool
+from jobs.engine.record.entries import columns
+from jobs.engine.samples.parts import read_samples
+from jobs.engine.store.store import VALUE, Feature, Store
+from jobs.engine.terminal.errors import UsageError, WinnowError
+from jobs.engine.terminal.screen import say
+from operators.sample import instruction, response
+
+SHOWN = 400
+LARGEST = 2**63 - 1
+SHOWN_BEFORE = frozenset(name for name, _ in LEDGER)
+"""The ledger's own columns; what comes after them are details of the recipe."""
+
+
+def ledger_rows(folder: Path, which: str) -> list[dict[str, Any]]:
+    """The rows of selection.parquet for an id or a source:line; UsageError where there is none."""
+    rows = ds.dataset(folder / "selection.parquet")
+    source, colon, line = which.rpartition(":")
+    if which.isdecimal() and int(which) <= LARGEST:
+        found = rows.to_table(filter=pc.field("id") == int(which)).to_pylist()
+    elif colon and line.isdecimal() and int(line) <= LARGEST:
+        matches = (pc.field("source") == source) & (pc.field("line") == int(line))
+        found = rows.to_table(filter=matches).to_pylist()
+    else:
+        raise UsageError(f"{which!r} is neither an id nor source:line")
+    if not found:
+        raise UsageError(f"{folder}/selection.parquet has no {which}; its rows are ids or source:line pairs")
+    return sorted(found, key=lambda row: row["state"] == "duplicate")
+
+
+def nearest_kept(feature: Feature, sample: int, kept: np.ndarray) -> tuple[int, float]:
+    """The kept sample with the highest cosine similarity to this one, and the similarity.
+
+    kept: ids, best first; of equally similar ones the best is taken. The vectors are read a part at a time.
+    """
+    wanted = _unit(feature.values(np.array([sample])))
+    index = faiss.IndexFlatIP(wanted.shape[1])
+    found = []
+    for ranks, vectors in feature.blocks(kept):
+        index.reset()
+        index.add(_unit(vectors))  # type: ignore[call-arg]  # faiss gives its methods other parameters at run time
+        highest = index.search(wanted, 1)[0][0, 0]  # type: ignore[call-arg]
+        _, _, equal = index.range_search(wanted, np.nextafter(highest, np.float32(-2)))  # type: ignore[call-arg]
+        found.append((-float(highest), int(ranks[equal].min())))
+    similarity, rank = min(found)
+    return int(kept[rank]), -similarity
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """The vectors at length 1, float32; those of length 0 as they are."""
+    vectors = np.ascontiguousarray(vectors, np.float32)
+    faiss.normalize_L2(vectors)
+    return vectors
+
+
+def explain(folder: Path, which: str) -> None:
+    """Prints one sample's story."""
+    manifest = manifest_in(folder)
+    if not manifest:
+        raise UsageError(f"{folder} holds no run: it has no manifest.yaml")
+    if not manifest.get("finished"):
+        raise WinnowError(f"the run in {folder} has not ended; run its command again")
+    row, *repeats = ledger_rows(folder, which)
+    say(f"{row['source']}:{row['line']}  {row['state']} by {manifest['run']['recipe']}")
+    say(f"  reason    {row['reason']}")
+    for name in ("id", "rank", "score", *(name for name in row if name not in SHOWN_BEFORE)):
+        if row.get(name) is not None:
+            value = f"{row[name]:.4f}" if isinstance(row[name], float) else row[name]
+            say(f"  {name:<9} {value}" + (f" of {manifest['counts'][KEPT]:,}" if name == "rank" else ""))
+    for repeat in repeats:
+        say(f"  repeated  at {repeat['source']}:{repeat['line']}")
+    if row["id"] is None:
+        return
+    pool = Pool.open(manifest.get("selected_from", manifest["pool"])["folder"], Session(Store(manifest["store"])))
+    _show_text(pool, row["id"])
+    column = manifest.get("vector")
+    if row["state"] == DROPPED and column:
+        _show_nearest(folder, pool, Feature(columns(manifest["verbs"], pool.folder)[column]["feature"]), row["id"])
+
+
+def _show_nearest(folder: Path, pool: Pool, feature: Feature, sample: int) -> None:
+    kept = ds.dataset(folder / "selection.parquet").to_table(["id", "rank"], filter=pc.field("state") == KEPT)
+    ids = kept.sort_by("rank")["id"].to_numpy()
+    states = feature.states(pool.samples)
+    ids = ids[states[ids] == VALUE]
+    if not len(ids) or states[sample] != VALUE:
+        return
+    near, similarity = nearest_kept(feature, sample, ids)
+    say(f"nearest kept sample: {near}, similarity {similarity:.4f}")
+    _show_text(pool, near)
+
+
+def _show_text(pool: Pool, sample: int) -> None:
+    fs, root = fsspec.core.url_to_fs(pool.folder)
+    if not fs.exists(root):
+        raise WinnowError(f"the pool in {pool.folder} is gone")
+    messages = next(read_samples(pool.parts, np.array([sample]), ["messages"]))["messages"].to_pylist()[0]
+    for title, words in (("asked", instruction(messages)), ("answered", response(messages))):
+        short = " ".join(words.split())
+        say(f"  {title:<9} {short[:SHOWN]}{' ...' if len(short) > SHOWN else ''}")

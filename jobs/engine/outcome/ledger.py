@@ -1,0 +1,173 @@
+"""What a run writes of its samples: selected.jsonl, selection.parquet and quarantine.jsonl, and that they add up."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.engine.pool.pool import Pool
+from jobs.engine.pool.selection import Selection
+from jobs.engine.samples.parts import read_samples
+from jobs.engine.store.store import ERROR
+from jobs.engine.terminal.errors import WinnowError
+
+KEPT, DROPPED, DUPLICATE, QUARANTINED = STATES = ("kept", "dropped", "duplicate", "quarantined")
+KEPT_AT_ONCE = 100_000
+RECORDS_A_BLOCK = 65_536
+
+LEDGER = [
+    ("source", pa.string()),
+    ("line", pa.int64()),
+    ("id", pa.int64()),
+    ("state", pa.string()),
+    ("rank", pa.int64()),
+    ("score", pa.float64()),
+    ("reason", pa.string()),
+]
+
+
+def write_selected(pool: Pool, ids: np.ndarray, path: Path) -> None:
+    """Writes the records with these ids, in this order, each as it came in, one a line.
+
+    Memory holds KEPT_AT_ONCE records, however many are kept: each such run of ranks is one pass over the pool.
+    """
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("wb") as out:
+        for start in range(0, len(ids), KEPT_AT_ONCE):
+            ranked = ids[start : start + KEPT_AT_ONCE]
+            by_id = np.argsort(ranked)
+            tables = list(read_samples(pool.parts, ranked[by_id], ["raw"]))
+            raws = pa.concat_tables(tables)["raw"].take(pa.array(np.argsort(by_id)))
+            for raw in raws:
+                out.write(raw.as_py() + b"\n")
+    temporary.replace(path)
+
+
+def failures(chosen: Selection) -> dict[int, str]:
+    """For each sample that an operator failed on, the column and the error; not for kept ones."""
+    failed: dict[int, str] = {}
+    kept = set(chosen.ids.tolist())
+    for name, feature in chosen.features.items():
+        if not (feature.states(len(chosen.reason)) == ERROR).any():
+            continue
+        for sample, error in feature.errors():
+            if sample not in kept:
+                failed.setdefault(sample, f"{name}: {error}")
+    return failed
+
+
+def write_ledger(pool: Pool, chosen: Selection, failed: Mapping[int, str], path: Path) -> dict[str, int]:
+    """Writes selection.parquet, one row for every input record, and returns the count of each state.
+
+    The pool's samples come first, by id; then the duplicates and the quarantined, as they were read. `id` is
+    null for a quarantined record, and for a duplicate that of the sample it repeats.
+    """
+    extra = [
+        (name, pa.int64() if values.dtype.kind in "iu" else pa.float64()) for name, values in chosen.details.items()
+    ]
+    schema = pa.schema([*LEDGER, *extra])
+    counts: dict[str, int] = dict.fromkeys(STATES, 0)
+    temporary = path.with_suffix(".tmp")
+    with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        for table in _rows(pool, chosen, failed, schema):
+            for state in table["state"].value_counts().to_pylist():
+                counts[state["values"]] += state["counts"]
+            writer.write_table(table)
+    if sum(counts.values()) != pool.facts["records"] or counts[KEPT] != len(chosen.ids):
+        raise WinnowError(f"the ledger does not add up: {counts}, of {pool.facts['records']} records read")
+    temporary.replace(path)
+    return counts
+
+
+def _rows(pool: Pool, chosen: Selection, failed: Mapping[int, str], schema: pa.Schema) -> Iterator[pa.Table]:
+    rank = np.zeros(pool.samples, np.int64)
+    rank[chosen.ids] = np.arange(1, len(chosen.ids) + 1)
+    reasons = np.array(chosen.reasons, object)
+    lost = np.array(sorted(failed), np.int64)
+    for table in read_samples(pool.parts, np.arange(pool.samples), ["id", "source", "line"]):
+        ids = table["id"].to_numpy()
+        kept = rank[ids] > 0
+        state = np.where(kept, KEPT, DROPPED).astype(object)
+        reason = reasons[chosen.reason[ids]]
+        for row in np.flatnonzero(np.isin(ids, lost)):
+            state[row], reason[row] = QUARANTINED, failed[ids[row]]
+        score = chosen.score[ids]
+        columns = {
+            "source": table["source"],
+            "line": table["line"],
+            "id": table["id"],
+            "state": state,
+            "rank": pa.array(rank[ids], mask=~kept),
+            "score": pa.array(score, mask=np.isnan(score)),
+            "reason": reason,
+        }
+        for name, values in chosen.details.items():
+            held = values[ids]
+            unknown = held < 0 if held.dtype.kind in "iu" else np.isnan(held)
+            columns[name] = pa.array(held, mask=unknown)
+        yield pa.table(columns, schema=schema)
+    yield from _set_aside(pool, schema)
+
+
+def _set_aside(pool: Pool, schema: pa.Schema) -> Iterator[pa.Table]:
+    """The records that never became samples: duplicates and quarantined ones."""
+    fs, root = fsspec.core.url_to_fs(pool.folder)
+    with fs.open(f"{root}/duplicates.parquet", "rb") as file:
+        for batch in pq.ParquetFile(file).iter_batches(RECORDS_A_BLOCK):
+            reason = [f"repeats sample {sample}" for sample in batch["id"].to_pylist()]
+            yield _padded(
+                batch.num_rows,
+                DUPLICATE,
+                schema,
+                source=batch["source"],
+                line=batch["line"],
+                id=batch["id"],
+                reason=reason,
+            )
+    held: list[dict] = []
+    for record in quarantined(pool):
+        held.append(record)
+        if len(held) == RECORDS_A_BLOCK:
+            yield _quarantine_table(held, schema)
+            held.clear()
+    if held:
+        yield _quarantine_table(held, schema)
+
+
+def _quarantine_table(records: list[dict], schema: pa.Schema) -> pa.Table:
+    columns = {name: [record.get(name) for record in records] for name in ("source", "line")}
+    reason = [f"{record['reason']}: {record['message']}" for record in records]
+    return _padded(len(records), QUARANTINED, schema, reason=reason, **columns)
+
+
+def _padded(rows: int, state: str, schema: pa.Schema, **columns: object) -> pa.Table:
+    full = {each.name: columns.get(each.name, pa.nulls(rows, each.type)) for each in schema}
+    return pa.table({**full, "state": [state] * rows}, schema=schema)
+
+
+def quarantined(pool: Pool) -> Iterator[dict]:
+    """The records that ingest set aside, as quarantine.jsonl holds them."""
+    fs, root = fsspec.core.url_to_fs(pool.folder)
+    with fs.open(f"{root}/quarantine.jsonl", "rb") as file:
+        for line in file:
+            yield json.loads(line)
+
+
+def write_quarantine(pool: Pool, failed: Mapping[int, str], path: Path) -> None:
+    """Writes quarantine.jsonl: what ingest set aside, then the samples that an operator failed on."""
+    fs, root = fsspec.core.url_to_fs(pool.folder)
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("wb") as out, fs.open(f"{root}/quarantine.jsonl", "rb") as file:
+        while block := file.read(1 << 20):
+            out.write(block)
+        for table in read_samples(pool.parts, np.array(sorted(failed), np.int64), ["id", "source", "line", "raw"]):
+            for row in table.to_pylist():
+                raw = row.pop("raw").decode()
+                name, _, message = failed[row["id"]].partition(": ")
+                record = {**row, "reason": name, "message": message, "raw": raw}
+                out.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+    temporary.replace(path)

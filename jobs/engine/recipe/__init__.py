@@ -1,0 +1,1 @@
+"""What every recipe is: fields, a budget, what it declares and what it refuses."""

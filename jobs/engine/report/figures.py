@@ -1,0 +1,162 @@
+"""The report's charts, as the plain data that plotly.js draws: grey is the pool, green what was kept."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from jobs.engine.pool.selection import Selection
+from jobs.engine.report.markup import percent
+from jobs.engine.report.measures import Measures
+
+POOL, KEPT, INK, RULE = "#a9aba6", "#1d7a63", "#3d403c", "#e6e5df"
+LENGTH_BINS, SCORE_BINS, POINTS = 34, 48, 2_000
+BARS = 240
+FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart: its name in the page, its title, what it shows in a sentence, and what plotly.js is given."""
+
+    name: str
+    title: str
+    caption: str
+    data: list[dict[str, Any]]
+    layout: dict[str, Any]
+
+    @property
+    def anchor(self) -> str:
+        """The id of its element; sections have ids of their own."""
+        return f"chart-{self.name}"
+
+    def plain(self) -> dict[str, Any]:
+        """What the page's script reads."""
+        return {"id": self.anchor, "data": self.data, "layout": self.layout}
+
+
+def _layout(x: str, y: str, **more: Any) -> dict[str, Any]:
+    axis = {"gridcolor": RULE, "linecolor": RULE, "zeroline": False, "fixedrange": True, "title": {"standoff": 8}}
+    layout = {
+        "height": 270,
+        "margin": {"l": 52, "r": 8, "t": 26, "b": 44},
+        "font": {"family": FONT, "size": 12, "color": INK},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "dragmode": False,
+        "hovermode": "x unified",
+        "legend": {"orientation": "h", "x": 0, "y": 1.14, "font": {"size": 12}},
+        "xaxis": {**axis, "showgrid": False, "title": {"text": x, "standoff": 8}},
+        "yaxis": {**axis, "title": {"text": y, "standoff": 8}, "rangemode": "tozero"},
+    }
+    for name, values in more.items():
+        layout[name] = {**layout[name], **values} if isinstance(values, dict) and name in layout else values
+    return layout
+
+
+def _outline(name: str, color: str, edges: np.ndarray, values: np.ndarray) -> dict[str, Any]:
+    """A filled step line of the share of the values in each bin."""
+    counts = np.histogram(values, edges)[0]
+    shares = 100 * counts / max(counts.sum(), 1)
+    filled = color + ("55" if color == POOL else "33")
+    return {
+        "type": "scatter", "mode": "lines", "name": name, "x": _numbers(edges), "y": _numbers([*shares, shares[-1]]),
+        "line": {"shape": "hv", "color": color, "width": 1.6}, "fill": "tozeroy", "fillcolor": filled,
+        "hovertemplate": "%{y:.1f}%",
+    }  # fmt: skip
+
+
+def _numbers(values: Any) -> list[float]:
+    return [float(f"{value:.6g}") for value in values]
+
+
+def lengths(name: str, measured: Measures) -> Figure:
+    """How long the instructions or the responses are, on a logarithmic axis."""
+    characters = np.maximum(getattr(measured, name), 1)
+    # Whole numbers, so that no bin of short texts is empty for want of a length between its edges.
+    edges = np.unique(np.round(np.geomspace(1, max(characters.max(initial=1) + 1, 2), LENGTH_BINS)))
+    data = [_outline("pool", POOL, edges, characters[measured.of_pool])]
+    medians = f"Median {np.median(getattr(measured, name)[measured.of_pool]):,.0f} characters in the pool"
+    if measured.of_kept.any():
+        data.append(_outline("kept", KEPT, edges, characters[measured.of_kept]))
+        medians += f", {np.median(getattr(measured, name)[measured.of_kept]):,.0f} among the kept"
+    axis = {"type": "log", "dtick": 1, "exponentformat": "none", "separatethousands": True, "hoverformat": ",.0f"}
+    return Figure(f"{name}-length", f"Length of the {name}", f"{medians}.", data,
+                  _layout("characters", "% of samples", xaxis=axis))  # fmt: skip
+
+
+def scores(chosen: Selection) -> Figure | None:
+    """How the scores are distributed, of all that were scored and of the kept; None where none was."""
+    scored = np.isfinite(chosen.score)
+    if not scored.any():
+        return None
+    everything = chosen.score[scored]
+    kept = chosen.score[chosen.ids]
+    kept = kept[np.isfinite(kept)]
+    edges = np.histogram_bin_edges(everything, SCORE_BINS)
+    only_kept = len(kept) == len(everything)
+    data = [] if only_kept else [_outline("scored", POOL, edges, everything)]
+    data += [_outline("kept", KEPT, edges, kept)] if len(kept) else []
+    without = len(chosen.score) - len(everything)
+    caption = f"{len(everything):,} of {len(chosen.score):,} samples have a score"
+    caption += (
+        ", the kept ones alone." if only_kept and without else f"; {without:,} were not scored." if without else "."
+    )
+    layout = _layout("score, higher is better", "% of samples")
+    return Figure("scores", "Distribution of the scores", caption, data, layout)
+
+
+def by_rank(name: str, title: str, values: np.ndarray) -> Figure | None:
+    """What the kept samples have, from the best to the last; None where they have nothing."""
+    rank = np.flatnonzero(np.isfinite(values))
+    if len(rank) < 2:
+        return None
+    rank = rank[np.unique(np.linspace(0, len(rank) - 1, POINTS).round().astype(int))]
+    line = {
+        "type": "scatter", "mode": "lines", "name": title, "x": (rank + 1).tolist(), "y": _numbers(values[rank]),
+        "line": {"color": KEPT, "width": 2}, "hovertemplate": "%{y:.4g}",
+    }  # fmt: skip
+    caption = (
+        f"From {values[rank[0]]:,.4g} at rank {rank[0] + 1:,} to {values[rank[-1]]:,.4g} at rank {rank[-1] + 1:,}."
+    )
+    layout = _layout("rank", title.lower().removesuffix(" by rank"), yaxis={"rangemode": "normal"}, showlegend=False)
+    return Figure(name, title, caption, [line], layout)
+
+
+def coverage(chosen: Selection) -> Figure | None:
+    """The share of each centroid's samples that was kept; None where the recipe has no centroids."""
+    centroid = np.asarray(chosen.details.get("centroid", np.empty(0)), float)
+    inside = np.isfinite(centroid) & (centroid >= 0)
+    if not inside.any():
+        return None
+    names, of = np.unique(centroid[inside].astype(np.int64), return_inverse=True)
+    chose = np.zeros(len(centroid), bool)
+    chose[chosen.ids] = True
+    size, kept = np.bincount(of), np.bincount(of, weights=chose[inside])
+    order = np.argsort(-size, kind="stable")
+    names, size, kept = names[order], size[order], kept[order]
+    caption = f"{int((kept > 0).sum()):,} of {len(names):,} centroids have at least one kept sample"
+    empty = int(size[kept == 0].sum())
+    caption += f"; {empty:,} samples ({percent(empty / inside.sum())}) belong to the others." if empty else "."
+    if len(names) > BARS:
+        return _many_centroids(kept / size, caption)
+    overall = 100 * kept.sum() / size.sum()
+    bars = {
+        "type": "bar", "x": list(range(1, len(names) + 1)), "y": _numbers(100 * kept / size), "marker": {"color": KEPT},
+        "customdata": np.column_stack([names, kept, size]).astype(int).tolist(), "name": "kept",
+        "hovertemplate": "centroid %{customdata[0]}: %{customdata[1]:,} of %{customdata[2]:,} kept<extra></extra>",
+    }  # fmt: skip
+    line = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": overall, "y1": overall,
+            "line": {"color": INK, "width": 1, "dash": "dot"}}  # fmt: skip
+    layout = _layout("centroids, the largest first", "% kept", shapes=[line], hovermode="closest", bargap=0.25,
+                     xaxis={"showticklabels": False})  # fmt: skip
+    return Figure(
+        "coverage", "Kept share of each centroid", f"{caption} Dotted: the share kept of all.", [bars], layout
+    )
+
+
+def _many_centroids(share: np.ndarray, caption: str) -> Figure:
+    edges = np.histogram_bin_edges(100 * share, SCORE_BINS)
+    data = [_outline("centroids", KEPT, edges, 100 * share)]
+    layout = _layout("% of a centroid's samples kept", "% of centroids", showlegend=False)
+    return Figure("coverage", "Kept share of the centroids", caption, data, layout)

@@ -1,0 +1,1 @@
+"""Where features are kept: part files, the values in them, and the lock that lets one run write. No samples, no Ray."""

@@ -1,0 +1,108 @@
+"""How raw files are read: the options that all commands share, from the command line to the settings of an ingest.
+
+    --columns instruction=question,response=answer     where records have other field names
+    --limit max_turns=20000,max_nesting=200            what a record may have at most
+    --ignore review_round                              a field by which no two records differ
+    --answers optional                                 for records that have a label in place of an answer
+    --max-unreadable 0.2                               the share of records that may be unreadable
+
+Nothing heavy is imported here, so that `--help` is quick.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from jobs.engine.terminal.errors import UsageError
+
+COLUMN_ROLES = ("instruction", "input", "response", "system")
+LIMITS = ("max_record_bytes", "max_turns", "max_nesting", "max_expansion")
+MAX_UNREADABLE = 0.05
+COLUMN = re.compile(f"(?:{'|'.join(COLUMN_ROLES)})=")
+NEXT_COLUMN = re.compile(f",(?={COLUMN.pattern})")
+
+
+def reading_options(max_unreadable: float | None = MAX_UNREADABLE) -> argparse.ArgumentParser:
+    """The parser of these options, to be a parent of a command's; max_unreadable: where none is given."""
+    parser = argparse.ArgumentParser(add_help=False)
+    group = parser.add_argument_group("how raw files are read")
+    group.add_argument(
+        "--columns",
+        metavar="ROLE=FIELD,...",
+        help=f"where records have other field names; the roles are {', '.join(COLUMN_ROLES)}",
+    )
+    group.add_argument(
+        "--limit",
+        metavar="NAME=N,...",
+        help=f"what a record may have at most, else it is set aside: {', '.join(LIMITS)}",
+    )
+    group.add_argument(
+        "--ignore", metavar="FIELD,...", help="fields by which no two records differ, beside ids and such"
+    )
+    group.add_argument(
+        "--answers",
+        choices=("needed", "optional"),
+        help="optional: records without an answer are kept, for those that have a label to learn",
+    )
+    group.add_argument(
+        "--max-unreadable",
+        type=_share,
+        default=max_unreadable,
+        metavar="SHARE",
+        help=f"the share of records that may be unreadable before the command fails (default {MAX_UNREADABLE})",
+    )
+    return parser
+
+
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is no share, from 0 to 1")
+    return share
+
+
+def spoken(argv: Sequence[str] | None) -> list[str]:
+    """The command line's words, where several ROLE=FIELD words after --columns are made one."""
+    words: list[str] = []
+    for word in sys.argv[1:] if argv is None else argv:
+        if len(words) > 1 and words[-2] == "--columns" and COLUMN.match(words[-1]) and COLUMN.match(word):
+            words[-1] += f",{word}"
+        else:
+            words.append(word)
+    return words
+
+
+def told(options: argparse.Namespace) -> dict[str, Any]:
+    """What the options say of the settings of an ingest, as plain values; nothing of those that were not given."""
+    given: dict[str, Any] = {}
+    if options.columns is not None:
+        given["columns"] = _pairs("--columns", NEXT_COLUMN.split(options.columns))
+    if options.limit is not None:
+        given |= {name: _number(name, text) for name, text in _pairs("--limit", options.limit.split(",")).items()}
+    if options.ignore is not None:
+        given["ignore"] = [name for name in options.ignore.split(",") if name]
+    if options.answers is not None:
+        given["answers"] = options.answers
+    return given
+
+
+def _pairs(option: str, words: Sequence[str]) -> dict[str, str]:
+    pairs = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not (name and equals and value):
+            raise UsageError(f"{option} {','.join(words)}: {word!r} is no NAME=VALUE")
+        if name in pairs:
+            raise UsageError(f"{option} {','.join(words)}: {name} is named twice")
+        pairs[name] = value
+    return pairs
+
+
+def _number(name: str, text: str) -> int:
+    if name not in LIMITS:
+        raise UsageError(f"--limit {name}={text}: there is no such limit; there are {', '.join(LIMITS)}")
+    if not text.isdecimal():
+        raise UsageError(f"--limit {name}={text}: {text!r} is no whole number")
+    return int(text)

@@ -1,0 +1,66 @@
+"""What every command does around its work: fields are told from inputs, errors become one message and an exit code."""
+
+import errno
+import glob
+import os
+import re
+import shlex
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from jobs.engine.terminal.errors import WinnowError, each_of
+from jobs.engine.terminal.screen import say
+from operators.missing import ModelMissing
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+PLACES = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+PLACES += (errno.ENAMETOOLONG, errno.ELOOP)
+"""What the operating system says of a file that is not what a command was told it is."""
+
+FIELD = re.compile(r"[A-Za-z_][\w.]*=")
+
+
+def program(command: str) -> str:
+    """How a command was called, as it is typed again: `winnow curate`, with its folder where that is not in PATH."""
+    if Path(sys.argv[0]).stem != "winnow":
+        return f"python -m jobs.{command}"
+    return f"{'winnow' if shutil.which('winnow') else sys.argv[0]} {command}"
+
+
+def fields_and_others(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The field=value words of a command line, and the rest, each in order; what names a file there is no field."""
+    fields = [word for word in words if FIELD.match(word) and not _names_a_file(word)]
+    return fields, [word for word in words if word not in fields]
+
+
+def _names_a_file(word: str) -> bool:
+    """Whether a path or a glob, such as language=*/part.jsonl, is that of something there."""
+    return os.path.exists(word) or (glob.has_magic(word) and any(glob.iglob(word, recursive=True)))
+
+
+def as_typed(name: str, words: Sequence[str] | None) -> str:
+    """The command line that repeats a command with these words; with None, those of this process."""
+    return shlex.join([*program(name).split(), *(sys.argv[1:] if words is None else words)])
+
+
+def exit_code(main: Callable[[], int]) -> int:
+    """Runs a command: 0 done, 1 failed, 2 usage, 3 over the error budget or nothing selected, 130/143 by a signal."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        return main()
+    except (WinnowError, ModelMissing) as error:
+        for each in each_of(error):
+            say(f"error: {each}")
+        return error.exit_code if isinstance(error, WinnowError) else 1
+    except OSError as error:
+        if error.errno not in (*FULL, *PLACES):
+            raise
+        more = ". Free some space or give another --store or --out; what is done is kept."
+        say(f"error: {error}{more if error.errno in FULL else ''}")
+        return 1
+    except KeyboardInterrupt:
+        say("stopped; what is done is kept, and the same command goes on from there")
+        return 130

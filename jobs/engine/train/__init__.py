@@ -1,0 +1,1 @@
+"""A training run on the samples of a pool, from the driver to the workers and the checkpoints that it leaves."""

@@ -1,0 +1,204 @@
+"""What the workers of a training run do: one process in a Ray task, or several as the ranks of Ray Train.
+
+Each of them reads the samples and tokenizes them, and takes its share of every step (operators/training/loop.py).
+"""
+
+# ruff: noqa: PLC0415 - torch and Ray Train are for the workers; the driver does without them
+
+import json
+import os
+import shutil
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+from fsspec.implementations.local import LocalFileSystem
+
+from jobs.engine.samples.parts import Parts, read_samples
+from jobs.engine.store.store import write_atomically
+from jobs.engine.terminal.errors import OverErrorBudget, WinnowError
+from operators.base import RowError, described
+from operators.checkpoint import Checkpoint
+from operators.missing import ModelMissing
+from operators.supervision.supervised import Supervised
+from operators.training.finetune import Finetune, Layout, epoch_facts
+
+OUTCOME = "outcome.json"
+NOTHING = "nothing_to_supervise"
+
+
+@dataclass(frozen=True)
+class Training:
+    """What the processes of a run are told."""
+
+    trainer: Finetune
+    parts: Parts
+    ids: np.ndarray
+    """(samples,) int64, ascending."""
+    folder: str
+    allowed: float
+    """How many samples may be left out for another reason than that there is nothing to supervise in them."""
+    device: str
+    threads: int
+    tokens: int
+    layout: Layout = "copies"
+
+
+def kept(folder: Path | str) -> str:
+    """What to tell after an error."""
+    return f"Whole epochs are kept in {folder}, and the same command goes on after the last one."
+
+
+# As for a reduce: one CPU in Ray's books, whatever the threads. A task that fails is for a person to look at.
+@ray.remote(num_cpus=1, max_retries=0)
+def alone(training: Training) -> None:
+    """Trains in this one process."""
+    carry_out(training)
+
+
+@ray.remote(num_cpus=0, max_retries=0, max_calls=1)  # the process goes: Ray Train leaves a signal handler in it
+def together(training: Training, workers: int, gpus: float) -> None:
+    """Trains in so many workers with so many GPUs each, which add their gradients up."""
+    from ray.train import RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
+
+    own = Path(training.folder) / ".ray"
+    resources = {"CPU": 1.0, **({"GPU": gpus} if gpus else {})}
+    group = TorchTrainer(
+        lambda: carry_out(training),
+        torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpus), resources_per_worker=resources),
+        run_config=RunConfig(name="run", storage_path=str(own)),
+    )
+    try:
+        group.fit()
+    except TrainingFailedError as error:
+        failures = list(error.worker_failures.values()) if isinstance(error, WorkerGroupError) else []
+        told = next((failure for failure in failures if isinstance(failure, WinnowError)), None)
+        raise told or WinnowError(f"train: {error}. {kept(training.folder)}") from None
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
+
+
+def carry_out(training: Training) -> None:
+    """Trains, as one process or as a rank of several, and leaves the outcome; WinnowError says what went wrong."""
+    import torch
+    from transformers import AutoConfig, AutoTokenizer
+
+    from operators.positions import sample_tokens
+    from operators.supervision.labels import Labelling
+    from operators.supervision.supervised import Supervision
+    from operators.training import ranks
+    from operators.training.loop import train
+
+    trainer, folder = training.trainer, Path(training.folder)
+    torch.set_num_threads(max(1, min(training.threads, os.cpu_count() or 1)))
+    try:
+        base = trainer.base.folder()
+        tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
+        config = AutoConfig.from_pretrained(base, local_files_only=True).get_text_config().to_dict()
+        limit = sample_tokens(config, trainer.max_tokens, trainer.base.name)
+        if trainer.labels is None:
+            samples = Tokenized.of(_read(training), Supervision(tokenizer, trainer.template, limit))
+        else:
+            samples = Tokenized.of(_read(training, "raw"), Labelling(tokenizer, trainer.labels, limit))
+        _refuse(samples, training)
+        train(
+            trainer,
+            samples,
+            folder,
+            lambda line: None,
+            tokens=training.tokens,
+            device=training.device,
+            layout=training.layout,
+        )
+        if ranks.here().rank == 0:
+            _leave_outcome(training, samples, limit)
+    except WinnowError:
+        raise
+    except Exception as error:  # some do not survive pickling, and all are told to the driver
+        plain = isinstance(error, ValueError | OSError | ModelMissing)
+        told = str(error) if plain else f"{type(error).__name__}: {error}"
+        raise WinnowError(f"train: {told}. {kept(folder)}") from error
+
+
+def _read(training: Training, *further: str) -> Iterable[tuple[Any, ...]]:
+    """The id and the messages of each sample, and further columns."""
+    columns = ["id", "messages", *further]
+    for table in read_samples(training.parts, training.ids, columns):
+        yield from zip(*(table[name].to_pylist() for name in columns), strict=True)
+
+
+def _refuse(samples: "Tokenized", training: Training) -> None:
+    """Raises where no sample is left, or too many were lost to errors."""
+    if not len(samples):
+        raise WinnowError(f"train: none of {len(training.ids):,} samples can be trained on; {samples.example}")
+    failed = samples.left_out.total() - samples.left_out[NOTHING]
+    if failed > training.allowed:
+        raise OverErrorBudget(
+            f"train: {failed:,} of {len(training.ids):,} samples have an error and max_errors allows "
+            f"{training.allowed:,.0f}; {samples.example}"
+        )
+
+
+def _leave_outcome(training: Training, samples: "Tokenized", max_tokens: int) -> None:
+    folder = Path(training.folder)
+    last = epoch_facts(Checkpoint(str(folder / f"epoch-{training.trainer.epochs}")))
+    outcome = {
+        "samples": len(samples),
+        "batch": last["batch"],
+        "max_tokens": max_tokens,
+        "left_out": dict(samples.left_out),
+        "truncated": samples.truncated,
+        "loss": last["loss"],
+    }
+    content = {"trainer": described(training.trainer), "asked": len(training.ids), "outcome": outcome}
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    write_atomically(LocalFileSystem(), str(folder / OUTCOME), text.encode())
+
+
+class Tokenized(Sequence[Supervised]):
+    """The samples that can be trained on, packed: 8 bytes a token."""
+
+    def __init__(self) -> None:
+        self.left_out: Counter[str] = Counter()
+        """How many samples cannot be trained on, by the kind of error."""
+        self.example = ""
+        """The first of them, in words."""
+        self.truncated = 0
+        self._ids = array("q")
+        self._ends = array("q", [0])
+        self._tokens = array("i")
+        self._labels = array("i")
+
+    @classmethod
+    def of(cls, conversations: Iterable[tuple[Any, ...]], supervision: Callable[..., Supervised]) -> "Tokenized":
+        """All samples (the id, then what the supervision takes besides) that it does not refuse, in order."""
+        made = cls()
+        for sample, *told in conversations:
+            try:
+                made._append(supervision(sample, *told))
+            except RowError as error:
+                made.left_out[error.kind] += 1
+                made.example = made.example or f"the first is sample {sample}: {error}"
+        return made
+
+    def _append(self, sample: Supervised) -> None:
+        self._ids.append(sample.id)
+        self._tokens.extend(sample.input_ids)
+        self._labels.extend(sample.labels)
+        self._ends.append(len(self._tokens))
+        self.truncated += sample.truncated
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __getitem__(self, position: Any) -> Any:
+        start, end = self._ends[position], self._ends[position + 1]
+        return Supervised(self._ids[position], tuple(self._tokens[start:end]), tuple(self._labels[start:end]))

@@ -1,0 +1,70 @@
+"""Pools of chains: a seed's variants so far, as the messages of one sample; every step's pool has the same ids."""
+
+from typing import NamedTuple
+
+import numpy as np
+import ray
+
+from jobs.engine.ingest.build import fetched
+from jobs.engine.pool.pool import Pool
+from jobs.engine.samples.parts import Parts, read_samples
+from jobs.engine.store.store import VALUE, Feature
+from jobs.methods.conversations import written_pool
+from operators.asking.evolve import Dimension, first_chain, longer_chain
+from operators.sample import Message, text_sha
+
+Chain = list[Message]
+
+
+class Begun(NamedTuple):
+    """The chains that some samples begin."""
+
+    folder: str
+    """Their pool."""
+    seeds: np.ndarray
+    """The ids of the samples, by the id of the chain; ascending."""
+    unusable: int
+    """How many samples have no turn with the texts that are needed."""
+    repeated: int
+    """How many begin the chain that an earlier one begins."""
+
+
+def begun(pool: Pool, ids: np.ndarray, dimension: Dimension) -> Begun:
+    """A chain for each of these samples (ids ascending) that can be evolved, written to the store by a Ray task."""
+    return fetched(_begun.remote(pool.parts, ids, dimension, pool.session.store.url))
+
+
+def lengthened(chains: Pool, column: str, dimension: Dimension) -> Pool:
+    """The chains with the variants that a column of these chains has; a chain without a new one stays as it is."""
+    task = _lengthened.remote(chains.parts, chains.features[column], dimension, chains.session.store.url)
+    return Pool.open(fetched(task), chains.session)
+
+
+@ray.remote(num_cpus=1)
+def _begun(parts: Parts, ids: np.ndarray, dimension: Dimension, store: str) -> Begun:
+    chains: dict[bytes, Chain] = {}
+    seeds: list[int] = []
+    unusable = 0
+    for table in read_samples(parts, ids, ["id", "messages"]):
+        for row in table.to_pylist():
+            chain = first_chain(row["messages"], dimension)
+            if chain is None:
+                unusable += 1
+            elif (key := text_sha(chain)) not in chains:
+                chains[key] = chain
+                seeds.append(row["id"])
+    folder = written_pool(list(chains.values()), store, "chains")
+    return Begun(folder, np.array(seeds, np.int64), unusable, len(ids) - unusable - len(seeds))
+
+
+@ray.remote(num_cpus=1)
+def _lengthened(parts: Parts, feature: Feature, dimension: Dimension, store: str) -> str:
+    everything = np.arange(sum(parts.rows))
+    valued = everything[feature.states(len(everything)) == VALUE]
+    texts = dict(zip(valued.tolist(), feature.values(valued, "text"), strict=True))
+    chains: list[Chain] = []
+    for table in read_samples(parts, everything, ["id", "messages"]):
+        for row in table.to_pylist():
+            text = texts.get(row["id"])
+            chains.append(longer_chain(row["messages"], text, dimension) if text else row["messages"])
+    return written_pool(chains, store, "chains")

@@ -1,0 +1,90 @@
+"""Pools of conversations that the engine made itself: chains of variants, or the answers of a model."""
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+
+from jobs.engine.ingest.build import fetched
+from jobs.engine.ingest.dedup import DUPLICATES
+from jobs.engine.ingest.folder import Folder
+from jobs.engine.ingest.parts import PART_ROWS, Shares, fingerprint_share, fingerprints, part_name
+from jobs.engine.ingest.tables import GROUP_ROWS, sample_writer
+from jobs.engine.pool.pool import Pool
+from jobs.engine.samples.folder import is_pool
+from jobs.engine.samples.parts import Parts, read_samples
+from jobs.engine.store.store import Feature
+from operators.asking.respond import upto_last_user
+from operators.sample import SAMPLE, Message, text_sha
+
+
+def answered(pool: Pool, column: str, ids: np.ndarray) -> Pool:
+    """The samples with these ids (ascending) up to their last question, each with the `response` that a column has.
+
+    The sample i of the new pool is of ids[i]. Operators that look at a sample's answer look at the model's there.
+    """
+    task = _answered.remote(pool.parts, pool.features[column], ids, pool.session.store.url)
+    return Pool.open(fetched(task), pool.session)
+
+
+@ray.remote(num_cpus=1)
+def _answered(parts: Parts, feature: Feature, ids: np.ndarray, store: str) -> str:
+    responses = iter(feature.values(ids, "response"))
+    conversations = [
+        [*upto_last_user(messages), Message(role="assistant", content=next(responses))]
+        for table in read_samples(parts, ids, ["messages"])
+        for messages in table["messages"].to_pylist()
+    ]
+    return written_pool(conversations, store, "answers")
+
+
+def written_pool(conversations: Sequence[Sequence[Message]], store: str, kind: str) -> str:
+    """The folder of a pool of these conversations in the store, written unless it is there; pool.json comes last.
+
+    kind: a word for what they are, in the folder's name and as their source.
+    """
+    shas = [text_sha(conversation) for conversation in conversations]
+    share = fingerprint_share(0, shas)
+    found = fingerprints(len(conversations), [Shares(share, share)])
+    folder = Folder(f"{store}/pools/{kind}-{found['fingerprint'][:16]}")
+    if is_pool(folder.url):
+        return folder.url
+    folder.make()
+    parts = [
+        {"file": part_name(number), "first": first, "rows": min(PART_ROWS, len(conversations) - first)}
+        for number, first in enumerate(range(0, len(conversations), PART_ROWS))
+    ]
+    for part in parts:
+        ids = range(part["first"], part["first"] + part["rows"])
+        columns = {
+            "id": ids,
+            "sha": shas[ids.start : ids.stop],  # there is no record with more in it than the conversation
+            "text_sha": shas[ids.start : ids.stop],
+            "source": [kind] * len(ids),
+            "line": [None] * len(ids),
+            "messages": conversations[ids.start : ids.stop],
+            "raw": [b"{}"] * len(ids),
+        }
+        with folder.writing(part["file"]) as file, sample_writer(file, SAMPLE) as writer:
+            writer.write_table(pa.table(columns, schema=SAMPLE), row_group_size=GROUP_ROWS)
+    with folder.writing("duplicates.parquet") as file:
+        pq.write_table(DUPLICATES.empty_table(), file)
+    with folder.writing("quarantine.jsonl"):
+        pass
+    facts = {
+        "winnow_pool": 1,
+        **found,
+        "records": len(conversations),
+        "samples": len(conversations),
+        "duplicates": 0,
+        "quarantined": 0,
+        "sources": [],
+        "examples": {},
+        "parts": parts,
+    }
+    with folder.writing("pool.json") as file:
+        file.write(json.dumps(facts, indent=1).encode())
+    return folder.url

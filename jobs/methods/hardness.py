@@ -1,0 +1,32 @@
+"""How hard samples are for the model that a training run has left: the operator that tells, by model and score."""
+
+from typing import Literal
+
+from operators.base import Operator
+from operators.checkpoint import Checkpoint
+from operators.gradients.gradient_norm import GradientNorm
+from operators.losses.class_error import ClassError
+from operators.losses.loss import Loss, Precision
+from operators.training.finetune import Finetune
+
+Score = Literal["el2n", "grand", "grand_lora", "grand_last"]
+
+LAYERS: dict[str, Literal["adapter", "linear", "head"]] = {
+    "grand": "linear",
+    "grand_lora": "adapter",
+    "grand_last": "head",
+}
+
+
+def hardness(trainer: Finetune, last: Checkpoint, score: Score, precision: Precision) -> Operator:
+    """EL2N, or the length of a gradient, under an epoch's folder of the training; of a classifier, of its class.
+
+    Its values are those of `Loss`, of `ClassError` or of `GradientNorm`, which all have tokens, nll_mean and truncated.
+    """
+    model, adapter = (last, None) if trainer.lora is None else (trainer.base, last)
+    template, labels, tokens = trainer.template, trainer.labels, trainer.max_tokens
+    if score != "el2n":
+        return GradientNorm(model, adapter, LAYERS[score], template, labels, tokens, precision)
+    if labels is not None:
+        return ClassError(model, labels, tokens, precision=precision)
+    return Loss(model, adapter, template, tokens, precision)

@@ -1,0 +1,149 @@
+"""Targets: the samples that a selection is made for, by subtask, and what stands for them at a checkpoint.
+
+<store>/directions/<fingerprint>.safetensors    of each subtask, its targets' mean gradient (gradients/directions.py)
+"""
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import ray
+from ray.exceptions import RayError
+
+from jobs.engine.execute.failure import cause, failure
+from jobs.engine.pool.pool import Pool
+from jobs.engine.record.entries import declaration
+from jobs.engine.samples.parts import read_samples
+from jobs.engine.terminal.errors import UsageError, WinnowError
+from jobs.engine.terminal.screen import say
+from jobs.engine.train.training import local_folder
+from operators.base import canonical_json
+from operators.field import Field
+from operators.gradients.directions import Aggregate, Directions, directions
+from operators.gradients.gradient import Gradient
+from operators.sample import Message
+
+ALL = "all targets"
+AUTO = "auto"
+"""The subtask is what the records have in their field `SUBTASK`; where none of them has it, all are one."""
+SUBTASK = "subtask"
+SHOWN = 5
+"""So many records are named in an error."""
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The target samples, and the subtask of each."""
+
+    pool: Pool
+    names: tuple[str, ...]
+    """The subtasks, sorted."""
+    subtasks: np.ndarray
+    """(t,) int64, the position in `names` of each target, by id."""
+
+    @classmethod
+    def read(cls, pool: Pool, subtask: str | None) -> "Targets":
+        """The samples of a pool by the value of a record's field (or as AUTO says), or, for None, all as one subtask.
+
+        UsageError for no samples, for records that are no samples or samples twice (a target counts once), and for
+        records without the field.
+        """
+        where = ", ".join(source["uri"] for source in pool.facts["sources"])
+        lost = {each: pool.facts[each] for each in ("quarantined", "duplicates") if pool.facts[each]}
+        if lost or not pool.samples:
+            told = " and ".join(f"{count:,} {kind}" for kind, count in lost.items()) or "no"
+            raise UsageError(
+                f"targets {where}: {told} records; each target has to be a sample, and to be there once. "
+                f"{pool.folder} tells which are not"
+            )
+        ids = np.arange(pool.samples)
+        if subtask is None:
+            return cls(pool, (ALL,), np.zeros(len(ids), np.int64))
+        table = pa.concat_tables(read_samples(pool.parts, ids, ["raw", "source", "line"]))
+        field = SUBTASK if subtask == AUTO else subtask
+        labels = np.array(Field(field).load()(table))
+        lacking = np.flatnonzero(labels == "")
+        if subtask == AUTO and len(lacking) == len(ids):
+            say(f"targets: no record of {where} has a {SUBTASK!r}, so that all {len(ids):,} are one subtask")
+            return cls(pool, (ALL,), np.zeros(len(ids), np.int64))
+        if len(lacking):
+            rows = table.take(pa.array(lacking[:SHOWN])).to_pylist()
+            named = ", ".join(f"{row['source']}:{row['line']}" for row in rows)
+            raise UsageError(
+                f"targets {where}: {len(lacking):,} of {len(ids):,} records have no {field!r}: {named}"
+                f"{' …' if len(lacking) > SHOWN else ''}. The fields of the first are "
+                f"{', '.join(json.loads(rows[0]['raw']))}. Give each its subtask, name another field by subtask=..., "
+                "or set subtask=none to make all targets one"
+            )
+        names, numbers = np.unique(labels, return_inverse=True)
+        return cls(pool, tuple(names.tolist()), numbers.astype(np.int64))
+
+    @cached_property
+    def messages(self) -> dict[str, list[list[Message]]]:
+        """The conversations of each subtask's targets, by id."""
+        table = pa.concat_tables(read_samples(self.pool.parts, np.arange(self.pool.samples), ["messages"]))
+        grouped: dict[str, list[list[Message]]] = {name: [] for name in self.names}
+        for number, conversation in zip(self.subtasks, table["messages"].to_pylist(), strict=True):
+            grouped[self.names[number]].append(conversation)
+        return grouped
+
+
+def target_directions(targets: Targets, gradient: Gradient, aggregate: Aggregate) -> Directions:
+    """The directions of the subtasks at the gradient's checkpoint, computed by a worker now or found in the store.
+
+    UsageError where the store is no folder of a file system; WinnowError where a target has no gradient.
+    """
+    session = targets.pool.session
+    identity = {
+        "directions": 1,
+        "gradient": gradient.fingerprint(),
+        "pool": targets.pool.facts["fingerprint"],
+        "subtasks": [targets.names, targets.subtasks.tolist()],
+        "aggregate": aggregate,
+    }
+    fingerprint = hashlib.sha256(canonical_json(identity).encode()).hexdigest()
+    file = local_folder(session.store) / "directions" / f"{fingerprint[:16]}.safetensors"
+    began, stored = time.monotonic(), file.is_file()
+    if not stored:
+        execution = session.profile.execution(gradient)
+        task = _written.options(num_gpus=execution.gpus, memory=execution.memory)
+        say(f"targets: {targets.pool.samples:,} in {len(targets.names):,} subtasks, to {file}")
+        try:
+            ray.get(task.remote(gradient, targets.messages, file, aggregate))
+        except RayError as error:
+            raise failure(f"targets: {cause(error)}", error, session) from error
+    session.log.append(
+        {
+            "targets": list(targets.names),
+            **declaration(gradient),
+            "aggregate": aggregate,
+            "pool": targets.pool.folder,
+            "folder": str(file),
+            "samples": targets.pool.samples,
+            "stored": targets.pool.samples if stored else 0,
+            "computed": 0 if stored else targets.pool.samples,
+            "seconds": round(time.monotonic() - began, 2),
+        }
+    )
+    return Directions(str(file))
+
+
+def target_features(targets: Targets, gradient: Gradient, column: str) -> np.ndarray:
+    """(t, d) the projected gradients of the targets; WinnowError where one has none."""
+    ids = np.arange(targets.pool.samples)
+    pool = targets.pool.map(only=ids, **{column: gradient})
+    failed = np.setdiff1d(ids, pool.valid(column))
+    if len(failed):
+        raise WinnowError(f"targets: {len(failed)} have no gradient, the first in {pool.folder} is {failed[0]}")
+    return pool.values(column, ids)
+
+
+@ray.remote(num_cpus=1)
+def _written(gradient: Gradient, subtasks: dict[str, list[list[Message]]], file: Path, aggregate: Aggregate) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    directions(gradient, subtasks, file, aggregate)

@@ -1,0 +1,204 @@
+"""An OpenAI-compatible server as a language model: many requests at a time, each tried again when that can help.
+
+The client library retries what is worth it (429, 408, 5xx, a broken connection) with growing, jittered pauses, and
+waits as long as Retry-After says. What remains is one sample's error, or, where every further request would fail alike
+(no connection, a refused key, an unknown model), the end of the map. The key comes from OPENAI_API_KEY only.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any
+from urllib.parse import urlsplit
+
+from operators.asking.asking import Answer, Manner, Outcome, Question, template_options
+from operators.asking.completion import TOO_LONG, Garbled, ServerError, complaint, completion
+from operators.base import RowError
+from operators.missing import ModelMissing
+
+KEY = "OPENAI_API_KEY"
+RETRIES = 8
+"""Further tries after the first where the server is busy, by the client library or here."""
+PAUSE, LONGEST_PAUSE = 0.5, 8.0
+"""Seconds before the first of them, and before the last; each is twice the one before."""
+GARBLED = 3
+"""Tries where the server answers with what is no reply (JSON cut short, no choice in it)."""
+PASSING = (408, 409, 425, 429)
+"""The HTTP statuses below 500 of what another try may find mended."""
+OPTIONS = "chat_template"
+"""What a server names that does not take options for its chat template; most call them chat_template_kwargs."""
+LOGPROBS = 20
+"""Alternatives of the first token that are asked for; the most that the API allows."""
+CHECK_SECONDS = 10.0
+
+
+class Refused(Exception):
+    """Every further request would fail as this one did."""
+
+
+def check(endpoint: str) -> None:
+    """ModelMissing where nothing answers at the URL, or it refuses the key."""
+    import httpx
+
+    if urlsplit(endpoint).scheme not in ("http", "https") or not urlsplit(endpoint).hostname:
+        raise ModelMissing(f"endpoint {endpoint!r} is not a URL; give one such as http://host:8000/v1")
+    headers = {"Authorization": f"Bearer {os.environ[KEY]}"} if os.environ.get(KEY) else {}
+    try:
+        status = httpx.get(f"{endpoint.rstrip('/')}/models", headers=headers, timeout=CHECK_SECONDS).status_code
+    except httpx.ReadTimeout:
+        return  # it is there, and busy
+    except httpx.HTTPError as error:
+        raise ModelMissing(f"no server answers at {endpoint}: {_said(error)}. Start it, or mend the URL") from None
+    if status in (401, 403):
+        raise ModelMissing(_key_refused(endpoint, status))
+
+
+class Endpoint:
+    """A model that a server has under a name."""
+
+    def __init__(self, url: str, name: str, concurrency: int, requests_a_minute: float | None, timeout: float) -> None:
+        from openai import OpenAI
+
+        self.url, self.name, self.concurrency = url, name, concurrency
+        self.pace = Pace(60 / requests_a_minute if requests_a_minute else 0.0)
+        key = os.environ.get(KEY) or "none"
+        self.client = OpenAI(base_url=url, api_key=key, max_retries=RETRIES, timeout=timeout)
+        self.takes_options = True
+        """Whether it takes options for the chat template, as far as it has said."""
+
+    def answers(self, questions: Sequence[Question], manner: Manner) -> Iterator[dict[int, Outcome]]:
+        """The answers by position, as they come; raises Refused where the server will answer nothing."""
+        threads = ThreadPoolExecutor(self.concurrency)
+        waiting: dict[Future[Outcome], int] = {
+            threads.submit(self._answer, question, manner): at for at, question in enumerate(questions)
+        }
+        try:
+            while waiting:
+                done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+                came = {waiting.pop(each): each for each in done}
+                answered = {at: each.result() for at, each in came.items() if not each.exception()}
+                if answered:
+                    yield answered
+                for each in came.values():
+                    each.result()  # raises where it failed for good
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
+
+    def _answer(self, question: Question, manner: Manner) -> Outcome:
+        """One answer; the question is cut where the server says that it is too long."""
+        import openai
+
+        asked: Question | None = question
+        options = template_options(manner.thinking) if self.takes_options else {}
+        refused_options = False
+        while asked:
+            try:
+                answer = self._asked(asked, manner, options)
+                self.takes_options = self.takes_options and not refused_options
+                return answer
+            except openai.APITimeoutError:
+                return RowError("timeout", f"no answer within the timeout, {RETRIES + 1} times")
+            except openai.APIConnectionError as error:
+                raise Refused(f"{self.url} is gone: {_said(error)}. What was answered is kept; run again") from None
+            except openai.APIStatusError as error:
+                status, said = (
+                    error.status_code,
+                    _line(complaint(error.response.content)) or f"HTTP {error.status_code}",
+                )
+            except ServerError as error:
+                status, said = error.status, _said(error)
+            if options and OPTIONS in said:  # an error may repeat the request: whether it was that, the next try shows
+                options, refused_options = {}, True
+                continue
+            refused = self._refused(status, said)
+            if refused:
+                return refused
+            longest = next((text for text in asked.texts.values() if text), "")
+            asked = asked.shorter(max(1, len(longest) // 2))
+        return RowError("too_long", "the prompt alone is longer than the model's context")
+
+    def _refused(self, status: int, said: str) -> RowError | None:
+        """Why a question has no answer; None where a shorter one may have. Raises Refused where no question has."""
+        if status in (401, 403):
+            raise Refused(f"{_key_refused(self.url, status)}. It says: {said}")
+        if status == 404:
+            raise Refused(f"{self.url} does not know the model {self.name!r}: {said}")
+        if status not in (400, 413, 422):
+            return RowError("server_error", said)
+        return None if any(words in said.lower() for words in TOO_LONG) else RowError("bad_request", said)
+
+    def _asked(self, question: Question, manner: Manner, options: Mapping[str, Any]) -> Outcome:
+        """One request's answer, tried again where the reply is garbled or an error that may pass."""
+        request: dict[str, Any] = {
+            "model": self.name,
+            "messages": question.render(question.texts, ()),
+            "temperature": manner.temperature,
+            "seed": manner.seed,
+            "max_tokens": manner.max_tokens,
+            **_wanted(manner),
+        }
+        if options:
+            request["extra_body"] = {"chat_template_kwargs": dict(options)}
+        tries = 0
+        while True:
+            tries += 1
+            self.pace.wait()
+            try:
+                reply = self.client.chat.completions.with_raw_response.create(**request)
+                found = completion(reply.http_response.content, manner.labels)
+            except Garbled as error:
+                if tries >= GARBLED:
+                    return RowError("garbled_reply", _said(error))
+            except ServerError as error:
+                if tries > RETRIES or (error.status < 500 and error.status not in PASSING):
+                    raise
+            else:
+                if isinstance(found, RowError):
+                    return found
+                return Answer(found.text, found.finished, question.cut, found.masses)
+            time.sleep(min(PAUSE * 2 ** (tries - 1), LONGEST_PAUSE))
+
+
+class Pace:
+    """At most one request in so many seconds, whichever thread makes it."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.next = 0.0
+        self.lock = threading.Lock()
+
+    def wait(self) -> None:
+        """Returns when it is this caller's turn."""
+        if not self.seconds:
+            return
+        with self.lock:
+            turn = max(self.next, time.monotonic())
+            self.next = turn + self.seconds
+        time.sleep(max(0.0, turn - time.monotonic()))
+
+
+def _wanted(manner: Manner) -> dict[str, Any]:
+    if manner.labels:
+        return {"logprobs": True, "top_logprobs": LOGPROBS}
+    if manner.schema:
+        shape = {"name": "rating", "strict": True, "schema": dict(manner.schema)}
+        return {"response_format": {"type": "json_schema", "json_schema": shape}}
+    return {}
+
+
+def _key_refused(url: str, status: int) -> str:
+    how = f"set {KEY} to one it takes" if os.environ.get(KEY) else f"no {KEY} is set in the environment"
+    return f"{url} refuses the key (HTTP {status}): {how}"
+
+
+def _said(error: Exception) -> str:
+    return _line(str(error)) or type(error).__name__
+
+
+def _line(said: str) -> str:
+    """The first line of what was said, without the key, which servers may repeat."""
+    key = os.environ.get(KEY)
+    line = next(iter(said.strip().splitlines()), "")[:500]
+    return line.replace(key, "***") if key else line

@@ -1,0 +1,147 @@
+"""A language model in this process, by vLLM: one engine over all the GPUs that the worker sees, or on the CPU.
+
+The texts are rendered with the checkpoint's chat template and handed over as tokens, so that their length is known
+before the engine sees them. A checkpoint without a chat template (a base model) is given the messages' plain text.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from operators.asking.asking import Answer, Manner, Outcome, Question, Thinking, template_options
+from operators.base import RowError
+from operators.sample import Message
+
+BLOCK = 32
+"""Tokens a block of the prefix cache on a CPU, the fewest that it takes; its usual 128 exceed many shared prefixes."""
+
+
+class LocalModel:
+    """A vLLM engine, its tokenizer and its context length."""
+
+    def __init__(self, folder: Path, context: int | None) -> None:
+        self.llm = _engine(folder, context)
+        self.tokenizer: Any = self.llm.get_tokenizer()
+        self.context = int(self.llm.llm_engine.model_config.max_model_len)
+        self.controls = control_strings(self.tokenizer)
+
+    def answers(self, questions: Sequence[Question], manner: Manner) -> Iterator[dict[int, Outcome]]:
+        """All the answers in one lot: the engine batches best when it has every prompt."""
+        labels = label_tokens(self.tokenizer, manner.labels)
+        room = self.context - (1 if labels else manner.max_tokens)
+        if room < 1:
+            raise ValueError(f"context {self.context} leaves no room for a question before {manner.max_tokens} tokens")
+        prompts = [self._prompt(question, manner) for question in questions]
+        tokens = self._tokens(prompts) if prompts else []
+        fitted = [
+            self._fitted(question, manner, found, room) for question, found in zip(questions, tokens, strict=True)
+        ]
+        lot: dict[int, Outcome] = {
+            at: RowError("too_long", f"the prompt alone has more than {room:,} tokens")
+            for at, each in enumerate(fitted)
+            if each is None
+        }
+        asked = [(at, *each) for at, each in enumerate(fitted) if each is not None]
+        inputs = [{"prompt_token_ids": found} for _, _, found in asked]
+        replies = self.llm.generate(inputs, sampling(manner, labels), use_tqdm=False) if inputs else []
+        for (at, question, _), reply in zip(asked, replies, strict=True):
+            said = reply.outputs[0]
+            masses = _masses(said, labels)
+            lot[at] = Answer(said.text, said.finish_reason != "length", question.cut, masses)
+        yield lot
+
+    def _tokens(self, texts: list[str]) -> list[list[int]]:
+        """The tokens of prompts; a chat template has written the special ones already."""
+        templated = bool(getattr(self.tokenizer, "chat_template", None))
+        return self.tokenizer(texts, add_special_tokens=not templated, verbose=False)["input_ids"]
+
+    def _prompt(self, question: Question, manner: Manner) -> str:
+        return prompt_text(self.tokenizer, question.render(question.texts, self.controls), manner.thinking)
+
+    def _fitted(
+        self, question: Question, manner: Manner, tokens: list[int], room: int
+    ) -> tuple[Question, list[int]] | None:
+        """The question, cut to at most `room` tokens where it has more, and its tokens; None if that cannot be."""
+        while len(tokens) > room:
+            longest = next((text for text in question.texts.values() if text), "")
+            # A text's mean characters a token; what that misses the next round cuts.
+            share = (len(tokens) - room) / max(1, len(self.tokenizer.encode(longest, add_special_tokens=False)))
+            shorter = question.shorter(max(1, int(share * len(longest))))
+            if shorter is None:
+                return None
+            question = shorter
+            (tokens,) = self._tokens([self._prompt(question, manner)])
+        return question, tokens
+
+
+def control_strings(tokenizer: Any) -> list[str]:
+    """The tokenizer's special tokens as text, longer than a character."""
+    added = getattr(tokenizer, "added_tokens_decoder", {}).values()
+    strings = {*tokenizer.all_special_tokens, *(str(each) for each in added if each.special)}
+    return sorted(each for each in strings if len(each.strip()) > 1)
+
+
+def prompt_text(tokenizer: Any, messages: list[Message], thinking: Thinking = "off") -> str:
+    """A conversation up to where the answer begins, as the model is given it."""
+    if getattr(tokenizer, "chat_template", None):
+        return rendered(tokenizer, messages, thinking)
+    return "\n\n".join(message["content"] for message in messages) + "\n"
+
+
+def rendered(tokenizer: Any, messages: list[Message], thinking: Thinking) -> str:
+    """The chat template's text up to where the answer begins; a system message joins the user's where it must."""
+    from jinja2 import TemplateError
+
+    options = {"add_generation_prompt": True, "tokenize": False, **template_options(thinking)}
+    try:
+        return tokenizer.apply_chat_template(messages, **options)
+    except TemplateError:
+        together = "\n\n".join(message["content"] for message in messages)
+        return tokenizer.apply_chat_template([{"role": "user", "content": together}], **options)
+
+
+def label_tokens(tokenizer: Any, labels: Sequence[str]) -> dict[str, int]:
+    """The one token of each label; ValueError for a label that is not one token."""
+    found = {label: tokenizer.encode(label, add_special_tokens=False) for label in labels}
+    for label, tokens in found.items():
+        if len(tokens) != 1:
+            raise ValueError(
+                f"the label {label!r} is {len(tokens)} tokens for this tokenizer, not one, so that its probability "
+                "cannot be read from one token; read the score from the reply's text instead"
+            )
+    return {label: tokens[0] for label, tokens in found.items()}
+
+
+def _engine(folder: Path, context: int | None) -> Any:
+    import torch
+
+    gpus = torch.cuda.device_count()
+    if not gpus:  # one process instead of three, and no minutes of compilation
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+        os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    from vllm import LLM
+
+    options: dict[str, Any] = {"enable_prefix_caching": True, "disable_log_stats": True, "max_model_len": context}
+    if gpus:
+        return LLM(model=str(folder), tensor_parallel_size=gpus, **options)
+    return LLM(model=str(folder), dtype="float32", enforce_eager=True, block_size=BLOCK, **options)
+
+
+def sampling(manner: Manner, labels: dict[str, int]) -> Any:
+    """vLLM's SamplingParams for a manner; labels: the tokens whose probability is wanted."""
+    from vllm import SamplingParams
+    from vllm.sampling_params import StructuredOutputsParams
+
+    drawn: dict[str, Any] = {"temperature": manner.temperature, "seed": manner.seed if manner.temperature else None}
+    if labels:
+        return SamplingParams(max_tokens=1, logprob_token_ids=list(labels.values()), **drawn)
+    bound = StructuredOutputsParams(json=dict(manner.schema)) if manner.schema else None
+    return SamplingParams(max_tokens=manner.max_tokens, structured_outputs=bound, **drawn)
+
+
+def _masses(said: Any, labels: dict[str, int]) -> dict[str, float]:
+    from math import exp
+
+    return {label: exp(said.logprobs[0][token].logprob) for label, token in labels.items()}

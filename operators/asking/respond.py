@@ -1,0 +1,88 @@
+"""The response: what a language model answers to a sample's conversation up to its last user message.
+
+LIFT answers its rewritten instructions so; MoDS compares what a model says with what it ought to. A response that is
+empty or was cut off stays what it is and has an outcome that says so; it never becomes a sample.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import pyarrow as pa
+from pydantic.dataclasses import dataclass
+
+from operators.asking.asking import Answer, Asking, Count, Question
+from operators.asking.prompt import without_control
+from operators.asking.ratings import THOUGHT, THOUGHT_END
+from operators.base import STRICT, RowError
+from operators.sample import Message
+
+SPOKEN = {"tools": "system", "tool": "user"}
+"""The roles that not every chat template knows, and who says their messages instead."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class Respond(Asking):
+    """The model's own answer: a struct of response, finished and outcome."""
+
+    gives: ClassVar[pa.DataType] = pa.struct(
+        [("response", pa.string()), ("finished", pa.bool_()), ("outcome", pa.string())]
+    )
+
+    max_tokens: Count = 1024
+
+    def question(self, row: Mapping[str, Any]) -> Question | RowError:
+        """The conversation as it is; where it is too long its earliest messages are cut first."""
+        asked = upto_last_user(row["messages"])
+        if not any(message["content"].strip() for message in asked):
+            return RowError("empty_text", "the conversation has no user message with a text")
+        roles = [SPOKEN.get(message["role"], message["role"]) for message in asked]
+
+        def render(texts: Mapping[str, str], tokens: Sequence[str]) -> list[Message]:
+            said = (without_control(text, tokens) for text in texts.values())
+            return [{"role": role, "content": content} for role, content in zip(roles, said, strict=True)]
+
+        return Question({str(place): message["content"] for place, message in enumerate(asked)}, render)
+
+    def value(self, row: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
+        """The answer without the thinking before it; the outcome is `cut` where the question had to be cut."""
+        text, outcome = generated(answer)
+        return {"response": text, "finished": answer.finished, "outcome": outcome or ("cut" if answer.cut else "")}
+
+
+class Generated(NamedTuple):
+    """A text that a model wrote, and why it is none to train on (empty where it is one)."""
+
+    text: str
+    outcome: str
+
+
+def generated(answer: Answer) -> Generated:
+    """The text after the thinking, stripped; the outcomes: `unfinished` (cut off), `empty`, `garbled` (no Unicode)."""
+    text = unthought(answer.text)
+    if text is None or not answer.finished:
+        return Generated(encodable(text or ""), "unfinished")
+    if encodable(text) != text:
+        return Generated(encodable(text), "garbled")
+    return Generated(text.strip(), "" if text.strip() else "empty")
+
+
+def unthought(reply: str) -> str | None:
+    """The reply without the thinking that it begins with; None where that did not come to an end.
+
+    Where a chat template opened the thinking, the reply has only its end.
+    """
+    end = THOUGHT_END.search(reply)
+    if THOUGHT.match(reply.lstrip()):
+        return reply[end.end() :] if end else None
+    return reply[end.end() :] if end and not THOUGHT.search(reply) else reply
+
+
+def encodable(text: str) -> str:
+    """The text with a question mark for each half of a surrogate pair, which a server's JSON may hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def upto_last_user(messages: Sequence[Message]) -> list[Message]:
+    """The messages up to and with the last one of the user; none where there is no such message."""
+    last = max((place for place, message in enumerate(messages) if message["role"] == "user"), default=-1)
+    return list(messages[: last + 1])

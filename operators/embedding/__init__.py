@@ -1,0 +1,1 @@
+"""A text as one vector."""

@@ -1,0 +1,1 @@
+"""Gradients of each sample by itself: taken, projected, compared and measured."""

@@ -1,0 +1,1 @@
+"""How well a model predicts a sample's response or its class."""

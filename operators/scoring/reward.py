@@ -1,0 +1,162 @@
+"""What a reward model thinks of an answer: of a sample's last one, or of any.
+
+    Reward()                                                         # OpenAssistant's DeBERTa, which MoDS uses
+    Reward(model=Checkpoint("/models/skywork"), pair="chat", precision="bfloat16")
+
+A reward model is a sequence classifier with one logit, which is the reward as it comes: no sigmoid, higher is
+better (Du et al., MoDS, arXiv 2311.15653, and its released quality evaluation). Two models' rewards are on two
+scales, so a threshold belongs to one model.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from operators import sample
+from operators.base import STRICT, Compute, Operator, RowError
+from operators.checkpoint import Checkpoint
+from operators.positions import refuse_too_many
+from operators.sample import Message
+from operators.unknown import UNREADABLE, refuse_unreadable
+
+if TYPE_CHECKING:
+    from operators.scoring.windows import Tokens, Window
+
+Pair = tuple[Sequence[Message], str]
+"""The messages before an answer, and the answer."""
+
+Rewards = Callable[[Sequence[Pair]], list[dict[str, Any] | RowError]]
+
+
+@dataclass(frozen=True, config=STRICT)
+class Reward(Operator):
+    """The reward of a sample's last assistant message, given the messages before it."""
+
+    version: ClassVar[int] = 2
+
+    gives: ClassVar[pa.DataType | None] = pa.struct([("reward", pa.float64()), ("truncated", pa.bool_())])
+
+    model: Checkpoint = Checkpoint("OpenAssistant/reward-model-deberta-v3-large-v2")
+    pair: Literal["segments", "chat"] = "segments"
+    """segments: question and answer as the tokenizer's two segments; chat: by the checkpoint's chat template."""
+    max_tokens: Annotated[int, Field(ge=1)] | None = 2048
+    """An input's most tokens, to which the answer is cut; None: the model's positions, where it has such a bound."""
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    """auto: bfloat16 on a GPU that multiplies it, float32 elsewhere."""
+
+    def check(self) -> None:
+        """ModelMissing where the checkpoint is not there; ValueError where it has fewer positions than max_tokens."""
+        self.model.check()
+        refuse_too_many(self.model, self.max_tokens)
+
+    def advice(self, kind: str, column: str) -> str:
+        """A model that reads many languages, where this one cannot read the texts."""
+        if kind != UNREADABLE:
+            return ""
+        return (
+            "a reward model made of a multilingual language model reads them, as Skywork's of Qwen3: set "
+            f"{column}.model.name=Skywork/Skywork-Reward-V2-Qwen3-0.6B {column}.pair=chat"
+        )
+
+    def load(self) -> Compute:
+        """A function from a batch to {"reward": float, "truncated": bool}, or a RowError, for each row.
+
+        The kinds of error are no_answer (no assistant message) and those of `rewards`.
+        """
+        rewards = self.rewards()
+
+        def compute(batch: pa.Table) -> list[dict[str, Any] | RowError]:
+            pairs = [last_pair(messages) for messages in batch["messages"].to_pylist()]
+            values = iter(rewards([pair for pair in pairs if pair is not None]))
+            return [RowError("no_answer") if pair is None else next(values) for pair in pairs]
+
+        return compute
+
+    def rewards(self) -> Rewards:
+        """A function from pairs to {"reward", "truncated"} or a RowError for each, whoever wrote the answer.
+
+        The kinds of error are no_question, too_long (no room is left for the answer), chat_template (it refuses
+        the messages), unreadable (both together, or the answer alone; operators/unknown.py) and no_score (the logit
+        is not a number). An empty answer has a reward. ValueError where the model has more than one logit, lacks a
+        chat template that is asked for, or has fewer positions than max_tokens.
+        """
+        from transformers import AutoConfig, AutoModelForSequenceClassification
+
+        from operators.scoring import windows
+
+        folder = self.model.folder()
+        labels = AutoConfig.from_pretrained(folder, local_files_only=True).num_labels
+        if labels != 1:
+            raise ValueError(f"{folder} is no reward model: one logit is the reward, and it has num_labels={labels}")
+        tokenizer = windows.loaded_tokenizer(folder)
+        if self.pair == "chat" and tokenizer.chat_template is None:
+            raise ValueError(f"{folder} has no chat template: set pair=segments, or add chat_template.jinja to it")
+        model = windows.loaded_model(folder, AutoModelForSequenceClassification, self.precision)
+        window = windows.Window(tokenizer, windows.token_limit(model, self.max_tokens))
+        written = {"segments": _segments, "chat": _chat}[self.pair]
+        passes = windows.classifier_passes(model)
+
+        def compute(pairs: Sequence[Pair]) -> list[dict[str, Any] | RowError]:
+            inputs = [_attempted(window, written, pair) for pair in pairs]
+            rows = [tokens for tokens, _ in (each for each in inputs if not isinstance(each, RowError))]
+            logits = iter(passes.logits(rows, [0])[:, 0].tolist())
+            return [each if isinstance(each, RowError) else _value(next(logits), each[1]) for each in inputs]
+
+        return compute
+
+
+def last_pair(messages: Sequence[Message]) -> Pair | None:
+    """The messages before the last assistant message, and that one's text; None without one."""
+    answers = [at for at, message in enumerate(messages) if message["role"] == "assistant"]
+    return (messages[: answers[-1]], messages[answers[-1]]["content"]) if answers else None
+
+
+def question(before: Sequence[Message]) -> str:
+    """What a model without a chat template is asked: the user's one message, or the conversation with its roles."""
+    return sample.triplet([*before, {"role": "assistant", "content": ""}], b"").instruction
+
+
+def _segments(tokenizer: Any, before: Sequence[Message], answer: str) -> "Tokens":
+    return tokenizer(question(before), answer, return_attention_mask=False, verbose=False)
+
+
+def _chat(tokenizer: Any, before: Sequence[Message], answer: str) -> "Tokens":
+    from jinja2 import TemplateError
+
+    messages = [*before, {"role": "assistant", "content": answer}]
+    try:
+        text = tokenizer.apply_chat_template(messages, tokenize=False)
+    except TemplateError as error:
+        raise RowError("chat_template", str(error)) from error
+    return tokenizer(text, add_special_tokens=False, return_attention_mask=False, verbose=False)
+
+
+def _attempted(
+    window: "Window", written: "Callable[[Any, Sequence[Message], str], Tokens]", pair: Pair
+) -> "tuple[Tokens, bool] | RowError":
+    """A pair's input and whether the answer was cut, or why it has none."""
+    before, answer = pair
+    if not sample.instruction(before).strip():
+        return RowError("no_question", "the user says nothing before the answer")
+    asked = question(before)
+    too_long = RowError("too_long", f"{window.limit} tokens leave no room for the answer")
+    if window.bounded(asked) != asked:
+        return too_long
+    try:
+        kept, tokens = window.fitted(answer, lambda text: written(window.tokenizer, before, text))
+        refuse_unreadable(window.tokenizer, tokens["input_ids"], f"{asked}\n{kept}", kept)
+    except RowError as error:
+        return error
+    # The reward of nothing would pass for the answer's.
+    emptied = bool(answer.strip()) and not kept.strip()
+    return too_long if emptied or window.exceeded(tokens) > 0 else (tokens, kept != answer)
+
+
+def _value(reward: float, truncated: bool) -> dict[str, Any] | RowError:
+    if not np.isfinite(reward):
+        return RowError("no_score", f"the model's logit is {reward}")
+    return {"reward": reward, "truncated": truncated}

@@ -1,0 +1,95 @@
+"""The options of reading, as every command takes them."""
+
+import subprocess
+import sys
+
+import pytest
+
+from jobs import curate, evaluate, evolve, finetune, ingest
+from jobs.engine.command.config import Request, build, reading
+from jobs.engine.ingest import settings_of
+from jobs.engine.terminal.arguments import reading_options, spoken, told
+from jobs.engine.terminal.errors import UsageError
+
+
+def parsed(*words):
+    return told(reading_options().parse_args(spoken(words)))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--columns", "instruction=a, b,response=c"],
+        ["--columns", "instruction=a, b", "response=c"],
+        ["--columns=instruction=a, b,response=c"],
+    ],
+)
+def test_columns_are_one_word_or_several(words):
+    assert parsed(*words) == {"columns": {"instruction": "a, b", "response": "c"}}
+
+
+def test_options_make_the_settings_of_an_ingest_and_say_nothing_where_they_are_not_given():
+    assert parsed() == {}
+    given = parsed("--limit", "max_turns=5,max_nesting=100", "--ignore", "round,reviewer", "--answers", "optional")
+    settings = settings_of(given)
+    assert (settings.max_turns, settings.max_nesting, settings.max_expansion) == (5, 100, 200)
+    assert {"round", "reviewer", "id"} <= settings.bookkeeping
+    assert settings.answers == "optional"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--columns", "question=a"], "no such role: 'question'; the roles are instruction, input, response, system"),
+        (["--columns", "instruction=a"], "but not response"),
+        (["--columns", "instruction"], "'instruction' is no NAME=VALUE"),
+        (["--columns", "instruction=a,instruction=b,response=c"], "instruction is named twice"),
+        (["--limit", "turns=5"], "no such limit; there are max_record_bytes, max_turns, max_nesting, max_expansion"),
+        (["--limit", "max_turns=many"], "'many' is no whole number"),
+        (["--limit", "max_turns=0"], "max_turns: a limit is at least 1"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused_by_name(words, message):
+    with pytest.raises(UsageError, match=message):
+        settings_of(parsed(*words))
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (ingest, ["f.jsonl", "--out", "o"]),
+        (curate, ["at_random", "f.jsonl", "--out", "o", "budget=3"]),
+        (finetune, ["f.jsonl", "--out", "o", "base.name=x"]),
+        (evaluate, ["model", "f.jsonl", "template=alpaca"]),
+        (evolve, ["quality", "f.jsonl", "--out", "o", "seeds=3"]),
+    ],
+)
+def test_every_command_that_reads_raw_files_takes_them_anywhere(command, words):
+    for place in (1, len(words)):
+        line = [*words[:place], "--columns", "instruction=q", "response=a", *words[place:], "--max-unreadable", "0.5"]
+        parser = command.arguments()
+        options = (parser.parse_args if command is ingest else parser.parse_intermixed_args)(spoken(line))
+        assert told(options) == {"columns": {"instruction": "q", "response": "a"}}
+        assert options.max_unreadable == 0.5
+
+
+@pytest.mark.parametrize(
+    ("recipe", "fields", "expected"),
+    [
+        ("ltd", [], "needed"),
+        ("nlu_diet", [], "optional"),
+        ("data_diet", [], "needed"),
+        ("data_diet", ["train.labels.label=kind", "trained=[/a]"], "optional"),
+    ],
+)
+def test_answers_are_needed_unless_labels_are_learnt_or_the_user_says_otherwise(recipe, fields, expected):
+    assert reading(Request(), build(recipe, Request(), fields)).answers == expected
+    for said in ("needed", "optional"):
+        request = Request(reading={"answers": said})
+        assert reading(request, build(recipe, request, fields)).answers == said
+
+
+def test_the_options_are_parsed_without_anything_heavy():
+    heavy = "{'pydantic', 'ray', 'pyarrow', 'numpy'} & set(sys.modules)"
+    code = f"import sys, jobs.engine.terminal.arguments; assert not {heavy}, {heavy}"
+    subprocess.run([sys.executable, "-c", code], check=True)

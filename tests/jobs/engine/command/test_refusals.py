@@ -1,0 +1,245 @@
+"""What a command refuses before it starts Ray: who has mistyped something is told at once, and told all of it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jobs import curate, doctor, evaluate, evolve, explain, finetune, ingest, train_scorer
+from jobs.engine.command.config import Request, build
+from jobs.engine.command.places import SUBMITTED, out_folder, out_pool, store_at
+from jobs.engine.execute.session import TOO_SLOW, _join, _start_twice
+from jobs.engine.store.store import Store
+from jobs.engine.terminal.errors import UsageError, WinnowError
+from jobs.engine.terminal.program import fields_and_others
+from jobs.engine.train.training import local_store
+from tests.jobs.corpora import jsonl, records
+
+COMMANDS = {
+    "curate": ["at_random", "in.jsonl"],
+    "finetune": ["in.jsonl", "base.name=model"],
+    "evaluate": ["model", "in.jsonl"],
+    "evolve": ["complexity", "in.jsonl", "rewriter.model.name=model", "judge.model.name=model"],
+    "train_scorer": ["in.jsonl", "finetune.base.name=model"],
+    "ingest": ["in.jsonl"],
+}
+MODULES = {
+    "curate": curate, "finetune": finetune, "evaluate": evaluate, "evolve": evolve, "train_scorer": train_scorer,
+    "ingest": ingest, "doctor": doctor, "explain": explain,
+}  # fmt: skip
+
+
+@pytest.fixture
+def refused(run, tmp_path):
+    """What a command says that exits with 2 and leaves nothing behind, not even the store."""
+    jsonl(tmp_path / "in.jsonl", records(4))
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00\x01")
+
+    def said(command, *words, code=2, store="never"):
+        before = sorted(tmp_path.rglob("*"))
+        found, told = run(*words, command=MODULES[command], store=store)
+        assert found == code, told
+        assert sorted(tmp_path.rglob("*")) == before
+        assert "starting Ray" not in told
+        return told
+
+    return said
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["none.jsonl", "--out", "out"], "none.jsonl: there is no such file or folder"),
+        (["", "--out", "out"], "an input is an empty word"),
+        (["s3://bucket/x.jsonl", "--out", "out"], "pip install 'winnow[cloud]'"),
+        (["gs://bucket/x.jsonl", "--out", "out"], "pip install 'winnow[cloud]'"),
+        (["nosuch://bucket/x.jsonl", "--out", "out"], "Protocol not known: nosuch"),
+        (["in.jsonl"], "say where to write: --out FOLDER"),
+        (["in.jsonl", "--out", "file"], "--out file: nothing can be written there: Not a directory"),
+        (["in.jsonl", "--out", "file/out"], "--out file/out: nothing can be written there"),
+        (["in.jsonl", "--out", "/proc/out"], "--out /proc/out: nothing can be written there"),
+        (["in.jsonl", "--out", "o" * 300], "nothing can be written there: File name too long"),
+        (["in.jsonl", "--out", "in.jsonl"], "--out in.jsonl"),
+        (["in.jsonl", "--out", "s3://bucket/out"], "--out s3://bucket/out: results are written to a folder"),
+        (["in.jsonl", "--out", "memory://out"], "--out memory://out: results are written to a folder"),
+        (["in.jsonl", "--out", "out", "--store", "file"], "--store file: nothing can be written there"),
+        (["in.jsonl", "--out", "out", "--store", "/proc/store"], "--store /proc/store: nothing can be written there"),
+        (["in.jsonl", "--out", "out", "--store", "s3://bucket/store"], "pip install 'winnow[cloud]'"),
+        (["in.jsonl", "--out", "both", "--store", "both"], "--out both holds the store both"),
+        (["in.jsonl", "--out", "both", "--store", "both/store"], "--out both holds the store both/store"),
+        (["in.jsonl", "--out", "out", "--config", "binary"], "--config binary is not YAML"),
+        (["in.jsonl", "--out", "out", "--config", "."], "--config .: Is a directory"),
+        (["in.jsonl", "--out", "out", "--profile", "binary"], "profile binary is not YAML"),
+        (["in.jsonl", "--out", "out", "--profile", "."], "profile .: Is a directory"),
+        (["task=a/part.jsonl", "--out", "out"], "tokens. "
+         "Nor is there a file task=a/part.jsonl"),
+    ],
+)  # fmt: skip
+def test_curate_refuses_a_wrong_place_before_it_starts_anything(refused, words, told):
+    *words, store = words if "--store" in words else [*words, "--store", "never"]
+    assert told in refused("curate", "at_random", *words[:-1], store=store)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_refuses_a_missing_input_and_an_out_that_cannot_be_written_together(refused, command):
+    words = [word.replace("in.jsonl", "none.jsonl") for word in COMMANDS[command]]
+    told = refused(command, *words, "--out", "file/out")
+    assert "none.jsonl" in told
+    assert "--out file/out: nothing can be written there" in told
+
+
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"ingest"}))
+def test_every_command_that_writes_a_folder_refuses_a_url(refused, command):
+    assert "--out s3://bucket/x: results are written to a folder" in refused(
+        command, *COMMANDS[command], "--out", "s3://bucket/x", code=2
+    )
+
+
+def test_all_refusals_of_a_run_are_told_at_once_and_each_once(refused):
+    told = refused(
+        "curate", "less", "none.jsonl", "--out", "file", "target=gone.jsonl", "train.lora=none",
+        "train.base.name=/no/model",
+    )  # fmt: skip
+    wanted = ["none.jsonl: there is no", "--out file: ", "target=gone.jsonl: ", "leave train.lora", "model /no/model"]
+    assert told.count("error: ") == 5
+    assert [told.count(each) for each in wanted] == [1] * 5
+
+
+def test_models_alone_that_are_missing_are_all_named_and_exit_with_1(refused):
+    told = refused(
+        "curate", "lift", "in.jsonl", "--out", "out", "embed.model.name=/no/embedder",
+        "rewrite.model.name=/no/rewriter", "respond.model.name=/no/rewriter", "judge.model.name=/no/judge", code=1,
+    )  # fmt: skip
+    assert told.count("error: ") == 3
+    assert all(f"model /no/{name}" in told for name in ("embedder", "rewriter", "judge"))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "overrides", "told"),
+    [
+        ("less", [], "LESS selects for a target"),
+        ("less", ["target=gone.jsonl"], "target=gone.jsonl: there is no such file"),
+        ("ltd", ["examples=gone.jsonl"], "examples=gone.jsonl: there is no such file"),
+        ("deita", [], "comes without the prompt"),
+        ("mods", ["budget=tokens:200k"], "MoDS takes a budget in samples or per cent"),
+        ("deft", ["budget=tokens:200k"], "DEFT takes a budget in samples or per cent"),
+        ("nlu_diet", ["budget=tokens:200k"], "NLUDiet takes a budget in samples or per cent"),
+        ("data_diet", ["keep=window"], "keep=window wants an offset"),
+        ("alpagasus", ["judge.prompt.name=gone.txt"], "prompt gone.txt: no such file"),
+        ("lift", ["rewrite.prompt.name=gone.txt"], "prompt gone.txt: no such file"),
+    ],
+)
+def test_what_a_recipe_can_refuse_without_data_its_check_refuses(tmp_path, monkeypatch, recipe, overrides, told):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=told):
+        build(recipe, Request(), overrides).check()
+
+
+def test_a_plan_refuses_what_the_run_would(refused):
+    assert "LESS selects for a target" in refused("curate", "less", "in.jsonl", "--plan")
+    assert "none.jsonl: there is no such" in refused("curate", "at_random", "none.jsonl", "--plan")
+
+
+def test_doctor_tells_a_wrong_recipe_before_it_starts_ray_and_a_wrong_combination_in_its_table(refused, run):
+    assert "did you mean 'ltd'" in refused("doctor", "ldt")
+    assert "profile binary is not YAML" in refused("doctor", "--profile", "binary")
+
+
+@pytest.mark.parametrize("facts", ["[]", "{}", '{"declaration": 3}', "{"])
+def test_evaluate_refuses_a_model_whose_training_is_not_told(refused, tmp_path, facts):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/training.json").write_text(facts)
+    assert "model/training.json" in refused("evaluate", "model", "in.jsonl")
+    (tmp_path / "model/training.json").unlink()
+    (tmp_path / "model/adapter_config.json").write_text("{}")
+    assert "does not name the model" in refused("evaluate", "model", "in.jsonl")
+
+
+@pytest.mark.parametrize("content", [b"[]", b"a: [", b"\xff\xfe", b"3"])
+def test_a_folder_with_a_manifest_that_is_none_is_told(refused, tmp_path, content):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/manifest.yaml").write_bytes(content)
+    assert "out/manifest.yaml" in refused("explain", "out", "1")
+    assert "out/manifest.yaml" in refused("curate", "at_random", "in.jsonl", "--out", "out")
+
+
+def test_a_store_at_a_url_is_refused_where_something_is_trained():
+    with pytest.raises(UsageError, match="training wants a folder"):
+        local_store(Store("memory://store"))
+
+
+def test_a_submitted_job_is_not_let_write_where_ray_throws_it_away(tmp_path, monkeypatch):
+    package = tmp_path / "session/runtime_resources/working_dir_files/_ray_pkg_1"
+    package.mkdir(parents=True)
+    monkeypatch.chdir(package)
+    assert store_at(None).url == str(package / ".winnow")
+    monkeypatch.setenv(SUBMITTED, json.dumps({}))
+    for refuses in (
+        lambda: store_at(None), lambda: store_at("store"), lambda: store_at(str(package / "store")),
+        lambda: out_folder(package / "out"), lambda: out_folder(Path("out")), lambda: out_pool("pool"),
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match="a submitted job runs in a copy of its working directory"):
+            refuses()
+    assert store_at(str(tmp_path / "store")).url == str(tmp_path / "store")
+    assert out_folder(tmp_path / "out") == tmp_path / "out"
+
+
+def test_a_glob_or_a_path_with_an_equals_sign_that_is_there_is_no_field(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for language in ("en", "zh"):
+        (tmp_path / f"language={language}.part").mkdir()
+        jsonl(tmp_path / f"language={language}.part/0.jsonl", records(1))
+    words = [
+        "language=*/0.jsonl",
+        "language=en.part/0.jsonl",
+        "budget=5",
+        "embed.text={instruction} [*]",
+        "language=xx",
+    ]
+    assert fields_and_others(words) == (words[2:], words[:2])
+    long = "complexity.template=" + 400 * "long "
+    assert fields_and_others([long]) == ([long], [])
+
+
+def test_a_cluster_that_is_not_there_is_told_in_one_line_and_within_seconds():
+    script = "from jobs.engine.execute.session import _join; _join('127.0.0.1:9')"
+    done = subprocess.run([sys.executable, "-c", script], text=True, capture_output=True, check=False, timeout=60)
+    assert "WinnowError: RAY_ADDRESS=127.0.0.1:9: no cluster of Ray can be reached there" in done.stderr
+    with pytest.raises(WinnowError, match=r"RAY_ADDRESS=http://127\.0\.0\.1:9: no cluster"):
+        _join("http://127.0.0.1:9")
+
+
+def test_ray_is_started_once_more_where_the_machine_was_too_slow_and_what_is_left_is_ended():
+    # In a process of its own: it would end the Ray of the other tests.
+    script = "from tests.jobs.engine.command.test_refusals import _start_and_look; _start_and_look()"
+    done = subprocess.run([sys.executable, "-c", script], text=True, capture_output=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def _start_and_look():
+    started = []
+
+    def slow():
+        started.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"]))
+        if len(started) == 1:
+            raise Exception(f"The current node {TOO_SLOW}. This could happen")
+
+    _start_twice(slow, pause=0.1)
+    assert started[0].wait(timeout=10) != 0
+    assert started[1].poll() is None
+    started[1].kill()
+    with pytest.raises(WinnowError, match="Ray did not start on this machine: The current node timed out"):
+        _start_twice(_always_slow, pause=0.1)
+    with pytest.raises(WinnowError, match="Ray did not start on this machine: no room"):
+        _start_twice(_never, pause=100.0)
+
+
+def _always_slow():
+    raise Exception(f"The current node {TOO_SLOW}.\nAnd so on")
+
+
+def _never():
+    raise ValueError("no room")

@@ -1,0 +1,134 @@
+"""Each format by its records: `pytest tests/jobs/engine/ingest/test_formats.py`."""
+
+import pytest
+from pydantic import ValidationError
+
+from jobs.engine.ingest import IngestSettings, RecordFault, messages_of
+
+U, A, S, T, TOOLS = "user", "assistant", "system", "tool", "tools"
+HELLO = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]
+
+
+@pytest.mark.parametrize(
+    ("record", "name", "expected"),
+    [
+        ({"instruction": "翻译", "input": "你好", "output": "hello"}, "alpaca", [(U, "翻译\n你好"), (A, "hello")]),
+        ({"instruction": "a", "input": "", "output": "b"}, "alpaca", [(U, "a"), (A, "b")]),
+        ({"instruction": "a", "input": None, "output": "b"}, "alpaca", [(U, "a"), (A, "b")]),
+        ({"instruction": "a", "output": ""}, "alpaca", [(U, "a"), (A, "")]),
+        (
+            {"instruction": "c", "output": "d", "system": "s", "history": [["a", "b"]]},
+            "alpaca",
+            [(S, "s"), (U, "a"), (A, "b"), (U, "c"), (A, "d")],
+        ),
+        ({"instruction": "a", "context": "c", "response": "b"}, "dolly", [(U, "a\nc"), (A, "b")]),
+        (
+            {"conversations": [{"from": "human", "value": "问"}, {"from": "gpt", "value": "答"}], "system": "s"},
+            "sharegpt",
+            [(S, "s"), (U, "问"), (A, "答")],
+        ),
+        (
+            {
+                "conversations": [
+                    {"from": "system", "value": "s"},
+                    {"from": "Human", "value": "q"},
+                    {"from": "function_call", "value": "f()"},
+                    {"from": "observation", "value": "1"},
+                    {"from": "bard", "value": "r"},
+                ],
+                "tools": '[{"name": "f"}]',
+            },
+            "sharegpt",
+            [(TOOLS, '[{"name": "f"}]'), (S, "s"), (U, "q"), (T, "f()"), (T, "1"), (A, "r")],
+        ),
+        ({"conversations": HELLO}, "sharegpt", [(U, "hi"), (A, "ho")]),
+        (
+            {
+                "messages": [
+                    {"role": "developer", "content": "s"},
+                    {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+                    {"role": "assistant", "content": None, "tool_calls": [{"name": "查"}]},
+                    {"role": "tool", "content": "r"},
+                ],
+                "tools": [{"name": "查"}],
+            },
+            "openai",
+            [(TOOLS, '[{"name": "查"}]'), (S, "s"), (U, "a\nb"), (A, '[{"name": "查"}]'), (T, "r")],
+        ),
+        ({"messages": HELLO, "prompt": "x", "completion": "y"}, "openai", [(U, "hi"), (A, "ho")]),
+        ({"prompt": "a", "completion": "b"}, "prompt-completion", [(U, "a"), (A, "b")]),
+        ({"prompt": "a", "response": "b"}, "prompt-completion", [(U, "a"), (A, "b")]),
+        ({"prompt": HELLO[:1], "completion": HELLO[1:]}, "prompt-completion", [(U, "hi"), (A, "ho")]),
+        (
+            {"query": "c", "response": "d", "history": [["a", "b"]]},
+            "query-response",
+            [(U, "a"), (A, "b"), (U, "c"), (A, "d")],
+        ),
+        ({"messages": None, "instruction": "a", "output": "b"}, "alpaca", [(U, "a"), (A, "b")]),
+    ],
+)
+def test_messages_of_each_format_is_recognised(record, name, expected):
+    found, messages = messages_of(record)
+    assert found == name
+    assert [(message["role"], message["content"]) for message in messages] == expected
+
+
+def test_messages_of_named_columns_override_recognition():
+    record = {"messages": HELLO, "q": "a", "more": "b", "answer": "c", "sys": "s", "system": "not this"}
+    columns = {"instruction": "q", "input": "more", "response": "answer", "system": "sys"}
+    assert messages_of(record, columns) == (
+        "columns",
+        [
+            {"role": "system", "content": "s"},
+            {"role": "user", "content": "a\nb"},
+            {"role": "assistant", "content": "c"},
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    ("record", "kind", "says"),
+    [
+        ({"question": "a", "answer": "b"}, "missing_field", "fields found (question, answer): openai needs messages;"),
+        ({}, "missing_field", "fields found (none)"),
+        ({"q": 1}, "missing_field", "or name the fields: --columns instruction=FIELD,response=FIELD"),
+        ({str(n): n for n in range(100)}, "missing_field", "and 80 more"),
+        ({"instruction": "a", "output": None}, "wrong_type", "output is null, expected a string"),
+        ({"instruction": ["a"], "output": "b"}, "wrong_type", "instruction is an array, expected a string"),
+        ({"instruction": "a", "input": 3, "output": "b"}, "wrong_type", "input is a number, expected a string"),
+        ({"instruction": "a", "output": True}, "wrong_type", "output is a boolean"),
+        ({"instruction": " ", "output": "\n"}, "empty_record", "the conversation has no text at all"),
+        ({"messages": []}, "empty_record", "no text at all"),
+        ({"messages": HELLO[1:]}, "missing_field", "the conversation has no user message"),
+        ({"messages": "hi"}, "wrong_type", "messages is a string, expected an array of messages"),
+        ({"messages": ["hi"]}, "wrong_type", "messages[0] is a string, expected an object"),
+        ({"messages": [{"content": "a"}]}, "missing_field", "messages[0] has neither 'role' nor 'from'; found: conte"),
+        ({"messages": [{"role": "user"}]}, "missing_field", "messages[0] has neither 'content' nor 'value'; found: r"),
+        ({"messages": [{"role": "user", "content": None}]}, "wrong_type", "messages[0].content is null"),
+        ({"messages": [{"role": "narrator", "content": ""}]}, "wrong_type", "messages[0].role is 'narrator', which is"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+            "wrong_type",
+            "messages[0].content[0] is of type 'image_url'; only text parts can be read",
+        ),
+        ({"query": "a", "response": "b", "history": [["x"]]}, "wrong_type", "history[0] is an array, expected a pair"),
+        ({"prompt": HELLO, "completion": "b"}, "wrong_type", "prompt is an array, expected a string"),
+        ({"instruction": "a", "output": "b", "system": 1}, "wrong_type", "system is a number"),
+    ],
+)  # fmt: skip
+def test_messages_of_unusable_record_says_what_was_found(record, kind, says):
+    with pytest.raises(RecordFault) as raised:
+        messages_of(record)
+    assert raised.value.kind == kind
+    assert says in raised.value.message
+
+
+def test_messages_of_absent_column_is_named():
+    with pytest.raises(RecordFault, match="no field 'r' for the response; found: q"):
+        messages_of({"q": "a"}, {"instruction": "q", "response": "r"})
+
+
+@pytest.mark.parametrize("columns", [{"question": "q"}, {"instruction": "q"}])
+def test_settings_columns_that_make_no_sample_are_refused(columns):
+    with pytest.raises(ValidationError, match=r"the roles are instruction|but not response"):
+        IngestSettings(columns=columns)

@@ -1,0 +1,100 @@
+"""Each reason for quarantine, with its message: `pytest tests/jobs/engine/ingest/test_records.py`."""
+
+import json
+
+import pytest
+
+from jobs.engine.ingest import IngestSettings, RecordFault
+from jobs.engine.ingest.faults import Piece
+from jobs.engine.ingest.records.quarantine import final_lines, interim_line
+from jobs.engine.ingest.records.records import record_of, sample_of
+
+SETTINGS = IngestSettings()
+TURNS = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+
+
+def many_turns(count):
+    return json.dumps({"messages": TURNS * count}).encode()
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind", "says"),
+    [
+        (b'{"instruction": "a" "output": "b"}', "malformed_json", "Expecting ',' delimiter at column 21"),
+        (b'{"instruction": "a', "malformed_json", "Unterminated string starting at column 17"),
+        (b'{"instruction": "a", "output": "b"} x', "malformed_json", "Extra data at column 37"),
+        (b'{"instruction": "\x00", "output": "b"}', "malformed_json", "Invalid control character at column 18"),
+        ("\ufeff{}".encode(), "malformed_json", "Expecting value at column 1"),
+        (b"[1, 2]", "not_an_object", "the record is an array, expected an object with named fields"),
+        (b'"text"', "not_an_object", "the record is a string"),
+        (b"null", "not_an_object", "the record is null"),
+        (b"true", "not_an_object", "the record is a boolean"),
+        (b"12", "not_an_object", "the record is a number"),
+        (b'{"instruction": "\xff"}', "invalid_utf8", "byte 0xff at byte 18 is not UTF-8"),
+        (b'{"a": "NaN", "b": NaN}', "nan_literal", "NaN at column 19 is not JSON"),
+        (b'{"instruction": "x", "instruction": "a", "output": "b"}', "duplicate_key", "'instruction' is there twice"),
+        (b'{"messages": [{"role": "user", "content": "a", "content": null}]}', "duplicate_key", "'content' is there"),
+        (b'{"n": 1, "n": true}', "duplicate_key", "the field 'n' is there twice, with two values"),
+        (b'{"a": [-Infinity]}', "nan_literal", "-Infinity at column 8"),
+        (
+            b'{"a": ' + b"[" * 65 + b"]" * 65 + b"}",
+            "too_deep",
+            "the limit is 64 (max_nesting); --limit max_nesting=N sets another",
+        ),
+        (b"[" * 1_000_000, "too_deep", "nested 1,000,000 deep"),
+        (many_turns(10_001), "too_many_turns", "the limit is 10,000 (max_turns); --limit max_turns=N"),
+        (
+            b'{"instruction": "a\\ud800", "output": "b"}',
+            "lone_surrogate",
+            "message 1 (user) has half of a surrogate pair, \\ud800",
+        ),
+    ],
+)
+def test_sample_of_faulty_record_says_what_is_wrong(raw, kind, says):
+    with pytest.raises(RecordFault) as raised:
+        sample_of(raw, SETTINGS)
+    assert raised.value.kind == kind
+    assert says in raised.value.message
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"instruction": "\\u0000 NaN [[[", "output": "\\ud83d\\ude00"}',
+        b'{"instruction": "' + b"[{" * 500 + b'", "output": "b"}',
+        b'{"instruction": "a", "output": "b", "n": ' + b"9" * 5000 + b"}",
+        b'{"instruction": "a", "output": "b", "unused": "\\ud800"}',
+        b'{"instruction": "a", "instruction": "a", "output": "b", "n": [1], "n": [1]}',
+        many_turns(10_000),
+    ],
+)
+def test_sample_of_unusual_record_is_a_sample(raw):
+    sample = sample_of(raw, SETTINGS)
+    assert sample.format in ("alpaca", "openai")
+    assert [message["role"] for message in sample.messages[:2]] == ["user", "assistant"]
+
+
+def test_record_of_nesting_beyond_the_parser_is_refused_not_a_crash():
+    with pytest.raises(RecordFault, match="deeper than can be read"):
+        record_of(b"[" * 100_000 + b"]" * 100_000, max_nesting=10**9)
+
+
+@pytest.mark.parametrize(
+    ("piece", "expected"),
+    [
+        (Piece(2, "中\ud800".encode("utf-8", "surrogatepass")), {"raw_base64": "5Lit7aCA"}),
+        (Piece(2, "中文".encode()), {"raw": "中文"}),
+        (Piece(2, "中文".encode()[:4], length=999), {"raw": "中", "raw_bytes": 999, "raw_cut": True}),
+        (Piece(None, b""), {"raw": ""}),
+    ],
+)  # fmt: skip
+def test_quarantine_lines_hold_source_absolute_line_and_raw(piece, expected):
+    interim = interim_line(piece, RecordFault("kind", "a message\nof two lines, \ud800"))
+    (line,) = final_lines([interim], "a b.jsonl", 40)
+    found = json.loads(line)
+    said = {key: found.pop(key) for key in ("source", "line", "reason", "message")}
+    assert said == {
+        "source": "a b.jsonl", "line": 42 if piece.line else None, "reason": "kind",
+        "message": "a message\nof two lines, \ud800",
+    }  # fmt: skip
+    assert found == expected

@@ -1,0 +1,106 @@
+"""The diet that changes in training: as a user runs it, against full training, and its choices on their own."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+from jobs import evaluate
+from jobs.engine.command.config import Request, build
+from jobs.engine.terminal.errors import UsageError
+from tests.jobs.corpora import jsonl, ledger, utterances
+from tests.tiny import tiny_encoder
+
+FIELDS = {
+    "train.epochs": 8,
+    "train.batch": 16,
+    "train.learning_rate": 1e-3,
+    "train.max_tokens": 48,
+    "train.precision": "float32",
+}
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_half_of_the_data_a_cycle_is_as_accurate_in_fewer_steps(run, tmp_path, shared_store):
+    rows = [*utterances(600, seed=0), {"instruction": "no intent here", "output": "", "words": [], "slots": []}]
+    file, held_out = jsonl(tmp_path / "in.jsonl", rows), jsonl(tmp_path / "held.jsonl", utterances(300, seed=1))
+    base = tiny_encoder(tmp_path / "base", [row["instruction"] for row in rows])
+    words = ["nlu_diet", file, f"train.base.name={base}", *(f"{name}={value}" for name, value in FIELDS.items())]
+    found = {}
+    for out, fields in {"diet": ["full_epochs=4", "every=2"], "full": ["full_epochs=8"]}.items():
+        code, said = run(*words, "--out", out, *fields)
+        assert code == 0, said
+        found[out] = yaml.safe_load((tmp_path / out / "manifest.yaml").read_text())["found"]
+        shown = [found[out]["model"], held_out, "--out", f"{out}.json", "--store", shared_store]
+        code, said = run(*shown, command=evaluate)
+        assert code == 0, said
+        told = json.loads((tmp_path / f"{out}.json").read_text())["overall"]
+        found[out] |= {name: told[name]["estimate"] for name in ("accuracy", "slot accuracy")}
+    diet, full = found["diet"], found["full"]
+    print(f"accuracy {diet['accuracy']:.3f} of {full['accuracy']:.3f}, steps {diet['steps']} of {full['steps']}")  # noqa: T201 - for people
+    samples = full["trained on"][0]
+    assert diet["trained on"] == [samples, *[(samples + 2) // 2] * 2]  # the pool has one more, without an intent
+    assert full["accuracy"] > 0.98
+    assert diet["accuracy"] >= full["accuracy"] - 0.01
+    assert diet["slot accuracy"] >= full["slot accuracy"] - 0.01
+    assert diet["steps"] < 0.8 * full["steps"]
+    assert full["steps"] == diet["steps without a diet"]
+    lines = ledger(tmp_path / "diet")
+    assert [row["state"] for row in lines].count("kept") == (samples + 2) // 2
+    (unlabelled,) = (row for row in lines if row["reason"] == "no class, or not scored in every cycle")
+    assert (unlabelled["state"], unlabelled["line"]) == ("dropped", 601)
+    trained = {row["epochs_trained_on"] for row in lines if row["state"] in ("kept", "dropped")} - {None}
+    assert {4, 6, 8} >= trained > {4}
+
+
+def test_fields_that_cannot_go_together_are_refused_without_data():
+    for fields, message in {
+        ("train.labels=none",): "train.labels names its fields",
+        ("full_epochs=41",): "full_epochs=41 is more than train.epochs=40",
+        ("budget=tokens:10",): "budget in samples or per cent",
+    }.items():
+        with pytest.raises(UsageError, match=message):
+            build("nlu_diet", Request(), fields).check()
+    published = build("nlu_diet", Request(as_published=True), [])
+    assert (published.cut, published.dropout, published.train.mean_over, published.train.fresh_layers) == (
+        "quantile", "on", "nothing", 1,
+    )  # fmt: skip
+
+
+class Four:
+    """A pool of four samples."""
+
+    samples = 4
+
+
+def test_a_share_reaches_the_quantiles_as_it_is_given():
+    """The quantile 0.6 of three scores is 2.2; 40 % of four samples, rounded up, are two of three, and keep two."""
+    recipe = build("nlu_diet", Request(as_published=True), ["budget=40%"])
+    ids, scores = np.arange(3), np.array([1.0, 2.0, 3.0])
+    assert recipe._chosen(Four(), np.arange(4), 2, (ids, scores)).tolist() == [2]
+    shares = [(budget, build("nlu_diet", Request(), [f"budget={budget}"])._share(Four(), 3)) for budget in ("30%", "2")]
+    assert shares == [("30%", 0.3), ("2", 2 / 3)]
+    offset = build("nlu_diet", Request(), ["budget=90%", "offset=0.3"])
+    assert offset._share(Four(), 3) == 1 - 0.3
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (["budget=2"], [1, 0]),
+        (["budget=2", "offset=0.3"], [0, 3]),
+        (["budget=2", "cut=quantile"], [1, 0, 3]),
+        (["budget=1", "choose=random", "seed=4"], None),
+    ],
+)
+def test_a_cycle_is_chosen_by_rank_by_quantiles_or_at_random(fields, expected):
+    recipe = build("nlu_diet", Request(), fields)
+    scored = np.array([0, 1, 3]), np.array([0.2, 0.9, 0.2])  # the third has no score
+    chosen = recipe._chosen(Four(), np.arange(4), 2, scored)
+    if expected is None:
+        others = [recipe._chosen(Four(), np.arange(4), cycle, scored).tolist() for cycle in range(12)]
+        assert len({tuple(other) for other in others}) > 1
+        assert all(len(other) == 1 for other in others)
+    else:
+        assert chosen.tolist() == expected

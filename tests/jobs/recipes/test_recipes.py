@@ -1,0 +1,129 @@
+"""The recipes' decisions on vectors worked out by hand."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from jobs.engine.command.config import Request, build
+from jobs.engine.execute.columns import column
+from jobs.engine.terminal.errors import NothingSelected, UsageError
+from jobs.recipes.mods import MoDS
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+
+# Two tasks at opposite ends of a circle; unit vectors.
+VECTORS = np.array([[1, 0], [0.8, 0.6], [0.6, 0.8], [0, 1], [-1, 0], [-0.8, -0.6], [-0.6, -0.8]], np.float32)
+TASKS = ["NLI", "NLI", "NLI", "NLI", "QA", "QA", "QA"]
+
+
+@pytest.fixture
+def pool(make_pool):
+    """Seven samples; their labels are the first words of their texts."""
+    return make_pool([f"{task} {i}" for i, task in enumerate(TASKS)])
+
+
+def selected(pool, name, *overrides):
+    """The recipe's selection with the hand vectors and tasks already in the store, as if they had been computed."""
+    recipe = build(name, Request(), [*overrides, "label.name=task"] if name in ("ltd", "deft") else overrides)
+    for operator, given in ((recipe.embed, VECTORS), (recipe.label, TASKS)):
+        feature = pool.session.store.feature(operator, pool.facts["fingerprint"])
+        values, errors = column(given, len(given))
+        feature.write(np.arange(len(given)), pa.nulls(len(given), pa.binary(16)), values, errors)
+    return recipe.select(pool)
+
+
+def test_ltd_covers_the_target_from_its_mean_outwards(pool):
+    chosen = selected(pool, "ltd", "target=NLI", "budget=3")
+    assert chosen.ids.tolist() == [1, 3, 0]
+    assert chosen.score[[3, 0]].round(4).tolist() == [0.8944, 0.6325]
+    assert [chosen.reasons[i] for i in chosen.reason] == [
+        "farthest from all kept before it", "first center", "near enough to kept samples",
+        "farthest from all kept before it", *["not of the target task"] * 3,
+    ]  # fmt: skip
+
+
+def test_ltd_without_a_target_covers_the_whole_pool(pool):
+    # The mean of all points to the right of the origin: sample 2's side; the farthest from it is across the circle.
+    chosen = selected(pool, "ltd", "budget=2", "centroids=2")
+    first, second = VECTORS[chosen.ids]
+    assert np.linalg.norm(VECTORS - first, axis=1).argmax() == chosen.ids[1]
+    assert np.linalg.norm(first - second) > 1.8
+
+
+def test_ltd_refuses_a_target_that_no_sample_has(pool):
+    with pytest.raises(UsageError, match=r"no sample has task='poem'; there are \['NLI', 'QA'\]"):
+        selected(pool, "ltd", "target=poem", "budget=2")
+
+
+@pytest.mark.parametrize(
+    ("hard", "expected"), [(0.0, {1, 2, 5, 6}), (1.0, {0, 3, 6, 4}), (0.5, {1, 3, 5, 4})], ids=["easy", "hard", "mixed"]
+)
+def test_deft_takes_each_centroid_s_quota(pool, hard, expected):
+    chosen = selected(pool, "deft", "budget=4", "base=0.0", "centroids=2", f"hard={hard}")
+    assert set(chosen.ids.tolist()) == expected
+
+
+@pytest.mark.parametrize(("hard", "expected"), [(1.0, {0, 3, 4}), (0.0, {5, 1, 2})], ids=["hardest", "easiest"])
+def test_deft_over_the_whole_pool_ranks_by_prototype_distance(pool, hard, expected):
+    chosen = selected(pool, "deft", "budget=3", "ranking=pool", "centroids=2", f"hard={hard}")
+    assert set(chosen.ids.tolist()) == expected
+
+
+def test_deft_base_has_each_label_s_share_and_is_not_picked_twice(pool):
+    chosen = selected(pool, "deft", "budget=6", "base=0.34", "centroids=2", "hard=1.0")
+    reasons = [chosen.reasons[i] for i in chosen.reason[chosen.ids]]
+    base = [i for i, reason in zip(chosen.ids, reasons, strict=True) if reason == "random base"]
+    assert len(set(chosen.ids.tolist())) == 6
+    assert sorted(TASKS[i] for i in base) == ["NLI", "NLI", "QA", "QA"]
+
+
+def mods_selected(pool, *overrides):
+    """MoDS's selection with rewards, and positions 0, 1, 4, 10 of the good samples, in the store already."""
+    recipe = build("mods", Request(), overrides)
+    rewards = [{"reward": reward, "truncated": False} for reward in (1.2, -0.3, 0.0, 2.0, 0.7, 0.1)]
+    places = np.array([[0, 9], [0, 9], [0, 9], [1, 9], [4, 9], [10, 9]], np.float32)
+    for operator, given in ((recipe.reward, rewards), (recipe.embed, places)):
+        feature = pool.session.store.feature(operator, pool.facts["fingerprint"])
+        values, errors = column(given, len(given))
+        feature.write(np.arange(len(given)), pa.nulls(len(given), pa.binary(16)), values, errors)
+    return recipe.select(pool)
+
+
+def test_mods_covers_what_is_strictly_above_the_threshold(make_pool):
+    pool = make_pool([f"sample {i}" for i in range(6)])
+    chosen = mods_selected(pool, "budget=2", "seed_share=1", "first=random", "seed=11")  # which draws the first of four
+    assert chosen.ids.tolist() == [0, 5]
+    assert [chosen.reasons[i][:19] for i in chosen.reason[[1, 2, 3]]] == [
+        "reward not above 0", "reward not above 0", "high quality, and n",
+    ]  # fmt: skip
+    assert chosen.facts == {"threshold": 0.0, "high quality": 4, "seed": 2, "seeds needed again": 0}
+    assert set(mods_selected(pool, "budget=6", "seed_share=1", "quality=0.5").ids.tolist()) == {0, 3, 4}
+    with pytest.raises(NothingSelected, match=r"no reward is above 2\.5, the highest is 2: set quality"):
+        mods_selected(pool, "budget=2", "threshold=2.5")
+
+
+@pytest.mark.parametrize(
+    ("fields", "kept", "again"),
+    [
+        (["candidates=all", "second=independent"], [0, 5], 1),
+        (["candidates=rest", "second=independent"], [0, 5, 4], 0),
+        (["candidates=rest", "second=warm"], [0, 5, 4], 0),
+        (["candidates=rest", "second=warm", "need=1.0"], [0, 5, 4], 0),
+        (["candidates=rest", "second=warm", "need_threshold=-1.0"], [0, 5], 0),
+    ],
+)
+def test_mods_covers_what_its_seed_model_answers_badly(make_pool, monkeypatch, fields, kept, again):
+    verdicts = {0: -0.2, 3: 0.5, 4: -1.0, 5: 0.0}
+    asked_of = []
+
+    def rated(self, pool, seeds, asked):
+        asked_of.append(asked.tolist())
+        return pool, (asked, np.array([verdicts[i] for i in asked.tolist()]))
+
+    monkeypatch.setattr(MoDS, "_verdicts", rated)
+    pool = make_pool([f"sample {i}" for i in range(6)])
+    chosen = mods_selected(pool, "budget=3", "seed_share=0.66", "first=random", "seed=11", *fields)
+    assert chosen.ids.tolist() == kept
+    assert chosen.facts["seeds needed again"] == again
+    assert asked_of == [[0, 3, 4, 5] if "candidates=all" in fields else [3, 4]]
+    np.testing.assert_equal(chosen.details["answer_reward"][asked_of[0]], [verdicts[i] for i in asked_of[0]])

@@ -1,0 +1,345 @@
+"""Embed: the vectors are the model's, and do not depend on the texts around them."""
+
+import os
+import pickle
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from operators import sample
+from operators.base import RowError
+from operators.checkpoint import MINILM, Checkpoint
+from operators.embedding import embed
+from operators.embedding.embed import PROBES, Embed, cut
+
+TEXTS = [
+    "Name three primary colors.",
+    "大学の三人は東京に行った。山水之中有一小村。",  # of characters that MiniLM's vocabulary has
+    "Ok",
+    "Écris une lettre polie à ton voisin. " * 3,
+    "Write a function that sorts a list.\ndef sort(values):\n    return sorted(values)",
+    "Краткое изложение причин, по которым империя пришла в упадок.",
+    "A long answer follows. " + "It names the causes, weighs them one against another, and ends. " * 30,
+]
+
+
+def batch(texts: list[str]) -> pa.Table:
+    messages = [[{"role": "user", "content": text}] for text in texts]
+    return pa.table({"messages": pa.array(messages, sample.MESSAGES)})
+
+
+def many_texts(count: int) -> list[str]:
+    drawn = random.Random(5)
+    words = [*" ".join(TEXTS).split(), *"前有山水里和尚人事明日", "ß", "½", "x" * 90]
+    return [" ".join(drawn.choices(words, k=max(1, int(drawn.lognormvariate(2.0, 0.9))))) for _ in range(count)]
+
+
+def in_batches(compute, texts: list[str], size: int) -> np.ndarray:
+    return np.concatenate([compute(batch(texts[at : at + size])) for at in range(0, len(texts), size)])
+
+
+def tiny(folder: Path, kind: str) -> Path:
+    """A random model of a few layers with MiniLM's tokenizer."""
+    import torch
+    from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel, XLMRobertaConfig, XLMRobertaModel
+
+    torch.manual_seed(0)
+    shape = {"vocab_size": 30522, "hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    shape |= {"intermediate_size": 96, "max_position_embeddings": 160}
+    model = {
+        "bert": lambda: BertModel(BertConfig(**shape)),
+        "xlm-roberta": lambda: XLMRobertaModel(XLMRobertaConfig(**shape, pad_token_id=1)),
+        "llama": lambda: LlamaModel(LlamaConfig(**shape, num_key_value_heads=2)),
+    }[kind]()
+    for weight in model.parameters():  # so that biases count and the texts' vectors differ
+        torch.nn.init.normal_(weight, std=0.2)
+    model.save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"):
+        shutil.copy(Checkpoint(MINILM).folder() / name, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> dict[str, Path]:
+    return {kind: tiny(tmp_path_factory.mktemp(kind), kind) for kind in ("bert", "xlm-roberta", "llama")}
+
+
+@pytest.fixture(scope="module")
+def minilm():
+    return Embed(precision="float32", stored="float32").load()
+
+
+def one_by_one(folder: Path, texts: list[str]) -> list:
+    """The last hidden states of each text, computed alone by transformers: (tokens, width) a text."""
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModel.from_pretrained(folder).eval()
+    with torch.no_grad():
+        return [
+            model(**tokenizer(text, truncation=True, max_length=160, return_tensors="pt", return_token_type_ids=False))
+            .last_hidden_state[0]
+            .numpy()
+            for text in texts
+        ]
+
+
+def cosines(first, second) -> np.ndarray:
+    first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    return (first * second).sum(1) / np.linalg.norm(first, axis=1) / np.linalg.norm(second, axis=1)
+
+
+def test_float32_equals_sentence_transformers(minilm):
+    from sentence_transformers import SentenceTransformer
+
+    peer = SentenceTransformer(str(Checkpoint(MINILM).folder()), device="cpu")
+    np.testing.assert_allclose(minilm(batch(TEXTS)), peer.encode(TEXTS, batch_size=32), atol=1e-5)
+
+
+def test_bfloat16_keeps_to_float32(minilm, monkeypatch):
+    monkeypatch.setattr(embed, "PROBES", PROBES[:2])  # without hardware for bfloat16 it is slow
+    short = [*TEXTS[:6], PROBES[0]]
+    found = Embed(precision="bfloat16").load()(batch(short))
+    assert found.dtype == np.float16
+    assert cosines(found, minilm(batch(short))).min() >= 0.9999
+
+
+def test_auto_takes_bfloat16_only_where_it_is_fast_and_close(folders, monkeypatch):
+    from operators.embedding import encoder
+
+    operator = Embed(model=Checkpoint(str(folders["bert"])), stored="float32")
+    exact, short = (
+        Embed(model=operator.model, stored="float32", precision=precision).load()(batch(TEXTS))
+        for precision in ("float32", "bfloat16")
+    )
+    monkeypatch.setattr(encoder, "bfloat16_is_fast", lambda _: True)
+    monkeypatch.setattr(encoder, "CLOSE", 0.5)
+    assert np.array_equal(operator.load()(batch(TEXTS)), short)
+    monkeypatch.setattr(encoder, "CLOSE", 1.1)
+    assert np.array_equal(operator.load()(batch(TEXTS)), exact)
+    monkeypatch.setattr(encoder, "CLOSE", 0.5)
+    monkeypatch.setattr(encoder, "bfloat16_is_fast", lambda _: False)
+    assert np.array_equal(operator.load()(batch(TEXTS)), exact)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
+@pytest.mark.parametrize("kind", ["bert", "xlm-roberta", "llama"])
+def test_pooling_equals_transformers_one_by_one(folders, kind, pooling):
+    pooled = {"mean": lambda state: state.mean(0), "cls": lambda state: state[0], "last": lambda state: state[-1]}
+    operator = Embed(
+        model=Checkpoint(str(folders[kind])),
+        pooling=pooling,
+        scale="raw",
+        max_tokens=120 if kind == "xlm-roberta" else None,
+        precision="float32",
+        stored="float32",
+    )
+    texts = TEXTS[:6]
+    expected = np.stack([pooled[pooling](state) for state in one_by_one(folders[kind], texts)])
+    np.testing.assert_allclose(operator.load()(batch(texts)), expected, atol=2e-5)
+
+
+def test_padding_is_masked_out_of_the_mean(folders):
+    """The path of a GPU, computed here on the CPU: two sentences of 5 and 10 tokens, by hand."""
+    import torch
+    from transformers import AutoModel
+
+    from operators.embedding import encoder
+
+    model = AutoModel.from_pretrained(folders["bert"]).eval()
+    rows = [[101, 7592, 2088, 999, 102], [101, 2023, 2003, 1037, 2936, 6251, 2084, 2008, 1012, 102]]
+    by_hand = [model(input_ids=torch.tensor([row])).last_hidden_state[0].detach().numpy() for row in rows]
+    padded = encoder.Padded(model, padding=0)
+    pools = {"mean": [state.sum(0) / len(state) for state in by_hand]}
+    pools |= {"cls": [state[0] for state in by_hand], "last": [state[-1] for state in by_hand]}
+    for pooling, expected in pools.items():
+        np.testing.assert_allclose(encoder.encode(padded, rows, pooling), np.stack(expected), atol=2e-5)
+
+
+def test_minilm_vectors_are_bitwise_the_same_in_any_batch(minilm):
+    texts = many_texts(200)
+    order = random.Random(1).sample(range(200), 200)
+    together = minilm(batch(texts))
+    shuffled = [texts[at] for at in order]
+    for size, count in ((1, 60), (7, 100), (64, 200), (200, 200)):
+        found = in_batches(minilm, shuffled[:count], size)
+        assert np.array_equal(found, together[order[:count]]), f"batches of {size}"
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("kind", ["bert", "llama"])
+def test_vectors_are_bitwise_the_same_in_any_batch_on_two_threads(folders, kind, precision):
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        compute = Embed(model=Checkpoint(str(folders[kind])), precision=precision, stored="float32").load()
+        texts = many_texts(20)
+        together = compute(batch(texts))
+        for size in (1, 7):
+            assert np.array_equal(in_batches(compute, texts, size), together), f"batches of {size}"
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_texts_are_computed_alone_where_rows_depend_on_each_other(folders, monkeypatch, caplog):
+    from operators.embedding import encoder
+
+    class Leaking(encoder.Packed):
+        def pooled(self, rows, pooling):
+            return super().pooled(rows, pooling) + len(rows)
+
+    monkeypatch.setattr(encoder, "Packed", Leaking)
+    compute = Embed(model=Checkpoint(str(folders["bert"])), scale="raw", stored="float32").load()
+    assert "one at a time" in caplog.text
+    assert np.array_equal(in_batches(compute, TEXTS, 1), compute(batch(TEXTS)))
+
+
+def test_packed_and_equal_lengths_agree():
+    from transformers import AutoModel, AutoTokenizer
+
+    from operators.embedding import encoder
+
+    folder = Checkpoint(MINILM).folder()
+    model = AutoModel.from_pretrained(folder).eval()
+    rows = AutoTokenizer.from_pretrained(folder)(TEXTS, truncation=True, max_length=256)["input_ids"]
+    packed = encoder.encode(encoder.Packed(model), rows, "mean")
+    np.testing.assert_allclose(encoder.encode(encoder.EqualLengths(model), rows, "mean"), packed, atol=1e-5)
+
+
+def test_texts_without_content_are_errors_and_the_others_values(minilm):
+    values = minilm(batch(["", TEXTS[0], " \n\t", TEXTS[1]]))
+    assert [getattr(value, "kind", None) for value in values] == ["empty_text", None, "empty_text", None]
+    assert np.array_equal(np.stack([values[1], values[3]]), minilm(batch(TEXTS[:2])))
+    assert [value.kind for value in minilm(batch(["", ""]))] == ["empty_text", "empty_text"]
+    assert len(minilm(batch([]))) == 0
+
+
+def test_texts_that_the_model_cannot_read_are_errors_with_their_share(minilm):
+    chinese = "小笼包是一种皮薄多汁的蒸包子。吃的时候先咬一个小口，喝掉汤汁，免得烫嘴。"
+    thai = "ช่วยอธิบายการเปลี่ยนแปลงสภาพภูมิอากาศให้ฟังหน่อย"
+    some = TEXTS[6][:200] + "🙂" + chinese[:20]
+    values = minilm(batch([chinese, TEXTS[0], thai, some, "🙂", f"Write in Thai: {thai}"]))
+    assert [getattr(value, "kind", None) for value in values] == ["unreadable", None, "unreadable", None] + (
+        ["unreadable"] * 2
+    )
+    assert values[0].message.startswith("67% of the text is unknown to the model's tokenizer: '小笼包")
+    assert np.array_equal(np.stack([values[1], values[3]]), minilm(batch([TEXTS[0], some])))
+    assert {value.kind for value in minilm(batch([thai, chinese]))} == {"unreadable"}
+
+
+def test_a_text_is_judged_by_what_the_model_is_shown_of_it(minilm):
+    begun = TEXTS[6][:1600]
+    assert isinstance(minilm(batch([begun + "他做事总是画蛇添足。" * 900])), np.ndarray)
+    assert Embed().advice("unreadable", "embed").endswith("set embed.model.name=intfloat/multilingual-e5-small")
+    assert Embed().advice("empty_text", "embed") == ""
+
+
+def test_vectors_without_a_direction_or_a_number_are_errors():
+    vectors = np.array([[3, 4], [0, 0], [np.nan, 1], [1e5, 1]], np.float32)
+    kinds = {}
+    for scale in ("unit", "raw"):
+        values = Embed(scale=scale)._finished(vectors.copy(), [0, 1, 2, 3], {})
+        kinds[scale] = [value.kind if isinstance(value, RowError) else value.tolist() for value in values]
+    assert kinds["unit"][1:] == ["zero_vector", "nonfinite", [1.0, pytest.approx(1e-5, rel=0.01)]]
+    assert kinds["raw"] == [[3, 4], "zero_vector", "nonfinite", "nonfinite"]
+
+
+def test_the_text_is_what_the_template_says(minilm):
+    conversation = [{"role": "user", "content": "Name a color."}, {"role": "assistant", "content": "Red."}]
+    table = pa.table({"messages": pa.array([conversation], sample.MESSAGES)})
+    found = Embed(text="query: {instruction}", precision="float32", stored="float32").load()(table)
+    assert np.array_equal(found, minilm(batch(["query: Name a color."])))
+    with pytest.raises(ValueError, match=r"unknown field \{output\}"):
+        Embed(text="{output}")
+
+
+def test_a_huge_text_is_cut_to_what_is_read(minilm):
+    long = TEXTS[1] + " One more sentence, and a wörd, 和一句话。" * 20_000
+    for text in (long, " " * 100_000 + TEXTS[0], "x" * 90 + " then words. " * 30_000):
+        whole = minilm(batch([text]))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(embed, "CHARACTERS", 10**7)
+            assert np.array_equal(minilm(batch([text])), whole)
+    assert minilm(batch(["x" * 100_000 + " then words. " * 3_000]))[0].kind == "unreadable"
+    assert len(cut(long, 256, lambda text: len(text) // 3)) == 2 * 256 * embed.CHARACTERS
+    assert len(cut(" " * 10**7, 256, lambda text: 0)) == 2 * 256 * 1024
+
+
+def test_tokens_beyond_the_model_are_refused(folders):
+    with pytest.raises(ValueError, match=r"161.*160 positions"):
+        Embed(model=Checkpoint(str(folders["bert"])), max_tokens=161).load()
+
+
+def test_the_encoder_of_t5_with_a_dense_layer_equals_sentence_transformers(folders, tmp_path):
+    import torch
+    from sentence_transformers import SentenceTransformer, models
+    from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
+
+    tokenizer = AutoTokenizer.from_pretrained(folders["bert"])
+    torch.manual_seed(0)
+    config = T5Config(vocab_size=len(tokenizer), d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4,
+                      pad_token_id=tokenizer.pad_token_id, decoder_start_token_id=tokenizer.pad_token_id)  # fmt: skip
+    T5ForConditionalGeneration(config).save_pretrained(tmp_path / "t5")
+    tokenizer.save_pretrained(tmp_path / "t5")
+    whole = models.Transformer(str(tmp_path / "t5"), max_seq_length=160)
+    dense = models.Dense(32, 24, bias=True, activation_function=torch.nn.Tanh())
+    peer = SentenceTransformer(modules=[whole, models.Pooling(32), dense, models.Normalize()], device="cpu")
+    peer.save(str(tmp_path / "sentence-t5"), safe_serialization=True)
+    compute = Embed(model=Checkpoint(str(tmp_path / "sentence-t5")), precision="float32", stored="float32").load()
+    np.testing.assert_allclose(compute(batch(TEXTS)), peer.encode(TEXTS), atol=1e-5)
+    assert np.array_equal(in_batches(compute, TEXTS, 1), compute(batch(TEXTS)))
+
+
+def test_auto_pooling_follows_the_checkpoint(folders, tmp_path):
+    advice = shutil.copytree(folders["bert"], tmp_path / "model")
+    modules = '[{"path": "", "type": "models.Transformer"}, {"path": "1_Pooling", "type": "models.%s"}]'
+    (advice / "modules.json").write_text(modules % "Pooling")
+    (advice / "1_Pooling").mkdir()
+    read = lambda: embed.Advice.read(advice).chosen_pooling()  # noqa: E731
+    for written, pooling in {
+        '{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false}': "cls",
+        '{"pooling_mode": "lasttoken", "include_prompt": true}': "last",
+        '{"pooling_mode": "mean"}': "mean",
+    }.items():
+        (advice / "1_Pooling" / "config.json").write_text(written)
+        assert read() == pooling
+    (advice / "1_Pooling" / "config.json").write_text('{"pooling_mode_max_tokens": true}')
+    with pytest.raises(ValueError, match="pooling_mode_max_tokens"):
+        read()
+    (advice / "modules.json").write_text(modules % "LSTM")
+    with pytest.raises(ValueError, match="LSTM module"):
+        read()
+
+
+def test_weights_that_are_missing_are_an_error(folders, tmp_path):
+    from safetensors.numpy import load_file, save_file
+
+    broken = shutil.copytree(folders["llama"], tmp_path / "model")
+    weights = load_file(broken / "model.safetensors")
+    del weights["layers.1.mlp.up_proj.weight"]
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"lacks 1 weights.*layers\.1\.mlp\.up_proj"):
+        Embed(model=Checkpoint(str(broken))).load()
+
+
+def test_the_declaration_is_frozen_and_its_fingerprint_the_same_elsewhere(tmp_path):
+    operator = Embed()
+    assert hash(operator) == hash(pickle.loads(pickle.dumps(operator)))
+    copy = shutil.copytree(operator.model.folder(), tmp_path / "copy")
+    assert Embed(model=Checkpoint(str(copy))).fingerprint() == operator.fingerprint()
+    assert Embed(pooling="cls").fingerprint() != operator.fingerprint()
+    program = (
+        "import sys; from operators.embedding.embed import Embed; operator = Embed(); "
+        "assert not {'torch', 'transformers'} & set(sys.modules); print(operator.fingerprint())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], env=os.environ, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == operator.fingerprint()

@@ -1,0 +1,106 @@
+"""Two processes that train together, with copies of a model or shards of it, against one."""
+
+import json
+import pickle
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from operators.training.loop import passes, train
+from tests.runs import declared, lines, silent, tensors
+
+RANK = """
+import pickle, sys
+from pathlib import Path
+import torch, torch.distributed as dist
+from operators.training import lora, ranks
+from operators.training.loop import train
+runs, meeting, rank = sys.argv[1:]
+dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=int(rank), world_size=2)
+for declaration, samples, folder, layout in pickle.loads(Path(runs).read_bytes()):
+    found = train(declaration, samples, folder, lambda line: None, tokens=100, layout=layout)
+    assert [path.name for path in found] == ["epoch-1", "epoch-2"]
+model = lora.trained(declaration, found[-1])
+whole = sum(weight.numel() for weight in model.parameters())
+ranks.here(layout).hold(model, torch.device("cpu"), "float32")
+held = sum((weight.to_local() if layout == "shards" else weight).numel() for weight in model.parameters()
+           if weight.dim() > 1)
+assert (held < 0.6 * whole) == (layout == "shards")
+dist.destroy_process_group()
+"""
+
+
+def begun_on_two_ranks(runs, folder) -> list[subprocess.Popen]:
+    """Both ranks, which carry out one run after the other: declaration, samples, its folder, layout."""
+    (folder / "runs").write_bytes(pickle.dumps(runs))
+    arguments = [sys.executable, "-c", RANK, str(folder / "runs"), str(folder / "meeting")]
+    return [subprocess.Popen([*arguments, str(rank)]) for rank in (0, 1)]
+
+
+def assert_near(folder, other, atol):
+    """Of two runs of two epochs: losses, and what the last one left, but for the order of sums."""
+    for found, expected in zip(lines(folder), lines(other), strict=True):
+        assert found == pytest.approx(expected, rel=1e-4)
+    found, expected = tensors(folder / "epoch-2"), tensors(other / "epoch-2")
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        torch.testing.assert_close(found[key], value, rtol=1e-3, atol=atol)
+
+
+def test_two_ranks_train_as_one_process_does_dropout_included(base, samples, tmp_path):
+    ranks = begun_on_two_ranks([(declared(base), samples, tmp_path / "two", "copies")], tmp_path)
+    train(declared(base), samples, tmp_path / "one", silent, tokens=100)
+    assert [rank.wait(timeout=240) for rank in ranks] == [0, 0]
+    assert_near(tmp_path / "two", tmp_path / "one", 2e-4)
+
+
+def tied(base, folder):
+    """The model, with its embeddings for a head."""
+    shutil.copytree(base, folder)
+    config = json.loads((base / "config.json").read_text()) | {"tie_word_embeddings": True}
+    (folder / "config.json").write_text(json.dumps(config))
+    weights = load_file(base / "model.safetensors")
+    del weights["lm_head.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def test_two_ranks_that_share_a_model_train_as_one_process_and_either_goes_on_where_the_other_was(
+    base, samples, tmp_path
+):
+    fields = {"lora": None, "learning_rate": 1e-3, "batch": 5}
+    whole = declared(tied(base, tmp_path / "tied"), **fields, clip=None)
+    runs = {
+        "whole": whole,
+        "clipped": declared(base, **fields, clip=0.1),
+        "adapter": declared(base, batch=5, precision="bfloat16"),
+    }
+    lengths = [[len(samples[at].input_ids) for at in positions] for positions in whole.batches(18, 1)]
+    assert [len(passes(each, 100)) for each in lengths] == [3, 3, 3, 2]  # the second rank has none left in three steps
+    for name, declaration in runs.items():
+        train(declaration, samples, tmp_path / "one" / name, silent, tokens=100)
+    copied(tmp_path / "one" / "whole", tmp_path / "two" / "gone on")
+    shared = [(declaration, samples, tmp_path / "two" / name, "shards") for name, declaration in runs.items()]
+    shared.append((whole, samples, tmp_path / "two" / "gone on", "shards"))
+    ranks = begun_on_two_ranks(shared, tmp_path)
+    assert [rank.wait(timeout=240) for rank in ranks] == [0, 0]
+    for name in runs:
+        assert_near(tmp_path / "two" / name, tmp_path / "one" / name, 1e-5)
+        first, second = (
+            {path.name for path in (tmp_path / one / name / "epoch-2").iterdir()} for one in ("one", "two")
+        )
+        assert first == second
+    copied(tmp_path / "two" / "whole", tmp_path / "one" / "gone on")
+    train(whole, samples, tmp_path / "one" / "gone on", silent, tokens=100)
+    for one in ("one", "two"):
+        assert_near(tmp_path / one / "gone on", tmp_path / "one" / "whole", 1e-5)
+
+
+def copied(run, folder):
+    """A run as it was after its first epoch."""
+    shutil.copytree(run / "epoch-1", folder / "epoch-1")
+    shutil.copy(run / "losses.jsonl", folder)
