@@ -11,10 +11,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jobs.engine.terminal.arguments import reading_options, spoken, told
 from jobs.engine.terminal.errors import NothingSelected, UsageError, together
@@ -23,8 +24,11 @@ from jobs.engine.terminal.program import as_typed, exit_code, fields_and_others,
 from jobs.engine.terminal.screen import say
 
 if TYPE_CHECKING:
+    from jobs.engine.command.asked import Asked
     from jobs.engine.command.config import Request
     from jobs.engine.execute.session import Session
+    from jobs.engine.outcome.outcome import Outcome
+    from jobs.engine.pool.pool import Pool
     from jobs.engine.recipe.recipe import Recipe
 
 
@@ -81,31 +85,86 @@ def checked(request: Request, overrides: Sequence[str]) -> Recipe:
     return recipe
 
 
-def curate(request: Request, recipe: Recipe, out: Path, session: Session) -> None:
-    """Runs a request from start to end, unless `out` holds its outcome already, and says what came out."""
+def curate(asked: Asked, session: Session) -> None:
+    """Runs a request from start to end, unless its folder holds its outcome already, and says what came out."""
     from jobs.engine.command.places import refuse_other_run
+    from jobs.engine.outcome.earlier import finished
     from jobs.engine.outcome.ledger import KEPT, STATES
-    from jobs.engine.outcome.run import finished, run
-    from jobs.engine.record.declarations import plain
 
-    name = request.recipe or ""
-    earlier = None if session.retry_errors else finished(recipe, name, request, out, session)
+    out, run = asked.out, asked.run()
+    earlier = None if session.retry_errors else finished(run, out, session)
     if earlier:
         say(f"{out} holds this very run, finished {earlier['finished']}: 0 samples to compute, nothing to decide")
         counts = {state: earlier["counts"][state] for state in STATES}
     else:
-        refuse_other_run(out, name, request.inputs, plain(recipe), session)
-        counts = run(recipe, name, request, out, session).counts
-    say(f"{name}: {', '.join(f'{number:,} {state}' for state, number in counts.items())}")
+        refuse_other_run(out, asked.name, asked.request.inputs, run["fields"], session)
+        counts = selected(asked, session).counts
+    say(f"{asked.name}: {', '.join(f'{number:,} {state}' for state, number in counts.items())}")
     say(f"{out}/selected.jsonl holds the kept records, best first; {out}/report.html shows them")
     if not counts[KEPT]:
         raise NothingSelected(f"the recipe kept none; {out}/selection.parquet says why")
+
+
+def selected(asked: Asked, session: Session) -> Outcome:
+    """Opens the pool, selects with the recipe, and writes everything into the folder, the manifest last.
+
+    The store is locked while the run writes to it.
+    """
+    from jobs.engine.execute.session import connect
+    from jobs.engine.outcome.manifest import ending, write_manifest
+    from jobs.engine.outcome.outcome import written
+    from jobs.engine.pool.pool import Pool
+    from jobs.engine.report.card import write_card
+    from jobs.engine.report.report import write_report
+    from jobs.engine.store.lock import locked
+
+    began = time.monotonic()
+    with locked(session.store.url, say):
+        connect(session.profile)
+        pool, identity = opened(asked, session)
+        chosen = asked.recipe.select(asked.recipe.counted(pool))
+    for name, fact in chosen.facts.items():
+        say(f"{name}: {_worded(fact)}")
+    outcome = written(chosen, Pool.open(chosen.folder, session), identity, asked.out)
+    outcome = dataclasses.replace(outcome, manifest={**outcome.manifest, **ending(session, began)})
+    write_report(outcome, asked.out / "report.html")
+    write_card(outcome, asked.out / "README.md")
+    write_manifest(asked.out / "manifest.yaml", outcome.manifest)
+    return outcome
+
+
+def opened(asked: Asked, session: Session) -> tuple[Pool, dict[str, Any]]:
+    """The pool of the inputs, and what its manifest begins with, which is in the folder from now on.
+
+    UsageError where the folder holds another run; NothingSelected where the pool has no sample.
+    """
+    from jobs.engine.outcome.manifest import claim
+    from jobs.engine.pool.pool import Pool
+
+    pool = Pool.of(asked.request.inputs, session)
+    facts = pool.facts
+    described = {"folder": pool.folder, **{key: facts[key] for key in ("fingerprint", "sources")}}
+    identity = {"winnow_manifest": 1, "run": asked.run(), "pool": described}
+    claim(asked.out, identity)
+    aside = f"{facts['duplicates']:,} duplicates, {facts['quarantined']:,} quarantined"
+    say(f"pool: {facts['samples']:,} samples of {facts['records']:,} records ({aside})")
+    if not pool.samples:
+        inputs = ", ".join(asked.request.inputs)
+        raise NothingSelected(f"no valid sample in {inputs}; see {pool.folder}/quarantine.jsonl")
+    return pool, identity
+
+
+def _worded(fact: Any) -> str:
+    if not isinstance(fact, Mapping):
+        return f"{fact:g}" if isinstance(fact, float) else str(fact)
+    return ", ".join(f"{name} ({number:,})" for name, number in fact.items()) or "none"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     options = arguments().parse_intermixed_args(spoken(argv))
 
+    from jobs.engine.command.asked import Asked
     from jobs.engine.command.config import build, reading, recipe_class
     from jobs.engine.command.places import look_at, out_folder, store_at
     from jobs.engine.command.plan import show_plan
@@ -144,7 +203,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         retry_errors=options.retry_errors,
         command=as_typed("curate", argv),
     )
-    curate(request, recipe, options.out, session)
+    curate(Asked(request, recipe, options.out), session)
     return 0
 
 

@@ -64,10 +64,9 @@ def finetune(wanted: Finetune, inputs: Sequence[str], out: Path, session: Sessio
 
     UsageError where `out` holds another run.
     """
-    import numpy as np
 
     from jobs.engine.execute.session import connect
-    from jobs.engine.outcome.run import claim, ending, write_manifest
+    from jobs.engine.outcome.manifest import claim, ending, write_manifest
     from jobs.engine.pool.pool import Pool
     from jobs.engine.record.declarations import plain
     from jobs.engine.store.lock import locked
@@ -88,7 +87,7 @@ def finetune(wanted: Finetune, inputs: Sequence[str], out: Path, session: Sessio
             "pool": {key: pool.facts[key] for key in ("fingerprint", "sources")} | {"folder": pool.folder},
         }
         claim(out, identity)
-        checkpoints = pool.train(wanted, np.arange(pool.samples))
+        checkpoints = pool.train(wanted)
     last = Path(checkpoints[-1].name)
     write_checkpoint(last, last.parent, out)
     manifest = {

@@ -49,10 +49,9 @@ def train(wanted: ScorerTraining, path: Path, out: Path, session: Session) -> di
 
     UsageError where `out` holds another run, and for a line that is no pair.
     """
-    import numpy as np
 
     from jobs.engine.execute.session import connect
-    from jobs.engine.outcome.run import claim, ending, write_manifest
+    from jobs.engine.outcome.manifest import claim, ending, write_manifest
     from jobs.engine.pool.pool import Pool
     from jobs.engine.record.declarations import plain
     from jobs.engine.store.lock import locked
@@ -75,9 +74,9 @@ def train(wanted: ScorerTraining, path: Path, out: Path, session: Session) -> di
             "pool": {key: pool.facts[key] for key in ("fingerprint", "sources")} | {"folder": pool.folder},
         }
         claim(out, identity)
-        checkpoints = pool.train(wanted.finetune, np.arange(pool.samples))
-        epoch = Path(checkpoints[-1].name)
-        write_checkpoint(whole_model(wanted.finetune, epoch), epoch.parent, out)
+        checkpoints = pool.train(wanted.finetune)
+        whole = whole_model(wanted.finetune, checkpoints[-1])
+        write_checkpoint(Path(whole.name), Path(checkpoints[-1].name).parent, out)
     settings = {"template": template, "labels": list(wanted.labels)}
     (out / SETTINGS).write_text(json.dumps(settings, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     manifest = {

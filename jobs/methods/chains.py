@@ -7,6 +7,7 @@ import ray
 
 from jobs.engine.ingest.build import fetched
 from jobs.engine.pool.pool import Pool
+from jobs.engine.pool.subset import Subset
 from jobs.engine.samples.parts import Parts, read_samples
 from jobs.engine.store.store import VALUE, Feature
 from jobs.methods.conversations import written_pool
@@ -34,10 +35,11 @@ def begun(pool: Pool, ids: np.ndarray, dimension: Dimension) -> Begun:
     return fetched(_begun.remote(pool.parts, ids, dimension, pool.session.store.url))
 
 
-def lengthened(chains: Pool, column: str, dimension: Dimension) -> Pool:
-    """The chains with the variants that a column of these chains has; a chain without a new one stays as it is."""
-    task = _lengthened.remote(chains.parts, chains.features[column], dimension, chains.session.store.url)
-    return Pool.open(fetched(task), chains.session)
+def lengthened(rewritten: Subset, column: str, dimension: Dimension) -> Pool:
+    """All chains with the variants that a column has for some; a chain without a new one stays as it is."""
+    feature = rewritten.columns[column].stored()
+    task = _lengthened.remote(rewritten.origin.parts, feature, dimension, rewritten.session.store.url)
+    return Pool.open(fetched(task), rewritten.session)
 
 
 @ray.remote(num_cpus=1)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from jobs.engine.pool.pool import Pool
+from jobs.engine.pool.subset import Subset
 from jobs.engine.train.training import with_names
 from operators.checkpoint import Checkpoint
 from operators.field import Field
@@ -13,29 +14,32 @@ from operators.supervision.labels import Labels
 from operators.training.finetune import epoch_outcomes
 
 
-def classified(pool: Pool, labels: Labels) -> tuple[Pool, np.ndarray, Labels]:
-    """The pool with the column `label`, the ids whose class is among the labels, and the labels with their names.
+def classified(pool: Pool, labels: Labels) -> tuple[Subset, Labels]:
+    """The samples whose class is among the labels, with the column `label`, and the labels with their names.
 
-    A sample without a class is no error: nobody has to have labelled all. UsageError as `train.with_names`.
+    A sample without a class is no error: nobody has to have labelled all. UsageError as `with_names`.
     """
-    named = with_names(pool, labels)
-    pool = pool.map(label=Field(labels.label))
-    ids, known = pool.valid("label"), set(named.classes)
-    return pool, ids[[name in known for name in pool.values("label", ids)]], named
+    named = with_names(pool.origin, labels)
+    labelled = pool.map(label=Field(labels.label))
+    known = set(named.classes)
+    return labelled[np.array([name in known for name in labelled.values("label")], bool)], named
 
 
-def forgotten(runs: Iterable[Sequence[Checkpoint]], samples: int) -> np.ndarray:
-    """(runs, samples) float64 times that a sample was told right in an epoch and wrong in the next.
+def forgotten(runs: Iterable[Sequence[Checkpoint]], ids: np.ndarray) -> list[np.ndarray]:
+    """For each run, the number of times that each of these samples was predicted correctly in an epoch and not in the
+    next; (ids,) float64 each.
 
-    runs: all epochs of each, two or more. A sample that was never right has the number of epochs, which no other comes
-    to: the infinity of `kernels.data_diet.forgettings` has no mean. NaN for one that was not trained on.
+    runs: all epochs of each, two or more. A sample that was never predicted correctly has the number of epochs, which
+    no other comes to: the infinity of `kernels.data_diet.forgettings` has no mean. NaN for one that was not trained on.
     """
-    return np.stack([_forgotten(epochs, samples) for epochs in runs])
+    return [_forgotten(epochs, ids) for epochs in runs]
 
 
-def _forgotten(epochs: Sequence[Checkpoint], samples: int) -> np.ndarray:
-    ids, rights = zip(*map(epoch_outcomes, epochs), strict=True)
+def _forgotten(epochs: Sequence[Checkpoint], ids: np.ndarray) -> np.ndarray:
+    seen, rights = zip(*map(epoch_outcomes, epochs), strict=True)
     counts = forgettings(np.stack(rights))  # every epoch sees every sample once, and they are read in order of id
-    scores = np.full(samples, np.nan)
-    scores[ids[0]] = np.where(np.isinf(counts), len(epochs), counts)
-    return scores
+    finite = np.where(np.isinf(counts), len(epochs), counts)
+    if not len(finite):
+        return np.full(len(ids), np.nan)
+    places = np.minimum(np.searchsorted(seen[0], ids), len(finite) - 1)
+    return np.where(seen[0][places] == ids, finite[places], np.nan)

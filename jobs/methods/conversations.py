@@ -14,20 +14,24 @@ from jobs.engine.ingest.folder import Folder
 from jobs.engine.ingest.parts import PART_ROWS, Shares, fingerprint_share, fingerprints, part_name
 from jobs.engine.ingest.tables import GROUP_ROWS, sample_writer
 from jobs.engine.pool.pool import Pool
+from jobs.engine.pool.subset import Subset
 from jobs.engine.samples.folder import is_pool
 from jobs.engine.samples.parts import Parts, read_samples
 from jobs.engine.store.store import Feature
 from operators.asking.respond import upto_last_user
 from operators.sample import SAMPLE, Message, text_sha
+from operators.scoring.reward import Reward
 
 
-def answered(pool: Pool, column: str, ids: np.ndarray) -> Pool:
-    """The samples with these ids (ascending) up to their last question, each with the `response` that a column has.
+def rated_answers(answered: Subset, reward: Reward) -> Subset:
+    """The samples whose `answer` (of the operator Respond) has a reward, with the column `answer_reward`.
 
-    The sample i of the new pool is of ids[i]. Operators that look at a sample's answer look at the model's there.
+    The answers are a pool of their own, in which each sample ends with the model's answer in place of its own.
     """
-    task = _answered.remote(pool.parts, pool.features[column], ids, pool.session.store.url)
-    return Pool.open(fetched(task), pool.session)
+    column = answered.columns["answer"].stored()
+    folder = fetched(_answered.remote(answered.origin.parts, column, answered.ids, answered.session.store.url))
+    rated = Pool.open(folder, answered.session).map(reward=reward)
+    return answered[answered.ids[rated.ids]].bind(answer_reward=rated.values("reward.reward"))
 
 
 @ray.remote(num_cpus=1)

@@ -21,9 +21,10 @@ from pydantic.dataclasses import dataclass
 
 from jobs.engine.command.config import configured
 from jobs.engine.execute.session import Session, connect
-from jobs.engine.outcome.run import claim, ending, write_manifest
+from jobs.engine.outcome.manifest import claim, ending, write_manifest
 from jobs.engine.pool.pool import Pool
-from jobs.engine.recipe.recipe import checked
+from jobs.engine.pool.subset import Subset
+from jobs.engine.recipe.steps import checked
 from jobs.engine.record.declarations import plain
 from jobs.engine.samples.parts import Parts, read_samples
 from jobs.engine.store.lock import locked
@@ -176,10 +177,10 @@ def evolve(wanted: Evolution, inputs: Sequence[str], out: Path, session: Session
     return counts
 
 
-def _asked(field: str, chains: Pool, column: str, operator: Evolve | Compare, ids: np.ndarray) -> Pool:
-    """The chains with the operator's column of these ids; an OutOfRoom names the field that declares who is asked."""
+def _asked(field: str, chains: Subset, column: str, operator: Evolve | Compare) -> Subset:
+    """The chains that have a value in the operator's column; OutOfRoom names the field that declares who is asked."""
     try:
-        return chains.map(**{column: operator}, only=ids)
+        return chains.map(**{column: operator})
     except OutOfRoom as error:
         raise OutOfRoom(field, error.said, error.tokens) from error
 
@@ -189,13 +190,12 @@ def _evolved(chains: Pool, wanted: Evolution) -> tuple[Pool, list[Step]]:
     steps: list[Step] = []
     for number in range(1, wanted.steps + 1):
         column = f"step_{number}"
-        chains = _asked("rewriter", chains, column, wanted.rewriting(number), np.arange(chains.samples))
-        valid = chains.valid(column)
+        rewritten = _asked("rewriter", chains, column, wanted.rewriting(number))
         step = Step(np.full(chains.samples, "", object), np.full(chains.samples, FAILED, object))
-        step.methods[valid] = chains.values(f"{column}.method", valid)
-        step.outcomes[valid] = chains.values(f"{column}.outcome", valid)
+        step.methods[rewritten.ids] = rewritten.values(f"{column}.method")
+        step.outcomes[rewritten.ids] = rewritten.values(f"{column}.outcome")
         steps.append(step)
-        chains = lengthened(chains, column, wanted.dimension)
+        chains = lengthened(rewritten, column, wanted.dimension)
     return chains, steps
 
 
@@ -204,28 +204,29 @@ def _rated(chains: Pool, wanted: Evolution, lengths: np.ndarray) -> Verdicts:
     best: dict[int, Ranking] = {}
     attempts: list[dict[str, int]] = []
     long_enough = lengths >= wanted.shortest
-    asked = np.flatnonzero(long_enough)
+    asked = chains[long_enough]
+    first = asked[:0]
     for attempt in range(RETRIES + 1):
         column = f"rated_{attempt}"
         if attempt:  # a question that fails the second time leaves what the first one gave
-            chains = replace(chains, session=replace(chains.session, max_errors=1.0))
-        chains = _asked("judge", chains, column, wanted.comparison(attempt), asked)
-        valid = np.intersect1d(asked, chains.valid(column))
+            asked = replace(asked, session=replace(chains.session, max_errors=1.0))
+        rated = _asked("judge", asked, column, wanted.comparison(attempt))
+        first = first if attempt else rated
         again: list[int] = []
-        for chain, value in zip(valid.tolist(), chains.values(column, valid), strict=True):
+        for chain, value in zip(rated.ids.tolist(), rated.values(column), strict=True):
             ranking = Ranking(tuple(value["scores"]), tuple(value["outcomes"]))
             if chain not in best or ranking.scored > best[chain].scored:
                 best[chain] = ranking
             if next_step(ranking, attempt).startswith("retry"):
                 again.append(chain)
-        attempts.append({"asked": len(asked), "failed": len(asked) - len(valid), "to_ask_again": len(again)})
-        asked = np.array(again, np.int64)
+        attempts.append({"asked": len(asked), "failed": len(asked) - len(rated), "to_ask_again": len(again)})
+        asked = chains[np.array(again, np.int64)]
         if not again:
             break
     words = np.where(long_enough, "not_rated", "too_short").astype(object)
     for chain, ranking in best.items():
         words[chain] = next_step(ranking, RETRIES)
-    _refuse_unrated(wanted, chains, best, words)
+    _refuse_unrated(wanted, first, best, words)
     return Verdicts(best, words, attempts)
 
 
@@ -237,14 +238,14 @@ def _refuse_short(wanted: Evolution, steps: Sequence[Step], lengths: np.ndarray)
         raise Unanswered(refusal("rewriter", wanted.rewriter, f"max_lost={wanted.max_lost:g}", len(lengths), why, {}))
 
 
-def _refuse_unrated(wanted: Evolution, chains: Pool, best: Mapping[int, Ranking], words: np.ndarray) -> None:
+def _refuse_unrated(wanted: Evolution, rated: Subset, best: Mapping[int, Ranking], words: np.ndarray) -> None:
     """Raises Unanswered where the judge scored too few variants of too many chains."""
     dropped = np.flatnonzero(words == "drop_seed")
     if len(dropped) > wanted.max_unrated * len(best):
         why = [best[chain].outcomes[best[chain].scores.index(None)] for chain in dropped.tolist()]
         firsts = {word: dropped[why.index(word)] for word in sorted(set(why))}
-        replies = chains.values("rated_0.reply", np.array(list(firsts.values()))).tolist()
-        limit, examples = f"max_unrated={wanted.max_unrated:g}", dict(zip(firsts, replies, strict=True))
+        examples = {word: str(rated[np.array([chain])].values("rated_0.reply")[0]) for word, chain in firsts.items()}
+        limit = f"max_unrated={wanted.max_unrated:g}"
         raise Unanswered(refusal("judge", wanted.judge, limit, len(best), Counter(why), examples))
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jobs.engine.pool.pool import Pool
+from jobs.engine.pool.subset import Subset
 from jobs.engine.terminal.errors import Unanswered
 from operators.asking.asking import ROOM, Asking
 from operators.asking.judge import Judge
@@ -20,34 +20,38 @@ UNFINISHED = "unfinished"
 class Rated(NamedTuple):
     """A judge's ratings of some samples."""
 
-    ids: np.ndarray
-    """Those that have one, ascending; (rated,) int64."""
-    scores: np.ndarray
-    """(rated,) float64, aligned with them."""
-    unrated: Mapping[str, np.ndarray]
-    """The ids of the others by the reason to give for them."""
+    rated: Subset
+    """Those that have one, with the column `judge`."""
+    unrated: Mapping[str, Subset]
+    """The others, by the reason to give for them."""
 
 
-def rated_by(pool: Pool, judge: Judge, ids: np.ndarray, max_unrated: float) -> Rated:
-    """The ratings in the column `judge` of these ids, which have a value in it.
+def rated_by(judged: Subset, judge: Judge, max_unrated: float) -> Rated:
+    """The ratings in the column `judge` of these samples.
 
-    Unanswered where more than the share `max_unrated` of the replies hold none; a published reading, which makes a
-    number of some of them, has them counted all the same.
+    Unanswered where more than the share `max_unrated` of the replies hold none. A published reading makes a number of
+    some of these; they are counted all the same.
     """
-    scores, outcomes = pool.values("judge.score", ids), pool.values("judge.outcome", ids)
+    scores, outcomes = judged.values("judge.score"), judged.values("judge.outcome")
     lost = np.array([bool(outcome) for outcome in outcomes], bool)
-    if lost.sum() > max_unrated * len(ids):
+    if lost.sum() > max_unrated * len(judged):
         found = Counter(outcomes[lost])
-        words = [outcome for outcome, _ in found.most_common(EXAMPLES)]
-        firsts = np.array([ids[outcomes == outcome][0] for outcome in words])
-        examples = dict(zip(words, pool.values("judge.reply", firsts).tolist(), strict=True))
-        raise Unanswered(refusal("judge", judge, f"max_unrated={max_unrated:g}", len(ids), found, examples))
+        examples = {
+            outcome: str(judged[outcomes == outcome][:1].values("judge.reply")[0])
+            for outcome, _ in found.most_common(EXAMPLES)
+        }
+        raise Unanswered(refusal("judge", judge, f"max_unrated={max_unrated:g}", len(judged), found, examples))
     known = np.isfinite(scores) | ~lost
     unrated = {
-        f"the judge's reply holds no rating: {outcome}": ids[(outcomes == outcome) & ~known]
+        f"the judge's reply holds no rating: {outcome}": judged[(outcomes == outcome) & ~known]
         for outcome in sorted(set(outcomes[~known]))
     }
-    return Rated(ids[known], scores[known], unrated)
+    return Rated(judged[known], unrated)
+
+
+def counted(unrated: Mapping[str, Subset]) -> dict[str, int]:
+    """How many samples there are for each reason."""
+    return {reason: len(samples) for reason, samples in unrated.items()}
 
 
 def refusal(

@@ -83,6 +83,10 @@ class Targets:
         names, numbers = np.unique(labels, return_inverse=True)
         return cls(pool, tuple(names.tolist()), numbers.astype(np.int64))
 
+    def counts(self) -> dict[str, int]:
+        """How many targets each subtask has."""
+        return dict(zip(self.names, np.bincount(self.subtasks).tolist(), strict=True))
+
     @cached_property
     def messages(self) -> dict[str, list[list[Message]]]:
         """The conversations of each subtask's targets, by id."""
@@ -135,12 +139,13 @@ def target_directions(targets: Targets, gradient: Gradient, aggregate: Aggregate
 
 def target_features(targets: Targets, gradient: Gradient, column: str) -> np.ndarray:
     """(t, d) the projected gradients of the targets; WinnowError where one has none."""
-    ids = np.arange(targets.pool.samples)
-    pool = targets.pool.map(only=ids, **{column: gradient})
-    failed = np.setdiff1d(ids, pool.valid(column))
+    having = targets.pool.map(**{column: gradient})
+    failed = targets.pool - having
     if len(failed):
-        raise WinnowError(f"targets: {len(failed)} have no gradient, the first in {pool.folder} is {failed[0]}")
-    return pool.values(column, ids)
+        raise WinnowError(
+            f"targets: {len(failed)} have no gradient, the first in {targets.pool.folder} is {failed.ids[0]}"
+        )
+    return having.values(column)
 
 
 @ray.remote(num_cpus=1)

@@ -1,18 +1,11 @@
 """AlpaGasus: Training a Better Alpaca with Fewer Data (Chen et al. 2023, arXiv 2307.08701).
 
-A strong language model rates every sample; those rated at least 4.5 of 5 are kept. What differs from the released
-code, each a field or repaired here:
+1. A strong language model rates every sample from 0 to 5 by a rubric.
+2. The samples that are rated at least 4.5 are kept.
 
-- The prompt is ours, to the same rubric; `judge.dimension` is accuracy (or helpfulness, or a word of yours), and
-  `judge.prompt.name` may be a file of yours. The sample stands in blocks that it cannot close.
-- `judge.form`: the number on the first line, read so that "4.5/5" or "Score: 4.5" counts and anything ambiguous, off
-  the scale or of another scale does not; `--as-published` reads as the released code does (float of the first line;
-  an infinite one passes). Either way a reply without a rating is dropped and counted, never a number, and more of
-  them than `max_unrated` end the run.
-- `judge.model` is a model of today; `--as-published` asks for gpt-3.5-turbo-0301, with an explanation of 256 tokens.
-- Ratings are joined to samples by id. The released code joins by position, where one missing row shifts the rest.
-- `threshold` is inclusive. It belongs to one judge: recalibrate it for another, by the histogram in the manifest, or
-  have `fraction` choose it, the rating whose kept share comes nearest. `budget` caps what passes, ties by id.
+Before use: the threshold belongs to one judge. For another judge choose it anew, by the histogram of ratings in the
+manifest or by `fraction`. Ratings are joined to samples by id; the released code joins by position, where one missing
+row shifts the rest.
 """
 
 from typing import ClassVar
@@ -22,12 +15,12 @@ from pydantic.dataclasses import dataclass
 
 from jobs.engine.pool.pool import Pool
 from jobs.engine.pool.selection import Selection
-from jobs.engine.recipe.recipe import Budget, Recipe
-from jobs.methods.replies import rated_by
+from jobs.engine.recipe.budget import Budget
+from jobs.engine.recipe.recipe import Recipe
+from jobs.methods.replies import counted, rated_by
 from operators.asking.judge import Judge
 from operators.base import STRICT
-from operators.kernels.ranking import ranked
-from operators.kernels.threshold import histogram, threshold_for
+from operators.kernels.threshold import histogram
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -41,33 +34,32 @@ class AlpaGasus(Recipe):
     }
 
     budget: Budget = "100%"
+    """How many of the samples that pass are kept at most, the best rated first, ties by id. The paper keeps all."""
     judge: Judge = Judge()
+    """The judge. Its prompt is ours, to the same rubric; `judge.dimension` is accuracy, helpfulness or a word of yours.
+    A sample stands in blocks that it cannot close. `judge.form` reads the number on the first line: "4.5/5" counts, and
+    what is ambiguous or off the scale does not. As published, the first line must be a number, and an infinite one
+    passes; the model is gpt-3.5-turbo-0301, and explains itself in 256 tokens."""
     threshold: float = 4.5
+    """The least rating that passes."""
     fraction: float | None = Limits(default=None, gt=0, le=1)
+    """The share of the rated samples that shall pass: the threshold is then the rating whose share comes nearest."""
     max_unrated: float = Limits(default=0.2, ge=0, le=1)
+    """The share of replies that may hold no rating before the run fails. Such samples are dropped and counted."""
 
     def select(self, pool: Pool) -> Selection:
-        """The samples at or above the threshold, best first."""
-        pool = self.counted(pool.map(judge=self.judge))
-        ids = pool.valid(*pool.features)
-        rated, scores, unrated = rated_by(pool, self.judge, ids, self.max_unrated)
-        threshold = threshold_for(scores, self.fraction) if self.fraction else self.threshold
-        best = ranked(scores)
-        passed = rated[best][scores[best] >= threshold]
-        kept = self.within(pool, lambda k: passed[:k])
-        return pool.select(
+        """Rate, and keep what reaches the threshold."""
+        rated, unrated = rated_by(pool.map(judge=self.judge), self.judge, self.max_unrated)
+        passed = rated.at_least("judge.score", self.threshold, share=self.fraction)
+        kept = self.within(pool, passed.ranked("judge.score"))
+        return pool.selection(
             kept,
-            score=(rated, scores),
-            reasons={
-                "not rated": ids,
-                f"rated below {threshold:g}": rated,
-                f"rated {threshold:g} or more, beyond the budget": passed,
-                f"rated {threshold:g} or more": kept,
+            score="judge.score",
+            because={
+                "rated below the threshold": rated,
+                "rated high enough, beyond the budget": passed,
+                "rated high enough": kept,
                 **unrated,
             },
-            facts={
-                "threshold": threshold,
-                "ratings": histogram(scores),
-                "unrated": {reason: len(held) for reason, held in unrated.items()},
-            },
+            facts={"ratings": histogram(rated.values("judge.score")), "unrated": counted(unrated)},
         )

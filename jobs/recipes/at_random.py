@@ -1,4 +1,9 @@
-"""The control: a random choice of the same size. A method has to beat it over several seeds."""
+"""The control: a random choice of the same size.
+
+1. Draw the samples in a random order that follows from the seed.
+
+Before use: a method has to beat this one over several seeds.
+"""
 
 from pydantic.dataclasses import dataclass
 
@@ -6,16 +11,13 @@ from jobs.engine.pool.pool import Pool
 from jobs.engine.pool.selection import Selection
 from jobs.engine.recipe.recipe import Recipe
 from operators.base import STRICT
-from operators.kernels.sampling import random_order
 
 
 @dataclass(frozen=True, config=STRICT)
 class AtRandom(Recipe):
-    """Samples in a random order that follows from the seed."""
+    """Samples in a random order."""
 
     def select(self, pool: Pool) -> Selection:
         """The first of a random permutation."""
-        pool = self.counted(pool)
-        order = random_order(pool.samples, self.seed)
-        kept = self.within(pool, lambda k: order[:k])
-        return pool.select(kept, reasons={"not drawn": order, "drawn at random": kept})
+        kept = self.within(pool, pool.shuffled(self.seed))
+        return pool.selection(kept, because={"not drawn": pool, "drawn at random": kept})

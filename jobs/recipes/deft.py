@@ -1,44 +1,38 @@
 """DEFT-UCS: unsupervised core-set selection (Das & Khetan 2023, arXiv 2310.16776), with the prototype metric of
 Sorscher et al. (2022, arXiv 2206.14486).
 
-A stratified random base, and from each centroid of the rest a quota of its easiest (closest) and hardest
-(farthest) samples. No code was released by the authors; what the paper fixes or leaves open is a field:
+1. Draw a random base with every label's share.
+2. Embed the samples, and cluster those that are not in the base.
+3. Measure how far each sample is from its own centroid: one minus the cosine.
+4. Take from each centroid a quota of its easiest samples, which are the closest, and of its hardest, the farthest.
 
-- Only the instruction is embedded, as the method can run before there are responses (then with --answers optional).
-  The encoder is all-MiniLM-L6-v2; `--as-published` takes Sentence-T5 (the size is not known for certain: large), in
-  float32.
-- `centroids` 7 and `hard` 1 (the share of a centroid's quota that is hard; the rest is easy) are the paper's
-  headline: hard sampling. It is drawn to outliers, so a quality gate before it is advisable.
-- `base` is the random base's part of the budget. The headline keeps 32.5 %, about 20 points of it the base: 8/13.
-  The base has every label's share (`label` names the record's field) and is left out of the clustering.
-- A centroid's quota is the rest of the budget over the centroids, rounded down; the base takes what that leaves.
-  A centroid with fewer samples than its quota gives all it has, and the total falls short of the budget by that.
-- `ranking=pool` is Sorscher's: no quota and no base; the hardest (easiest) of the whole pool are kept.
-- Distance is one minus cosine; ties go by id.
+Before use: the headline setting is hard sampling, which is drawn to outliers, so that a quality gate before it is
+advisable. No code was released, and what the paper leaves open is a field. A centroid with fewer samples than its quota
+gives all it has, and the total falls short of the budget by that. Ties go by id.
 """
 
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 
-import numpy as np
 from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
 from jobs.engine.pool.pool import Pool
 from jobs.engine.pool.selection import Selection
-from jobs.engine.recipe.recipe import Budget, Recipe
+from jobs.engine.pool.subset import Ranking, Subset
+from jobs.engine.recipe.budget import Budget
+from jobs.engine.recipe.recipe import Recipe
 from operators.base import STRICT
 from operators.embedding.embed import Embed
 from operators.field import Field
 from operators.kernels.kmeans import kmeans
 from operators.kernels.prototype import prototype_distance, quota
-from operators.kernels.ranking import ranked
 from operators.kernels.sampling import stratified_sample
 
 
 @dataclass(frozen=True, config=STRICT)
 class DEFT(Recipe):
-    """A random base and a quota of easy and hard samples a centroid."""
+    """A random base, and a quota of easy and hard samples per centroid."""
 
     published: ClassVar = {
         "embed.model.name": "sentence-transformers/sentence-t5-large",
@@ -48,11 +42,18 @@ class DEFT(Recipe):
 
     budget: Budget = "32.5%"
     embed: Embed = Embed(text="{instruction}")
+    """The embedding of the instruction alone: the method can run before there are responses (then with --answers
+    optional). As published, Sentence-T5 in float32; its size is not known for certain."""
     label: Field = Field("task")
+    """The field of the records by which the base has every label's share."""
     centroids: int = Limits(default=7, ge=1)
+    """How many centroids there are; 7 is the paper's headline."""
     base: float = Limits(default=8 / 13, ge=0, le=1)
+    """The base's part of the budget. The headline keeps 32.5 %, about 20 points of it the base."""
     hard: float = Limits(default=1.0, ge=0, le=1)
+    """The hard part of a centroid's quota; the rest of it is easy."""
     ranking: Literal["quota", "pool"] = "quota"
+    """pool is Sorscher's rule: no base and no quotas, but the hardest and easiest of the whole pool."""
 
     def refusals(self) -> Iterator[str]:
         """A budget in tokens."""
@@ -60,38 +61,38 @@ class DEFT(Recipe):
 
     def select(self, pool: Pool) -> Selection:
         """Base, then each centroid's easy and hard samples; or the whole pool by its distances."""
-        pool = pool.map(embed=self.embed, label=self.label)
-        ids = pool.valid("embed", "label")
-        size = min(self.size(pool), len(ids))
+        embedded = pool.map(embed=self.embed, label=self.label)
+        size = min(self.size(pool), len(embedded))
+        # The base takes what is left where the quotas, rounded down, do not fill the budget.
         each = int((1 - self.base) * size / self.centroids) if self.ranking == "quota" else 0
-        base = np.empty(0, int)
-        if self.ranking == "quota":
-            labels = pool.values("label", ids)
-            base = ids[stratified_sample(labels, size - each * self.centroids, self.seed)]
-        rest = np.setdiff1d(ids, base)
-        groups = pool.reduce(kmeans, "embed", only=rest, k=min(self.centroids, len(rest)), seed=self.seed)
-        distance = pool.reduce(prototype_distance, "embed", only=rest, centroids=groups.centroids, labels=groups.labels)
-        if self.ranking == "quota":
-            found = quota(distance, groups.labels, each, easy=1 - self.hard, hard=self.hard)
-            easy, hard = (rest[found.positions[found.tags == tag]] for tag in ("easy", "hard"))
-        else:
-            easy, hard = self._ends(rest, distance, size)
-        return pool.select(
-            np.concatenate([hard, easy, base]),
-            score=(rest, distance),
-            reasons={
-                "neither in the base nor in its centroid's quota": ids,
+        drawn = size - each * self.centroids if self.ranking == "quota" else 0
+        base = embedded.reduce(stratified_sample, "label", size=drawn, seed=self.seed)
+        rest = embedded - base
+        groups = rest.reduce(kmeans, "embed", k=min(self.centroids, len(rest)), seed=self.seed)
+        prototypes = {"centroids": groups.centroids, "labels": groups.labels}
+        hardness = rest.reduce(prototype_distance, "embed", **prototypes)
+        rest = rest.bind(centroid=groups.labels, distance=groups.distances, hardness=hardness)
+        easy, hard = self._quotas(rest, each) if self.ranking == "quota" else self._ends(rest, size)
+        return pool.selection(
+            hard + easy + base,
+            score="hardness",
+            because={
+                "neither in the base nor in its centroid's quota": embedded,
                 "random base": base,
                 "easy: close to its centroid": easy,
                 "hard: far from its centroid": hard,
             },
-            details={"centroid": (rest, groups.labels), "distance": (rest, groups.distances)},
+            details={name: rest.column(name) for name in ("centroid", "distance")},
             vector="embed",
         )
 
-    def _ends(self, ids: np.ndarray, distance: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """The ids with the least and the greatest distance of them all, together `size`."""
-        few = int((1 - self.hard) * size)
-        easy = ids[ranked(-distance)][:few]
-        rest = np.isin(ids, easy, invert=True)
-        return easy, ids[rest][ranked(distance[rest])][: size - few]
+    def _quotas(self, rest: Subset, each: int) -> tuple[Ranking, Ranking]:
+        """The easy and the hard samples of all centroids, `each` of a centroid."""
+        shares = {"easy": 1 - self.hard, "hard": self.hard}
+        found = rest.reduce(quota, "hardness", "centroid", per_centroid=each, **shares)
+        return found.positions[found.tags == "easy"], found.positions[found.tags == "hard"]
+
+    def _ends(self, rest: Subset, size: int) -> tuple[Ranking, Ranking]:
+        """The easiest and the hardest samples of them all, together `size`."""
+        easy = rest.ranked_lowest("hardness")[: int((1 - self.hard) * size)]
+        return easy, (rest - easy).ranked("hardness")[: size - len(easy)]

@@ -1,7 +1,10 @@
-"""The control: the samples with the longest responses, counted in tokens (ties by id).
+"""The control: the samples with the longest responses.
 
-Long responses alone are a strong baseline for instruction tuning, and several methods lean towards length
-without meaning to: what beats this one has found something else.
+1. Count the tokens of each response.
+2. Keep the longest, ties by id.
+
+Before use: long responses alone are a strong baseline for instruction tuning, and several methods lean towards length
+without meaning to. What beats this one has found something else.
 """
 
 from pydantic.dataclasses import dataclass
@@ -10,7 +13,6 @@ from jobs.engine.pool.pool import Pool
 from jobs.engine.pool.selection import Selection
 from jobs.engine.recipe.recipe import Recipe
 from operators.base import STRICT
-from operators.kernels.ranking import ranked
 from operators.tokens import Tokens
 
 
@@ -19,16 +21,11 @@ class Longest(Recipe):
     """Samples by the number of tokens of their responses."""
 
     length: Tokens = Tokens(text="{response}")
+    """How the length of a response is counted."""
 
     def select(self, pool: Pool) -> Selection:
         """The most tokens first."""
-        pool = self.counted(pool.map(length=self.length))
-        ids = pool.valid("length")
-        length = pool.values("length", ids)
-        order = ids[ranked(length)]
-        kept = self.within(pool, lambda k: order[:k])
-        return pool.select(
-            kept,
-            score=(ids, length.astype(float)),
-            reasons={"shorter than the kept ones": ids, "among the longest": kept},
-        )
+        measured = pool.map(length=self.length)
+        kept = self.within(pool, measured.ranked("length"))
+        because = {"shorter than the kept ones": measured, "among the longest": kept}
+        return pool.selection(kept, score="length", because=because)

@@ -1,17 +1,14 @@
 """LTD: Maybe Only 0.5% Data Is Needed (Chen et al. 2023, arXiv 2305.09246).
 
-Embed the samples, find the centroids of the target task, and cover its samples with k-center greedy. No code
-was released, and the paper leaves choices open; each is a field:
+1. Embed the samples.
+2. Cluster the embeddings by k-means.
+3. Find the centroids of the target task, and with them its samples.
+4. Cover these samples by k-center greedy: begin at the sample closest to the target's mean, and take the farthest
+   sample again and again.
 
-- The encoder is all-MiniLM-L6-v2, mean-pooled and normalised, over instruction and response. `--as-published`
-  takes a BERT (the checkpoint is not known for certain: bert-base-uncased), in float32.
-- `target` names a task by the value of the record's field `label`; `examples` is a file of target samples, for
-  a corpus without labels. With neither the whole pool is covered: the method without its task search.
-- `centroids` is not given: by default one a label, or 32. The target's centroids are those where it has the
-  majority; if it has it nowhere, the samples with its label are taken instead (`candidates=label` always does).
-  With examples it is the centroid nearest to their mean.
-- `first` is not given: the candidate closest to the target's mean (or a random one), then farthest first.
-  Duplicates of kept samples are never taken: where nothing else is left, fewer than the budget are kept.
+Before use: no code was released, and what the paper leaves open is a field. With neither `target` nor `examples` the
+whole pool is covered: the method without its task search. Duplicates of kept samples are never taken, so that fewer
+samples than the budget are kept where nothing else is left.
 """
 
 from collections.abc import Iterator
@@ -24,15 +21,21 @@ from pydantic.dataclasses import dataclass
 from jobs.engine.command.places import missing
 from jobs.engine.pool.pool import Pool
 from jobs.engine.pool.selection import Selection
-from jobs.engine.recipe.recipe import Budget, Reads, Recipe, Step
+from jobs.engine.pool.subset import Ranking, Subset
+from jobs.engine.recipe.budget import Budget
+from jobs.engine.recipe.recipe import Recipe
+from jobs.engine.recipe.steps import Reads, Step
 from jobs.engine.terminal.errors import UsageError
+from jobs.methods.first_center import First, first_center
 from operators.base import STRICT
 from operators.embedding.embed import Embed
 from operators.field import Field
 from operators.kernels.center import closest, mean_direction
-from operators.kernels.k_center import Cover, k_center
-from operators.kernels.kmeans import Clustering, kmeans
+from operators.kernels.k_center import k_center
+from operators.kernels.kmeans import kmeans
 from operators.kernels.voting import rows_of
+
+CENTROIDS = 32
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -47,12 +50,22 @@ class LTD(Recipe):
 
     budget: Budget = "0.5%"
     embed: Embed = Embed(text="{conversation}")
+    """The embedding of instruction and response, mean-pooled and normalised. As published, a BERT in float32; which
+    checkpoint the authors used is not known for certain."""
     label: Field = Field("task")
+    """The field of the records that names the task of each."""
     target: str = ""
+    """The target task, by its value in `label`."""
     examples: str = ""
+    """A file of target samples, for a corpus without labels: the target is the centroid nearest to their mean."""
     candidates: Literal["centroid", "label"] = "centroid"
+    """What is covered: all samples of the centroids in which the target has the majority, or the samples with its
+    label. A target that has the majority nowhere is taken by its label."""
     centroids: int | None = Limits(default=None, ge=1)
-    first: Literal["center", "random"] = "center"
+    """How many centroids there are; by default one per label, or 32 without a target. The paper does not say."""
+    first: First = "center"
+    """Where the cover begins: at the candidate closest to the target's mean, or at a random one. The paper does not
+    say."""
 
     def steps(self) -> dict[str, Step]:
         """The label is read only where there is a target to compare it with."""
@@ -67,50 +80,48 @@ class LTD(Recipe):
             yield from missing("examples", self.examples)
 
     def select(self, pool: Pool) -> Selection:
-        """k-center picks among the target's samples, the closest to the target's mean first."""
-        pool = self.counted(pool.map(embed=self.embed))
-        pool = pool.map(label=self.label) if self.target else pool
-        ids = pool.valid(*pool.features)
-        tasks = pool.values("label", ids) if self.target else np.full(len(ids), "")
-        if self.target and self.target not in tasks:
-            raise UsageError(f"no sample has {self.label.name}={self.target!r}; there are {sorted(set(tasks))[:20]}")
-        count = min(self.centroids or (len(set(tasks)) if self.target else 32), len(ids))
-        groups = pool.reduce(kmeans, "embed", only=ids, k=count, seed=self.seed)
-        candidates, center = self._target(pool, ids, tasks, groups)
-        if self.first == "random":
-            first = int(np.random.default_rng(self.seed).integers(len(candidates)))
-        else:
-            first = pool.reduce(closest, "embed", only=candidates, center=center)
-        covers: list[Cover] = []
+        """k-center picks among the target's samples."""
+        embedded = pool.map(embed=self.embed, **({"label": self.label} if self.target else {}))
+        count = min(self.centroids or self._labels(embedded) or CENTROIDS, len(embedded))
+        groups = embedded.reduce(kmeans, "embed", k=count, seed=self.seed)
+        grouped = embedded.bind(centroid=groups.labels, distance=groups.distances)
+        candidates, center = self._target(pool, grouped, groups.centroids)
+        first = first_center(candidates, self.first, self.seed, center=center)
 
-        def farthest_first(k: int) -> np.ndarray:
-            covers.append(pool.reduce(k_center, "embed", only=candidates, k=k, first=first))
-            return candidates[covers[-1].picks]
+        def farthest_first(k: int) -> Ranking:
+            cover = candidates.reduce(k_center, "embed", k=k, first=first)
+            return cover.picks.bind(gap=cover.distances)
 
         kept = self.within(pool, farthest_first)
-        gaps = covers[-1].distances[: len(kept)].astype(float)
-        return pool.select(
+        return pool.selection(
             kept,
-            score=(kept, np.where(np.isfinite(gaps), gaps, np.nan)),
-            reasons={
-                "not of the target task": ids,
+            score="gap",
+            because={
+                "not of the target task": grouped,
                 "near enough to kept samples": candidates,
                 "farthest from all kept before it": kept,
                 "first center": kept[:1],
             },
-            details={"centroid": (ids, groups.labels), "distance": (ids, groups.distances)},
+            details={name: grouped.column(name) for name in ("centroid", "distance")},
             vector="embed",
         )
 
-    def _target(
-        self, pool: Pool, ids: np.ndarray, tasks: np.ndarray, groups: Clustering
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The ids of the candidates, and the direction of the target's mean."""
+    def _labels(self, embedded: Subset) -> int:
+        """How many tasks there are, 0 without a target; UsageError where none of them is the target."""
+        if not self.target:
+            return 0
+        tasks = set(embedded.values("label"))
+        if self.target not in tasks:
+            raise UsageError(f"no sample has {self.label.name}={self.target!r}; there are {sorted(tasks)[:20]}")
+        return len(tasks)
+
+    def _target(self, pool: Pool, grouped: Subset, centroids: np.ndarray) -> tuple[Subset, np.ndarray]:
+        """The candidates, and the direction of the target's mean."""
         if self.examples:
             examples = pool.beside(self.examples).readable()
             center = examples.map(embed=self.embed).reduce(mean_direction, "embed")
-            return ids[groups.labels == closest(groups.centroids, center)], center
-        candidates = own = np.arange(len(ids))
-        if self.target:
-            candidates, own = rows_of(self.target, groups.labels, tasks, self.candidates)
-        return ids[candidates], pool.reduce(mean_direction, "embed", only=ids[own])
+            return grouped[grouped.values("centroid") == closest(centroids, center)], center
+        if not self.target:
+            return grouped, grouped.reduce(mean_direction, "embed")
+        candidates, own = grouped.reduce(rows_of, "centroid", "label", target=self.target, by=self.candidates)
+        return candidates, own.reduce(mean_direction, "embed")

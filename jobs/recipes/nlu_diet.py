@@ -1,93 +1,88 @@
 """NLU on Data Diets (Attendu and Corbeil 2023, SustaiNLP, arXiv 2306.03208): the data is chosen as a model learns it.
 
-A classifier is trained on everything for a few epochs. Then it scores all samples by their EL2N, goes on for a few
-with those that it is furthest from, scores all again, and so on: what was left out may come back. The recipe's work is
-the model; its selection is what the next cycle would be trained on. What differs from the released code, each a field:
+1. Train a classifier on everything for a few epochs.
+2. Score all samples by their EL2N under it, and average the scores so far.
+3. Go on for a few epochs with the samples that it is furthest from.
+4. Repeat from step 2 until the epochs are used up: what was left out may come back.
 
-- `train.labels` names the record's fields: `label` the class, `slots` and `words` an utterance's slots, where there are
-  any (train.labels.slots=none: a class alone). Intent and slots are told by one head on the tokens, the intent at the
-  first one, and the loss is half the intent's and half the slots', summed, as there. A batch's is the mean over its
-  samples; `--as-published` sums it. Regression sets (STS-B) are not taken.
-- `joint` norm is the length of all errors of an utterance together, so that long ones score higher; sum and mean too.
-- A sample's score is an exponential average over the cycles, `alpha` 0.8 for the newest, and `bonus` times its standard
-  deviation: the defaults for intents and slots there. Its path for single texts has smoothing=latest; which of the two
-  made the published table is not known. The scores of all cycles stay in the store, and the average follows from them.
-- `full_epochs` and `every` 4 are those of an example there, whose default prunes nothing. With full_epochs=0 the first
-  choice is random, as there; `choose` random is so in every cycle, the control to compare with.
-- `budget` is what a cycle is trained on: as many as there are, ties by id. cut=quantile takes the scores between two
-  quantiles instead, as far apart as the per cent say, and more where they tie, as `--as-published` does. `offset` is
-  the share of hardest that stay out.
-- `dropout` off scores in eval mode; in the released code it seems to be on, as `--as-published` has it. Its joint model
-  also begins its last layer anew (train.fresh_layers=1 there).
-- The optimizer's moments and steps go on through all cycles, at a constant rate; the order is each cycle's own.
-- A sample without a class is counted and never kept; nor is one that a cycle could not score.
+Before use: the recipe's work is the model; its selection is what the next cycle would be trained on. The optimizer goes
+on through all cycles, at a constant rate. The scores of all cycles stay in the store. Regression sets (STS-B) are not
+taken. A sample without a class, or that a cycle could not score, is counted and never kept. Ties go by id.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 from typing import ClassVar, Literal
 
-import numpy as np
 from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
+from jobs.engine.pool.column import Values
 from jobs.engine.pool.pool import Pool
-from jobs.engine.pool.selection import Column, Selection
-from jobs.engine.recipe.recipe import Budget, Later, Recipe, Step
+from jobs.engine.pool.selection import Selection
+from jobs.engine.pool.subset import Ranking, Subset
+from jobs.engine.recipe.budget import Budget
+from jobs.engine.recipe.recipe import Recipe
+from jobs.engine.recipe.steps import Later, Step
 from jobs.methods.classified import classified
+from jobs.methods.cycles import Cycles, Dropout, Smoothed
 from operators.base import STRICT
 from operators.checkpoint import Checkpoint
 from operators.field import Field
 from operators.kernels import nlu_diet
-from operators.kernels.sampling import random_order
-from operators.losses.class_error import ClassError
 from operators.losses.loss import Precision
 from operators.supervision.labels import Labels
 from operators.training.finetune import Finetune
 
-JOINT = Finetune(
-    Checkpoint("FacebookAI/roberta-base"),
-    lora=None,
-    labels=Labels("intent", "slots", "words"),
-    max_tokens=256,
-    epochs=40,
-    batch=32,
-    schedule="constant",
-    warmup=0.0,
-)
-
-ERRORS = ("el2n", "slot_sum", "slot_fro", "slots")
+ROBERTA = Checkpoint("FacebookAI/roberta-base")
+TEXT = {"lora": None, "max_tokens": 256, "epochs": 40, "batch": 32, "schedule": "constant", "warmup": 0.0}
 
 
 @dataclass(frozen=True, config=STRICT)
 class NLUDiet(Recipe):
     """Train a classifier on what it is furthest from, chosen anew every few epochs."""
 
-    published: ClassVar = {
-        "cut": "quantile",
-        "dropout": "on",
-        "train.mean_over": "nothing",
-        "train.fresh_layers": 1,
-    }
+    published: ClassVar = {"cut": "quantile", "dropout": "on", "train.mean_over": "nothing", "train.fresh_layers": 1}
 
     budget: Budget = "50%"
-    train: Finetune = JOINT
+    """What a cycle is trained on."""
+    train: Finetune = Finetune(ROBERTA, labels=Labels("intent", "slots", "words"), **TEXT)
+    """The classifier. `train.labels` names the record's fields: `label` the class, `slots` and `words` the slots of an
+    utterance (train.labels.slots=none: a class alone). One head on the tokens predicts both, the intent at the first
+    token, and the loss is half the intent's and half the slots', summed. A batch's is the mean over its samples; as
+    published it is summed, and the last layer begins anew."""
     full_epochs: int = Limits(default=4, ge=0)
+    """The epochs on everything, as in an example of the released code, whose default prunes nothing. With 0 the first
+    choice is random."""
     every: int = Limits(default=4, ge=1)
+    """The epochs of a cycle."""
     choose: Literal["hardest", "random"] = "hardest"
+    """What a cycle is trained on; random is the control to compare with."""
     joint: nlu_diet.Joint = "norm"
+    """One error of an utterance's intent and slots: the length of all together, by which long ones score higher, the
+    sum or the mean."""
     smoothing: nlu_diet.Smoothing = "ema"
+    """The average over the cycles. The code's path for single texts has latest; which made the published table is not
+    known."""
     alpha: float = Limits(default=0.8, gt=0, le=1)
+    """The weight of the newest cycle in ema."""
     last: int = Limits(default=3, ge=1)
+    """The number of cycles that smoothing=mean is over."""
     bonus: float = Limits(default=1.0, ge=0)
+    """How many standard deviations over the cycles are added to ema."""
     cut: Literal["rank", "quantile"] = "rank"
+    """rank takes as many as there are in the budget; quantile, as published, the scores between two quantiles as far
+    apart as the per cent say, and more where they tie."""
     offset: float = Limits(default=0.0, ge=0, lt=1)
-    dropout: Literal["off", "on"] = "off"
+    """The share of the hardest that stays out."""
+    dropout: Dropout = "off"
+    """Whether dropout is on while samples are scored, as it seems to be in the released code."""
     precision: Precision = "auto"
+    """The precision of the scores."""
 
     def steps(self) -> dict[str, Step]:
-        """What tells which samples have a class, then a training and a score of each cycle."""
+        """What says which samples have a class, then a training and a score of each cycle."""
         labels = self.train.labels
         cycles = len(nlu_diet.cycles(self.train.epochs, self.full_epochs, self.every))
         scores = {f"cycle_{number}": Later("ClassError") for number in range(1, cycles + 1)}
@@ -104,62 +99,35 @@ class NLUDiet(Recipe):
     def select(self, pool: Pool) -> Selection:
         """Train on all, score all; then choose, train and score again until the epochs are used up."""
         assert self.train.labels is not None, "check() comes before"
-        self.size(pool)  # which refuses more than there is, before anything is trained
-        pool, usable, labels = classified(pool, self.train.labels)
-        trained: list[tuple[int, np.ndarray]] = []
-        names, model, scored = [], None, (usable[:0], np.empty(0))
+        size = self.size(pool)
+        usable, labels = classified(pool, self.train.labels)
+        average = Smoothed(self.joint, self.smoothing, self.alpha, self.last, self.bonus)
+        run, scored = Cycles(replace(self.train, labels=labels), usable, self.seed, usable), usable[:0]
         for epochs in nlu_diet.cycles(self.train.epochs, self.full_epochs, self.every):
-            chosen = usable if self.full_epochs and not names else self._chosen(pool, usable, len(names), scored)
-            seed = self.train.seed + self.seed + len(names)
-            trainer = replace(self.train, labels=labels, epochs=epochs, after=model, seed=seed)
-            model = pool.train(trainer, chosen)[-1]
-            names.append(f"cycle_{len(names) + 1}")
-            error = ClassError(model, labels, self.train.max_tokens, self.dropout, self.precision)
-            pool = pool.map(only=usable, **{names[-1]: error})
-            trained.append((epochs, chosen))
-            scored = self._scores(pool, usable, names)
-        ids, scores = scored
-        kept = self._chosen(pool, usable, len(names), scored)
-        visits = np.zeros(pool.samples, np.int64)
-        for epochs, chosen in trained:
-            visits[chosen] += epochs
-        return pool.select(
+            everything = self.full_epochs and not run.chosen
+            chosen = usable if everything else self._chosen(run, scored, size)
+            run = run.after(chosen, epochs, self.dropout, self.precision)
+            scored = average.over(run)
+        kept = self._chosen(run, scored, size)
+        return pool.selection(
             kept,
-            score=(ids, scores),
-            reasons={
-                "no class, or not scored in every cycle": np.arange(pool.samples),
-                "the model is nearer to it than to the kept ones": ids,
+            score="score",
+            because={
+                "the model is nearer to it than to the kept ones": scored,
                 "what the next cycle would be trained on": kept,
             },
-            details={"epochs_trained_on": (usable, visits[usable])},
-            facts={
-                "model": model.name if model else "",
-                "trained on": [len(chosen) for _, chosen in trained],
-                "steps": sum(epochs * self.train.steps(len(chosen)) for epochs, chosen in trained),
-                "steps without a diet": self.train.epochs * self.train.steps(len(usable)),
-                "classes told right": [float(pool.values(f"{name}.right", ids).mean()) for name in names],
-                "not scored": pool.samples - len(ids),
-            },
+            details={"epochs_trained_on": Values(usable.ids, run.visits())},
+            facts=run.facts(),
         )
 
-    def _scores(self, pool: Pool, usable: np.ndarray, names: Sequence[str]) -> Column:
-        """The ids that all these cycles scored, and what their errors come to."""
-        ids = np.intersect1d(usable, pool.valid(*names))
-        columns = [f"{name}.{field}" for name in names for field in ERRORS]
-        options = {each: getattr(self, each) for each in ("joint", "smoothing", "alpha", "last", "bonus")}
-        return ids, pool.reduce(nlu_diet.diet_scores, *columns, only=ids, **options)
-
-    def _share(self, pool: Pool, scored: int) -> float:
-        """The budget as a share of the scored samples, at most what the offset leaves; per cent as they are given."""
+    def _chosen(self, run: Cycles, scored: Subset, size: int) -> Ranking:
+        """What is trained on after the cycles so far, best first."""
+        if self.choose == "random" or not run.chosen:
+            return run.usable.shuffled(self.seed + len(run.chosen))[:size]
+        if self.cut == "rank":
+            offset = round(self.offset * len(scored))
+            return scored.reduce(nlu_diet.hardest, "score", count=size, offset=offset)
         per_cent = self.budget.removesuffix("%")
-        share = float(Decimal(per_cent) / 100) if per_cent != self.budget else self.size(pool) / scored
-        return min(share, 1 - self.offset)
-
-    def _chosen(self, pool: Pool, usable: np.ndarray, cycle: int, scored: Column) -> np.ndarray:
-        """What is trained on after so many cycles, of which these ids and scores came, best first."""
-        if self.choose == "random" or not cycle:
-            return usable[random_order(len(usable), self.seed + cycle)[: self.size(pool)]]
-        ids, scores = scored
-        if self.cut == "quantile":
-            return ids[nlu_diet.between_quantiles(scores, self._share(pool, len(ids)), offset=self.offset)]
-        return ids[nlu_diet.hardest(scores, self.size(pool), offset=round(self.offset * len(ids)))]
+        share = float(Decimal(per_cent) / 100) if per_cent != self.budget else size / len(scored)
+        share = min(share, 1 - self.offset)
+        return scored.reduce(nlu_diet.between_quantiles, "score", share=share, offset=self.offset)

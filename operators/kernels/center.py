@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from operators.kernels.rows import Position
+
 
 def mean_direction(points: np.ndarray) -> np.ndarray:
     """The mean of the points divided by its length, (d,) float64; the mean itself where its length is zero."""
@@ -13,7 +15,7 @@ def mean_direction(points: np.ndarray) -> np.ndarray:
     return mean / length if length else mean
 
 
-def closest(points: np.ndarray, center: np.ndarray) -> int:
+def closest(points: np.ndarray, center: np.ndarray) -> Position:
     """The position of the point with the least Euclidean distance to the center, the lowest on ties.
 
     Distances are compared as float32, so that points which tie but for rounding tie.

@@ -7,6 +7,7 @@ import numpy as np
 
 from operators.kernels.correlation import spearman
 from operators.kernels.ranking import ranked
+from operators.kernels.rows import Positions
 
 Keep = Literal["top", "middle", "bottom", "window"]
 
@@ -65,7 +66,7 @@ def kept(
     keep: Keep = "top",
     *,
     offset: int | None = None,
-) -> np.ndarray:
+) -> Positions:
     """Positions of the `count` samples that are kept, (count,) int64, best first; ties in ascending position.
 
     top: the highest scores, the highest first. bottom: the lowest, the lowest first. middle: those whose ranks lie

@@ -15,8 +15,6 @@ Single precision decides only what `distance.rounding` cannot turn round. Points
 shards, each flushed where it is: the picks do not depend on their number, on threads or on the device.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from operators.kernels.distance import Centers, distances, full_precision, rounding, squared_norms
+from operators.kernels.rows import Position, Positions
 from operators.kernels.shard import Bounds, Candidates, Shard, placed
 
 if TYPE_CHECKING:
@@ -34,6 +33,7 @@ else:
 
 CANDIDATES = 2048  # of 384 dimensions: 3 MB, a share of an L3 cache
 FRONT = 256  # 400 kB, an L2 cache
+NONE = np.empty(0, np.int64)
 ROOMY = 16  # candidates a pick still wanted; with fewer, fewer points need be brought up to date
 
 
@@ -41,7 +41,7 @@ ROOMY = 16  # candidates a pick still wanted; with fewer, fewer points need be b
 class Cover:
     """The picks, best first."""
 
-    picks: np.ndarray
+    picks: Positions
     """(m,) int64 positions in the order they were picked, without the warm ones."""
     distances: np.ndarray
     """(m,) float32 distance to the nearest centre at the time; inf for a first pick with none before it."""
@@ -225,8 +225,8 @@ def k_center(
     points: np.ndarray,
     k: int,
     *,
-    first: int | None = None,
-    warm: Sequence[int] | np.ndarray = (),
+    first: Position | None = None,
+    warm: Positions = NONE,
     exhausted: Literal["stop", "fill"] = "stop",
     device: str = "cpu",
 ) -> Cover:

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from operators.kernels.ranking import ranked
+from operators.kernels.rows import Positions
 
 Joint = Literal["norm", "sum", "mean"]
 Smoothing = Literal["ema", "mean", "latest"]
@@ -78,7 +79,7 @@ def diet_scores(
     return smoothed(*errors, smoothing=smoothing, alpha=alpha, last=last, bonus=bonus)
 
 
-def hardest(scores: np.ndarray, count: int, *, offset: int = 0) -> np.ndarray:
+def hardest(scores: np.ndarray, count: int, *, offset: int = 0) -> Positions:
     """Positions of the `count` highest scores after the first `offset`, the highest first; ties in ascending position.
 
     A NaN is no score and never among them; fewer are given where fewer have a score.
@@ -87,7 +88,7 @@ def hardest(scores: np.ndarray, count: int, *, offset: int = 0) -> np.ndarray:
     return ranked(scores)[:scored][offset : offset + count]
 
 
-def between_quantiles(scores: np.ndarray, share: float, *, offset: float = 0.0) -> np.ndarray:
+def between_quantiles(scores: np.ndarray, share: float, *, offset: float = 0.0) -> Positions:
     """Positions of the scores between two quantiles, both bounds in, the highest first: as the released code chooses.
 
     The bounds are the quantiles 1 - offset and 1 - offset - share, by linear interpolation, so that more than the share

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from operators.kernels.distance import NARROW, finite_matrix, spans
+from operators.kernels.rows import Positions
 
 
 def prototype_distance(points: np.ndarray, centroids: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -46,7 +47,7 @@ def without_direction(centroids: np.ndarray) -> np.ndarray:
 class Quota(NamedTuple):
     """The picks of every centroid, centroid by centroid."""
 
-    positions: np.ndarray
+    positions: Positions
     """(m,) int64, by label; of a label first the easy ones, closest first, then the hard ones, farthest first."""
     tags: np.ndarray
     """(m,) "easy" or "hard"."""

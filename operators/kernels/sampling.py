@@ -2,13 +2,15 @@
 
 import numpy as np
 
+from operators.kernels.rows import Positions
+
 
 def random_order(n: int, seed: int) -> np.ndarray:
     """A random permutation of 0 … n - 1 that follows from the seed; (n,) int64."""
     return np.random.default_rng(seed).permutation(n)
 
 
-def stratified_sample(labels: np.ndarray, size: int, seed: int) -> np.ndarray:
+def stratified_sample(labels: np.ndarray, size: int, seed: int) -> Positions:
     """Positions of a random sample of so many rows with each label's share of them all; (size,) ascending.
 
     A label with n rows of N gives its share size * n / N rounded down, and the rows still wanted go one each

@@ -4,6 +4,8 @@ from typing import Literal
 
 import numpy as np
 
+from operators.kernels.rows import Positions
+
 
 def centroids_of(target: str, centroids: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """The centroids of whose rows the target is the most frequent label, ascending; a tie is the target's.
@@ -22,8 +24,8 @@ def centroids_of(target: str, centroids: np.ndarray, labels: np.ndarray) -> np.n
 
 
 def rows_of(
-    target: str, centroids: np.ndarray, labels: np.ndarray, by: Literal["centroid", "label"]
-) -> tuple[np.ndarray, np.ndarray]:
+    centroids: np.ndarray, labels: np.ndarray, target: str, by: Literal["centroid", "label"]
+) -> tuple[Positions, Positions]:
     """Positions of the target's rows, and of those among them that bear its label; ascending.
 
     By centroid these are all rows of the centroids that it has the majority in; by label, and where it has none,

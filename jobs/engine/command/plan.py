@@ -7,7 +7,8 @@ import numpy as np
 
 from jobs.engine.command.config import Request, reading
 from jobs.engine.execute.profile import Profile
-from jobs.engine.recipe.recipe import Later, Reads, Recipe
+from jobs.engine.recipe.recipe import Recipe
+from jobs.engine.recipe.steps import Later, Reads
 from jobs.engine.samples.folder import identity, known_facts
 from jobs.engine.store.store import MISSING, Store
 from jobs.engine.terminal.screen import say, show

@@ -19,12 +19,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
+from jobs.engine.execute.mapping import mapped
+from jobs.engine.execute.session import Session
 from jobs.engine.grow.new_samples import SHA, Made, NewSamples, made
 from jobs.engine.ingest.build import fetched
 from jobs.engine.ingest.folder import Folder
 from jobs.engine.ingest.parts import Shares, fingerprints
-from jobs.engine.pool.pool import Pool
-from jobs.engine.samples.folder import is_pool
+from jobs.engine.samples.folder import Samples, is_pool
 from jobs.engine.terminal.errors import WinnowError
 from jobs.engine.terminal.screen import say
 from operators.asking.rewrite import asked_of
@@ -47,25 +48,26 @@ class Lineage(NamedTuple):
     """The round that each was added in, 0 for those there from the start; (n,) int64."""
 
 
-def lineage(pool: Pool) -> Lineage:
+def lineage(samples: Samples) -> Lineage:
     """Parent and round of every sample of a pool, grown or not."""
-    found = Lineage(np.full(pool.samples, -1, np.int64), np.zeros(pool.samples, np.int64))
-    if pool.facts.get("rounds"):
-        with Folder(pool.folder).reading("lineage.parquet") as file:
+    found = Lineage(np.full(samples.samples, -1, np.int64), np.zeros(samples.samples, np.int64))
+    if samples.facts.get("rounds"):
+        with Folder(samples.folder).reading("lineage.parquet") as file:
             table = pq.read_table(file)
         ids = table["id"].to_numpy()
         found.parent[ids], found.round[ids] = table["parent"].to_numpy(), table["round"].to_numpy()
     return found
 
 
-def grown(pool: Pool, rewrite: Operator, respond: Operator, only: np.ndarray | None) -> Pool:
-    """All samples of the pool with their ids, and after them the new ones of one round."""
+def grown(samples: Samples, session: Session, rewrite: Operator, respond: Operator, ids: np.ndarray) -> Samples:
+    """All the samples with their ids, and after them the new ones of one round, made of those with these ids."""
     began = time.monotonic()
-    ids = np.arange(pool.samples) if only is None else np.unique(only)
-    rewritten = made(pool.map(rewrite=rewrite, only=ids).features["rewrite"], ids)
-    prompts = _prompts(pool, rewrite, rewritten)
+    rewritings, _ = mapped(samples, session, "rewrite", rewrite, ids)
+    rewritten = made(rewritings, ids)
+    prompts = _prompts(samples, session.store.url, rewrite, rewritten)
     instructions = np.arange(prompts.samples)
-    answered = made(prompts.map(respond=respond).features["respond"], instructions)
+    responses, _ = mapped(prompts, session, "respond", respond, instructions)
+    answered = made(responses, instructions)
     counts = {
         "asked": len(ids),
         "rewritten": len(rewritten.ids),
@@ -73,21 +75,21 @@ def grown(pool: Pool, rewrite: Operator, respond: Operator, only: np.ndarray | N
         "answered": len(answered.ids),
         "not_answered": dict(answered.lost),
     }
-    number = len(pool.facts.get("rounds", ())) + 1
+    number = len(samples.facts.get("rounds", ())) + 1
     identity = {"respond": respond.fingerprint(), "answered": _digest(answered.ids), "counts": counts, "round": number}
     key = _key({"grown": prompts.facts["key"], **identity})
-    folder = _folder(pool, key)
+    folder = _folder(session.store.url, key)
     if not is_pool(folder.url):
-        new = NewSamples(prompts.parts, answered, _answer, _columns(pool))
-        _build(folder, key, pool, new, rewritten.ids, counts)
-    larger = Pool.open(folder.url, pool.session)
+        new = NewSamples(prompts.parts, answered, _answer, _columns(samples))
+        _build(folder, key, samples, new, rewritten.ids, counts)
+    larger = Samples.open(folder.url)
     counts = larger.facts["rounds"][-1]
     say(
         f"grow: round {number}: of {counts['asked']:,} samples {counts['rewritten']:,} rewritten and "
         f"{counts['answered']:,} answered; {counts['repeats']:,} repeats, {counts['added']:,} added"
     )
     seconds = round(time.monotonic() - began, 2)
-    pool.session.log.append({"grow": f"round {number}", "samples": len(ids), **counts, "seconds": seconds})
+    session.log.append({"grow": f"round {number}", "samples": len(ids), **counts, "seconds": seconds})
     return larger
 
 
@@ -99,12 +101,12 @@ def _digest(ids: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(ids, np.int64).tobytes()).hexdigest()
 
 
-def _folder(pool: Pool, key: str) -> Folder:
-    return Folder(f"{pool.session.store.url}/pools/{key[:16]}")
+def _folder(store: str, key: str) -> Folder:
+    return Folder(f"{store}/pools/{key[:16]}")
 
 
-def _columns(pool: Pool) -> dict[str, str]:
-    return pool.facts.get("settings", {}).get("columns", {})
+def _columns(samples: Samples) -> dict[str, str]:
+    return samples.facts.get("settings", {}).get("columns", {})
 
 
 def _prompt(row: Mapping[str, Any], value: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -116,44 +118,45 @@ def _answer(row: Mapping[str, Any], value: Mapping[str, Any]) -> tuple[str, str,
     return asked.instruction, asked.input, value["response"]
 
 
-def _prompts(pool: Pool, rewrite: Operator, rewritten: Made) -> Pool:
+def _prompts(samples: Samples, store: str, rewrite: Operator, rewritten: Made) -> Samples:
     """The pool of the new instructions, in the order of the samples that they come from."""
     # Samples with the same contents can have other records, which the new ones take their fields from.
-    parent = {"fingerprint": pool.facts["fingerprint"], "folder": pool.folder, "key": pool.facts.get("key", "")}
+    known = samples.facts
+    parent = {"fingerprint": known["fingerprint"], "folder": samples.folder, "key": known.get("key", "")}
     key = _key({"prompts": parent, "rewrite": rewrite.fingerprint(), "rewritten": _digest(rewritten.ids)})
-    folder, size = _folder(pool, key), len(rewritten.ids)
+    folder, size = _folder(store, key), len(rewritten.ids)
     if not is_pool(folder.url):
         folder.make()
-        new = NewSamples(pool.parts, rewritten, _prompt, _columns(pool))
+        new = NewSamples(samples.parts, rewritten, _prompt, _columns(samples))
         parts, shares = new.write(folder, rewritten.ids, 0)
         facts = {"winnow_pool": 1, "records": size, "samples": size, "duplicates": 0, "quarantined": 0, "sources": [],
-                 "examples": {}, "settings": pool.facts.get("settings", {})}  # fmt: skip
+                 "examples": {}, "settings": samples.facts.get("settings", {})}  # fmt: skip
         _finish(folder, {**facts, **fingerprints(size, shares), "parts": parts, "key": key})
-    return Pool.open(folder.url, pool.session)
+    return Samples.open(folder.url)
 
 
 def _build(
-    folder: Folder, key: str, pool: Pool, new: NewSamples, parents: np.ndarray, counts: Mapping[str, Any]
+    folder: Folder, key: str, samples: Samples, new: NewSamples, parents: np.ndarray, counts: Mapping[str, Any]
 ) -> None:
     """Writes the grown pool, pool.json last; `parents` are the ids that the prompts were made of, by their place."""
     folder.make()
-    held = [{**part, "file": pool.parts.path(part["file"])} for part in pool.facts["parts"]]
+    held = [{**part, "file": samples.parts.path(part["file"])} for part in samples.facts["parts"]]
     fresh, shares = _fresh(held, new.shas())
     ids = new.made.ids[fresh]
     counts = {**counts, "repeats": len(new.made.ids) - len(ids), "added": len(ids)}
     _check(counts)
-    parts, more = new.write(folder, ids, pool.samples)
-    fetched([_copied.remote(Folder(pool.folder), folder, name) for name in COPIED])
-    _write_lineage(folder, pool, parents[ids])
-    size = pool.samples + len(ids)
+    parts, more = new.write(folder, ids, samples.samples)
+    fetched([_copied.remote(Folder(samples.folder), folder, name) for name in COPIED])
+    _write_lineage(folder, samples, parents[ids])
+    size = samples.samples + len(ids)
     facts = {
-        **pool.facts,
+        **samples.facts,
         "samples": size,
-        "records": pool.facts["records"] + len(ids),
+        "records": samples.facts["records"] + len(ids),
         **fingerprints(size, [*shares, *more]),
         "parts": [*held, *parts],
         "key": key,
-        "rounds": [*pool.facts.get("rounds", ()), counts],
+        "rounds": [*samples.facts.get("rounds", ()), counts],
     }
     _finish(folder, facts)
 
@@ -211,15 +214,15 @@ def _copied(source: Folder, destination: Folder, name: str) -> None:
             out.write(block)
 
 
-def _write_lineage(folder: Folder, pool: Pool, parents: np.ndarray) -> None:
+def _write_lineage(folder: Folder, samples: Samples, parents: np.ndarray) -> None:
     """The rounds before, and this one."""
-    before = lineage(pool)
+    before = lineage(samples)
     earlier = np.flatnonzero(before.round)
-    ids = np.arange(pool.samples, pool.samples + len(parents))
+    ids = np.arange(samples.samples, samples.samples + len(parents))
     columns = [
         np.concatenate([earlier, ids]),
         np.concatenate([before.parent[earlier], parents]),
-        np.concatenate([before.round[earlier], np.full(len(ids), len(pool.facts.get("rounds", ())) + 1)]),
+        np.concatenate([before.round[earlier], np.full(len(ids), len(samples.facts.get("rounds", ())) + 1)]),
     ]
     with folder.writing("lineage.parquet") as file:
         pq.write_table(pa.Table.from_arrays([pa.array(column) for column in columns], schema=LINEAGE), file)

@@ -129,18 +129,18 @@ def evaluated(
     """What the model makes of the inputs, overall and by source."""
     with locked(session.store.url, say):
         connect(session.profile)
-        pool = Pool.of(inputs, session).map(loss=operator)
-        ids = pool.valid("loss")
-        if not len(ids):
+        pool = Pool.of(inputs, session)
+        scored = pool.map(loss=operator)
+        if not len(scored):
             raise WinnowError(f"no sample of {', '.join(inputs)} has a loss")
-        tables = read_samples(pool.parts, ids, ["source"])
+        tables = read_samples(pool.parts, scored.ids, ["source"])
         sources, groups = np.unique(pa.concat_tables(tables)["source"].to_numpy(), return_inverse=True)
         settings = {"level": wanted.level, "draws": wanted.draws, "seed": wanted.seed}
         found = {
-            name: pool.reduce(intervals, *columns, only=ids, groups=groups, **settings)
+            name: scored.reduce(intervals, *columns, groups=groups, **settings)
             for name, columns in measures(operator).items()
         }
-        tokens, cut = pool.values("loss.tokens", ids), pool.values("loss.truncated", ids)
+        tokens, cut = scored.values("loss.tokens"), scored.values("loss.truncated")
     first, *others = (dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True))
     rows = [_row(first, tokens, cut)]
     rows += [_row(each, tokens[groups == at], cut[groups == at]) for at, each in enumerate(others)]
@@ -152,7 +152,7 @@ def evaluated(
         "fields": plain(wanted),
         "operator": {"model": operator.model.identity(), "adapter": adapter and adapter.identity()},
         "pool": pool.facts["fingerprint"],
-        "without_loss": pool.samples - len(ids),
+        "without_loss": pool.samples - len(scored),
         "overall": rows[0],
         "sources": dict(zip(sources.tolist(), rows[1:], strict=True)),
     }

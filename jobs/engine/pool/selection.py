@@ -6,10 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from jobs.engine.pool.column import Values
 from jobs.engine.store.store import Feature
-
-Column = tuple[np.ndarray, np.ndarray]
-"""Ids and, aligned with them, values."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +34,9 @@ class Selection:
     """The column in which nearest samples are looked for when a decision is explained."""
 
 
-def spread(samples: int, column: Column) -> np.ndarray:
-    """The column's values at their ids in an array of all samples, -1 (whole numbers) or NaN elsewhere."""
-    ids, values = column[0], np.asarray(column[1])
+def spread(samples: int, column: Values) -> np.ndarray:
+    """The values at their ids in an array of all samples, -1 (whole numbers) or NaN elsewhere."""
+    ids, values = column.ids, np.asarray(column.values)
     full = np.full(samples, -1, np.int64) if values.dtype.kind in "iu" else np.full(samples, np.nan)
     full[ids] = values
     return full

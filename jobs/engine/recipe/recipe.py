@@ -1,90 +1,26 @@
-"""The recipe: a method as a frozen dataclass of operators and numbers, and its budget."""
+"""The recipe: a method as a frozen dataclass of operators and numbers."""
 
 import math
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass as plain_dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from functools import partial
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import BeforeValidator
 from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
 from jobs.engine.pool.pool import Pool
 from jobs.engine.pool.selection import Selection
+from jobs.engine.pool.subset import Ranking
+from jobs.engine.recipe.budget import Budget
+from jobs.engine.recipe.steps import DECLARED, Step, checked
 from jobs.engine.terminal.arguments import MAX_UNREADABLE
 from jobs.engine.terminal.errors import UsageError, refuse, together
-from operators.base import STRICT, Operator
+from operators.base import STRICT
 from operators.tokens import Tokens
 from operators.training.finetune import Finetune
-
-_TOKENS = re.compile(r"tokens:(.+?)([kKmMgGbB]?)")
-_NUMBER = re.compile(r"[0-9]+(_[0-9]+)*(\.[0-9]*)?|\.[0-9]+")
-_THOUSANDS = re.compile(r"[1-9][0-9]{0,2}(,[0-9]{3})+(\.[0-9]+)?")
-_SCALE = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9}
-
-
-def budget_text(value: object) -> str:
-    """The budget in its one spelling: "6000", "5%" or "tokens:200000"; ValueError for anything else."""
-    text = str(value).strip()
-    wanted = f"budget {value!r} is none of: a number of samples (6000), a share (5%), tokens (tokens:200k)"
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise ValueError(wanted)
-    if match := _TOKENS.fullmatch(text):
-        number, scale = match.groups()
-        amount = int(_positive(number, wanted) * _SCALE[scale.lower()])
-        if not amount:
-            raise ValueError(f"{wanted}; and it must be a token or more")
-        return f"tokens:{amount}"
-    if text.endswith("%"):
-        share = _positive(text[:-1], wanted)
-        if share > 100:
-            raise ValueError(f"budget {value!r} is more than the whole pool")
-        return f"{share.normalize():f}%"
-    amount = _positive(text, wanted)
-    if amount != int(amount):
-        raise ValueError(wanted)
-    return str(int(amount))
-
-
-def _positive(text: str, wanted: str) -> Decimal:
-    """The number that a text is, above 0; commas or underscores may group its thousands. ValueError for any other."""
-    text = text.strip()
-    if "," in text and not _THOUSANDS.fullmatch(text):
-        raise ValueError(f"{wanted}. A comma is for thousands alone (12,000): write 2.5%, not 2,5%")
-    text = text.replace(",", "")
-    if not _NUMBER.fullmatch(text):
-        raise ValueError(wanted)
-    number = Decimal(text.replace("_", ""))
-    if number <= 0:
-        raise ValueError(f"{wanted}; and it must be above 0")
-    return number
-
-
-Budget = Annotated[str, BeforeValidator(budget_text)]
-
-
-@plain_dataclass(frozen=True)
-class Later:
-    """A column of an operator whose model the run trains first."""
-
-    operator: str
-    """The name of its class."""
-
-
-@plain_dataclass(frozen=True)
-class Reads:
-    """Inputs besides the run's own, such as target samples."""
-
-    inputs: str
-
-
-Step = Operator | Finetune | Later | Reads
-STEPS = (Operator, Finetune)
-STEPS = (Operator, Finetune)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -128,7 +64,7 @@ class Recipe:
 
         By default each operator and trainer among the fields. What a run did is in its record, not here.
         """
-        declared: dict[str, Step] = {name: value for name, value in vars(self).items() if isinstance(value, STEPS)}
+        declared: dict[str, Step] = {name: value for name, value in vars(self).items() if isinstance(value, DECLARED)}
         if not self.budget.startswith("tokens:"):
             declared.pop("tokens")
         return declared
@@ -142,28 +78,39 @@ class Recipe:
         """The pool with the column `tokens` where the budget is in tokens; UsageError where it has fewer."""
         if not self.budget.startswith("tokens:"):
             return pool
-        pool = pool.map(tokens=self.tokens)
-        total = int(pool.values("tokens", pool.valid("tokens")).sum())
+        counted = pool.map(tokens=self.tokens)
+        total = int(counted.values("tokens").sum())
         if self._tokens() > total:
             raise UsageError(f"budget {self.budget} is above the {total:,} tokens of the pool")
-        return pool
+        return replace(pool, columns=counted.columns)
 
-    def within(self, pool: Pool, rank: Callable[[int], np.ndarray]) -> np.ndarray:
-        """The best ids that the budget pays for, where rank(k) gives the k best (fewer where there are no more).
+    def within(self, pool: Pool, ranking: Ranking | Callable[[int], Ranking]) -> Ranking:
+        """The best samples that the budget pays for.
 
-        A budget in tokens is spent once the samples so far reach it: the last one may go beyond. The k best
-        must begin with the k - 1 best.
+        A ranking that is dear to make is given as a function of k, which returns its k best samples (fewer where there
+        are no more), the first k - 1 of which are its k - 1 best. A budget in tokens is spent once the samples so far
+        reach it: the last one may go beyond.
         """
         if not self.budget.startswith("tokens:"):
-            return rank(self.size(pool))
-        counts = pool.values("tokens", pool.valid("tokens"))
-        guess = max(1, math.ceil(1.2 * self._tokens() / max(counts.mean(), 1)))
+            size = self.size(pool)
+            return ranking[:size] if isinstance(ranking, Ranking) else ranking(size)
+        if isinstance(ranking, Ranking):
+            return self._spent(ranking)[0]
+        mean = pool.columns["tokens"].values(pool.columns["tokens"].ids, "").mean()
+        guess = max(1, math.ceil(1.2 * self._tokens() / max(mean, 1)))
         while True:
-            ids = rank(min(guess, pool.samples))
-            spent = np.cumsum(pool.values("tokens", ids))
-            if len(ids) < guess or spent[-1] >= self._tokens():
-                return ids[: int(np.searchsorted(spent, self._tokens())) + 1]
+            best = ranking(min(guess, pool.samples))
+            kept, spent = self._spent(best)
+            if len(best) < guess or spent:
+                return kept
             guess *= 2
+
+    def _spent(self, ranking: Ranking) -> tuple[Ranking, bool]:
+        """The beginning of the ranking that a budget in tokens pays for, and whether it is spent."""
+        ranking = ranking.having("tokens")
+        spent = np.cumsum(ranking.values("tokens"))
+        enough = bool(len(spent)) and spent[-1] >= self._tokens()
+        return ranking[: int(np.searchsorted(spent, self._tokens())) + 1], enough
 
     def refused_in_tokens(self) -> Iterator[str]:
         """The refusal of a budget in tokens, for recipes that have to know how many samples it is."""
@@ -181,8 +128,3 @@ class Recipe:
         if int(self.budget) > pool.samples:
             raise UsageError(f"budget {self.budget} is above the {pool.samples:,} samples of the pool")
         return int(self.budget)
-
-
-def checked(steps: Iterable[Step]) -> None:
-    """Nothing; ModelMissing or UsageError where operators or trainers could not be loaded as they are declared."""
-    together(step.check for step in steps if isinstance(step, STEPS))

@@ -5,14 +5,49 @@ Nothing here starts Ray, so that a command can look before it does.
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import fsspec
 
 from jobs.engine.ingest import IngestSettings, ingest_key
 from jobs.engine.ingest.files.inputs import Say, silent
-from jobs.engine.store.store import Store
+from jobs.engine.samples.parts import Parts
+from jobs.engine.store.store import Store, absolute
 from jobs.engine.terminal.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The samples of a pool, as they lie in its folder; their ids are 0 … samples - 1."""
+
+    folder: str
+    facts: Mapping[str, Any]
+    """What pool.json says: samples, records, fingerprint, sources, parts."""
+
+    @classmethod
+    def open(cls, folder: str) -> "Samples":
+        """The samples in a folder that ingest wrote; UsageError where there is no pool."""
+        folder = absolute(folder)
+        if not is_pool(folder):
+            raise UsageError(f"{folder} holds no pool: it has no pool.json. `winnow ingest` makes one")
+        return cls(folder, facts_in(folder))
+
+    @property
+    def samples(self) -> int:
+        """How many there are."""
+        return self.facts["samples"]
+
+    @cached_property
+    def parts(self) -> Parts:
+        """The part files that hold them."""
+        listed = self.facts["parts"]
+        return Parts(self.folder, *(tuple(part[key] for part in listed) for key in ("file", "first", "rows")))
+
+    def identity(self, of: Literal["conversation", "record"]) -> str:
+        """What tells these samples from others, in hex: of what they say, or of the whole of their records."""
+        return identity(self.facts, of)
 
 
 def is_pool(path: str) -> bool:

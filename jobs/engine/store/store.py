@@ -108,6 +108,18 @@ class Feature:
             with fs.open(path, "rb") as file:
                 yield pq.ParquetFile(file).read(columns=list(columns))
 
+    def fields(self) -> tuple[str, ...]:
+        """The fields of its values; none where they are no structs, or where there is no value yet."""
+        fs, _ = self._fs()
+        for path in self.parts():
+            with fs.open(path, "rb") as file:
+                kind = pq.read_schema(file).field("value").type
+            if pa.types.is_struct(kind):
+                return tuple(each.name for each in kind)
+            if not pa.types.is_null(kind):  # a part of nothing but errors has no type
+                return ()
+        return ()
+
     def states(self, samples: int) -> np.ndarray:
         """MISSING, VALUE or ERROR for every id of a pool of so many samples; (samples,) uint8."""
         states = np.zeros(samples, np.uint8)

@@ -14,7 +14,7 @@ import shutil
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -23,8 +23,9 @@ from fsspec.implementations.local import LocalFileSystem
 from ray.exceptions import RayError, RayTaskError
 
 from jobs.engine.execute.failure import cause, failure
-from jobs.engine.execute.session import largest_node_cpus
+from jobs.engine.execute.session import Session, largest_node_cpus
 from jobs.engine.record.entries import declaration
+from jobs.engine.samples.folder import Samples
 from jobs.engine.samples.parts import Parts, read_samples
 from jobs.engine.store.store import Store
 from jobs.engine.terminal.errors import UsageError, WinnowError
@@ -34,9 +35,6 @@ from operators.base import RowError, canonical_json
 from operators.checkpoint import Checkpoint
 from operators.supervision.labels import Labels
 from operators.training.finetune import FACTS, OUTCOMES, Finetune
-
-if TYPE_CHECKING:
-    from jobs.engine.pool.pool import Pool
 
 LOSSES = "losses.jsonl"
 MOMENTS = "adam.safetensors"
@@ -61,7 +59,7 @@ class Outcome:
     """The mean over the steps of the last epoch."""
 
 
-def trained(pool: "Pool", trainer: Finetune, ids: np.ndarray) -> tuple[Checkpoint, ...]:
+def trained(samples: Samples, session: Session, trainer: Finetune, ids: np.ndarray) -> tuple[Checkpoint, ...]:
     """The checkpoints of all epochs, in order, trained now or found in the store.
 
     A classifier is to tell all labels that the pool has, unless its trainer names them. ModelMissing where the base is
@@ -79,25 +77,25 @@ def trained(pool: "Pool", trainer: Finetune, ids: np.ndarray) -> tuple[Checkpoin
     if not len(ids):
         raise UsageError("there is no sample to train on")
     if trainer.labels is not None:
-        trainer = replace(trainer, labels=with_names(pool, trainer.labels))
-    folder = training_folder(pool, trainer, ids)
+        trainer = replace(trainer, labels=with_names(samples, trainer.labels))
+    folder = training_folder(samples, session.store, trainer, ids)
     began = time.monotonic()
     found = _outcome(folder, trainer)
     _tell_of_idle_epochs(trainer, len(ids))
     if found:
         say(f"train: {folder} has all {trainer.epochs} epochs")
-    outcome = found or _run(pool, trainer, ids, folder)
+    outcome = found or _run(samples, session, trainer, ids, folder)
     left = sum(outcome.left_out.values())
     why = f" ({', '.join(f'{kind} {count:,}' for kind, count in outcome.left_out.items())})" if left else ""
     say(
         f"train: {outcome.samples:,} samples, {outcome.truncated:,} of them cut at {outcome.max_tokens:,} tokens, "
         f"{left:,} left out{why}; batches of {outcome.batch:,}; loss {outcome.loss:.4f} in the last epoch"
     )
-    pool.session.log.append(
+    session.log.append(
         {
             "train": trainer.base.name,
             **declaration(trainer),
-            "pool": pool.folder,
+            "pool": samples.folder,
             "samples": len(ids),
             "stored": len(ids) if found else 0,
             "computed": 0 if found else outcome.samples,
@@ -114,15 +112,15 @@ def trained(pool: "Pool", trainer: Finetune, ids: np.ndarray) -> tuple[Checkpoin
     return tuple(Checkpoint(str(epoch)) for epoch in _epochs(folder, trainer))
 
 
-def training_folder(pool: "Pool", trainer: Finetune, ids: np.ndarray) -> Path:
+def training_folder(samples: Samples, store: Store, trainer: Finetune, ids: np.ndarray) -> Path:
     """Where the run lies, or would lie; ids ascending. UsageError where the store is no folder of a file system."""
     identity = {
         "trainer": trainer.fingerprint(),
-        "pool": pool.identity("conversation" if trainer.labels is None else "record"),
+        "pool": samples.identity("conversation" if trainer.labels is None else "record"),
         "ids": hashlib.sha256(np.ascontiguousarray(ids, np.int64).tobytes()).hexdigest(),
     }
     fingerprint = hashlib.sha256(canonical_json(identity).encode()).hexdigest()
-    return local_folder(pool.session.store) / "trained" / f"{type(trainer).__name__}-{fingerprint[:16]}"
+    return local_folder(store) / "trained" / f"{type(trainer).__name__}-{fingerprint[:16]}"
 
 
 def local_folder(store: Store) -> Path:
@@ -148,19 +146,19 @@ def _absolute(base: Checkpoint) -> Checkpoint:
     return Checkpoint(str(folder.absolute())) if folder.is_dir() else base
 
 
-def with_names(pool: "Pool", labels: Labels) -> Labels:
+def with_names(samples: Samples, labels: Labels) -> Labels:
     """The labels with all names that the pool's records have, sorted, unless they have names.
 
     UsageError where there are fewer than two classes, or no slot where slots are asked for.
     """
     if labels.named():
         return labels
-    classes, slots = ray.get(_names.remote(pool.parts, labels))
+    classes, slots = ray.get(_names.remote(samples.parts, labels))
     found = replace(labels, classes=classes, slot_names=slots)
     if not found.named():
         fields = " and ".join(repr(field) for field in (labels.label, labels.slots) if field)
         raise UsageError(
-            f"a classifier tells two classes and more apart: in {pool.folder} the records that have {fields} have "
+            f"a classifier tells two classes and more apart: in {samples.folder} the records that have {fields} have "
             f"{len(classes)} classes and {len(slots)} slots; name the record's fields by labels.label=... and "
             "labels.slots=..."
         )
@@ -207,15 +205,15 @@ def _outcome(folder: Path, trainer: Finetune) -> Outcome | None:
     return Outcome(**json.loads(path.read_text())["outcome"]) if whole else None
 
 
-def _run(pool: "Pool", trainer: Finetune, ids: np.ndarray, folder: Path) -> Outcome:
-    profile = pool.session.profile
+def _run(samples: Samples, session: Session, trainer: Finetune, ids: np.ndarray, folder: Path) -> Outcome:
+    profile = session.profile
     workers, gpus = profile.train_workers, profile.train_gpus
     training = Training(
         trainer,
-        pool.parts,
+        samples.parts,
         ids,
         str(folder),
-        allowed=pool.session.max_errors * len(ids),
+        allowed=session.max_errors * len(ids),
         device="cuda" if gpus else "cpu",
         threads=profile.train_threads or max(1, int(largest_node_cpus()) // workers),
         tokens=profile.train_tokens,
@@ -229,9 +227,9 @@ def _run(pool: "Pool", trainer: Finetune, ids: np.ndarray, folder: Path) -> Outc
     except RayTaskError as error:
         if isinstance(error.cause, WinnowError):
             raise error.cause from error
-        raise failure(f"train: {cause(error)}", error, pool.session) from error
+        raise failure(f"train: {cause(error)}", error, session) from error
     except RayError as error:
-        raise failure(f"train: {cause(error)}. {kept(folder)}", error, pool.session) from error
+        raise failure(f"train: {cause(error)}. {kept(folder)}", error, session) from error
     outcome = _outcome(folder, trainer)
     if outcome is None:
         raise WinnowError(f"the workers left no whole run in {folder}; is it a folder that all nodes share?")

@@ -11,20 +11,22 @@ import ray
 from ray.exceptions import RayTaskError
 
 from jobs.engine.terminal.errors import WinnowError
+from operators.checkpoint import Checkpoint
 from operators.training.finetune import Finetune
 
 
-def whole_model(trainer: Finetune, epoch: Path) -> Path:
-    """The folder of an epoch's model; where an adapter was trained, added to its base now or before."""
+def whole_model(trainer: Finetune, epoch: Checkpoint) -> Checkpoint:
+    """An epoch's model; where an adapter was trained, added to its base now or before."""
     if trainer.lora is None:
         return epoch
-    folder = epoch.parent / "whole" / epoch.name
+    path = Path(epoch.name)
+    folder = path.parent / "whole" / path.name
     if not folder.is_dir():
         try:
-            ray.get(_added.remote(trainer, epoch, folder))
+            ray.get(_added.remote(trainer, path, folder))
         except RayTaskError as error:
-            raise WinnowError(f"the adapter in {epoch} could not be added to its base: {error.cause}") from error
-    return folder
+            raise WinnowError(f"the adapter in {path} could not be added to its base: {error.cause}") from error
+    return Checkpoint(str(folder))
 
 
 @ray.remote(num_cpus=1, max_retries=0)

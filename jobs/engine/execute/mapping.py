@@ -1,0 +1,71 @@
+"""A map from its start to its entry in the record: what is stored is not computed, what repeats is computed once."""
+
+import time
+
+import numpy as np
+import ray
+
+from jobs.engine.execute.session import Session
+from jobs.engine.execute.sharing import known_already, share_with_repeats
+from jobs.engine.execute.stream import stream, what_to_do
+from jobs.engine.record.entries import declaration
+from jobs.engine.samples.folder import Samples
+from jobs.engine.samples.parts import KNOWN_BY
+from jobs.engine.store.store import ERROR, MISSING, VALUE, Feature
+from jobs.engine.terminal.errors import OverErrorBudget
+from jobs.engine.terminal.screen import say
+from operators.base import Operator
+
+
+def mapped(
+    samples: Samples, session: Session, name: str, operator: Operator, ids: np.ndarray
+) -> tuple[Feature, np.ndarray]:
+    """The operator's values for the samples with these ids (ascending), and the ids of those that have one.
+
+    OverErrorBudget where more samples than `max_errors` allows have an error instead of a value.
+    """
+    began = time.monotonic()
+    store = session.store
+    store.declare(operator)
+    feature = store.feature(operator, samples.identity(operator.belongs_to()))
+    wanted = (MISSING, ERROR) if session.retry_errors else (MISSING,)
+    states = feature.states(samples.samples)
+    missing = ids[np.isin(states[ids], wanted)]
+    stored = len(ids) - len(missing)
+    taken, known_by, repeats = 0, KNOWN_BY[operator.belongs_to()], missing[:0]
+    if len(missing):
+        taken, repeats = ray.get(known_already.remote(feature, store.known(operator), samples.parts, missing, known_by))
+        states = feature.states(samples.samples)
+        missing = missing[np.isin(states[missing], wanted)]
+        repeats = np.intersect1d(repeats, missing)
+        missing = np.setdiff1d(missing, repeats)
+    allowed = session.max_errors * len(ids)
+    from_others = f", {taken:,} known from another pool" if taken else ""
+    say(f"{name}: {len(ids):,} samples, {stored:,} in the store{from_others}, {len(missing):,} to compute")
+    if len(missing):
+        started = time.monotonic()
+        stream(operator, name, feature, samples.parts, missing, allowed, session)
+        store.note_pace(operator, len(missing), time.monotonic() - started)
+        ray.get(share_with_repeats.remote(feature, samples.parts, repeats, known_by))
+        states = feature.states(samples.samples)
+    failed = int((states[ids] == ERROR).sum())
+    session.log.append(
+        {
+            "map": name,
+            **declaration(operator),
+            "pool": samples.folder,
+            "feature": feature.folder,
+            "samples": len(ids),
+            "stored": stored,
+            "taken_over": taken,
+            "computed": len(missing),
+            "failed": failed,
+            "seconds": round(time.monotonic() - began, 2),
+        }
+    )
+    if failed > allowed:
+        raise OverErrorBudget(
+            f"{name}: {failed:,} of {len(ids):,} samples have an error and max_errors allows {allowed:,.0f}. "
+            f"{what_to_do(operator, name, next(feature.errors(), (0, ''))[1])}"
+        )
+    return feature, ids[states[ids] == VALUE]

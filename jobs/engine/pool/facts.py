@@ -1,0 +1,49 @@
+"""What is said of every selection, whatever the method: who was not scored, what was cut, and what length explains."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from jobs.engine.execute.session import Session
+from jobs.engine.pool.column import Column, Values
+from jobs.engine.samples.folder import Samples
+from jobs.engine.samples.parts import read_samples
+from operators.kernels.correlation import spearman
+from operators.sample import response
+
+COMPARED = 20_000
+"""So many scored samples at most, drawn at random, have the length of their responses compared with their scores."""
+
+
+def common_facts(
+    samples: Samples, session: Session, score: Values | None, columns: Mapping[str, Column]
+) -> dict[str, Any]:
+    """The thresholds of the decisions in the session's record, and counts of the samples, for the manifest."""
+    facts: dict[str, Any] = {
+        entry["decide"]: float(entry["threshold"])
+        for entry in session.log
+        if "decide" in entry and entry["pool"] == samples.folder
+    }
+    if score is not None:
+        known = np.isfinite(score.values)
+        scored = Values(score.ids[known], score.values[known])
+        facts["not scored"] = samples.samples - len(scored.ids)
+        facts["rank correlation with response length"] = _correlation(samples, scored)
+    cut = [column for column in columns.values() if "truncated" in column.fields()]
+    if cut:
+        ids = [column.ids[column.values(column.ids, "truncated").astype(bool)] for column in cut]
+        facts["truncated"] = len(np.unique(np.concatenate(ids)))
+    return facts
+
+
+def _correlation(samples: Samples, scored: Values) -> float:
+    """Spearman's, of the scores with the characters of the responses; NaN where either is constant."""
+    places = np.random.default_rng(0).permutation(len(scored.ids))[:COMPARED]
+    places.sort()
+    ids = scored.ids[places]
+    if not len(ids):
+        return float("nan")
+    messages = pa.concat_tables(read_samples(samples.parts, ids, ["messages"]))["messages"].to_pylist()
+    return spearman(scored.values[places], np.array([len(response(each)) for each in messages], np.float64))

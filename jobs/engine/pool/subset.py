@@ -1,0 +1,210 @@
+"""Some samples of a pool, with the columns that are bound to them; and such samples in an order.
+
+    rated = pool.map(reward=Reward())                    those that have a reward
+    good = rated.above("reward.reward", share=0.5)       the half with the highest
+    picks = good.map(embed=Embed()).reduce(k_center, "embed", k=100).picks
+    kept = picks - others                                in the order in which they were picked
+
+Nothing here is changed in place: every verb returns another subset.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+import numpy as np
+
+from jobs.engine.execute.mapping import mapped
+from jobs.engine.execute.reducing import reduced
+from jobs.engine.execute.session import Session
+from jobs.engine.pool.column import Column, Values, joined
+from jobs.engine.pool.kernels import in_positions, translated
+from jobs.engine.samples.folder import Samples
+from jobs.engine.train.training import trained
+from operators.base import Operator
+from operators.checkpoint import Checkpoint
+from operators.kernels import threshold as thresholds
+from operators.kernels.ranking import ranked
+from operators.kernels.rows import ROW
+from operators.kernels.sampling import random_order
+from operators.training.finetune import Finetune
+
+
+@dataclass(frozen=True, eq=False)
+class Subset:
+    """Some samples of a pool, by id, and the columns bound to them."""
+
+    origin: Samples
+    """The samples of the whole pool."""
+    session: Session
+    ids: np.ndarray
+    """Which of them are meant, ascending; (n,) int64."""
+    columns: Mapping[str, Column] = field(default_factory=dict)
+
+    @property
+    def order(self) -> np.ndarray:
+        """The ids in the order in which kernels and `values` have them."""
+        return self.ids
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, chosen: np.ndarray | slice) -> Self:
+        """The samples with these ids; or those at a slice, or where a mask is True, of `order`."""
+        return self._where(self._chosen(chosen))
+
+    def _chosen(self, chosen: np.ndarray | slice) -> np.ndarray:
+        if isinstance(chosen, np.ndarray) and chosen.dtype != bool:
+            return np.isin(self.order, chosen)
+        mask = np.zeros(len(self), bool)
+        mask[chosen] = True
+        return mask
+
+    def __or__(self, other: "Subset") -> "Subset":
+        """The samples of either."""
+        return Subset(self.origin, self.session, np.union1d(self.ids, other.ids), joined(self.columns, other.columns))
+
+    def __and__(self, other: "Subset") -> Self:
+        """The samples that the other has too."""
+        return self._where(np.isin(self.order, other.ids))
+
+    def __sub__(self, other: "Subset") -> Self:
+        """The samples that the other does not have."""
+        return self._where(~np.isin(self.order, other.ids))
+
+    def _where(self, mask: np.ndarray) -> Self:
+        return replace(self, ids=self.ids[mask])
+
+    def map(self, **operators: Operator) -> Self:
+        """Those of these samples for which every operator has a value, with a column for each.
+
+        What the store already has is not computed again. OverErrorBudget where too many samples fail.
+        """
+        bound = {}
+        for name, operator in operators.items():
+            feature, ids = mapped(self.origin, self.session, name, operator, self.ids)
+            bound[name] = Column(ids, feature)
+        return replace(self, columns={**self.columns, **bound}).having(*bound)
+
+    def bind(self, **columns: np.ndarray) -> Self:
+        """These samples with columns of values that were made elsewhere, each aligned with `order`.
+
+        A number that is not finite is no value: `having` leaves the samples with one out.
+        """
+        by_id = np.argsort(self.order)
+        bound = {}
+        for name, values in columns.items():
+            values = np.asarray(values)[by_id]
+            known = np.isfinite(values) if values.dtype.kind == "f" and values.ndim == 1 else np.ones(len(self), bool)
+            bound[name] = Column(self.ids[known], read={"": values[known]})
+        return replace(self, columns={**self.columns, **bound})
+
+    def having(self, *names: str) -> Self:
+        """The samples that have a value in each of these columns."""
+        having = self
+        for name in names:
+            having = having._where(np.isin(having.order, self.columns[name].ids))
+        return having
+
+    def values(self, name: str) -> np.ndarray:
+        """A column's values, aligned with `order`; `name.field` is one field of a column of structs.
+
+        For narrow columns (labels, counts, scores); wide ones are for `reduce`.
+        """
+        column, _, field = name.partition(".")
+        return self.columns[column].values(self.order, field)
+
+    def column(self, name: str) -> Values:
+        """A column's ids and values, for the details of a selection."""
+        column, _, field = name.partition(".")
+        return Values(self.ids, self.columns[column].values(self.ids, field))
+
+    def reduce(self, kernel: Callable[..., Any], *columns: str, **params: Any) -> Any:
+        """What the kernel returns of whole columns, computed on a worker.
+
+        The kernel is given one array per column, aligned with `order`, and the parameters. A column is named as in
+        `values`. Positions of rows, as the kernel's annotations declare them, are ids here: a parameter is an id or an
+        array of ids; in the result one position is an id, and several are a `Ranking`.
+        """
+        rows = {}
+        for name in columns:
+            column, _, field = name.partition(".")
+            rows[name] = self.columns[column].rows(self.order, field)
+        found = reduced(kernel, rows, len(self), in_positions(kernel, params, self.order), self.session)
+        return translated(kernel, found, self._named)
+
+    def _named(self, positions: Any, kind: str) -> Any:
+        return int(self.order[positions]) if kind == ROW else self.ranking(self.order[positions])
+
+    def train(self, trainer: Finetune) -> tuple[Checkpoint, ...]:
+        """A checkpoint per epoch, in order, of a model that is trained on these samples.
+
+        Each is a local folder: weights or adapter, tokenizer, adam.safetensors, training.json. Trained once: the store
+        keeps them by trainer, pool and ids. Samples with nothing to supervise are left out and counted.
+        """
+        return trained(self.origin, self.session, trainer, self.ids)
+
+    def above(self, name: str, threshold: float = -np.inf, *, share: float | None = None) -> Self:
+        """The samples whose value is strictly above the threshold, or above the one that lets this share through."""
+        values = self.values(name)
+        if share is not None and len(values):
+            threshold = thresholds.threshold_above(values, share)
+        return self._where(self._passed(name, "above", threshold, values > threshold))
+
+    def below(self, name: str, threshold: float = np.inf, *, share: float | None = None) -> Self:
+        """The samples whose value is strictly below the threshold, or below the one that lets this share through."""
+        values = self.values(name)
+        if share is not None and len(values):
+            threshold = thresholds.threshold_below(values, share)
+        return self._where(self._passed(name, "below", threshold, values < threshold))
+
+    def at_least(self, name: str, threshold: float = -np.inf, *, share: float | None = None) -> Self:
+        """The samples whose value is the threshold or above it, or the one whose share comes nearest to this share."""
+        values = self.values(name)
+        if share is not None and len(values):
+            threshold = thresholds.threshold_for(values, share)
+        return self._where(self._passed(name, "at least", threshold, values >= threshold))
+
+    def _passed(self, name: str, how: str, threshold: float, mask: np.ndarray) -> np.ndarray:
+        """The mask, after an entry in the record."""
+        entry = {"threshold": threshold, "samples": len(self), "passed": int(mask.sum())}
+        self.session.log.append({"decide": f"{name} {how}", "pool": self.origin.folder, **entry})
+        return mask
+
+    def ranked(self, name: str) -> "Ranking":
+        """These samples, those with the highest value of a column first, ties by id."""
+        return self.ranking(self.ids[ranked(self.column(name).values)])
+
+    def ranked_lowest(self, name: str) -> "Ranking":
+        """These samples, those with the lowest value of a column first, ties by id."""
+        return self.ranking(self.ids[ranked(-self.column(name).values)])
+
+    def shuffled(self, seed: int) -> "Ranking":
+        """These samples in a random order that follows from the seed."""
+        return self.ranking(self.ids[random_order(len(self), seed)])
+
+    def ranking(self, order: np.ndarray) -> "Ranking":
+        """The samples with these ids, in their order."""
+        order = np.asarray(order, np.int64)
+        return Ranking(self.origin, self.session, np.sort(order), self.columns, order)
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking(Subset):
+    """Samples in an order, the best first. Differences, slices and masks of it keep the order."""
+
+    best_first: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    """The ids in their order; (n,) int64."""
+
+    @property
+    def order(self) -> np.ndarray:
+        """The ids, best first."""
+        return self.best_first
+
+    def __add__(self, other: "Ranking") -> "Ranking":
+        """These samples, and after them those of the other that are not here."""
+        return (self | other).ranking(np.concatenate([self.order, other.order[~np.isin(other.order, self.ids)]]))
+
+    def _where(self, mask: np.ndarray) -> Self:
+        order = self.order[mask]
+        return replace(self, ids=np.sort(order), best_first=order)

@@ -1,0 +1,125 @@
+"""A data diet's runs: models trained for a little while, each from its own seed, and how far samples are from them."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from jobs.engine.pool.pool import Pool
+from jobs.engine.pool.subset import Subset
+from jobs.methods import hardness
+from jobs.methods.classified import classified, forgotten
+from operators.base import Operator
+from operators.checkpoint import Checkpoint
+from operators.kernels.correlation import spearman
+from operators.kernels.data_diet import over_runs
+from operators.losses.loss import Loss, Precision
+from operators.supervision.labels import Labels
+from operators.training.finetune import Finetune
+
+SEED_STEP = 424_242
+"""How far apart the seeds of two runs are."""
+
+Score = Literal[hardness.Score, "forgetting"]
+Aggregate = Literal["mean", "sum", "fro"]
+Run = Sequence[Checkpoint]
+"""The epochs of a run, in order."""
+
+
+@dataclass(frozen=True)
+class EarlyRuns:
+    """How many models are trained, how, and by what samples are scored under them."""
+
+    score: Score
+    aggregate: Aggregate
+    count: int
+    trainer: Finetune
+    share: float
+    trained: tuple[str, ...]
+    seed: int
+    precision: Precision
+
+    def refusals(self) -> Iterator[str]:
+        """What does not go together."""
+        if self.trainer.labels is not None:
+            yield from self._refused_of_a_classifier(self.trainer.labels)
+        if self.aggregate == "fro" and self.score != "el2n":
+            yield "aggregate=fro is of token errors (score=el2n); a gradient's length has mean or sum"
+        if self.score == "grand_lora" and self.trainer.lora is None:
+            yield "score=grand_lora wants an adapter, and train.lora is null; set score=grand"
+        if self.score == "forgetting":
+            yield from self._refused_of_forgetting()
+
+    def _refused_of_a_classifier(self, labels: Labels) -> Iterator[str]:
+        if self.trainer.lora is not None:
+            yield "a classifier is trained whole: set train.lora=none"
+        if self.aggregate != "mean":
+            yield f"aggregate={self.aggregate} is of a response's tokens; a class has one error: set mean"
+        if labels.slots is not None:
+            yield "a data diet is of classes: set train.labels.slots=none, or take nlu_diet"
+
+    def _refused_of_forgetting(self) -> Iterator[str]:
+        if self.trainer.labels is None:
+            yield "score=forgetting is of a classifier: name the record's class by train.labels.label=FIELD"
+        if self.trained:
+            yield "score=forgetting is counted while runs are trained: leave trained empty"
+        if self.trainer.epochs < 2:
+            yield "score=forgetting is counted from one epoch to the next: set train.epochs to 2 or more"
+
+    def base(self) -> Loss:
+        """The loss under the base, which every sample has that a language model can be trained on."""
+        trainer = self.trainer
+        return Loss(trainer.base, None, trainer.template, trainer.max_tokens, self.precision)
+
+    def scores(self, last: Iterable[Checkpoint]) -> dict[str, Operator]:
+        """The columns run_1, run_2 …: the score under what each run has left. Forgetting needs none."""
+        if self.score == "forgetting":
+            return {}
+        operators = (hardness.hardness(self.trainer, each, self.score, self.precision) for each in last)
+        return {f"run_{number}": operator for number, operator in enumerate(operators, start=1)}
+
+    def scored(self, pool: Pool) -> tuple[Subset, dict[str, Any]]:
+        """The samples with a score in every run, and facts of the runs.
+
+        Columns: score, the mean over the runs, and spread, its standard deviation; of measured scores also loss and
+        length, the tokens that were scored.
+        """
+        if self.trainer.labels is not None:
+            usable, labels = classified(pool, self.trainer.labels)
+            named = replace(self, trainer=replace(self.trainer, labels=labels))
+        else:
+            usable, named = pool if self.trained else pool.map(base=self.base()), self
+        runs = [(Checkpoint(run),) for run in self.trained] or named._train(usable)
+        return named._forgotten(usable, runs) if self.score == "forgetting" else named._measured(usable, runs)
+
+    def _train(self, usable: Subset) -> list[Run]:
+        drawn = usable.shuffled(self.seed)[: math.ceil(self.share * len(usable))]
+        seeds = [self.trainer.seed + self.seed + SEED_STEP * run for run in range(self.count)]
+        return [drawn.train(replace(self.trainer, seed=seed)) for seed in seeds]
+
+    def _measured(self, usable: Subset, runs: Sequence[Run]) -> tuple[Subset, dict[str, Any]]:
+        """By what each run's last epoch is from a sample."""
+        columns = self.scores(epochs[-1] for epochs in runs)
+        scored = usable.map(**columns)
+        length = scored.values("run_1.tokens")
+        field, times = "norm", length if self.aggregate == "sum" else None
+        if self.score == "el2n":
+            field, times = f"el2n_{self.aggregate}" if self.trainer.labels is None else "el2n", None
+        found = scored.reduce(over_runs, *(f"{run}.{field}" for run in columns), times=times)
+        loss = np.mean([scored.values(f"{run}.nll_mean") for run in columns], axis=0)
+        facts = {
+            "rank correlation between runs": found.agreement,
+            "rank correlation with the loss": spearman(found.mean, loss),
+        }
+        return scored.bind(score=found.mean, spread=found.spread, loss=loss, length=length), facts
+
+    def _forgotten(self, usable: Subset, runs: Sequence[Run]) -> tuple[Subset, dict[str, Any]]:
+        """By what each run forgot while it was trained."""
+        counts = {f"run_{number}": run for number, run in enumerate(forgotten(runs, usable.ids), start=1)}
+        scored = usable.bind(**counts).having(*counts)
+        found = over_runs(*(scored.values(run) for run in counts))
+        never = int((found.mean == self.trainer.epochs).sum())
+        facts = {"rank correlation between runs": found.agreement, "never predicted correctly": never}
+        return scored.bind(score=found.mean, spread=found.spread), facts
