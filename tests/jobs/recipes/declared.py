@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 
 from jobs.engine.command.config import build, read_request
-from jobs.engine.recipe.recipe import Later, Reads
+from jobs.engine.recipe.steps import Later, Reads
 from operators.base import Operator
 
 

@@ -1,6 +1,5 @@
-"""For every recipe: it does what it declares, its record has all that it was made from, and it is known again."""
+"""For every recipe: it does what it declares, gives what it gave before, has all in its record, and is known again."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -9,92 +8,12 @@ import yaml
 from jobs.engine.command.config import recipe_names
 from tests.jobs.corpora import jsonl, records
 from tests.jobs.recipes.declared import assert_did_what_it_declares
-from tests.servers import prompt, served
-from tests.tiny import tiny_causal, tiny_encoder, tiny_reward
+from tests.jobs.recipes.golden import assert_as_before
+from tests.jobs.recipes.golden_runs import Models, corpus, reply
+from tests.servers import served
+from tests.tiny import tiny_causal
 
 pytestmark = pytest.mark.usefixtures("ray_session")
-
-TRAIN = ("epochs=2", "batch=8", "learning_rate=5e-3", "precision=float32", "max_tokens=160")
-
-
-def corpus() -> list[dict]:
-    """Records with what each of the recipes looks for: a class, words with slots, and an answer."""
-    made = []
-    for row in records(48):
-        words = row["instruction"].split()
-        slots = ["B-asked", *["O"] * (len(words) - 1)]
-        made.append({**row, "words": words, "slots": slots, "intent": ("short", "long")[len(row["output"]) > 20]})
-    return made
-
-
-def reply(request) -> str:
-    """What a rewriter, a judge or a model that answers says."""
-    asked = prompt(request)
-    if "You grade" in asked or "rat" in asked.lower():
-        return f"{len(asked) % 6}"
-    return f"Revised prompt: say more of {len(asked)}, please." if "You refine" in asked else f"{len(asked)} things."
-
-
-class Models:
-    """The models, target files and the server that recipes are given."""
-
-    def __init__(self, folder: Path, url: str):
-        texts = [f"{row['instruction']} {row['output']}" for row in corpus()]
-        self.url = url
-        self.causal = tiny_causal(folder / "causal", texts)
-        self.encoder = tiny_encoder(folder / "encoder", texts)
-        self.reward = tiny_reward(folder / "reward")
-        self.targets = jsonl(folder / "targets.jsonl", [{**row, "subtask": row["category"]} for row in records(6, "t")])
-        for name in ("complexity", "quality"):
-            tiny_causal(folder / name, seed=len(name))
-            settings = {"template": "{instruction}\nScore: ", "labels": ["1", "2", "3", "4", "5", "6"]}
-            (folder / name / "scorer.json").write_text(json.dumps(settings))
-        self.scorers = {name: folder / name for name in ("complexity", "quality")}
-
-    def fields(self, recipe: str) -> list[str]:
-        """The fields with which a recipe runs on the corpus."""
-        return getattr(self, recipe)()
-
-    def _trained(self, *more: str) -> list[str]:
-        return [f"train.{each}" for each in (f"base.name={self.causal}", *TRAIN, *more)]
-
-    def at_random(self):
-        return ["budget=tokens:300"]
-
-    def longest(self):
-        return ["budget=10"]
-
-    def ltd(self):
-        return ["budget=6", f"examples={self.targets}"]
-
-    def deft(self):
-        return ["budget=20", "label.name=category", "centroids=2"]
-
-    def alpagasus(self):
-        return [f"judge.endpoint={self.url}", "judge.model.name=scripted", "threshold=2"]
-
-    def lift(self):
-        endpoints = [f"{name}.endpoint={self.url}" for name in ("rewrite", "respond", "judge")]
-        return [*endpoints, "rounds=1", "percentile=50", "max_errors=0.5"]
-
-    def deita(self):
-        return [f"{name}.model.name={folder}" for name, folder in self.scorers.items()] + ["budget=6"]
-
-    def mods(self):  # test_mods.py has it whole, with the model that answers
-        return [f"reward.model.name={self.reward}", "quality=0.5", "seed_share=1", "budget=6"]
-
-    def lobass(self):
-        return [*self._trained("lora.rank=4"), "budget=6"]
-
-    def data_diet(self):
-        return [*self._trained("lora.rank=4"), "runs=2", "label.name=category"]
-
-    def nlu_diet(self):
-        train = [f"train.{each}" for each in (f"base.name={self.encoder}", *TRAIN, "epochs=3", "max_tokens=48")]
-        return [*train, "full_epochs=2", "every=1"]
-
-    def less(self):
-        return [*self._trained("lora.rank=4"), f"target={self.targets}", "warmup_share=0.7", "budget=6"]
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +29,7 @@ def test_a_recipe_does_what_it_declares_and_is_known_again_by_its_record(run, tm
     code, said = run(*words)
     assert code == 0, said
     manifest = assert_did_what_it_declares(tmp_path / "out")
+    assert_as_before(recipe, tmp_path / "out")
     card = (tmp_path / "out/README.md").read_text()
     for entry in manifest["verbs"]:
         assert entry.get("fingerprint", "")[:16] in card or "read" in entry
