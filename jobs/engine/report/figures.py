@@ -1,4 +1,4 @@
-"""The report's charts, as the plain data that plotly.js draws: grey is the pool, green what was kept."""
+"""The report's charts, as the plain data that plotly.js draws. The pool is grey, the kept samples are green."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from jobs.engine.pool.selection import Selection
-from jobs.engine.report.markup import percent
+from jobs.engine.report.display import percent
 from jobs.engine.report.measures import Measures
 
 POOL, KEPT, INK, RULE = "#a9aba6", "#1d7a63", "#3d403c", "#e6e5df"
@@ -17,22 +17,16 @@ FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, s
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart: its name in the page, its title, what it shows in a sentence, and what plotly.js is given."""
+    """A chart of the page."""
 
     name: str
     title: str
     caption: str
+    """What the chart shows, in a sentence."""
     data: list[dict[str, Any]]
+    """The traces, for plotly.js."""
     layout: dict[str, Any]
-
-    @property
-    def anchor(self) -> str:
-        """The id of its element; sections have ids of their own."""
-        return f"chart-{self.name}"
-
-    def plain(self) -> dict[str, Any]:
-        """What the page's script reads."""
-        return {"id": self.anchor, "data": self.data, "layout": self.layout}
+    """The axes and the rest of the layout, for plotly.js."""
 
 
 def _layout(x: str, y: str, **more: Any) -> dict[str, Any]:
@@ -55,7 +49,7 @@ def _layout(x: str, y: str, **more: Any) -> dict[str, Any]:
 
 
 def _outline(name: str, color: str, edges: np.ndarray, values: np.ndarray) -> dict[str, Any]:
-    """A filled step line of the share of the values in each bin."""
+    """A filled step line with the share of the values per bin."""
     counts = np.histogram(values, edges)[0]
     shares = 100 * counts / max(counts.sum(), 1)
     filled = color + ("55" if color == POOL else "33")
@@ -71,9 +65,9 @@ def _numbers(values: Any) -> list[float]:
 
 
 def lengths(name: str, measured: Measures) -> Figure:
-    """How long the instructions or the responses are, on a logarithmic axis."""
+    """The lengths of the instructions or of the responses, on a logarithmic axis; name: "instruction" or "response"."""
     characters = np.maximum(getattr(measured, name), 1)
-    # Whole numbers, so that no bin of short texts is empty for want of a length between its edges.
+    # The edges are whole numbers: otherwise a bin of short texts might have no length between its edges.
     edges = np.unique(np.round(np.geomspace(1, max(characters.max(initial=1) + 1, 2), LENGTH_BINS)))
     data = [_outline("pool", POOL, edges, characters[measured.of_pool])]
     medians = f"Median {np.median(getattr(measured, name)[measured.of_pool]):,.0f} characters in the pool"
@@ -86,7 +80,7 @@ def lengths(name: str, measured: Measures) -> Figure:
 
 
 def scores(chosen: Selection) -> Figure | None:
-    """How the scores are distributed, of all that were scored and of the kept; None where none was."""
+    """The distribution of the scores of all samples and of the kept ones; None where no sample has a score."""
     scored = np.isfinite(chosen.score)
     if not scored.any():
         return None
@@ -100,14 +94,14 @@ def scores(chosen: Selection) -> Figure | None:
     without = len(chosen.score) - len(everything)
     caption = f"{len(everything):,} of {len(chosen.score):,} samples have a score"
     caption += (
-        ", the kept ones alone." if only_kept and without else f"; {without:,} were not scored." if without else "."
+        ", which are the kept ones." if only_kept and without else f"; {without:,} were not scored." if without else "."
     )
     layout = _layout("score, higher is better", "% of samples")
     return Figure("scores", "Distribution of the scores", caption, data, layout)
 
 
 def by_rank(name: str, title: str, values: np.ndarray) -> Figure | None:
-    """What the kept samples have, from the best to the last; None where they have nothing."""
+    """The values of the kept samples, from the best to the last; None where fewer than two have a value."""
     rank = np.flatnonzero(np.isfinite(values))
     if len(rank) < 2:
         return None
@@ -124,7 +118,7 @@ def by_rank(name: str, title: str, values: np.ndarray) -> Figure | None:
 
 
 def coverage(chosen: Selection) -> Figure | None:
-    """The share of each centroid's samples that was kept; None where the recipe has no centroids."""
+    """The share of the samples that was kept, per centroid; None where the recipe has no centroids."""
     centroid = np.asarray(chosen.details.get("centroid", np.empty(0)), float)
     inside = np.isfinite(centroid) & (centroid >= 0)
     if not inside.any():
@@ -150,13 +144,12 @@ def coverage(chosen: Selection) -> Figure | None:
             "line": {"color": INK, "width": 1, "dash": "dot"}}  # fmt: skip
     layout = _layout("centroids, the largest first", "% kept", shapes=[line], hovermode="closest", bargap=0.25,
                      xaxis={"showticklabels": False})  # fmt: skip
-    return Figure(
-        "coverage", "Kept share of each centroid", f"{caption} Dotted: the share kept of all.", [bars], layout
-    )
+    caption += " Dotted line: the share kept of all samples."
+    return Figure("coverage", "Share of samples kept per centroid", caption, [bars], layout)
 
 
 def _many_centroids(share: np.ndarray, caption: str) -> Figure:
     edges = np.histogram_bin_edges(100 * share, SCORE_BINS)
     data = [_outline("centroids", KEPT, edges, 100 * share)]
     layout = _layout("% of a centroid's samples kept", "% of centroids", showlegend=False)
-    return Figure("coverage", "Kept share of the centroids", caption, data, layout)
+    return Figure("coverage", "Share of samples kept per centroid", caption, data, layout)

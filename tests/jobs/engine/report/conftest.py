@@ -1,0 +1,36 @@
+"""The outcomes of pretend runs, which the report and the card are written from."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from jobs.engine.outcome import ledger
+from jobs.engine.outcome.outcome import Outcome
+from tests.jobs.engine.report.pretend import FAULTY, OTHER, feature_of, manifest_of, pool_of
+
+
+@pytest.fixture
+def outcome_of(tmp_path):
+    """Makes the outcome of a run over a pool of so many samples that keeps those ids: outcome_of(40, [3, 1])."""
+
+    def make(samples, ids, *, failed=(), quarantine=(), duplicates=0, recipe="at_random", said=None, other=OTHER,
+             **decided):  # fmt: skip
+        pool = pool_of(tmp_path / "pool", samples, quarantine, duplicates, said or {}, other)
+        if failed:
+            pool = replace(pool, features={"length": feature_of(pool, failed)})
+        chosen = pool.select(ids, reasons={"not drawn": np.arange(samples), "drawn at random": ids}, **decided)
+        counts = ledger.write_ledger(pool, chosen, ledger.failures(chosen), tmp_path / "selection.parquet")
+        return Outcome(tmp_path, pool, chosen, counts, manifest_of(pool, counts, recipe))
+
+    return make
+
+
+@pytest.fixture
+def full(outcome_of):
+    """An outcome with samples and records in every state, with scores, centroids and errors."""
+    scored = np.arange(2, 40)
+    centroid = (np.arange(40), np.arange(40) % 5)
+    details = {"centroid": centroid, "distance": (scored, 2.0 / scored)}
+    return outcome_of(40, [0, 12, 30, 31], failed=(4, 9), quarantine=FAULTY, duplicates=3,
+                      score=(scored, 1 / scored), details=details)  # fmt: skip
