@@ -94,4 +94,5 @@ def verbs(entries: Sequence[Entry]) -> Iterator[Verb]:
 def _worded(verb: str, subject: Any) -> str:
     if not isinstance(subject, list):
         return str(subject)
-    return f"{len(subject):,} {'inputs' if verb == 'read' else 'subtasks'}"
+    noun = "input" if verb == "read" else "subtask"
+    return f"1 {noun}" if len(subject) == 1 else f"{len(subject):,} {noun}s"

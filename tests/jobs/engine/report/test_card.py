@@ -38,7 +38,7 @@ def test_card_says_what_how_and_how_to_repeat(full):
     assert "| kept | 4 |" in body
     assert "````yaml\n" in body
     assert "b\\|&lt;b&gt;.json" in body
-    assert "check them before" in body
+    assert "Check them before" in body
 
 
 def test_card_names_a_local_model_by_its_content(outcome_of):
