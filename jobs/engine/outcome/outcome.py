@@ -17,6 +17,8 @@ class Outcome:
     pool: Pool
     selection: Selection
     counts: Mapping[str, int]
-    """Records by state: kept, dropped, duplicate, quarantined."""
+    """The number of records per state: kept, dropped, duplicate, quarantined."""
+    failed: Mapping[int, str]
+    """The error per sample that an operator failed on."""
     manifest: Mapping[str, Any]
     """The content of manifest.yaml."""

@@ -137,7 +137,7 @@ def _written(identity: Mapping[str, Any], out: Path, pool: Pool, chosen: Selecti
         "vector": chosen.vector,
         **ending(pool.session, began),
     }
-    outcome = Outcome(out, pool, chosen, counts, manifest)
+    outcome = Outcome(out, pool, chosen, counts, failed, manifest)
     write_report(outcome, out / "report.html")
     write_card(outcome, out / "README.md")
     write_manifest(out / "manifest.yaml", manifest)

@@ -61,20 +61,17 @@ class Fault:
     """Some of them: records that ingest quarantined, or the ids of samples that an operator failed on."""
 
 
-def faults(pool: Pool, failed: Mapping[int, str]) -> list[Fault]:
-    """What went wrong with the quarantined, by where and by kind, the most frequent first.
-
-    failed: the error per sample that an operator failed on, as the ledger has it.
-    """
+def faults(outcome: Outcome) -> list[Fault]:
+    """What went wrong with the quarantined, by where and by kind, the most frequent first."""
     found: dict[tuple[str, str], Fault] = {}
-    for record in quarantined(pool):
+    for record in quarantined(outcome.pool):
         fault = found.setdefault((INGEST, record["reason"]), Fault(INGEST, record["reason"], record["message"]))
         fault.count += 1
         if len(fault.some) < QUARANTINED_SHOWN:
             reason = f"{record['reason']}: {record['message']}"
             texts = [_text("record", _raw(record), SAMPLE_CHARACTERS)]
             fault.some.append(Excerpt(record["source"], record.get("line"), reason, texts))
-    for sample, error in sorted(failed.items()):
+    for sample, error in sorted(outcome.failed.items()):
         where, _, message = error.partition(": ")
         kind, _, detail = message.partition(": ")
         fault = found.setdefault((where, kind), Fault(where, kind, detail or message))
@@ -94,12 +91,12 @@ def _raw(record: Mapping[str, str]) -> str:
         return ""
 
 
-def some_quarantined(pool: Pool, failed: Mapping[int, str], found: Sequence[Fault]) -> list[Excerpt]:
+def some_quarantined(outcome: Outcome, found: Sequence[Fault]) -> list[Excerpt]:
     """Some of the quarantined: one of each fault before a second one of any fault."""
     in_turn = [fault.some[place] for place in range(QUARANTINED_SHOWN) for fault in found if place < len(fault.some)]
     shown = in_turn[:QUARANTINED_SHOWN]
-    samples = _read(pool, np.array([each for each in shown if isinstance(each, int)], np.int64))
-    return [replace(samples[each], reason=failed[each]) if isinstance(each, int) else each for each in shown]
+    samples = _read(outcome.pool, np.array([each for each in shown if isinstance(each, int)], np.int64))
+    return [replace(samples[each], reason=outcome.failed[each]) if isinstance(each, int) else each for each in shown]
 
 
 def best(outcome: Outcome) -> list[Excerpt]:

@@ -1,5 +1,6 @@
 """The report's charts, as the plain data that plotly.js draws. The pool is grey, the kept samples are green."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +30,8 @@ class Figure:
     """The axes and the rest of the layout, for plotly.js."""
 
 
-def _layout(x: str, y: str, **more: Any) -> dict[str, Any]:
+def _layout(x: str, y: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The layout that all charts have, with their axes named x and y, and with these changes to it."""
     axis = {"gridcolor": RULE, "linecolor": RULE, "zeroline": False, "fixedrange": True, "title": {"standoff": 8}}
     layout = {
         "height": 270,
@@ -43,7 +45,7 @@ def _layout(x: str, y: str, **more: Any) -> dict[str, Any]:
         "xaxis": {**axis, "showgrid": False, "title": {"text": x, "standoff": 8}},
         "yaxis": {**axis, "title": {"text": y, "standoff": 8}, "rangemode": "tozero"},
     }
-    for name, values in more.items():
+    for name, values in changes.items():
         layout[name] = {**layout[name], **values} if isinstance(values, dict) and name in layout else values
     return layout
 
@@ -64,19 +66,19 @@ def _numbers(values: Any) -> list[float]:
     return [float(f"{value:.6g}") for value in values]
 
 
-def lengths(name: str, measured: Measures) -> Figure:
-    """The lengths of the instructions or of the responses, on a logarithmic axis; name: "instruction" or "response"."""
-    characters = np.maximum(getattr(measured, name), 1)
+def lengths(name: str, characters: np.ndarray, measured: Measures) -> Figure:
+    """The lengths of all instructions or of all responses, on a logarithmic axis; name: what they are lengths of."""
+    of_pool, of_kept = characters[measured.of_pool], characters[measured.of_kept]
     # The edges are whole numbers: otherwise a bin of short texts might have no length between its edges.
     edges = np.unique(np.round(np.geomspace(1, max(characters.max(initial=1) + 1, 2), LENGTH_BINS)))
-    data = [_outline("pool", POOL, edges, characters[measured.of_pool])]
-    medians = f"Median {np.median(getattr(measured, name)[measured.of_pool]):,.0f} characters in the pool"
-    if measured.of_kept.any():
-        data.append(_outline("kept", KEPT, edges, characters[measured.of_kept]))
-        medians += f", {np.median(getattr(measured, name)[measured.of_kept]):,.0f} among the kept"
+    data = [_outline("pool", POOL, edges, np.maximum(of_pool, 1))]
+    medians = f"Median {np.median(of_pool):,.0f} characters in the pool"
+    if len(of_kept):
+        data.append(_outline("kept", KEPT, edges, np.maximum(of_kept, 1)))
+        medians += f", {np.median(of_kept):,.0f} among the kept"
     axis = {"type": "log", "dtick": 1, "exponentformat": "none", "separatethousands": True, "hoverformat": ",.0f"}
     return Figure(f"{name}-length", f"Length of the {name}", f"{medians}.", data,
-                  _layout("characters", "% of samples", xaxis=axis))  # fmt: skip
+                  _layout("characters", "% of samples", {"xaxis": axis}))  # fmt: skip
 
 
 def scores(chosen: Selection) -> Figure | None:
@@ -96,7 +98,7 @@ def scores(chosen: Selection) -> Figure | None:
     caption += (
         ", which are the kept ones." if only_kept and without else f"; {without:,} were not scored." if without else "."
     )
-    layout = _layout("score, higher is better", "% of samples")
+    layout = _layout("score, higher is better", "% of samples", {})
     return Figure("scores", "Distribution of the scores", caption, data, layout)
 
 
@@ -113,7 +115,8 @@ def by_rank(name: str, title: str, values: np.ndarray) -> Figure | None:
     caption = (
         f"From {values[rank[0]]:,.4g} at rank {rank[0] + 1:,} to {values[rank[-1]]:,.4g} at rank {rank[-1] + 1:,}."
     )
-    layout = _layout("rank", title.lower().removesuffix(" by rank"), yaxis={"rangemode": "normal"}, showlegend=False)
+    changes = {"yaxis": {"rangemode": "normal"}, "showlegend": False}
+    layout = _layout("rank", title.lower().removesuffix(" by rank"), changes)
     return Figure(name, title, caption, [line], layout)
 
 
@@ -142,8 +145,8 @@ def coverage(chosen: Selection) -> Figure | None:
     }  # fmt: skip
     line = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": overall, "y1": overall,
             "line": {"color": INK, "width": 1, "dash": "dot"}}  # fmt: skip
-    layout = _layout("centroids, the largest first", "% kept", shapes=[line], hovermode="closest", bargap=0.25,
-                     xaxis={"showticklabels": False})  # fmt: skip
+    changes = {"shapes": [line], "hovermode": "closest", "bargap": 0.25, "xaxis": {"showticklabels": False}}
+    layout = _layout("centroids, the largest first", "% kept", changes)
     caption += " Dotted line: the share kept of all samples."
     return Figure("coverage", "Share of samples kept per centroid", caption, [bars], layout)
 
@@ -151,5 +154,5 @@ def coverage(chosen: Selection) -> Figure | None:
 def _many_centroids(share: np.ndarray, caption: str) -> Figure:
     edges = np.histogram_bin_edges(100 * share, SCORE_BINS)
     data = [_outline("centroids", KEPT, edges, 100 * share)]
-    layout = _layout("% of a centroid's samples kept", "% of centroids", showlegend=False)
+    layout = _layout("% of a centroid's samples kept", "% of centroids", {"showlegend": False})
     return Figure("coverage", "Share of samples kept per centroid", caption, data, layout)

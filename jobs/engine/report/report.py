@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from plotly.offline import get_plotlyjs
 
-from jobs.engine.outcome.ledger import DUPLICATE, STATES, failures
+from jobs.engine.outcome.ledger import DUPLICATE, STATES
 from jobs.engine.outcome.outcome import Outcome
 from jobs.engine.pool.selection import Selection
 from jobs.engine.record.entries import Use, besides, uses
@@ -92,9 +92,8 @@ def report(outcome: Outcome) -> Report:
     manifest, run = outcome.manifest, outcome.manifest["run"]
     sources = manifest["pool"]["sources"]
     names = short_names([source["uri"] for source in sources])
-    failed = failures(outcome.selection)
-    found = faults(outcome.pool, failed)
-    dropped = _dropped(outcome.selection, failed)
+    found = faults(outcome)
+    dropped = _dropped(outcome)
     measured = measures(outcome, names)
     listed = files(manifest["pool"])
     covered = coverage(outcome.selection)
@@ -108,7 +107,10 @@ def report(outcome: Outcome) -> Report:
         seconds=manifest["seconds"],
         seed=run["fields"].get("seed"),
         drawn=(_of(measured.of_pool, outcome.pool.samples), _of(measured.of_kept, len(outcome.selection.ids))),
-        lengths=[lengths("response", measured), lengths("instruction", measured)],
+        lengths=[
+            lengths("response", measured.response, measured),
+            lengths("instruction", measured.instruction, measured),
+        ],
         comparisons=comparisons(measured),
         ranking=[*_ranking(outcome.selection)],
         coverage=[covered] if covered else [],
@@ -118,7 +120,7 @@ def report(outcome: Outcome) -> Report:
         errors=errors(found),
         best=best(outcome),
         dropped=some_dropped(outcome, dropped),
-        quarantined=some_quarantined(outcome.pool, failed, found),
+        quarantined=some_quarantined(outcome, found),
         names=names,
         files=listed,
         files_left_out=len(sources) - len(listed),
@@ -131,11 +133,11 @@ def report(outcome: Outcome) -> Report:
     )
 
 
-def _dropped(chosen: Selection, failed: Mapping[int, str]) -> np.ndarray:
+def _dropped(outcome: Outcome) -> np.ndarray:
     """The ids of the dropped samples, ascending."""
-    dropped = np.ones(len(chosen.reason), bool)
-    dropped[chosen.ids] = False
-    dropped[list(failed)] = False
+    dropped = np.ones(len(outcome.selection.reason), bool)
+    dropped[outcome.selection.ids] = False
+    dropped[list(outcome.failed)] = False
     return np.flatnonzero(dropped)
 
 

@@ -20,8 +20,9 @@ def outcome_of(tmp_path):
         if failed:
             pool = replace(pool, features={"length": feature_of(pool, failed)})
         chosen = pool.select(ids, reasons={"not drawn": np.arange(samples), "drawn at random": ids}, **decided)
-        counts = ledger.write_ledger(pool, chosen, ledger.failures(chosen), tmp_path / "selection.parquet")
-        return Outcome(tmp_path, pool, chosen, counts, manifest_of(pool, counts, recipe))
+        errors = ledger.failures(chosen)
+        counts = ledger.write_ledger(pool, chosen, errors, tmp_path / "selection.parquet")
+        return Outcome(tmp_path, pool, chosen, counts, errors, manifest_of(pool, counts, recipe))
 
     return make
 
