@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from jobs.engine.report import measures
 from jobs.engine.report.report import write_report
@@ -129,6 +130,10 @@ def test_report_shows_hostile_texts_of_samples_sources_and_fields_as_they_are(ou
         assert re.sub("[\u202e\u202c\u2028\u2029\x00]", lambda found: f"U+{ord(found[0]):04X}", text) in texts
     assert "show the first 4,000 of 100,000 characters" in page.text
     assert page.html.count("长") < 10_000
+    fields = html.unescape(
+        re.findall(r'Fields of at_random</h3><pre class="code">(.*?)</pre>', page.html, re.DOTALL)[0]
+    )
+    assert {*HOSTILE_TEXTS[:7]} <= yaml.safe_load(re.sub("</?i>", "", fields)).keys()
     places = re.findall(r'<div class="where">(.*?)</div>', samples, re.DOTALL)
     assert "<i>U+202E</i>abc" in places[3]
     assert page.figures["chart-rank-1"]["layout"]["yaxis"]["title"]["text"] == "{{7*7}}</script>\u2028"
