@@ -95,9 +95,12 @@ def scores(chosen: Selection) -> Figure | None:
     data += [_outline("kept", KEPT, edges, kept)] if len(kept) else []
     without = len(chosen.score) - len(everything)
     caption = f"{len(everything):,} of {len(chosen.score):,} samples have a score"
-    caption += (
-        ", which are the kept ones." if only_kept and without else f"; {without:,} were not scored." if without else "."
-    )
+    if not without:
+        caption += "."
+    elif only_kept:
+        caption += ", and all of these are kept."
+    else:
+        caption += f"; {without:,} were not scored."
     layout = _layout("score, higher is better", "% of samples", {})
     return Figure("scores", "Distribution of the scores", caption, data, layout)
 
