@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     parser = argparse.ArgumentParser(prog=program("explain"), description="Say why a sample was kept or dropped.")
     parser.add_argument("folder", type=Path, help="the output folder of a run")
-    parser.add_argument("sample", help="an id, or source:line")
+    parser.add_argument("sample", help="the sample's id, or source:line")
     options = parser.parse_args(argv)
 
     from jobs.engine.outcome.explanation import explain

@@ -1,4 +1,4 @@
-"""The demo: a corpus made on the spot, curated with LTD, and what that did, beside a random choice.
+"""The demo: makes a corpus, curates it with LTD, and compares the selection with a random choice.
 
 winnow demo
 """
@@ -18,7 +18,7 @@ DRAWS = 50
 
 
 def measures(records: Sequence[dict[str, str]]) -> dict[str, float]:
-    """What a newcomer wants to know of a selection, by the labels that the generator left in each record."""
+    """The numbers that describe a selection, from the labels that the generator wrote into each record."""
     clean = [record for record in records if record["kind"] != "junk"]
     groups = Counter(record["group"] for record in clean)
     return {
@@ -30,7 +30,7 @@ def measures(records: Sequence[dict[str, str]]) -> dict[str, float]:
 
 
 def demo(folder: Path, store: Path) -> None:
-    """Makes the corpus, curates it, and prints the comparison."""
+    """Makes the corpus, curates it, and prints a comparison with random choices."""
     from jobs import curate
     from jobs.demo.corpus import corpus
 
@@ -48,12 +48,12 @@ def demo(folder: Path, store: Path) -> None:
     curate.main(["ltd", str(file), "--out", str(out), "--store", str(store), "budget=10%"])
     kept = [json.loads(line) for line in (out / "selected.jsonl").read_text().splitlines()]
     _compare(made, kept)
-    say("LTD covers: it spreads what it keeps as far apart as it can. So it meets the rare topics and takes")
-    say("nothing twice; junk is far from everything too, so a judge of quality should come before or after it.")
+    say("LTD keeps samples that are as far apart as possible. So it covers the rare topics and keeps no repeats.")
+    say("Junk is far from everything too, so LTD should be combined with a method that judges quality.")
     say(f"\nthe corpus       {file}")
-    say(f"what was kept    {out}/selected.jsonl")
+    say(f"the kept records {out}/selected.jsonl")
     say(f"the report       {out}/report.html")
-    say(f"why, one by one  {program('explain')} {out} 17")
+    say(f"about one sample {program('explain')} {out} 17")
     say(f"your own data    {program('curate')} ltd FILE --out FOLDER budget=5%")
 
 
@@ -74,9 +74,9 @@ def _compare(made: Sequence[dict[str, str]], kept: Sequence[dict[str, str]]) -> 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
-    parser = argparse.ArgumentParser(prog=program("demo"), description="Curate a corpus made on the spot.")
-    parser.add_argument("--out", type=Path, default=Path("out/demo"), help="where the corpus and the selection go")
-    parser.add_argument("--store", type=Path, default=Path(".winnow"), help="where features are kept")
+    parser = argparse.ArgumentParser(prog=program("demo"), description="Make a corpus and curate it with LTD.")
+    parser.add_argument("--out", type=Path, default=Path("out/demo"), help="the folder for corpus and selection")
+    parser.add_argument("--store", type=Path, default=Path(".winnow"), help="the folder for features")
     options = parser.parse_args(argv)
     demo(options.out, options.store.absolute())
     return 0

@@ -2,15 +2,15 @@
 
     corpus(samples=3200, seed=7) -> [{"instruction", "input", "output", "topic", "kind", "group"}, ...]
 
-`kind` says what a sample is, so that a selection can be judged by it:
+`kind` says what a sample is, so that a selection can be judged by the kinds it holds:
 
-    ordinary        a task of a common topic; a few topics make up most of the corpus
-    rare            a niche topic of three to six samples
-    near_duplicate  an ordinary sample retyped with small edits; it shares the `group` of its original
-    junk            a refusal, an empty answer, keyboard mash, HTML remains, ...; its topic is "none"
+    ordinary        a task on a common topic; a few topics make up most of the corpus
+    rare            a task on a niche topic, which has three to six samples
+    near_duplicate  an ordinary sample retyped with small edits; it has the `group` of its original
+    junk            a refusal, an empty answer, random keys, HTML remains, ...; its topic is "none"
 
-The words lie in topics.yaml, the grammar is here: the tasks of a language are put to the facts, procedures and
-lists of a topic, and the answers of calculations are worked out.
+The words are in topics.yaml and the grammar is here. The tasks of a language are applied to the facts, procedures
+and lists of a topic. The answers of calculations are computed.
 """
 
 import random
@@ -28,7 +28,7 @@ Record = dict[str, str]
 
 
 def corpus(samples: int = 3200, seed: int = 7) -> list[Record]:
-    """Exactly `samples` different records in mixed order, the same ones for the same seed."""
+    """Exactly `samples` different records in random order; the same seed gives the same records."""
     words, rng = yaml.safe_load((files("jobs.demo") / "topics.yaml").read_text("utf-8")), random.Random(seed)
     rare = [
         {"instruction": question, "input": "", "output": answer, "topic": topic, "kind": "rare"}
@@ -46,7 +46,7 @@ def corpus(samples: int = 3200, seed: int = 7) -> list[Record]:
     for group, record in enumerate(ordinary + rare):
         add(record, group)
     while len(written) < samples - junk:
-        group = min(rng.randrange(len(ordinary)), rng.randrange(len(ordinary)))  # some are copied more often
+        group = min(rng.randrange(len(ordinary)), rng.randrange(len(ordinary)))  # some have more copies than others
         add(near_duplicate(ordinary[group], words, rng), group)
     while len(written) < samples:
         add(junk_record(ordinary, words["junk"], rng), len(written))
@@ -54,7 +54,7 @@ def corpus(samples: int = 3200, seed: int = 7) -> list[Record]:
 
 
 def ordinary_samples(words: dict, count: int, rng: random.Random) -> list[Record]:
-    """Samples of every topic by its share; where a topic runs dry, the others make up for it."""
+    """Samples of every topic, in proportion to its share; where a topic has too few, other topics fill the gap."""
     topics = words["topics"]
     stock = {}
     for name, topic in topics.items():
@@ -75,7 +75,7 @@ def ordinary_samples(words: dict, count: int, rng: random.Random) -> list[Record
 
 
 def drafts_of(name: str, topic: dict, tasks: dict, fields: list[str], rng: random.Random) -> Iterator[Record]:
-    """What the grammar can write about a topic: every task put to everything it can be put to."""
+    """All records that the grammar can write about a topic: every task, applied to every subject that fits it."""
     asked = [(task, own_subjects(task, rng)) for task in topic.get("own", ())]
     for part, subjects in (("facts", fact_subjects), ("steps", step_subjects), ("lists", list_subjects)):
         for task in tasks[topic.get("language", "en")][part]:
@@ -89,7 +89,7 @@ def drafts_of(name: str, topic: dict, tasks: dict, fields: list[str], rng: rando
 
 
 def fact_subjects(rows: list[list[str]], rng: random.Random) -> Iterator[dict]:
-    """Each fact, with two others of the topic to hold against it."""
+    """Each fact, with two other facts of the topic to compare it with."""
     for name, definition, detail in rows:
         (other, elsewhere, _), (third, beyond, _) = rng.sample([row for row in rows if row[0] != name], 2)
         a, b, c = options = rng.sample([name, other, third], 3)
@@ -102,7 +102,7 @@ def fact_subjects(rows: list[list[str]], rng: random.Random) -> Iterator[dict]:
 
 
 def step_subjects(rows: list[list[str]], rng: random.Random) -> Iterator[dict]:
-    """Each procedure: whole, shuffled, and with a gap."""
+    """Each procedure: in order, shuffled, and with one step missing."""
     for goal, *steps in rows:
         gap = rng.choice(steps)
         shuffled = rng.sample(steps, len(steps))
@@ -114,7 +114,7 @@ def step_subjects(rows: list[list[str]], rng: random.Random) -> Iterator[dict]:
 
 
 def list_subjects(rows: list[list[str]], rng: random.Random) -> Iterator[dict]:
-    """Some items of each list, and an intruder from another list of the topic, if there is one."""
+    """Some items of each list, and an intruder from another list of the topic, if it has one."""
     for kind, *items in rows:
         some = rng.sample(items, rng.randint(3, min(5, len(items))))
         intruder = rng.choice([item for _, *others in rows for item in others if item not in items] or ["a teapot"])
@@ -126,19 +126,19 @@ def list_subjects(rows: list[list[str]], rng: random.Random) -> Iterator[dict]:
 
 
 def own_subjects(task: dict, rng: random.Random) -> Iterator[dict]:
-    """The rows of a task, or draws of its numbers with the results worked out."""
+    """The rows of a task, or random draws of its numbers with the results computed."""
     for row in table(task.get("rows", "")):
         yield dict(zip("xyz", row, strict=False))
     for _ in range(task.get("times", 0)):
         numbers: dict[str, Any] = {key: rng.choice(values) for key, values in task["numbers"].items()}
         for key, formula in task["work"].items():
-            result = round(eval(formula, {"__builtins__": {}}, numbers), 2)  # our own formulas, from topics.yaml
+            result = round(eval(formula, {"__builtins__": {}}, numbers), 2)  # the formulas in topics.yaml are our own
             numbers[key] = int(result) if result == int(result) else result
         yield numbers
 
 
 def near_duplicate(original: Record, words: dict, rng: random.Random) -> Record:
-    """The sample as somebody else would retype it: one to three small edits."""
+    """The sample as another person would retype it, with one to three small edits."""
     edits = words["edits"][words["topics"][original["topic"]].get("language", "en")]
     ask, answer = original["instruction"], original["output"]
     ways = [
@@ -156,7 +156,7 @@ def near_duplicate(original: Record, words: dict, rng: random.Random) -> Record:
 
 
 def junk_record(ordinary: list[Record], junk: dict, rng: random.Random) -> Record:
-    """A record that teaches nothing, of the sorts found in scraped corpora."""
+    """A record that teaches nothing, of a kind that scraped corpora have."""
     task, other = rng.sample(ordinary, 2)
     ask, answer = task["instruction"], task["output"]
     mash = "".join(rng.choices("asdfghjkl;qwertyuiop  ", k=rng.randint(15, 90)))
@@ -195,6 +195,6 @@ def reworded(text: str, synonyms: dict[str, str]) -> str:
 
 
 def mistyped(text: str, rng: random.Random) -> str:
-    """Two neighbouring letters of a word change places; numbers stay right."""
+    """The text with two neighbouring letters of a word swapped; numbers stay as they are."""
     at = rng.choice([found.start() for found in re.finditer(r"(?<=\w)[^\W\d_]{2}", text)] or [0])
     return text[:at] + text[at : at + 2][::-1] + text[at + 2 :] if at else text

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from jobs import explain
-from jobs.engine.report.markup import percent
-from jobs.engine.report.measures import script
+from jobs.engine.report.display import percent
+from jobs.engine.report.script import script
 from jobs.engine.store.lock import locked
 from tests.jobs.corpora import jsonl, ledger, records
 from tests.tiny import tiny_encoder

@@ -1,4 +1,4 @@
-"""The demo corpus: what the command `python -m jobs.demo` and a newcomer rely on."""
+"""The demo corpus: what the command `python -m jobs.demo` and the documentation rely on."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The story of one sample: its row in the ledger, its text, and the kept sample that is nearest to it."""
+"""Why one sample was kept or dropped: its row in the ledger, its text, and the nearest kept sample."""
 
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,11 @@ from operators.sample import instruction, response
 SHOWN = 400
 LARGEST = 2**63 - 1
 SHOWN_BEFORE = frozenset(name for name, _ in LEDGER)
-"""The ledger's own columns; what comes after them are details of the recipe."""
+"""The columns that every ledger has; the other columns are details of the recipe."""
 
 
 def ledger_rows(folder: Path, which: str) -> list[dict[str, Any]]:
-    """The rows of selection.parquet for an id or a source:line; UsageError where there is none."""
+    """The rows of selection.parquet for a sample's id or for source:line; UsageError where there are none."""
     rows = ds.dataset(folder / "selection.parquet")
     source, colon, line = which.rpartition(":")
     if which.isdecimal() and int(which) <= LARGEST:
@@ -36,23 +36,24 @@ def ledger_rows(folder: Path, which: str) -> list[dict[str, Any]]:
         matches = (pc.field("source") == source) & (pc.field("line") == int(line))
         found = rows.to_table(filter=matches).to_pylist()
     else:
-        raise UsageError(f"{which!r} is neither an id nor source:line")
+        raise UsageError(f"{which!r} is neither a sample's id nor source:line")
     if not found:
-        raise UsageError(f"{folder}/selection.parquet has no {which}; its rows are ids or source:line pairs")
+        raise UsageError(f"{folder}/selection.parquet has no {which}; name a sample by its id or by source:line")
     return sorted(found, key=lambda row: row["state"] == "duplicate")
 
 
 def nearest_kept(feature: Feature, sample: int, kept: np.ndarray) -> tuple[int, float]:
-    """The kept sample with the highest cosine similarity to this one, and the similarity.
+    """The kept sample with the highest cosine similarity to a sample, and that similarity.
 
-    kept: ids, best first; of equally similar ones the best is taken. The vectors are read a part at a time.
+    kept: ids, best first. Among equally similar samples the best one is returned. Only one part of the vectors is in
+    memory at a time.
     """
     wanted = _unit(feature.values(np.array([sample])))
     index = faiss.IndexFlatIP(wanted.shape[1])
     found = []
     for ranks, vectors in feature.blocks(kept):
         index.reset()
-        index.add(_unit(vectors))  # type: ignore[call-arg]  # faiss gives its methods other parameters at run time
+        index.add(_unit(vectors))  # type: ignore[call-arg]  # faiss replaces its methods at import, with other parameters
         highest = index.search(wanted, 1)[0][0, 0]  # type: ignore[call-arg]
         _, _, equal = index.range_search(wanted, np.nextafter(highest, np.float32(-2)))  # type: ignore[call-arg]
         found.append((-float(highest), int(ranks[equal].min())))
@@ -61,19 +62,19 @@ def nearest_kept(feature: Feature, sample: int, kept: np.ndarray) -> tuple[int, 
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
-    """The vectors at length 1, float32; those of length 0 as they are."""
+    """The vectors as float32, scaled to length 1; vectors of length 0 stay as they are."""
     vectors = np.ascontiguousarray(vectors, np.float32)
     faiss.normalize_L2(vectors)
     return vectors
 
 
 def explain(folder: Path, which: str) -> None:
-    """Prints one sample's story."""
+    """Prints what was decided about a sample and why, its text, and for a dropped sample the nearest kept one."""
     manifest = manifest_in(folder)
     if not manifest:
         raise UsageError(f"{folder} holds no run: it has no manifest.yaml")
     if not manifest.get("finished"):
-        raise WinnowError(f"the run in {folder} has not ended; run its command again")
+        raise WinnowError(f"the run in {folder} has not finished; run its command again")
     row, *repeats = ledger_rows(folder, which)
     say(f"{row['source']}:{row['line']}  {row['state']} by {manifest['run']['recipe']}")
     say(f"  reason    {row['reason']}")
@@ -107,7 +108,7 @@ def _show_nearest(folder: Path, pool: Pool, feature: Feature, sample: int) -> No
 def _show_text(pool: Pool, sample: int) -> None:
     fs, root = fsspec.core.url_to_fs(pool.folder)
     if not fs.exists(root):
-        raise WinnowError(f"the pool in {pool.folder} is gone")
+        raise WinnowError(f"the pool in {pool.folder} no longer exists")
     messages = next(read_samples(pool.parts, np.array([sample]), ["messages"]))["messages"].to_pylist()[0]
     for title, words in (("asked", instruction(messages)), ("answered", response(messages))):
         short = " ".join(words.split())

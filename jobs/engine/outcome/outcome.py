@@ -19,7 +19,9 @@ class Outcome:
     """The pool that was selected from: a recipe may have grown the one that it was given."""
     selection: Selection
     counts: Mapping[str, int]
-    """Records by state: kept, dropped, duplicate, quarantined."""
+    """The number of records per state: kept, dropped, duplicate, quarantined."""
+    failed: Mapping[int, str]
+    """The error per sample that an operator failed on."""
     manifest: Mapping[str, Any]
     """The content of manifest.yaml."""
 
@@ -40,4 +42,4 @@ def written(chosen: Selection, pool: Pool, identity: Mapping[str, Any], out: Pat
         "selected_from": {"folder": pool.folder, "fingerprint": pool.facts["fingerprint"]},
         "vector": chosen.vector,
     }
-    return Outcome(out, pool, chosen, counts, manifest)
+    return Outcome(out, pool, chosen, counts, failed, manifest)

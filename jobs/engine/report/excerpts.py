@@ -1,9 +1,9 @@
-"""Samples and records that the report shows: the best kept, some dropped, some set aside; and how it shows them."""
+"""The samples and records that the report shows: the best kept, some dropped and some quarantined ones."""
 
 import base64
 import binascii
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -11,10 +11,11 @@ import numpy as np
 from jobs.engine.outcome.ledger import quarantined
 from jobs.engine.outcome.outcome import Outcome
 from jobs.engine.pool.pool import Pool
-from jobs.engine.report.markup import Markup, cell, clipped, escaped
+from jobs.engine.report.display import clipped
 from jobs.engine.samples.parts import read_samples
+from operators.sample import Message
 
-KEPT_SHOWN, DROPPED_SHOWN, ASIDE_SHOWN = 12, 12, 6
+KEPT_SHOWN, DROPPED_SHOWN, QUARANTINED_SHOWN = 12, 12, 6
 RAW_CHARACTERS = 5_000
 SAMPLE_CHARACTERS, MESSAGES_SHOWN = 4_000, 8
 PREVIEW_CHARACTERS, PREVIEW_LINES = 420, 6
@@ -22,20 +23,27 @@ INGEST = "ingest"
 
 
 class Text(NamedTuple):
-    """A piece of a sample: who says it, or that it is a raw record."""
+    """A message of a sample, or a record as it came in."""
 
     role: str
-    content: str
+    preview: str
+    """The text, or its beginning where it is long."""
+    more: str = ""
+    """Of a long text, what opens under the preview."""
+    amount: str = ""
+    """How much of the text that is."""
 
 
 @dataclass(frozen=True)
 class Excerpt:
-    """A sample or a record with what was decided about it."""
+    """A sample or a record, with what was decided about it."""
 
     source: str
     line: int | None
     reason: str
     texts: list[Text]
+    left_out: int = 0
+    """The number of messages that are not among the texts."""
     id: int | None = None
     score: float | None = None
     rank: int | None = None
@@ -43,38 +51,38 @@ class Excerpt:
 
 @dataclass
 class Fault:
-    """What went wrong in the same way with some records, where, and how often."""
+    """What went wrong in the same way with some records."""
 
     where: str
     kind: str
     example: str
     count: int = 0
-    held: list[Excerpt | int] = field(default_factory=list)
-    """A few of them: records that ingest set aside, or the ids of samples that an operator failed on."""
+    some: list[Excerpt | int] = field(default_factory=list)
+    """Some of them: records that ingest quarantined, or the ids of samples that an operator failed on."""
 
 
-def faults(pool: Pool, failed: Mapping[int, str]) -> list[Fault]:
-    """Everything that was quarantined, by where and by kind, the most frequent first; `failed` as the ledger has it."""
+def faults(outcome: Outcome) -> list[Fault]:
+    """What went wrong with the quarantined, by where and by kind, the most frequent first."""
     found: dict[tuple[str, str], Fault] = {}
-    for record in quarantined(pool):
+    for record in quarantined(outcome.pool):
         fault = found.setdefault((INGEST, record["reason"]), Fault(INGEST, record["reason"], record["message"]))
         fault.count += 1
-        if len(fault.held) < ASIDE_SHOWN:
+        if len(fault.some) < QUARANTINED_SHOWN:
             reason = f"{record['reason']}: {record['message']}"
-            texts = [Text("record", _raw(record))]
-            fault.held.append(Excerpt(record["source"], record.get("line"), reason, texts))
-    for sample, error in sorted(failed.items()):
+            texts = [_text("record", _raw(record), SAMPLE_CHARACTERS)]
+            fault.some.append(Excerpt(record["source"], record.get("line"), reason, texts))
+    for sample, error in sorted(outcome.failed.items()):
         where, _, message = error.partition(": ")
         kind, _, detail = message.partition(": ")
         fault = found.setdefault((where, kind), Fault(where, kind, detail or message))
         fault.count += 1
-        if len(fault.held) < ASIDE_SHOWN:
-            fault.held.append(sample)
+        if len(fault.some) < QUARANTINED_SHOWN:
+            fault.some.append(sample)
     return sorted(found.values(), key=lambda fault: (-fault.count, fault.where, fault.kind))
 
 
 def _raw(record: Mapping[str, str]) -> str:
-    """The first of a quarantined record as it came in; bytes that are no text as their escapes."""
+    """The beginning of a quarantined record as it came in; bytes that are not text are shown as escapes."""
     if "raw" in record:
         return record["raw"][:RAW_CHARACTERS]
     try:
@@ -83,95 +91,71 @@ def _raw(record: Mapping[str, str]) -> str:
         return ""
 
 
-def set_aside(pool: Pool, failed: Mapping[int, str], found: list[Fault]) -> list[Excerpt]:
-    """Some of the quarantined: one of each fault before a second of any."""
-    turn = [fault.held[place] for place in range(ASIDE_SHOWN) for fault in found if place < len(fault.held)]
-    shown = turn[:ASIDE_SHOWN]
-    samples = [each for each in shown if isinstance(each, int)]
-    read = {each.id: each for each in _read(pool, np.array(samples, np.int64))}
-    excerpts: list[Excerpt] = []
-    for each in shown:
-        if isinstance(each, int):
-            sample = read[each]
-            excerpts.append(Excerpt(sample.source, sample.line, failed[each], sample.texts, sample.id))
-        else:
-            excerpts.append(each)
-    return excerpts
+def some_quarantined(outcome: Outcome, found: Sequence[Fault]) -> list[Excerpt]:
+    """Some of the quarantined: one of each fault before a second one of any fault."""
+    in_turn = [fault.some[place] for place in range(QUARANTINED_SHOWN) for fault in found if place < len(fault.some)]
+    shown = in_turn[:QUARANTINED_SHOWN]
+    samples = _read(outcome.pool, np.array([each for each in shown if isinstance(each, int)], np.int64))
+    return [replace(samples[each], reason=outcome.failed[each]) if isinstance(each, int) else each for each in shown]
 
 
 def best(outcome: Outcome) -> list[Excerpt]:
-    """The first of the kept, in order."""
+    """The best of the kept samples, in order."""
     return _decided(outcome, outcome.selection.ids[:KEPT_SHOWN])
 
 
-def some_dropped(outcome: Outcome, failed: Mapping[int, str]) -> list[Excerpt]:
-    """A seeded random choice of the dropped, by id."""
-    chosen = outcome.selection
-    dropped = np.ones(len(chosen.reason), bool)
-    dropped[chosen.ids] = False
-    dropped[list(failed)] = False
-    ids = np.flatnonzero(dropped)
+def some_dropped(outcome: Outcome, dropped: np.ndarray) -> list[Excerpt]:
+    """A random choice, with the recipe's seed, of the dropped samples; dropped: their ids, ascending."""
     random = np.random.default_rng(outcome.manifest["run"]["fields"].get("seed", 0))
-    return _decided(outcome, np.sort(random.choice(ids, min(DROPPED_SHOWN, len(ids)), replace=False)))
+    return _decided(outcome, np.sort(random.choice(dropped, min(DROPPED_SHOWN, len(dropped)), replace=False)))
 
 
 def _decided(outcome: Outcome, ids: np.ndarray) -> list[Excerpt]:
-    """Excerpts of these ids, in their order, with rank, score and reason."""
+    """The samples with these ids, in their order, with rank, score and reason."""
     chosen = outcome.selection
     rank = {int(sample): place for place, sample in enumerate(chosen.ids[:KEPT_SHOWN], 1)}
-    read = {each.id: each for each in _read(outcome.pool, np.sort(ids))}
+    samples = _read(outcome.pool, ids)
     return [
-        Excerpt(read[sample].source, read[sample].line, chosen.reasons[chosen.reason[sample]], read[sample].texts,
-                sample, float(chosen.score[sample]), rank.get(sample))
+        replace(
+            samples[sample],
+            reason=chosen.reasons[chosen.reason[sample]],
+            score=float(chosen.score[sample]),
+            rank=rank.get(sample),
+        )
         for sample in ids.tolist()
-    ]  # fmt: skip
+    ]
 
 
-def _read(pool: Pool, ids: np.ndarray) -> Iterator[Excerpt]:
-    for table in read_samples(pool.parts, np.sort(ids), ["id", "source", "line", "messages"]):
-        for row in table.to_pylist():
-            texts = [Text(message["role"], message["content"]) for message in row["messages"]]
-            yield Excerpt(row["source"], row["line"], "", texts, row["id"])
+def _read(pool: Pool, ids: np.ndarray) -> dict[int, Excerpt]:
+    """The samples with these ids, without what was decided about them."""
+    return {
+        row["id"]: Excerpt(
+            row["source"],
+            row["line"],
+            "",
+            _texts(row["messages"]),
+            max(0, len(row["messages"]) - MESSAGES_SHOWN),
+            row["id"],
+        )
+        for table in read_samples(pool.parts, np.sort(ids), ["id", "source", "line", "messages"])
+        for row in table.to_pylist()
+    }
 
 
-def cards(state: str, note: str, excerpts: Iterable[Excerpt], names: Mapping[str, str]) -> str:
-    """The excerpts of one state as HTML, two in a row, under a note; `names` shortens the sources."""
-    shown = "".join(_card(each, state, names) for each in excerpts)
-    return f'<p class="note">{escaped(note if shown else "None.")}</p><div class="grid">{shown}</div>'
-
-
-def _card(excerpt: Excerpt, state: str, names: Mapping[str, str]) -> str:
-    head = [f"<b>{excerpt.rank:,}</b>"] if excerpt.rank else []
-    if excerpt.score is not None:
-        head.append("not scored" if np.isnan(excerpt.score) else f"score {cell(excerpt.score)}")
-    head.append(escaped(clipped(excerpt.reason, 300)))
-    where = names.get(excerpt.source, excerpt.source) + ("" if excerpt.line is None else f":{excerpt.line}")
-    where += "" if excerpt.id is None else f", id {excerpt.id}"
-    return (
-        f'<article class="panel sample {state}"><header>{"".join(f"<span>{part}</span>" for part in head)}</header>'
-        f'<div class="where">{escaped(where)}</div>{_texts(excerpt.texts)}</article>'
-    )
-
-
-def _texts(texts: list[Text]) -> str:
+def _texts(messages: Sequence[Message]) -> list[Text]:
+    """The first messages of a sample, SAMPLE_CHARACTERS of them in all; of each at least a preview."""
     left = SAMPLE_CHARACTERS
-    pieces: list[str] = []
-    for role, content in texts[:MESSAGES_SHOWN]:
-        pieces.append(f'<div class="role">{escaped(role)}</div>{_collapsed(content, max(left, PREVIEW_CHARACTERS))}')
-        left -= len(content)
-    if len(texts) > MESSAGES_SHOWN:
-        pieces.append(f'<p class="note">and {len(texts) - MESSAGES_SHOWN:,} more messages</p>')
-    return "".join(pieces)
+    texts = []
+    for message in messages[:MESSAGES_SHOWN]:
+        texts.append(_text(message["role"], message["content"], max(left, PREVIEW_CHARACTERS)))
+        left -= len(message["content"])
+    return texts
 
 
-def _collapsed(text: str, most: int) -> Markup:
-    """At most so many characters of the text, of which only the beginning is seen until more is asked for."""
-    # The language and the direction are the text's own, not the page's.
-    opening = '<pre lang="" dir="auto">'
-    preview = "\n".join(text.split("\n", PREVIEW_LINES)[:PREVIEW_LINES])[:PREVIEW_CHARACTERS]
-    if len(text) - len(preview) < 80 and text.count("\n") < PREVIEW_LINES + 2:
-        return Markup(f"{opening}{escaped(text)}</pre>")
-    amount = f"all {len(text):,}" if len(text) <= most else f"the first {most:,} of {len(text):,}"
-    more = f'<span class="more">show {amount} characters</span>'
-    summary = f"{opening}{escaped(preview.rstrip())} \u2026</pre>{more}"
-    return Markup(f"<details><summary>{summary}</summary>{opening}{escaped(clipped(text, most))}</pre></details>")
+def _text(role: str, content: str, most: int) -> Text:
+    """At most `most` characters of a message, split into the preview and what opens under it."""
+    preview = "\n".join(content.split("\n", PREVIEW_LINES)[:PREVIEW_LINES])[:PREVIEW_CHARACTERS]
+    if len(content) - len(preview) < 80 and content.count("\n") < PREVIEW_LINES + 2:
+        return Text(role, content)
+    amount = f"all {len(content):,}" if len(content) <= most else f"the first {most:,} of {len(content):,}"
+    return Text(role, preview.rstrip(), clipped(content, most), amount)

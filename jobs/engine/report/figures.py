@@ -1,12 +1,13 @@
-"""The report's charts, as the plain data that plotly.js draws: grey is the pool, green what was kept."""
+"""The report's charts, as the plain data that plotly.js draws. The pool is grey, the kept samples are green."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from jobs.engine.pool.selection import Selection
-from jobs.engine.report.markup import percent
+from jobs.engine.report.display import percent
 from jobs.engine.report.measures import Measures
 
 POOL, KEPT, INK, RULE = "#a9aba6", "#1d7a63", "#3d403c", "#e6e5df"
@@ -17,25 +18,20 @@ FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, s
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart: its name in the page, its title, what it shows in a sentence, and what plotly.js is given."""
+    """A chart of the page."""
 
     name: str
     title: str
     caption: str
+    """What the chart shows, in a sentence."""
     data: list[dict[str, Any]]
+    """The traces, for plotly.js."""
     layout: dict[str, Any]
-
-    @property
-    def anchor(self) -> str:
-        """The id of its element; sections have ids of their own."""
-        return f"chart-{self.name}"
-
-    def plain(self) -> dict[str, Any]:
-        """What the page's script reads."""
-        return {"id": self.anchor, "data": self.data, "layout": self.layout}
+    """The axes and the rest of the layout, for plotly.js."""
 
 
-def _layout(x: str, y: str, **more: Any) -> dict[str, Any]:
+def _layout(x: str, y: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The layout that all charts have, with their axes named x and y, and with these changes to it."""
     axis = {"gridcolor": RULE, "linecolor": RULE, "zeroline": False, "fixedrange": True, "title": {"standoff": 8}}
     layout = {
         "height": 270,
@@ -49,13 +45,13 @@ def _layout(x: str, y: str, **more: Any) -> dict[str, Any]:
         "xaxis": {**axis, "showgrid": False, "title": {"text": x, "standoff": 8}},
         "yaxis": {**axis, "title": {"text": y, "standoff": 8}, "rangemode": "tozero"},
     }
-    for name, values in more.items():
+    for name, values in changes.items():
         layout[name] = {**layout[name], **values} if isinstance(values, dict) and name in layout else values
     return layout
 
 
 def _outline(name: str, color: str, edges: np.ndarray, values: np.ndarray) -> dict[str, Any]:
-    """A filled step line of the share of the values in each bin."""
+    """A filled step line with the share of the values per bin."""
     counts = np.histogram(values, edges)[0]
     shares = 100 * counts / max(counts.sum(), 1)
     filled = color + ("55" if color == POOL else "33")
@@ -70,23 +66,23 @@ def _numbers(values: Any) -> list[float]:
     return [float(f"{value:.6g}") for value in values]
 
 
-def lengths(name: str, measured: Measures) -> Figure:
-    """How long the instructions or the responses are, on a logarithmic axis."""
-    characters = np.maximum(getattr(measured, name), 1)
-    # Whole numbers, so that no bin of short texts is empty for want of a length between its edges.
+def lengths(name: str, characters: np.ndarray, measured: Measures) -> Figure:
+    """The lengths of all instructions or of all responses, on a logarithmic axis; name: what they are lengths of."""
+    of_pool, of_kept = characters[measured.of_pool], characters[measured.of_kept]
+    # The edges are whole numbers: otherwise a bin of short texts might have no length between its edges.
     edges = np.unique(np.round(np.geomspace(1, max(characters.max(initial=1) + 1, 2), LENGTH_BINS)))
-    data = [_outline("pool", POOL, edges, characters[measured.of_pool])]
-    medians = f"Median {np.median(getattr(measured, name)[measured.of_pool]):,.0f} characters in the pool"
-    if measured.of_kept.any():
-        data.append(_outline("kept", KEPT, edges, characters[measured.of_kept]))
-        medians += f", {np.median(getattr(measured, name)[measured.of_kept]):,.0f} among the kept"
+    data = [_outline("pool", POOL, edges, np.maximum(of_pool, 1))]
+    medians = f"Median {np.median(of_pool):,.0f} characters in the pool"
+    if len(of_kept):
+        data.append(_outline("kept", KEPT, edges, np.maximum(of_kept, 1)))
+        medians += f", {np.median(of_kept):,.0f} among the kept"
     axis = {"type": "log", "dtick": 1, "exponentformat": "none", "separatethousands": True, "hoverformat": ",.0f"}
     return Figure(f"{name}-length", f"Length of the {name}", f"{medians}.", data,
-                  _layout("characters", "% of samples", xaxis=axis))  # fmt: skip
+                  _layout("characters", "% of samples", {"xaxis": axis}))  # fmt: skip
 
 
 def scores(chosen: Selection) -> Figure | None:
-    """How the scores are distributed, of all that were scored and of the kept; None where none was."""
+    """The distribution of the scores of all samples and of the kept ones; None where no sample has a score."""
     scored = np.isfinite(chosen.score)
     if not scored.any():
         return None
@@ -99,15 +95,18 @@ def scores(chosen: Selection) -> Figure | None:
     data += [_outline("kept", KEPT, edges, kept)] if len(kept) else []
     without = len(chosen.score) - len(everything)
     caption = f"{len(everything):,} of {len(chosen.score):,} samples have a score"
-    caption += (
-        ", the kept ones alone." if only_kept and without else f"; {without:,} were not scored." if without else "."
-    )
-    layout = _layout("score, higher is better", "% of samples")
+    if not without:
+        caption += "."
+    elif only_kept:
+        caption += ", and all of these are kept."
+    else:
+        caption += f"; {without:,} were not scored."
+    layout = _layout("score, higher is better", "% of samples", {})
     return Figure("scores", "Distribution of the scores", caption, data, layout)
 
 
 def by_rank(name: str, title: str, values: np.ndarray) -> Figure | None:
-    """What the kept samples have, from the best to the last; None where they have nothing."""
+    """The values of the kept samples, from the best to the last; None where fewer than two have a value."""
     rank = np.flatnonzero(np.isfinite(values))
     if len(rank) < 2:
         return None
@@ -119,12 +118,13 @@ def by_rank(name: str, title: str, values: np.ndarray) -> Figure | None:
     caption = (
         f"From {values[rank[0]]:,.4g} at rank {rank[0] + 1:,} to {values[rank[-1]]:,.4g} at rank {rank[-1] + 1:,}."
     )
-    layout = _layout("rank", title.lower().removesuffix(" by rank"), yaxis={"rangemode": "normal"}, showlegend=False)
+    changes = {"yaxis": {"rangemode": "normal"}, "showlegend": False}
+    layout = _layout("rank", title.lower().removesuffix(" by rank"), changes)
     return Figure(name, title, caption, [line], layout)
 
 
 def coverage(chosen: Selection) -> Figure | None:
-    """The share of each centroid's samples that was kept; None where the recipe has no centroids."""
+    """The share of the samples that was kept, per centroid; None where the recipe has no centroids."""
     centroid = np.asarray(chosen.details.get("centroid", np.empty(0)), float)
     inside = np.isfinite(centroid) & (centroid >= 0)
     if not inside.any():
@@ -148,15 +148,14 @@ def coverage(chosen: Selection) -> Figure | None:
     }  # fmt: skip
     line = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": overall, "y1": overall,
             "line": {"color": INK, "width": 1, "dash": "dot"}}  # fmt: skip
-    layout = _layout("centroids, the largest first", "% kept", shapes=[line], hovermode="closest", bargap=0.25,
-                     xaxis={"showticklabels": False})  # fmt: skip
-    return Figure(
-        "coverage", "Kept share of each centroid", f"{caption} Dotted: the share kept of all.", [bars], layout
-    )
+    changes = {"shapes": [line], "hovermode": "closest", "bargap": 0.25, "xaxis": {"showticklabels": False}}
+    layout = _layout("centroids, the largest first", "% kept", changes)
+    caption += " Dotted line: the share kept of all samples."
+    return Figure("coverage", "Share of samples kept per centroid", caption, [bars], layout)
 
 
 def _many_centroids(share: np.ndarray, caption: str) -> Figure:
     edges = np.histogram_bin_edges(100 * share, SCORE_BINS)
     data = [_outline("centroids", KEPT, edges, 100 * share)]
-    layout = _layout("% of a centroid's samples kept", "% of centroids", showlegend=False)
-    return Figure("coverage", "Kept share of the centroids", caption, data, layout)
+    layout = _layout("% of a centroid's samples kept", "% of centroids", {"showlegend": False})
+    return Figure("coverage", "Share of samples kept per centroid", caption, data, layout)

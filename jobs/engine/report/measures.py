@@ -1,4 +1,4 @@
-"""What the report compares the kept samples and their pool by: lengths, turns, source, format and script."""
+"""The measures by which the report compares the kept samples with their pool: lengths and labels."""
 
 import json
 from collections import Counter
@@ -12,78 +12,49 @@ from jobs.engine.ingest import RecordFault, messages_of
 from jobs.engine.outcome.outcome import Outcome
 from jobs.engine.pool.pool import Pool
 from jobs.engine.pool.selection import Selection
+from jobs.engine.report.script import script
 from jobs.engine.samples.parts import read_samples
 from jobs.engine.store.store import ERROR
 from operators.sample import Message, instruction, joined, response, turns
 from operators.unknown import UNREADABLE
 
-LOOKED_AT = 20_000
-SCRIPT_CHARACTERS = 20_000
+DRAWN = 20_000
 LARGEST_FIRST = 12
-
-NO_LETTERS = "no letters"
-KANA_SHARE = 0.1
-"""Of Han and kana letters, the share from which on a text is Japanese."""
-
-# Where each run of Unicode blocks begins, and the script that its letters are counted for; none of "".
-BLOCKS = (
-    (0x0, ""), (0x41, "Latin"), (0x5B, ""), (0x61, "Latin"), (0x7B, ""), (0xAA, "Latin"), (0xAB, ""), (0xBA, "Latin"),
-    (0xBB, ""), (0xC0, "Latin"), (0xD7, ""), (0xD8, "Latin"), (0xF7, ""), (0xF8, "Latin"), (0x2B0, ""),
-    (0x370, "Greek"), (0x400, "Cyrillic"), (0x530, "Armenian"), (0x590, "Hebrew"), (0x600, "Arabic"), (0x700, "other"),
-    (0x750, "Arabic"), (0x780, "other"), (0x870, "Arabic"), (0x900, "Devanagari"), (0x980, "Bengali"),
-    (0xA00, "Gurmukhi"), (0xA80, "Gujarati"), (0xB00, "Odia"), (0xB80, "Tamil"), (0xC00, "Telugu"), (0xC80, "Kannada"),
-    (0xD00, "Malayalam"), (0xD80, "Sinhala"), (0xE00, "Thai"), (0xE80, "Lao"), (0xF00, "Tibetan"), (0x1000, "Myanmar"),
-    (0x10A0, "Georgian"), (0x1100, "Hangul"), (0x1200, "Ethiopic"), (0x13A0, "other"), (0x1780, "Khmer"),
-    (0x1800, "Mongolian"), (0x18B0, "other"), (0x1C80, "Cyrillic"), (0x1C90, "Georgian"), (0x1CC0, "other"),
-    (0x1D00, "Latin"), (0x1DC0, ""), (0x1E00, "Latin"), (0x1F00, "Greek"), (0x2000, ""), (0x2C00, "other"),
-    (0x2C60, "Latin"), (0x2C80, "other"), (0x2D00, "Georgian"), (0x2D30, "other"), (0x2D80, "Ethiopic"),
-    (0x2DE0, "Cyrillic"), (0x2E00, ""), (0x2E80, "Han"), (0x2FF0, ""), (0x3005, "Han"), (0x3008, ""), (0x3041, "Kana"),
-    (0x3099, ""), (0x309D, "Kana"), (0x30A0, ""), (0x30A1, "Kana"), (0x30FB, ""), (0x30FC, "Kana"), (0x3100, "other"),
-    (0x3130, "Hangul"), (0x3190, "other"), (0x31C0, ""), (0x31F0, "Kana"), (0x3200, ""), (0x3400, "Han"), (0x4DC0, ""),
-    (0x4E00, "Han"), (0xA000, "other"), (0xA640, "Cyrillic"), (0xA6A0, "other"), (0xA720, "Latin"), (0xA800, "other"),
-    (0xA8E0, "Devanagari"), (0xA900, "other"), (0xA960, "Hangul"), (0xA980, "other"), (0xA9E0, "Myanmar"),
-    (0xAA00, "other"), (0xAA60, "Myanmar"), (0xAA80, "other"), (0xAB00, "Ethiopic"), (0xAB30, "Latin"),
-    (0xAB70, "other"), (0xAC00, "Hangul"), (0xD800, ""), (0xF900, "Han"), (0xFB00, "Latin"), (0xFB07, "Armenian"),
-    (0xFB1D, "Hebrew"), (0xFB50, "Arabic"), (0xFE00, ""), (0xFE70, "Arabic"), (0xFEFD, ""), (0xFF21, "Latin"),
-    (0xFF3B, ""), (0xFF41, "Latin"), (0xFF5B, ""), (0xFF66, "Kana"), (0xFFA0, "Hangul"), (0xFFDD, ""),
-    (0x10000, "other"), (0x1AFF0, "Kana"), (0x1B170, "other"), (0x1D000, ""), (0x1DF00, "Latin"), (0x1E000, "other"),
-    (0x1F000, ""), (0x20000, "Han"), (0x32400, ""),
-)  # fmt: skip
-STARTS = np.array([start for start, _ in BLOCKS], np.uint32)
-SCRIPTS = ("", *sorted({name for _, name in BLOCKS if name}))
-SCRIPT_OF = np.array([SCRIPTS.index(name) for _, name in BLOCKS])
 
 
 @dataclass(frozen=True)
 class Measures:
-    """The samples that were looked at and what was measured of them; arrays aligned with one another."""
+    """The measures of the samples that were drawn; every array has one value per sample."""
 
     of_pool: np.ndarray
-    """Which of them stand for the pool."""
+    """Whether the sample was drawn from the pool."""
     of_kept: np.ndarray
-    """Which of them stand for the kept samples."""
+    """Whether the sample was drawn from the kept samples."""
     instruction: np.ndarray
-    """Characters the user wrote."""
+    """The number of characters that the user wrote."""
     response: np.ndarray
-    """Characters the assistant wrote."""
+    """The number of characters that the assistant wrote."""
     labels: Mapping[str, np.ndarray]
-    """Labels by what the report calls them: source file, format, script, turns."""
+    """Labels by their names in the report: source file, format, script, turns."""
     unreadable: np.ndarray
-    """Which of them the tokenizer of some column's model could not read."""
+    """Whether the tokenizer of some model could not read the sample."""
 
 
 class Share(NamedTuple):
-    """How often a label occurs, as shares of the samples looked at, and how many of its samples were not read."""
+    """How often a label occurs in the pool and among the kept samples."""
 
     label: str
     pool: float
     kept: float
     unreadable: float
-    """Of the label's own samples in the pool, the share that a model could not read."""
+    """The share of the label's own samples in the pool that some model could not read."""
 
 
-def measures(outcome: Outcome) -> Measures:
-    """The measures of a seeded random choice of the pool and of the kept, at most LOOKED_AT of each."""
+def measures(outcome: Outcome, names: Mapping[str, str]) -> Measures:
+    """The measures of at most DRAWN samples of the pool and at most DRAWN kept ones.
+
+    They are drawn at random, with the recipe's seed. names: the short name per source.
+    """
     pool, kept = outcome.pool, outcome.selection.ids
     random = np.random.default_rng(outcome.manifest["run"]["fields"].get("seed", 0))
     of_pool = _drawn(random, pool.samples)
@@ -97,7 +68,7 @@ def measures(outcome: Outcome) -> Measures:
         for row in table.to_pylist():
             messages = row["messages"]
             lengths.append((len(instruction(messages)), len(response(messages))))
-            labels["source file"].append(row["source"])
+            labels["source file"].append(names.get(row["source"], row["source"]))
             labels["format"].append(known.get(row["source"]) or _recognised(row.get("raw")))
             labels["script"].append(script(joined(messages, "system", "user", "assistant")))
             labels["turns"].append(_turns(messages))
@@ -108,7 +79,7 @@ def measures(outcome: Outcome) -> Measures:
 
 
 def _unreadable(chosen: Selection) -> np.ndarray:
-    """The ids of the samples that have an error of that kind in some column."""
+    """The ids of the samples that have an "unreadable" error in some column."""
     found = [
         np.array([sample for sample, error in feature.errors() if error.partition(":")[0] == UNREADABLE], np.int64)
         for feature in chosen.features.values()
@@ -118,14 +89,14 @@ def _unreadable(chosen: Selection) -> np.ndarray:
 
 
 def _drawn(random: np.random.Generator, size: int) -> np.ndarray:
-    """Positions 0 … size - 1, ascending; a random LOOKED_AT of them where there are more."""
-    if size <= LOOKED_AT:
+    """The positions 0 … size - 1, ascending; where there are more than DRAWN, a random draw of that number."""
+    if size <= DRAWN:
         return np.arange(size)
-    return np.sort(random.choice(size, LOOKED_AT, replace=False, shuffle=False))
+    return np.sort(random.choice(size, DRAWN, replace=False, shuffle=False))
 
 
 def _formats(pool: Pool) -> dict[str, str]:
-    """The format of each source whose samples all have the same one; empty text for the other sources."""
+    """The format per source; empty where its samples have several formats."""
     found: dict[str, str] = {}
     for source in pool.facts.get("sources", []):
         formats = list(source.get("formats") or {})
@@ -134,7 +105,7 @@ def _formats(pool: Pool) -> dict[str, str]:
 
 
 def _recognised(raw: bytes | None) -> str:
-    """The format of a record as it came in."""
+    """The format of a record, given its bytes in the input file."""
     try:
         return messages_of(json.loads(raw or b"null"))[0]
     except (RecordFault, ValueError, TypeError):
@@ -149,26 +120,15 @@ def _turns(messages: Sequence[Message]) -> str:
     return "more than 10"
 
 
-def script(text: str) -> str:
-    """The script that most of a text's letters belong to, by Unicode blocks; "Japanese" for Han and kana together.
-
-    >>> script("Hello"), script("你好, GPT"), script("привет, GPT"), script("東京へ行く"), script("123")
-    ('Latin', 'Latin', 'Cyrillic', 'Japanese', 'no letters')
-    """
-    points = np.frombuffer(text[:SCRIPT_CHARACTERS].encode("utf-32-le", "surrogatepass"), np.uint32)
-    counts = np.bincount(SCRIPT_OF[np.searchsorted(STARTS, points, side="right") - 1], minlength=len(SCRIPTS))
-    letters = {name: int(count) for name, count in zip(SCRIPTS, counts, strict=True) if name and count}
-    kana = letters.pop("Kana", 0)
-    both = kana + letters.get("Han", 0)
-    if kana > KANA_SHARE * both:
-        letters = {name: count for name, count in letters.items() if name != "Han"} | {"Japanese": both}
-    elif both:
-        letters["Han"] = both
-    return max(letters, key=letters.__getitem__, default=NO_LETTERS)
+def comparisons(measured: Measures) -> dict[str, list[Share]]:
+    """The shares of all labels, by the labels' name in the report."""
+    shares = {name: composition(labels, measured) for name, labels in measured.labels.items()}
+    shares["turns"].sort()  # a small number of turns comes before a large one, however many samples have it
+    return shares
 
 
 def composition(labels: np.ndarray, measured: Measures) -> list[Share]:
-    """The share of each label in the pool and among the kept, the pool's most frequent first."""
+    """The shares of each label, the most frequent in the pool first; the rare ones together at the end."""
     of_pool, of_kept = Counter(labels[measured.of_pool]), Counter(labels[measured.of_kept])
     lost = Counter(labels[measured.of_pool & measured.unreadable])
     in_pool, in_kept = max(of_pool.total(), 1), max(of_kept.total(), 1)
@@ -176,21 +136,8 @@ def composition(labels: np.ndarray, measured: Measures) -> list[Share]:
     rest = order[LARGEST_FIRST - 1 :] if len(order) > LARGEST_FIRST else []
     named = order[: len(order) - len(rest)]
 
-    def share(name: str, *held: str) -> Share:
-        pool, kept, unread = (sum(counted[label] for label in held) for counted in (of_pool, of_kept, lost))
+    def share(name: str, *together: str) -> Share:
+        pool, kept, unread = (sum(counted[label] for label in together) for counted in (of_pool, of_kept, lost))
         return Share(name, pool / in_pool, kept / in_kept, unread / max(pool, 1))
 
     return [*(share(label, label) for label in named), *([share(f"{len(rest):,} others", *rest)] if rest else [])]
-
-
-def short_names(sources: Sequence[str]) -> dict[str, str]:
-    """Each source without the folders that they all have in common.
-
-    >>> short_names(["/data/a/x.jsonl", "/data/b/x.jsonl"])
-    {'/data/a/x.jsonl': 'a/x.jsonl', '/data/b/x.jsonl': 'b/x.jsonl'}
-    """
-    split = [source.split("/") for source in sources]
-    common = 0
-    while split and all(len(parts) > common + 1 and parts[common] == split[0][common] for parts in split):
-        common += 1
-    return {source: "/".join(parts[common:]) for source, parts in zip(sources, split, strict=True)}

@@ -1,16 +1,18 @@
-"""The kept sample that is nearest to another, against the definition written out."""
+"""The nearest kept sample, compared with its definition."""
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from jobs.engine.execute.columns import column
-from jobs.engine.outcome.explanation import nearest_kept
+from jobs.engine.outcome.explanation import ledger_rows, nearest_kept
 from jobs.engine.store.store import Feature
+from jobs.engine.terminal.errors import UsageError
 
 
 def stored(folder, vectors, rows) -> Feature:
-    """The vectors as a feature in parts of so many rows."""
+    """The vectors as a stored feature; rows: the number of rows per part."""
     feature = Feature(str(folder))
     for first in range(0, len(vectors), rows):
         ids = np.arange(first, min(first + rows, len(vectors)))
@@ -20,7 +22,7 @@ def stored(folder, vectors, rows) -> Feature:
 
 
 def by_definition(vectors, sample, kept) -> tuple[int, float]:
-    """The cosine to every kept sample, one by one; a later one has to be above all before it."""
+    """The nearest kept sample by one cosine after the other; among equal cosines the first one counts."""
     best, highest = -1, -np.inf
     for each in kept:
         a, b = vectors[sample].astype(np.float64), vectors[each].astype(np.float64)
@@ -60,3 +62,35 @@ def test_a_vector_of_zeros_is_like_nothing(tmp_path):
     vectors = np.eye(4, dtype=np.float32)
     vectors[0] = 0
     assert nearest_kept(stored(tmp_path, vectors, 2), 0, np.array([3, 1])) == (3, 0.0)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """The output folder of a run whose ledger has two samples, a duplicate of the first, and a quarantined record."""
+    columns = {
+        "source": ["hf://a:b.jsonl", "数据.jsonl", "数据.jsonl", "数据.jsonl"],
+        "line": [12, 1, 2, 3],
+        "id": [0, 1, 0, None],
+        "state": ["kept", "dropped", "duplicate", "quarantined"],
+    }
+    pq.write_table(pa.table(columns), tmp_path / "selection.parquet")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("which", "lines"), [("0", [12, 2]), ("hf://a:b.jsonl:12", [12]), ("数据.jsonl:2", [2]), ("数据.jsonl:3", [3])]
+)
+def test_a_sample_is_found_by_its_id_before_its_duplicates_or_by_its_place(run, which, lines):
+    assert [row["line"] for row in ledger_rows(run, which)] == lines
+
+
+@pytest.mark.parametrize("which", ["2", "数据.jsonl:9", "9.jsonl:1", str(2**63 - 1)])
+def test_a_sample_that_is_not_there_is_refused(run, which):
+    with pytest.raises(UsageError, match=f"has no {which}; name a sample by its id or by source:line"):
+        ledger_rows(run, which)
+
+
+@pytest.mark.parametrize("which", ["-1", "数据.jsonl", "数据.jsonl:x", ":", str(2**63), f"数据.jsonl:{2**63}"])
+def test_what_names_no_sample_is_refused(run, which):
+    with pytest.raises(UsageError, match="is neither a sample's id nor source:line"):
+        ledger_rows(run, which)

@@ -1,0 +1,50 @@
+"""The outcomes of pretend runs, which the report and the card are written from."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from jobs.engine.outcome import ledger
+from jobs.engine.outcome.outcome import Outcome
+from jobs.engine.pool.column import Column, Values
+from tests.jobs.engine.report.pretend import FAULTY, OTHER, feature_of, manifest_of, pool_of
+
+
+@pytest.fixture
+def outcome_of(tmp_path):
+    """Makes the outcome of a run over a pool of so many samples that keeps those ids: outcome_of(40, [3, 1])."""
+
+    def make(samples, ids, *, failed=(), quarantine=(), duplicates=0, recipe="at_random", said=None, other=OTHER,
+             **decided):  # fmt: skip
+        pool = pool_of(tmp_path / "pool", samples, quarantine, duplicates, said or {}, other)
+        if failed:
+            having = np.setdiff1d(pool.ids, list(failed))
+            pool = replace(pool, columns={"length": Column(having, feature_of(pool, failed))})
+        kept = pool.ranking(np.array(ids, int))
+        for name in ("score", "details"):
+            if name in decided:
+                decided[name] = _values(decided[name])
+        chosen = pool.selection(kept, because={"not drawn": pool, "drawn at random": kept}, **decided)
+        errors = ledger.failures(chosen)
+        counts = ledger.write_ledger(pool, chosen, errors, tmp_path / "selection.parquet")
+        return Outcome(tmp_path, pool, chosen, counts, errors, manifest_of(pool, counts, recipe))
+
+    return make
+
+
+def _values(given):
+    """Pairs of ids and values as a selection takes them."""
+    if isinstance(given, dict):
+        return {name: Values(*map(np.asarray, pair)) for name, pair in given.items()}
+    return Values(*map(np.asarray, given))
+
+
+@pytest.fixture
+def full(outcome_of):
+    """An outcome with samples and records in every state, with scores, centroids and errors."""
+    scored = np.arange(2, 40)
+    centroid = (np.arange(40), np.arange(40) % 5)
+    details = {"centroid": centroid, "distance": (scored, 2.0 / scored)}
+    return outcome_of(40, [0, 12, 30, 31], failed=(4, 9), quarantine=FAULTY, duplicates=3,
+                      score=(scored, 1 / scored), details=details)  # fmt: skip
