@@ -87,7 +87,7 @@ def main() -> None:
             rates["bare"].append((len(prompts) - BATCH) / (ends[-1] - ends[0]))
             session = Session(Store(str(here / f"store{repeat}")), profile)
             pool = Pool.of([str(here / "in.jsonl")], session).map(judge=judge)
-            stamps = sorted(Path(part).stat().st_mtime for part in pool.features["judge"].parts())
+            stamps = sorted(Path(part).stat().st_mtime for part in pool.columns["judge"].stored().parts())
             rates["operator"].append((len(prompts) - BATCH) / (stamps[-1] - stamps[0]))
     medians = {side: statistics.median(found) for side, found in rates.items()}
     print(

@@ -92,7 +92,7 @@ def main() -> None:
     began = time.monotonic()
     learning = Finetune(base, lora=None, batch=32, learning_rate=3e-3, precision="float32", max_tokens=TOKENS)
     epochs = round(options.steps / learning.steps(pool.samples))
-    (*_, learnt) = pool.train(replace(learning, epochs=epochs), np.arange(pool.samples))
+    (*_, learnt) = pool.train(replace(learning, epochs=epochs))
     pretrained = time.monotonic() - began
     warmup = {"lora": LoRA(rank=16, alpha=64), "epochs": 2, "batch": 32, "learning_rate": 1e-3}
     recipe = LESS(

@@ -65,12 +65,13 @@ def measured(folder: Path, samples: int) -> dict[str, object]:
     session = Session(Store(str(folder / "store")), profile)
     say_beside()
     connect(profile)
-    pool = Pool.of([str(folder / "in.jsonl")], session).map(vector=Hashed())
-    ids = pool.valid("vector")
-    groups = pool.reduce(kmeans, "vector", k=100, seed=0)
-    cover = pool.reduce(k_center, "vector", k=1000)
+    pool = Pool.of([str(folder / "in.jsonl")], session)
+    hashed = pool.map(vector=Hashed())
+    groups = hashed.reduce(kmeans, "vector", k=100, seed=0)
+    cover = hashed.reduce(k_center, "vector", k=1000)
     began = time.monotonic()
-    pool.select(ids[cover.picks], reasons={"dropped": ids}, details={"centroid": (ids, groups.labels)})
+    grouped = hashed.bind(centroid=groups.labels)
+    pool.selection(cover.picks, because={"dropped": hashed}, details={"centroid": grouped.column("centroid")})
     seconds = {next(iter(verb.values())) if "read" not in verb else "read": verb["seconds"] for verb in session.log}
     return {
         "benchmark": "scale",

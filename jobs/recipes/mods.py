@@ -110,13 +110,11 @@ class MoDS(Recipe):
         good = rated.above("reward.reward", self.threshold, share=self.quality)
         if not len(good):
             highest = rated.values("reward.reward").max()
-            raise NothingSelected(f"no reward is high enough, the highest is {highest:g}: set quality=0.2")
+            raise NothingSelected(f"no reward is above the threshold, the highest is {highest:g}: set quality=0.2")
         good = good.map(embed=self.embed)
         seed = self._cover(good, math.ceil(self.seed_share * size), around=good.ranking(good.ids[:0]))
-        goes_on = self.seed_share < 1 and len(seed) < size
-        answered = self._answered(seed, (good if self.candidates == "all" else good - seed) if goes_on else good[:0])
-        need = answered.below("answer_reward", self.need_threshold, share=self.need)
-        more = self._cover(need, size - len(seed), around=seed if self.second == "warm" else seed[:0])
+        answered = self._answered(seed, self.asked(good, seed, size))
+        need, more = self.needed(seed, answered, size)
         return pool.selection(
             seed + more,
             score="reward.reward",
@@ -138,13 +136,24 @@ class MoDS(Recipe):
             vector="embed",
         )
 
+    def asked(self, good: Subset, seed: Ranking, size: int) -> Subset:
+        """What a model that learnt the seed is asked about; nothing where the seed is all that is wanted."""
+        if self.seed_share == 1 or len(seed) >= size:
+            return good[:0]
+        return good if self.candidates == "all" else good - seed
+
     def _answered(self, seed: Ranking, asked: Subset) -> Subset:
-        """Those asked that a model which learnt the seed has answered, with `answer_reward`."""
+        """Those asked that the model has answered, with the column `answer_reward`."""
         if not len(asked):
             return asked.bind(answer_reward=np.empty(0))
         trainer = replace(self.train, seed=self.train.seed + self.seed)
         model = whole_model(trainer, seed.train(trainer)[-1])
         return rated_answers(asked.map(answer=Respond(model=model, max_tokens=self.answer_tokens)), self.reward)
+
+    def needed(self, seed: Ranking, answered: Subset, size: int) -> tuple[Subset, Ranking]:
+        """What is answered badly, and the cover of it that fills the selection up to its size."""
+        need = answered.below("answer_reward", self.need_threshold, share=self.need)
+        return need, self._cover(need, size - len(seed), around=seed if self.second == "warm" else seed[:0])
 
     def _cover(self, subset: Subset, size: int, around: Ranking) -> Ranking:
         """At most `size` of the samples, farthest first: from those around which they lie, else from the first one."""

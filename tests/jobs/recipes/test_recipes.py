@@ -7,7 +7,6 @@ import pytest
 from jobs.engine.command.config import Request, build
 from jobs.engine.execute.columns import column
 from jobs.engine.terminal.errors import NothingSelected, UsageError
-from jobs.recipes.mods import MoDS
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -77,8 +76,8 @@ def test_deft_base_has_each_label_s_share_and_is_not_picked_twice(pool):
     assert sorted(TASKS[i] for i in base) == ["NLI", "NLI", "QA", "QA"]
 
 
-def mods_selected(pool, *overrides):
-    """MoDS's selection with rewards, and positions 0, 1, 4, 10 of the good samples, in the store already."""
+def with_mods_features(pool, *overrides):
+    """MoDS, with rewards, and positions 0, 1, 4, 10 of the good samples, in the store already."""
     recipe = build("mods", Request(), overrides)
     rewards = [{"reward": reward, "truncated": False} for reward in (1.2, -0.3, 0.0, 2.0, 0.7, 0.1)]
     places = np.array([[0, 9], [0, 9], [0, 9], [1, 9], [4, 9], [10, 9]], np.float32)
@@ -86,20 +85,30 @@ def mods_selected(pool, *overrides):
         feature = pool.session.store.feature(operator, pool.facts["fingerprint"])
         values, errors = column(given, len(given))
         feature.write(np.arange(len(given)), pa.nulls(len(given), pa.binary(16)), values, errors)
-    return recipe.select(pool)
+    return recipe
 
 
 def test_mods_covers_what_is_strictly_above_the_threshold(make_pool):
     pool = make_pool([f"sample {i}" for i in range(6)])
-    chosen = mods_selected(pool, "budget=2", "seed_share=1", "first=random", "seed=11")  # which draws the first of four
+    drawn = ("budget=2", "seed_share=1", "first=random", "seed=11")  # which draws the first of four
+    chosen = with_mods_features(pool, *drawn).select(pool)
     assert chosen.ids.tolist() == [0, 5]
     assert [chosen.reasons[i][:19] for i in chosen.reason[[1, 2, 3]]] == [
-        "reward not above 0", "reward not above 0", "high quality, and n",
+        "reward too low", "reward too low", "high quality, and n",
     ]  # fmt: skip
-    assert chosen.facts == {"threshold": 0.0, "high quality": 4, "seed": 2, "seeds needed again": 0}
-    assert set(mods_selected(pool, "budget=6", "seed_share=1", "quality=0.5").ids.tolist()) == {0, 3, 4}
-    with pytest.raises(NothingSelected, match=r"no reward is above 2\.5, the highest is 2: set quality"):
-        mods_selected(pool, "budget=2", "threshold=2.5")
+    expected = {
+        "reward.reward above": 0.0,
+        "not scored": 0,
+        "truncated": 0,
+        "high quality": 4,
+        "answered": 0,
+        "seed": 2,
+    }
+    assert chosen.facts.items() >= expected.items()
+    shared = with_mods_features(pool, "budget=6", "seed_share=1", "quality=0.5").select(pool)
+    assert set(shared.ids.tolist()) == {0, 3, 4}
+    with pytest.raises(NothingSelected, match=r"no reward is above the threshold, the highest is 2: set quality"):
+        with_mods_features(pool, "budget=2", "threshold=2.5").select(pool)
 
 
 @pytest.mark.parametrize(
@@ -112,18 +121,15 @@ def test_mods_covers_what_is_strictly_above_the_threshold(make_pool):
         (["candidates=rest", "second=warm", "need_threshold=-1.0"], [0, 5], 0),
     ],
 )
-def test_mods_covers_what_its_seed_model_answers_badly(make_pool, monkeypatch, fields, kept, again):
+def test_mods_covers_what_its_seed_model_answers_badly(make_pool, fields, kept, again):
     verdicts = {0: -0.2, 3: 0.5, 4: -1.0, 5: 0.0}
-    asked_of = []
-
-    def rated(self, pool, seeds, asked):
-        asked_of.append(asked.tolist())
-        return pool, (asked, np.array([verdicts[i] for i in asked.tolist()]))
-
-    monkeypatch.setattr(MoDS, "_verdicts", rated)
     pool = make_pool([f"sample {i}" for i in range(6)])
-    chosen = mods_selected(pool, "budget=3", "seed_share=0.66", "first=random", "seed=11", *fields)
-    assert chosen.ids.tolist() == kept
-    assert chosen.facts["seeds needed again"] == again
-    assert asked_of == [[0, 3, 4, 5] if "candidates=all" in fields else [3, 4]]
-    np.testing.assert_equal(chosen.details["answer_reward"][asked_of[0]], [verdicts[i] for i in asked_of[0]])
+    recipe = with_mods_features(pool, "budget=3", "seed_share=0.66", *fields)
+    good = pool[np.array([0, 3, 4, 5])].map(embed=recipe.embed)
+    seed = good.ranking(np.array([0, 5]))
+    asked = recipe.asked(good, seed, 3)
+    assert asked.ids.tolist() == ([0, 3, 4, 5] if "candidates=all" in fields else [3, 4])
+    answered = asked.bind(answer_reward=np.array([verdicts[i] for i in asked.ids.tolist()]))
+    _, more = recipe.needed(seed, answered, 3)
+    assert (seed + more).order.tolist() == kept
+    assert len(more & seed) == again

@@ -9,7 +9,8 @@ from pydantic import TypeAdapter
 from jobs.curate import arguments, asked
 from jobs.engine.command.config import Request, build, read_request, recipe_class, recipe_names
 from jobs.engine.execute.profile import profile
-from jobs.engine.recipe.recipe import Budget, checked
+from jobs.engine.recipe.budget import Budget
+from jobs.engine.recipe.steps import checked
 from jobs.engine.record.declarations import plain
 from jobs.engine.terminal.errors import UsageError
 from jobs.methods.evolution import evolution

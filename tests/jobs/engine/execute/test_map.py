@@ -26,13 +26,13 @@ def executed(session: Session, **execution) -> Session:
 def test_map_again_computes_nothing_and_a_grown_pool_only_what_is_new(make_pool, session):
     texts = [f"word{i}" for i in range(100)]
     pool = make_pool(texts).map(vector=Hashed())
-    first = pool.values("vector", np.arange(100))
+    first = pool.values("vector")
     again = make_pool(texts).map(vector=Hashed())
     grown = make_pool([*texts, *[f"new{i}" for i in range(30)]]).map(vector=Hashed())
     assert [entry["computed"] for entry in session.log] == [100, 0, 30]
     assert [entry["taken_over"] for entry in session.log] == [0, 0, 100]
-    assert np.array_equal(first, again.values("vector", np.arange(100)))
-    assert np.array_equal(first, grown.values("vector", np.arange(100)))
+    assert np.array_equal(first, again.values("vector"))
+    assert np.array_equal(first, grown[np.arange(100)].values("vector"))
 
 
 def test_map_values_do_not_depend_on_batches_workers_or_parts(make_pool, session, tmp_path):
@@ -42,16 +42,16 @@ def test_map_values_do_not_depend_on_batches_workers_or_parts(make_pool, session
         pool = make_pool(texts, rows=part)
         store = replace(session.store, url=str(tmp_path / f"store{rows}"))
         pool = replace(pool, session=replace(executed(session, rows=rows, workers=workers), store=store))
-        seen.append(pool.map(vector=Hashed()).values("vector", np.arange(60)))
+        seen.append(pool.map(vector=Hashed()).values("vector"))
     assert np.array_equal(*seen)
 
 
 def test_map_only_computes_the_ids_asked_for(make_pool, session):
-    pool = make_pool([f"word{i}" for i in range(50)]).map(vector=Hashed(), only=np.array([40, 3, 7]))
-    assert pool.valid("vector").tolist() == [3, 7, 40]
+    pool = make_pool([f"word{i}" for i in range(50)])[np.array([40, 3, 7])].map(vector=Hashed())
+    assert pool.ids.tolist() == [3, 7, 40]
     assert session.log[-1]["computed"] == 3
     with pytest.raises(KeyError, match="no value for id 4"):
-        pool.values("vector", np.array([3, 4]))
+        pool.columns["vector"].values(np.array([3, 4]), "")
 
 
 def test_map_rows_that_fail_are_errors_and_the_rest_has_values(make_pool, session):
@@ -59,10 +59,10 @@ def test_map_rows_that_fail_are_errors_and_the_rest_has_values(make_pool, sessio
     texts[5], texts[20], texts[21] = "please raise", "refuse this", "nan"
     session = executed(session, rows=16, workers=2, max_errors=0.1)
     pool = replace(make_pool(texts), session=session).map(length=Touchy())
-    errors = dict(pool.features["length"].errors())
+    errors = dict(pool.columns["length"].stored().errors())
     assert errors == {5: "ValueError: one of these I cannot do", 20: "refused: it said refuse",
                       21: "nonfinite: the value is NaN or infinite"}  # fmt: skip
-    assert sorted({*range(60)} - set(pool.valid("length").tolist())) == [5, 20, 21]
+    assert sorted({*range(60)} - set(pool.ids.tolist())) == [5, 20, 21]
 
 
 def test_map_a_sample_that_kills_its_worker_is_quarantined_alone(make_pool, session):
@@ -70,17 +70,17 @@ def test_map_a_sample_that_kills_its_worker_is_quarantined_alone(make_pool, sess
     texts[13] = "kill"
     session = executed(session, rows=32, workers=1, max_errors=0.1)
     pool = replace(make_pool(texts), session=session).map(length=Touchy())
-    assert dict(pool.features["length"].errors()) == {13: "worker_death: ended 2 workers"}
-    assert len(pool.valid("length")) == 39
+    assert dict(pool.columns["length"].stored().errors()) == {13: "worker_death: ended 2 workers"}
+    assert len(pool.ids) == 39
 
 
 def test_map_survives_a_worker_killed_once(make_pool, session, tmp_path):
     operator = Slow(kill_once=str(tmp_path / "killed"))
     pool = make_pool([f"word{i}" for i in range(64)]).map(one=operator)
     assert (tmp_path / "killed").exists()
-    assert len(pool.valid("one")) == 64
+    assert len(pool.ids) == 64
     assert session.log[-1]["failed"] == 0
-    ids = np.concatenate([table["id"].to_numpy() for table in pool.features["one"].tables("id")])
+    ids = np.concatenate([table["id"].to_numpy() for table in pool.columns["one"].stored().tables("id")])
     assert sorted(ids) == list(range(64))
 
 
@@ -100,22 +100,23 @@ def test_a_long_map_tells_by_a_draw_from_all_samples_that_too_many_will_fail(mak
     begun = session.store.feature(Touchy(), pool.identity("conversation")).ids()
     assert 512 <= len(begun) < 6000
     whole = replace(pool, session=executed(session, rows=256, workers=1, max_errors=0.3)).map(length=Touchy())
-    assert whole.valid("length").tolist() == list(range(6000))
-    assert whole.values("length", np.arange(6000)).tolist() == [len(text) for text in texts[:6000]]
+    assert whole.ids.tolist() == list(range(6000))
+    assert whole.values("length").tolist() == [len(text) for text in texts[:6000]]
     assert session.log[-1]["computed"] == 8000 - len(begun)
 
 
 def test_a_map_whose_draw_keeps_to_the_budget_goes_on(make_pool, session):
     texts = [f"refuse {i}" if i % 110 == 0 else f"word{i}" for i in range(1100)]
     pool = make_pool(texts, rows=400).map(length=Touchy())
-    assert len(pool.valid("length")) == 1090
+    assert len(pool.ids) == 1090
 
 
 def test_map_errors_are_retried_only_when_asked(make_pool, session):
     texts = [f"word{i}" for i in range(30)]
     texts[3] = "refuse"
     session = executed(session, rows=16, workers=1, max_errors=0.1)
-    pool = replace(make_pool(texts), session=session).map(length=Touchy())
+    pool = replace(make_pool(texts), session=session)
+    pool.map(length=Touchy())
     pool.map(length=Touchy())
     replace(pool, session=replace(session, retry_errors=True)).map(length=Touchy())
     assert [entry["computed"] for entry in session.log] == [30, 0, 1]
@@ -135,14 +136,14 @@ def test_map_that_stands_still_names_the_operator(make_pool, session):
 def test_two_operators_on_as_many_workers_as_cpus_do_not_wait_for_each_other(make_pool, session):
     session = executed(session, rows=8, workers=4)
     pool = replace(make_pool([f"word{i}" for i in range(64)]), session=session).map(vector=Hashed(), one=Slow())
-    assert len(pool.valid("vector", "one")) == 64
+    assert len(pool.ids) == 64
 
 
 def test_reduce_runs_a_kernel_on_the_columns_of_the_chosen_ids(make_pool, session):
     pool = make_pool([f"word{i}" for i in range(40)]).map(vector=Hashed(), one=Slow(seconds=0.0))
-    ids = np.array([4, 9, 30])
-    total = pool.reduce(_weighted_sum, "vector", "one", only=ids, factor=2.0)
-    assert np.allclose(total, 2 * pool.values("vector", ids).sum(axis=0))
+    some = pool[np.array([4, 9, 30])]
+    total = some.reduce(_weighted_sum, "vector", "one", factor=2.0)
+    assert np.allclose(total, 2 * some.values("vector").sum(axis=0))
 
 
 def _weighted_sum(vectors, weights, factor):
@@ -154,11 +155,11 @@ def test_map_keeps_each_lot_as_it_arrives_and_asks_for_nothing_again(make_pool, 
     operator = Arrives(counted=str(counted), kill_after=21)
     pool = make_pool([f"word{i}" for i in range(64)])
     pool = replace(pool, session=executed(session, rows=32, workers=1)).map(rating=operator)
-    assert len(pool.valid("rating")) == 64
+    assert len(pool.ids) == 64
     assert sorted(map(int, counted.read_text().split())) == list(range(64))
-    assert np.array_equal(pool.values("rating.score", np.arange(64)), np.arange(64) / 2)
-    assert len(pool.features["rating"].parts()) < 30
-    assert pool.values("rating.note", np.array([3]))[0] == "WORD3"
+    assert np.array_equal(pool.values("rating.score"), np.arange(64) / 2)
+    assert len(pool.columns["rating"].stored().parts()) < 30
+    assert pool.values("rating.note")[3] == "WORD3"
 
 
 def test_a_label_that_was_mended_is_read_anew_though_no_message_changed(session, tmp_path):
@@ -167,7 +168,7 @@ def test_a_label_that_was_mended_is_read_anew_though_no_message_changed(session,
         rows = [{"instruction": f"word{at}", "output": "yes", "kind": f"{label}{at}"} for at in range(5)]
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))
         pool = Pool.of([str(file)], session).map(kind=Field("kind"), vector=Hashed())
-        found.append((pool.facts["fingerprint"], pool.values("kind", np.arange(2)).tolist()))
+        found.append((pool.origin.facts["fingerprint"], pool.values("kind")[:2].tolist()))
     assert found[0][0] != found[1][0]
     assert [kinds for _, kinds in found] == [["wrong0", "wrong1"], ["right0", "right1"]]
     computed = [entry["computed"] for entry in session.log if "computed" in entry]
@@ -187,7 +188,7 @@ def test_a_record_s_values_are_known_again_in_a_copy_and_read_anew_where_only_bo
     for name, lines in spellings.items():
         (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
         pool = Pool.of([str(tmp_path / f"{name}.jsonl")], session).map(kind=Field("kind"), source=Field("source"))
-        found[name] = [pool.values(column, np.arange(pool.samples)).tolist() for column in ("kind", "source")]
+        found[name] = [pool.values(column).tolist() for column in ("kind", "source")]
         assert pool.facts["duplicates"] == 1
     assert found["one"] == found["copy"] == [["k"] * 4 + ["other"], ["a"] * 5]
     assert found["mended"] == [["k"] * 4 + ["other"], ["c"] * 5]
@@ -201,17 +202,21 @@ def test_samples_that_say_the_same_are_computed_once_and_share_the_outcome(sessi
     rows = [{"instruction": text, "output": "yes", "rejected": str(at)} for at, text in enumerate(said)]
     (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     tolerant = executed(session, rows=2, workers=2, max_errors=0.5)
-    pool = Pool.of([str(tmp_path / "in.jsonl")], tolerant).map(length=Touchy(), vector=Hashed())
-    assert pool.samples == 6
-    assert pool.valid("length").tolist() == [0, 2, 3, 5]
-    assert dict(pool.features["length"].errors()) == {1: "refused: it said refuse", 4: "refused: it said refuse"}
-    assert pool.values("length", np.array([0, 3, 5])).tolist() == [4, 4, 4]
-    vectors = pool.values("vector", np.arange(6))
+    whole = Pool.of([str(tmp_path / "in.jsonl")], tolerant)
+    pool, hashed = whole.map(length=Touchy()), whole.map(vector=Hashed())
+    assert whole.samples == 6
+    assert pool.ids.tolist() == [0, 2, 3, 5]
+    assert dict(pool.columns["length"].stored().errors()) == {
+        1: "refused: it said refuse",
+        4: "refused: it said refuse",
+    }
+    assert pool[np.array([0, 3, 5])].values("length").tolist() == [4, 4, 4]
+    vectors = hashed.values("vector")
     assert np.array_equal(vectors[[0, 1]], vectors[[3, 4]])
     logged = [(entry["computed"], entry["failed"]) for entry in session.log if "computed" in entry]
     assert logged == [(3, 2), (3, 0)]
-    again = replace(pool, session=replace(tolerant, retry_errors=True)).map(length=Touchy())
+    again = replace(whole, session=replace(tolerant, retry_errors=True)).map(length=Touchy())
     assert session.log[-1]["computed"] == 1
-    assert again.valid("length").tolist() == [0, 2, 3, 5]
-    Pool.of([str(tmp_path / "in.jsonl")], session).map(only=np.array([3]), length=Touchy())
+    assert again.ids.tolist() == [0, 2, 3, 5]
+    Pool.of([str(tmp_path / "in.jsonl")], session)[np.array([3])].map(length=Touchy())
     assert session.log[-1]["computed"] == 0

@@ -144,7 +144,7 @@ def test_a_round_adds_answered_samples_counts_the_rest_and_is_followed_by_anothe
         again = pool.grow(**operators(server, concurrency=4))
         assert len(server.requests) == asked == 19  # the twins' new instruction is the same
         assert again.folder == larger.folder
-        second = larger.grow(**operators(server), only=np.array([12, 13]))
+        second = larger.grow(**operators(server), only=larger[np.array([12, 13])])
     assert larger.facts["rounds"] == [
         {
             "asked": 12,
@@ -203,7 +203,7 @@ def test_a_round_over_the_error_budget_fails_and_one_that_adds_nothing_is_the_sa
     with script() as (_, server):
         with pytest.raises(OverErrorBudget, match=r"bad_request: .*not this one"):
             strict.grow(**operators(server))
-        same = pool.grow(**operators(server), only=np.array([1, 2, 3]))
+        same = pool.grow(**operators(server), only=pool[np.array([1, 2, 3])])
     assert same.samples == 12
     assert same.facts["fingerprint"] == pool.facts["fingerprint"]
     assert same.facts["rounds"][0] == {

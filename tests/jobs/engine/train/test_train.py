@@ -67,7 +67,7 @@ def lines(folder) -> list[dict]:
 def test_a_pool_is_trained_on_once_and_as_the_loop_would(make_pool, base, tmp_path):
     pool, trainer = make_pool(TEXTS), declared(base)
     ids = np.array([3, 17, 5, 11, 2, 9, 21, 0, 14, 7])
-    checkpoints = pool.train(trainer, ids)
+    checkpoints = pool[ids].train(trainer)
     folder = Path(checkpoints[0].name).parent
     assert folder.parent == Path(pool.session.store.url) / "trained"
     assert [each.name for each in checkpoints] == [str(folder / "epoch-1"), str(folder / "epoch-2")]
@@ -90,7 +90,7 @@ def test_a_pool_is_trained_on_once_and_as_the_loop_would(make_pool, base, tmp_pa
             path.name for path in Path(found.name).iterdir()
         }
     stamps = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    assert pool.train(trainer, np.sort(ids)[::-1]) == checkpoints
+    assert pool[np.sort(ids)[::-1]].train(trainer) == checkpoints
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == stamps
     first, second = pool.session.log
     assert (first["train"], first["samples"], first["computed"], first["stored"]) == (str(base), 10, 10, 0)
@@ -114,14 +114,14 @@ def test_what_is_trained_is_told_apart_by_trainer_pool_and_ids(session, base):
 @ray_is_up
 def test_a_run_goes_on_after_its_last_whole_epoch(make_pool, base):
     pool, trainer = make_pool(TEXTS[:8]), declared(base, batch=4)
-    first, second = (Path(each.name) for each in pool.train(trainer, np.arange(8)))
+    first, second = (Path(each.name) for each in pool[np.arange(8)].train(trainer))
     weights, losses = load_file(second / "adapter_model.safetensors"), lines(first.parent)
     for path in [*second.iterdir()]:
         path.unlink()
     second.rmdir()
     (first.parent / ".epoch-2").mkdir()
     stamp = (first / "training.json").stat().st_mtime_ns
-    pool.train(trainer, np.arange(8))
+    pool[np.arange(8)].train(trainer)
     assert (first / "training.json").stat().st_mtime_ns == stamp
     for name, weight in load_file(second / "adapter_model.safetensors").items():
         torch.testing.assert_close(weight, weights[name], rtol=1e-4, atol=1e-5)
@@ -138,7 +138,7 @@ def test_two_workers_of_ray_train_have_the_losses_of_one(make_pool, base, layout
     for profile in (alone, replace(alone, train_workers=2, train_layout=layout)):
         store = Store(f"{pool.session.store.url}-{profile.train_workers}")
         session = replace(pool.session, profile=profile, store=store)
-        found.append(Path(replace(pool, session=session).train(trainer, np.arange(24))[-1].name))
+        found.append(Path(replace(pool, session=session)[np.arange(24)].train(trainer)[-1].name))
     one, two = found
     assert two.parent.name == one.parent.name
     assert {path.name for path in two.parent.iterdir()} == {"epoch-1", "epoch-2", "losses.jsonl", "outcome.json"}
@@ -151,7 +151,7 @@ def test_two_workers_of_ray_train_have_the_losses_of_one(make_pool, base, layout
 @ray_is_up
 def test_samples_without_a_word_to_learn_are_left_out_counted_and_said(make_pool, base, capsys):
     pool = make_pool([*TEXTS[:6], "北京 " * 100, "bread " * 6])
-    pool.train(declared(base, epochs=1, batch=3), np.arange(8))
+    pool[np.arange(8)].train(declared(base, epochs=1, batch=3))
     entry = pool.session.log[-1]
     assert (entry["samples"], entry["computed"], entry["left_out"]) == (8, 7, {"nothing_to_supervise": 1})
     assert entry["truncated"] == 1
@@ -162,7 +162,7 @@ def test_samples_without_a_word_to_learn_are_left_out_counted_and_said(make_pool
 def test_a_loss_that_is_no_number_ends_the_run_with_the_sample(make_pool, base, tmp_path):
     broken = spoilt(base, tmp_path / "broken", "☃")
     with pytest.raises(WinnowError, match=r"not finite for samples \[5\]\. Whole epochs are kept in"):
-        make_pool([*TEXTS[:5], "a ☃", *TEXTS[5:8]]).train(declared(broken), np.arange(9))
+        make_pool([*TEXTS[:5], "a ☃", *TEXTS[5:8]])[np.arange(9)].train(declared(broken))
 
 
 def spoilt(base, folder, text) -> Path:
@@ -219,7 +219,7 @@ def test_what_cannot_be_trained_is_told(make_pool, base, tmp_path, fields, told)
 )
 def test_what_cannot_be_trained_is_told_before_a_worker_is_started(make_pool, base, fields, told):
     with pytest.raises(UsageError, match=told):
-        make_pool(TEXTS[:8]).train(declared(base, **fields), np.arange(8))
+        make_pool(TEXTS[:8])[np.arange(8)].train(declared(base, **fields))
 
 
 def test_the_batch_and_the_tokens_that_nobody_asked_for_are_recorded(make_pool, base, tmp_path):
@@ -261,28 +261,28 @@ def test_what_no_worker_has_to_see_is_refused_at_once(session, base):
     pool = Pool("somewhere", {"fingerprint": "a", "text_fingerprint": "a", "samples": 4}, session)
     distant = replace(pool, session=replace(session, store=Store("memory://bucket/store")))
     with pytest.raises(UsageError, match=r"store memory://bucket/store: .* --store"):
-        distant.train(declared(base), np.arange(4))
+        distant[np.arange(4)].train(declared(base))
     with pytest.raises(UsageError, match="no sample"):
-        pool.train(declared(base), np.arange(0))
+        pool[np.arange(0)].train(declared(base))
     with pytest.raises(ModelMissing):
-        pool.train(declared("/nowhere/at/all"), np.arange(4))
+        pool[np.arange(4)].train(declared("/nowhere/at/all"))
 
 
 @ray_is_up
 def test_a_classifier_tells_the_labels_of_the_whole_pool_and_goes_on_from_an_epoch(make_pool, base):
     pool, trainer = make_pool(TEXTS), declared(base, lora=None, epochs=1, warmup=0.0, labels=Labels("task"))
-    first = pool.train(trainer, np.arange(8))[-1]  # of which all have the first two tasks
+    first = pool[np.arange(8)].train(trainer)[-1]  # of which all have the first two tasks
     config = json.loads((Path(first.name) / "config.json").read_text())
     assert sorted(config["id2label"].values()) == sorted({text.split()[0] for text in TEXTS})
     ids, right = epoch_outcomes(first)
     assert (ids.tolist(), right.dtype) == (list(range(8)), bool)
-    second = pool.train(replace(trainer, after=first), np.arange(8, 24))[-1]
+    second = pool[np.arange(8, 24)].train(replace(trainer, after=first))[-1]
     facts = json.loads((Path(second.name) / "training.json").read_text())
     assert (facts["step"], facts["adam_steps"]) == (2, 3)
     with pytest.raises(UsageError, match=r"that have 'colour' have 0 classes"):
-        pool.train(replace(trainer, labels=Labels("colour")), np.arange(8))
+        pool[np.arange(8)].train(replace(trainer, labels=Labels("colour")))
     with pytest.raises(UsageError, match=r"that have 'task' and 'slots' have 0 classes"):
-        pool.train(replace(trainer, labels=Labels("task", "slots")), np.arange(8))
+        pool[np.arange(8)].train(replace(trainer, labels=Labels("task", "slots")))
 
 
 def test_packed_samples_are_what_was_packed():
