@@ -46,6 +46,7 @@ check: $(VENV)/.test
 	$(BIN)/ruff format --check $(PATHS)
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/recipe_lengths.py
 
 fix: $(VENV)/.test
 	$(BIN)/ruff check --fix $(PATHS)

@@ -9,7 +9,7 @@ from jobs.engine.pool.subset import Subset
 from jobs.engine.train.training import with_names
 from operators.checkpoint import Checkpoint
 from operators.field import Field
-from operators.kernels.data_diet import forgettings
+from operators.kernels.data_diet import counts_by_label, forgettings
 from operators.supervision.labels import Labels
 from operators.training.finetune import epoch_outcomes
 
@@ -23,6 +23,14 @@ def classified(pool: Pool, labels: Labels) -> tuple[Subset, Labels]:
     labelled = pool.map(label=Field(labels.label))
     known = set(named.classes)
     return labelled[np.array([name in known for name in labelled.values("label")], bool)], named
+
+
+def kept_by_label(pool: Pool, label: Field | None, kept: Subset) -> dict[str, dict[str, int]]:
+    """How many samples of each class are kept, as a fact of the selection; nothing without a label."""
+    if label is None:
+        return {}
+    labelled = pool.map(label=label)
+    return {"kept by label": counts_by_label(labelled.values("label"), np.isin(labelled.ids, kept.ids))}
 
 
 def forgotten(runs: Iterable[Sequence[Checkpoint]], ids: np.ndarray) -> list[np.ndarray]:

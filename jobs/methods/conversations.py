@@ -18,16 +18,22 @@ from jobs.engine.pool.subset import Subset
 from jobs.engine.samples.folder import is_pool
 from jobs.engine.samples.parts import Parts, read_samples
 from jobs.engine.store.store import Feature
-from operators.asking.respond import upto_last_user
+from jobs.engine.train.whole_model import whole_model
+from operators.asking.respond import Respond, upto_last_user
 from operators.sample import SAMPLE, Message, text_sha
 from operators.scoring.reward import Reward
+from operators.training.finetune import Finetune
 
 
-def rated_answers(answered: Subset, reward: Reward) -> Subset:
-    """The samples whose `answer` (of the operator Respond) has a reward, with the column `answer_reward`.
+def rated_answers(asked: Subset, learnt: Subset, trainer: Finetune, tokens: int, reward: Reward) -> Subset:
+    """Those asked that a model which was trained on the learnt samples has answered, with the column `answer_reward`.
 
     The answers are a pool of their own, in which each sample ends with the model's answer in place of its own.
     """
+    if not len(asked):
+        return asked.bind(answer_reward=np.empty(0))
+    model = whole_model(trainer, learnt.train(trainer)[-1])
+    answered = asked.map(answer=Respond(model=model, max_tokens=tokens))
     column = answered.columns["answer"].stored()
     folder = fetched(_answered.remote(answered.origin.parts, column, answered.ids, answered.session.store.url))
     rated = Pool.open(folder, answered.session).map(reward=reward)

@@ -13,10 +13,7 @@ from typing import ClassVar
 from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
-from jobs.engine.pool.pool import Pool
-from jobs.engine.pool.selection import Selection
-from jobs.engine.recipe.budget import Budget
-from jobs.engine.recipe.recipe import Recipe
+from jobs.engine.recipe import Budget, Pool, Recipe, Selection
 from jobs.methods.replies import counted, rated_by
 from operators.asking.judge import Judge
 from operators.base import STRICT

@@ -7,9 +7,7 @@ Before use: a method has to beat this one over several seeds.
 
 from pydantic.dataclasses import dataclass
 
-from jobs.engine.pool.pool import Pool
-from jobs.engine.pool.selection import Selection
-from jobs.engine.recipe.recipe import Recipe
+from jobs.engine.recipe import Pool, Recipe, Selection
 from operators.base import STRICT
 
 

@@ -7,27 +7,20 @@ When Less is More (Marion et al. 2023, arXiv 2309.04564) has it for their pretra
 4. Keep a part of the order by score: the top in the first paper, of clean labels; the middle in the second.
 
 Before use: without `train.labels` a language model learns to write the responses and is scored by token. With it
-(train.labels.label=FIELD train.lora=none) a classifier learns the class in that field, as in the first paper, and its
-head is drawn anew by each run's seed. A pretrained base cannot be drawn anew. The scores are of an early moment of a
-training: before the end of an epoch those of pretrained models are unreliable (Fayyaz et al. 2022, arXiv 2211.05610),
-and GraNd of untrained models is not reproducible (Kirsch 2023, arXiv 2303.14753), so that neither is offered. A sample
-with nothing to score, such as one without a class, is counted and never kept. Ties go by id.
+(train.labels.label=FIELD train.lora=none) a classifier learns the class in that field, as in the first paper. A
+pretrained base cannot be drawn anew. Scores of an untrained model, or from before the end of an epoch, are not reliable
+(Kirsch 2023, arXiv 2303.14753; Fayyaz et al. 2022, arXiv 2211.05610), so that neither is offered. Ties go by id.
 """
 
 from collections.abc import Iterator
 from typing import ClassVar
 
-import numpy as np
 from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
-from jobs.engine.pool.pool import Pool
-from jobs.engine.pool.selection import Selection
-from jobs.engine.pool.subset import Ranking, Subset
-from jobs.engine.recipe.budget import Budget
-from jobs.engine.recipe.recipe import Recipe
-from jobs.engine.recipe.steps import Later, Step
+from jobs.engine.recipe import Budget, Later, Pool, Ranking, Recipe, Selection, Step, Subset
 from jobs.engine.terminal.errors import UsageError
+from jobs.methods.classified import kept_by_label
 from jobs.methods.early_runs import Aggregate, EarlyRuns, Score
 from operators.base import STRICT
 from operators.checkpoint import Checkpoint
@@ -43,42 +36,34 @@ EARLY = Finetune(Checkpoint("Qwen/Qwen3-1.7B-Base"), epochs=1, schedule="constan
 class DataDiet(Recipe):
     """Keep samples by how far models early in their training are from them."""
 
-    published: ClassVar = {
-        "runs": 10,
-        "keep": "top",
-        "train.lora": None,
-        "train.batch": 128,
-        "precision": "float32",
-    }
+    published: ClassVar = {"runs": 10, "keep": "top", "train.lora": None, "train.batch": 128, "precision": "float32"}
 
     budget: Budget = "50%"
     score: Score = "el2n"
-    """el2n: the length of the error, softmax minus one-hot, of the class or of a token; it is bounded, and otherwise
-    close to the loss. grand: the length of the gradient over all linear layers, by which short responses score higher;
-    grand_lora: over the adapter's A and B; grand_last: over the head, which ranks samples otherwise than grand does,
-    and is all that a model with shared layers has. forgetting: how often a classifier predicted a sample correctly in
-    an epoch and not in the next (Toneva et al. 2019); one that was never correct has train.epochs, not infinity."""
+    """el2n: the length of the error, softmax minus one-hot, of the class or of a token. grand: the length of the
+    gradient over all linear layers, by which short responses score higher; grand_lora: over the adapter's A and B;
+    grand_last: over the head, which ranks samples otherwise, and is all that a model with shared layers has.
+    forgetting: how often a classifier predicted a sample correctly in an epoch and not in the next (Toneva et al.
+    2019); one that was never correct has train.epochs, not infinity."""
     aggregate: Aggregate = "mean"
-    """What becomes of a response's tokens: the mean (Marion's, who take all tokens; here those of the response alone),
-    the sum, by which long responses score higher, or fro, the root of the sum of squares."""
+    """What becomes of a response's tokens: the mean (Marion's, who take all tokens), the sum, by which long responses
+    score higher, or fro, the root of the sum of squares."""
     runs: int = Limits(default=3, ge=1)
     """The number of models; the papers average 10. The mean is of norms, never the norm of a mean."""
     train: Finetune = EARLY
-    """The short training, at a constant rate: of an adapter, or of all weights with train.lora=null, as published. The
-    paper's 20 epochs of 200 have no counterpart here."""
+    """The short training, at a constant rate: of an adapter, or of all weights with train.lora=null, as published. A
+    classifier's head is drawn anew by each run's seed. The paper's 20 epochs of 200 have no counterpart here."""
     share: float = Limits(default=1.0, gt=0, le=1)
     """The part of the samples that each run is trained on, the same for all, drawn by `seed`."""
     trained: tuple[str, ...] = ()
-    """Folders of earlier runs, adapters of train.base or, with train.lora=null, whole models; then nothing is
-    trained."""
+    """Folders of earlier runs, adapters of train.base or, with train.lora=null, whole models, in place of training."""
     keep: data_diet.Keep = "middle"
-    """Which scores are kept: top, middle, bottom, or window, those after the first `offset` from the lowest up. The
-    kept are listed hardest first by top and window, easiest first by bottom, from the middle outwards by middle."""
+    """The part of the order: top and window list the hardest first, bottom the easiest, middle goes outwards from the
+    middle. A window begins after the first `offset` from the lowest up."""
     offset: float | None = Limits(default=None, ge=0, lt=1)
     """Where the window begins, as a share of the scored samples: the hardest, which are often wrong, stay out."""
     label: Field | None = None
-    """The field by whose values the kept samples are counted, as keeping the hardest can take a class away; by default
-    the trained one."""
+    """The field by whose values the kept are counted, as a class can be lost; by default the trained one."""
     precision: Precision = "auto"
     """The precision of the scores."""
 
@@ -112,12 +97,9 @@ class DataDiet(Recipe):
         return pool.selection(
             kept,
             score="score",
-            because={
-                f"scored, and not in the part that is kept ({self.keep})": scored,
-                f"in the part that is kept ({self.keep})": kept,
-            },
+            because={f"not in the part that is kept ({self.keep})": scored, f"in that part ({self.keep})": kept},
             details={name: scored.column(column) for name, column in details.items() if column in scored.columns},
-            facts={**facts, **self._by_label(pool, kept)},
+            facts={**facts, **kept_by_label(pool, self._label(), kept)},
         )
 
     def _runs(self) -> EarlyRuns:
@@ -130,19 +112,9 @@ class DataDiet(Recipe):
             return self.within(pool, lambda k: scored.reduce(data_diet.kept, "score", count=k, keep=self.keep))
         begin, size = round(self.offset * len(scored)), self.size(pool)
         if begin + size > len(scored):
-            raise UsageError(
-                f"{size:,} after the first {begin:,} of {len(scored):,} scores: set offset or budget lower"
-            )
+            raise UsageError(f"{size:,} after the first {begin:,} of {len(scored):,} scores: lower offset or budget")
         return scored.reduce(data_diet.kept, "score", count=size, keep="window", offset=begin)
 
     def _label(self) -> Field | None:
         labels = self.train.labels
         return self.label if self.label or labels is None else Field(labels.label)
-
-    def _by_label(self, pool: Pool, kept: Ranking) -> dict[str, dict[str, int]]:
-        """How many samples of each class are kept, where there is a label."""
-        label = self._label()
-        if label is None:
-            return {}
-        labelled = pool.map(label=label)
-        return {"kept by label": data_diet.counts_by_label(labelled.values("label"), np.isin(labelled.ids, kept.ids))}

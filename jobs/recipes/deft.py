@@ -17,11 +17,7 @@ from typing import ClassVar, Literal
 from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
-from jobs.engine.pool.pool import Pool
-from jobs.engine.pool.selection import Selection
-from jobs.engine.pool.subset import Ranking, Subset
-from jobs.engine.recipe.budget import Budget
-from jobs.engine.recipe.recipe import Recipe
+from jobs.engine.recipe import Budget, Pool, Ranking, Recipe, Selection, Subset
 from operators.base import STRICT
 from operators.embedding.embed import Embed
 from operators.field import Field

@@ -17,10 +17,7 @@ import numpy as np
 from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
-from jobs.engine.pool.pool import Pool
-from jobs.engine.pool.selection import Selection
-from jobs.engine.recipe.budget import Budget
-from jobs.engine.recipe.recipe import Recipe
+from jobs.engine.recipe import Budget, Pool, Recipe, Selection
 from jobs.methods.walk import Walk
 from operators.base import STRICT
 from operators.checkpoint import Checkpoint

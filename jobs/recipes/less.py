@@ -22,10 +22,7 @@ from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
 from jobs.engine.command.places import missing
-from jobs.engine.pool.pool import Pool
-from jobs.engine.pool.selection import Selection
-from jobs.engine.recipe.recipe import Recipe
-from jobs.engine.recipe.steps import Later, Reads, Step
+from jobs.engine.recipe import Later, Pool, Reads, Recipe, Selection, Step
 from jobs.methods.influences import Comparison, compared, influential
 from jobs.methods.targets import AUTO, Targets
 from operators.base import STRICT
@@ -41,13 +38,9 @@ class LESS(Recipe):
     """The samples whose training step would lower the targets' loss the most."""
 
     published: ClassVar = {
-        "train.base.name": "meta-llama/Llama-2-7b-hf",
-        "train.template": "tulu_prefixes",
-        "train.batch": 128,
-        "projection.kind": "rademacher",
-        "projection.stored": "float32",
-        "precision": "bfloat16",
-    }
+        "train.base.name": "meta-llama/Llama-2-7b-hf", "train.template": "tulu_prefixes", "train.batch": 128,
+        "projection.kind": "rademacher", "projection.stored": "float32", "precision": "bfloat16",
+    }  # fmt: skip
     needs: ClassVar = ("target=FILE, samples like those that the model shall be good at",)
 
     target: str = ""
@@ -119,15 +112,9 @@ class LESS(Recipe):
 
     def _gradient(self, epoch: Checkpoint) -> Gradient:
         """The gradient of a target at an epoch; a sample's is the same with feature=adam."""
+        trainer = self.train
         return Gradient(
-            self.train.base,
-            epoch,
-            feature="sgd",
-            onto=self.projection or Projected(),
-            template=self.train.template,
-            max_tokens=self.train.max_tokens,
-            betas=self.train.betas,
-            epsilon=self.train.epsilon,
-            epsilon_place=self.epsilon_place,
-            precision=self.precision,
-        )
+            trainer.base, epoch, feature="sgd", onto=self.projection or Projected(), template=trainer.template,
+            max_tokens=trainer.max_tokens, betas=trainer.betas, epsilon=trainer.epsilon,
+            epsilon_place=self.epsilon_place, precision=self.precision,
+        )  # fmt: skip

@@ -18,12 +18,7 @@ from typing import ClassVar
 from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
-from jobs.engine.pool.pool import Pool
-from jobs.engine.pool.selection import Selection
-from jobs.engine.pool.subset import Subset
-from jobs.engine.recipe.budget import Budget
-from jobs.engine.recipe.recipe import Recipe
-from jobs.engine.recipe.steps import Later, Step
+from jobs.engine.recipe import Budget, Later, Pool, Recipe, Selection, Step, Subset
 from operators.base import STRICT
 from operators.checkpoint import Checkpoint
 from operators.kernels.loss_based import Reduction, Version, learnability, worth_learning

@@ -9,9 +9,7 @@ without meaning to. What beats this one has found something else.
 
 from pydantic.dataclasses import dataclass
 
-from jobs.engine.pool.pool import Pool
-from jobs.engine.pool.selection import Selection
-from jobs.engine.recipe.recipe import Recipe
+from jobs.engine.recipe import Pool, Recipe, Selection
 from operators.base import STRICT
 from operators.tokens import Tokens
 

@@ -19,14 +19,9 @@ from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
 from jobs.engine.command.places import missing
-from jobs.engine.pool.pool import Pool
-from jobs.engine.pool.selection import Selection
-from jobs.engine.pool.subset import Ranking, Subset
-from jobs.engine.recipe.budget import Budget
-from jobs.engine.recipe.recipe import Recipe
-from jobs.engine.recipe.steps import Reads, Step
+from jobs.engine.recipe import Budget, Pool, Ranking, Reads, Recipe, Selection, Step, Subset
 from jobs.engine.terminal.errors import UsageError
-from jobs.methods.first_center import First, first_center
+from jobs.methods.covering import First, first_center
 from operators.base import STRICT
 from operators.embedding.embed import Embed
 from operators.field import Field
@@ -43,10 +38,8 @@ class LTD(Recipe):
     """Cluster, find the target task, cover it."""
 
     published: ClassVar = {
-        "embed.model.name": "google-bert/bert-base-uncased",
-        "embed.precision": "float32",
-        "embed.stored": "float32",
-    }
+        "embed.model.name": "google-bert/bert-base-uncased", "embed.precision": "float32", "embed.stored": "float32",
+    }  # fmt: skip
 
     budget: Budget = "0.5%"
     embed: Embed = Embed(text="{conversation}")
@@ -62,10 +55,9 @@ class LTD(Recipe):
     """What is covered: all samples of the centroids in which the target has the majority, or the samples with its
     label. A target that has the majority nowhere is taken by its label."""
     centroids: int | None = Limits(default=None, ge=1)
-    """How many centroids there are; by default one per label, or 32 without a target. The paper does not say."""
+    """How many centroids there are; by default one per label, or 32 without a target."""
     first: First = "center"
-    """Where the cover begins: at the candidate closest to the target's mean, or at a random one. The paper does not
-    say."""
+    """Where the cover begins: at the candidate closest to the target's mean, or at a random one."""
 
     def steps(self) -> dict[str, Step]:
         """The label is read only where there is a target to compare it with."""

@@ -6,9 +6,8 @@
    What it answers badly is what it needs.
 4. A second k-center covers the need. The selection is the seed and this cover.
 
-Before use: the thresholds are those of the published reward model, and for another one `quality` and `need` say which
-share passes. Duplicates of kept samples are never taken, so that fewer samples than the budget are kept where nothing
-else is left. Features are never taken over from another corpus, as the released cache does.
+Before use: a threshold belongs to one reward model; for another one `quality` and `need` say which share passes.
+Duplicates of kept samples are never taken, so that fewer than the budget are kept where nothing else is left.
 """
 
 import math
@@ -16,24 +15,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import ClassVar, Literal
 
-import numpy as np
 from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
-from jobs.engine.pool.pool import Pool
-from jobs.engine.pool.selection import Selection
-from jobs.engine.pool.subset import Ranking, Subset
-from jobs.engine.recipe.budget import Budget
-from jobs.engine.recipe.recipe import Recipe
-from jobs.engine.recipe.steps import Later, Step
+from jobs.engine.recipe import Budget, Later, Pool, Ranking, Recipe, Selection, Step, Subset
 from jobs.engine.terminal.errors import NothingSelected
-from jobs.engine.train.whole_model import whole_model
 from jobs.methods.conversations import rated_answers
-from jobs.methods.first_center import First, first_center
-from operators.asking.respond import Respond
+from jobs.methods.covering import First, covered
 from operators.base import STRICT
 from operators.embedding.embed import Embed
-from operators.kernels.k_center import k_center
 from operators.scoring.reward import Reward
 from operators.training.finetune import LIKE_ALPACA, Finetune
 
@@ -43,20 +33,11 @@ class MoDS(Recipe):
     """What a reward model finds good, covered by k-center, and what a model that learnt it still needs."""
 
     published: ClassVar = {
-        "reward.max_tokens": None,
-        "embed.model.name": "google-bert/bert-base-uncased",
-        "embed.pooling": "cls",
-        "embed.scale": "raw",
-        "embed.max_tokens": 96,
-        "embed.precision": "float32",
-        "embed.stored": "float32",
-        "first": "random",
-        "candidates": "all",
-        "second": "independent",
+        "reward.max_tokens": None, "embed.model.name": "google-bert/bert-base-uncased", "embed.pooling": "cls",
+        "embed.scale": "raw", "embed.max_tokens": 96, "embed.precision": "float32", "embed.stored": "float32",
+        "first": "random", "candidates": "all", "second": "independent", "train.batch": 512,
         "train.base.name": "meta-llama/Llama-2-7b-hf",
-        "train.batch": 512,
-    }
-
+    }  # fmt: skip
     needs: ClassVar = ("vLLM, by which the model that it trains answers (not with seed_share=1)",)
 
     budget: Budget = "2%"
@@ -64,27 +45,23 @@ class MoDS(Recipe):
     reward: Reward = Reward()
     """The reward model. It cuts an answer at its 2,048 tokens and flags it; as published nothing is cut."""
     threshold: float = 0.0
-    """The reward above which a sample is of high quality. It is strict, as in the released code, whose scripts compare
-    text with a number and stop. The paper's thresholds are not known for certain."""
+    """The reward that a sample of high quality is strictly above. The paper's thresholds are not known for certain."""
     quality: float | None = Limits(default=None, gt=0, le=1)
     """The share of the pool that is of high quality, in place of the threshold."""
     embed: Embed = Embed(text="{request}")
-    """The embedding of the instruction without its input, so that samples that differ in their input only are one to
-    the cover; embed.text={instruction} takes both. As published, the raw CLS vector of a BERT, from 96 tokens, computed
-    and kept in float32: half precision changes up to half of the picks."""
+    """The embedding of the instruction without its input; embed.text={instruction} takes both. As published, the raw
+    CLS vector of a BERT, from 96 tokens, in float32: half precision changes up to half of the picks."""
     first: First = "center"
     """Where a cover begins: at the sample closest to the mean, or at a random one, which the code draws unseeded."""
     seed_share: float = Limits(default=0.5, gt=0, le=1)
     """The seed's part of the budget, which the paper leaves open; with 1 the recipe stops at the seed."""
     train: Finetune = replace(LIKE_ALPACA, max_tokens=1024)
     """The training of the model that answers: all weights, 3 epochs, the Alpaca template in Winnow's words. It answers
-    greedily by vLLM; the code searches with four beams, one request at a time."""
+    greedily; the code searches with four beams."""
     answer_tokens: int = Limits(default=1024, ge=1)
-    """The length of an answer. One that is cut off there is rated as it is. Markers of the end are no part of an
-    answer; the code cuts its last four characters."""
+    """The length of an answer, which is rated as it is where it is cut off. The code cuts its last four characters."""
     candidates: Literal["rest", "all"] = "rest"
-    """Which high-quality samples are answered: rest leaves the seed out. all answers it too, as the code does, which
-    then has a seed twice in its output; here it is kept once and counted."""
+    """What is answered: what is outside the seed, or all, by which the code has a seed twice in its output."""
     need_threshold: float = 0.0
     """The reward below which an answer is bad."""
     need: float | None = Limits(default=None, gt=0, le=1)
@@ -94,10 +71,8 @@ class MoDS(Recipe):
 
     def steps(self) -> dict[str, Step]:
         """A model is trained, and asked, where the recipe goes on after the seed."""
-        steps = super().steps()
-        if self.seed_share < 1:
-            return {**steps, "answer": Later("Respond")}
-        return {name: step for name, step in steps.items() if name != "train"}
+        steps = {**super().steps(), "answer": Later("Respond")}
+        return {name: steps[name] for name in steps if self.seed_share < 1 or name not in ("train", "answer")}
 
     def refusals(self) -> Iterator[str]:
         """A budget in tokens."""
@@ -112,9 +87,11 @@ class MoDS(Recipe):
             highest = rated.values("reward.reward").max()
             raise NothingSelected(f"no reward is above the threshold, the highest is {highest:g}: set quality=0.2")
         good = good.map(embed=self.embed)
-        seed = self._cover(good, math.ceil(self.seed_share * size), around=good.ranking(good.ids[:0]))
-        answered = self._answered(seed, self.asked(good, seed, size))
+        seed = covered(good, math.ceil(self.seed_share * size), good.ranking(good.ids[:0]), self.first, self.seed)
+        trainer = replace(self.train, seed=self.train.seed + self.seed)
+        answered = rated_answers(self.asked(good, seed, size), seed, trainer, self.answer_tokens, self.reward)
         need, more = self.needed(seed, answered, size)
+        counts = {"high quality": good, "answered": answered, "answered badly": need, "seed": seed}
         return pool.selection(
             seed + more,
             score="reward.reward",
@@ -126,13 +103,7 @@ class MoDS(Recipe):
                 "answered badly by the seed's model, and far from all kept before it": more - seed,
             },
             details={"answer_reward": answered.column("answer_reward")},
-            facts={
-                "high quality": len(good),
-                "answered": len(answered),
-                "answered badly": len(need),
-                "seed": len(seed),
-                "seeds needed again": len(more & seed),
-            },
+            facts={name: len(part) for name, part in {**counts, "seeds needed again": more & seed}.items()},
             vector="embed",
         )
 
@@ -142,24 +113,8 @@ class MoDS(Recipe):
             return good[:0]
         return good if self.candidates == "all" else good - seed
 
-    def _answered(self, seed: Ranking, asked: Subset) -> Subset:
-        """Those asked that the model has answered, with the column `answer_reward`."""
-        if not len(asked):
-            return asked.bind(answer_reward=np.empty(0))
-        trainer = replace(self.train, seed=self.train.seed + self.seed)
-        model = whole_model(trainer, seed.train(trainer)[-1])
-        return rated_answers(asked.map(answer=Respond(model=model, max_tokens=self.answer_tokens)), self.reward)
-
     def needed(self, seed: Ranking, answered: Subset, size: int) -> tuple[Subset, Ranking]:
         """What is answered badly, and the cover of it that fills the selection up to its size."""
         need = answered.below("answer_reward", self.need_threshold, share=self.need)
-        return need, self._cover(need, size - len(seed), around=seed if self.second == "warm" else seed[:0])
-
-    def _cover(self, subset: Subset, size: int, around: Ranking) -> Ranking:
-        """At most `size` of the samples, farthest first: from those around which they lie, else from the first one."""
-        size = min(size, len(subset - around))
-        if not size:
-            return around[:0]
-        if len(around):
-            return (subset | around).reduce(k_center, "embed", k=size, warm=around.order).picks
-        return subset.reduce(k_center, "embed", k=size, first=first_center(subset, self.first, self.seed)).picks
+        around = seed if self.second == "warm" else seed[:0]
+        return need, covered(need, size - len(seed), around, self.first, self.seed)

@@ -6,8 +6,8 @@
 4. Repeat from step 2 until the epochs are used up: what was left out may come back.
 
 Before use: the recipe's work is the model; its selection is what the next cycle would be trained on. The optimizer goes
-on through all cycles, at a constant rate. The scores of all cycles stay in the store. Regression sets (STS-B) are not
-taken. A sample without a class, or that a cycle could not score, is counted and never kept. Ties go by id.
+on through all cycles, at a constant rate. A sample without a class, or that a cycle could not score, is never kept. The
+scores of all cycles stay in the store. Regression sets (STS-B) are not taken. Ties go by id.
 """
 
 from collections.abc import Iterator
@@ -18,13 +18,7 @@ from typing import ClassVar, Literal
 from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
-from jobs.engine.pool.column import Values
-from jobs.engine.pool.pool import Pool
-from jobs.engine.pool.selection import Selection
-from jobs.engine.pool.subset import Ranking, Subset
-from jobs.engine.recipe.budget import Budget
-from jobs.engine.recipe.recipe import Recipe
-from jobs.engine.recipe.steps import Later, Step
+from jobs.engine.recipe import Budget, Later, Pool, Ranking, Recipe, Selection, Step, Subset, Values
 from jobs.methods.classified import classified
 from jobs.methods.cycles import Cycles, Dropout, Smoothed
 from operators.base import STRICT
@@ -48,23 +42,19 @@ class NLUDiet(Recipe):
     budget: Budget = "50%"
     """What a cycle is trained on."""
     train: Finetune = Finetune(ROBERTA, labels=Labels("intent", "slots", "words"), **TEXT)
-    """The classifier. `train.labels` names the record's fields: `label` the class, `slots` and `words` the slots of an
-    utterance (train.labels.slots=none: a class alone). One head on the tokens predicts both, the intent at the first
-    token, and the loss is half the intent's and half the slots', summed. A batch's is the mean over its samples; as
-    published it is summed, and the last layer begins anew."""
+    """The classifier. `train.labels` names the record's fields: the class, and the slots and words of an utterance
+    (train.labels.slots=none: a class alone). One head on the tokens predicts both, the intent at the first token, and
+    the loss is half of each, a mean over the batch; as published it is the sum, and the last layer begins anew."""
     full_epochs: int = Limits(default=4, ge=0)
-    """The epochs on everything, as in an example of the released code, whose default prunes nothing. With 0 the first
-    choice is random."""
+    """The epochs on everything, as in an example of the released code; with 0 the first choice is random."""
     every: int = Limits(default=4, ge=1)
     """The epochs of a cycle."""
     choose: Literal["hardest", "random"] = "hardest"
     """What a cycle is trained on; random is the control to compare with."""
     joint: nlu_diet.Joint = "norm"
-    """One error of an utterance's intent and slots: the length of all together, by which long ones score higher, the
-    sum or the mean."""
+    """One error of an utterance's intent and slots: the length of all together, the sum or the mean."""
     smoothing: nlu_diet.Smoothing = "ema"
-    """The average over the cycles. The code's path for single texts has latest; which made the published table is not
-    known."""
+    """The average over the cycles. The code's path for single texts has latest; which was published is not known."""
     alpha: float = Limits(default=0.8, gt=0, le=1)
     """The weight of the newest cycle in ema."""
     last: int = Limits(default=3, ge=1)
@@ -112,10 +102,7 @@ class NLUDiet(Recipe):
         return pool.selection(
             kept,
             score="score",
-            because={
-                "the model is nearer to it than to the kept ones": scored,
-                "what the next cycle would be trained on": kept,
-            },
+            because={"nearer to the model than the kept ones": scored, "the next cycle would be trained on it": kept},
             details={"epochs_trained_on": Values(usable.ids, run.visits())},
             facts=run.facts(),
         )
