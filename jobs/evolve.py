@@ -49,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from jobs.engine.execute.session import Session
     from jobs.engine.ingest import settings_of
     from jobs.engine.record.declarations import plain
-    from jobs.methods.evolution import checked_evolution, evolve
+    from jobs.methods.evolution.declaration import checked_evolution
+    from jobs.methods.evolution.evolving import evolve
 
     overrides, inputs = fields_and_others(options.words)
     if not inputs:

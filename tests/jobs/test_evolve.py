@@ -8,7 +8,7 @@ import yaml
 
 from jobs import evolve
 from jobs.engine.terminal.errors import UsageError
-from jobs.methods.evolution import evolution
+from jobs.methods.evolution.declaration import evolution
 from operators.asking.asking import Answer
 from operators.asking.evolve import Compare, Evolve, first_chain, flag, in_another_script, longer_chain
 from tests.jobs.corpora import jsonl

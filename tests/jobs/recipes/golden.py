@@ -1,7 +1,7 @@
 """What every recipe gave when it was last looked at, so that a change of the code can be seen to change nothing.
 
-python -m tests.jobs.recipes.golden OUT.json               # all runs, in full precision, to compare two states of the code
-python -m tests.jobs.recipes.golden OUT.json GOLDEN.json   # and of each recipe's own run what no CPU changes
+python -m tests.jobs.recipes.golden OUT.json          # all runs, in full precision, to compare two states of the code
+python -m tests.jobs.recipes.golden OUT.json GOLDEN.json     # and of each recipe's own run what no CPU changes
 
 The first is for one machine, where it is the same from run to run. Names after both files are the only ones to run.
 This module knows the product by its command line and its files alone. A file has a line a fact, for `diff`.

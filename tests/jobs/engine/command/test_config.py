@@ -13,7 +13,7 @@ from jobs.engine.recipe.budget import Budget
 from jobs.engine.recipe.steps import checked
 from jobs.engine.record.declarations import plain
 from jobs.engine.terminal.errors import UsageError
-from jobs.methods.evolution import evolution
+from jobs.methods.evolution.declaration import evolution
 from operators.checkpoint import Checkpoint
 from operators.embedding.embed import Embed
 from operators.losses.loss import Loss

@@ -1,0 +1,90 @@
+"""An evolution from its inputs to pairs.jsonl.
+
+    seeds ─ Evolve ─► chains of 2 ─ … ─ Evolve ─► chains of 6 ─ Compare, again where scores are missing ─► pairs.jsonl
+
+What a model said of the chains of a step is a feature of their pool (chains.py), so nothing that was answered is asked
+twice, whatever stopped the run.
+"""
+
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jobs.engine.execute.session import Session, connect
+from jobs.engine.outcome.manifest import claim, ending, write_manifest
+from jobs.engine.pool.pool import Pool
+from jobs.engine.record.declarations import plain
+from jobs.engine.store.lock import locked
+from jobs.engine.terminal.errors import NothingSelected
+from jobs.engine.terminal.screen import say
+from jobs.methods.evolution.chains import begun
+from jobs.methods.evolution.declaration import Evolution
+from jobs.methods.evolution.pairs import pairs, refuse_lost
+from jobs.methods.evolution.steps import counted, evolved, refuse_short
+from jobs.methods.evolution.verdicts import rated_chains
+from operators.kernels.sampling import random_order
+
+
+def evolve(wanted: Evolution, inputs: Sequence[str], out: Path, session: Session) -> dict[str, Any]:
+    """Evolves, has rated, and writes pairs.jsonl and manifest.yaml into `out`; the manifest's counts.
+
+    UsageError where `out` holds another run; NothingSelected where no sample can be evolved, Unanswered where too many
+    of the replies hold nothing.
+    """
+    began = time.monotonic()
+    with locked(session.store.url, say):
+        connect(session.profile)
+        pool = Pool.of(inputs, session)
+        identity = {
+            "winnow_evolution": 1,
+            "run": {
+                "recipe": "evolve",
+                "inputs": list(inputs),
+                "reading": session.reading.semantics(),
+                "fields": plain(wanted),
+            },
+            "pool": {key: pool.facts[key] for key in ("fingerprint", "sources")} | {"folder": pool.folder},
+        }
+        claim(out, identity)
+        ids = np.sort(random_order(pool.samples, wanted.seed)[: wanted.seeds])
+        first = begun(pool, ids, wanted.dimension)
+        drawn = {"drawn": len(ids), "unusable": first.unusable, "repeated": first.repeated}
+        say(
+            f"evolve: {len(first.seeds):,} seeds of {pool.samples:,} samples ({first.unusable:,} without a usable turn)"
+        )
+        if not len(first.seeds):
+            raise NothingSelected(f"no sample of {', '.join(inputs)} has the texts to evolve its {wanted.dimension}")
+        chains, steps = evolved(Pool.open(first.folder, session), wanted)
+        lengths = 1 + np.sum([step.made for step in steps], axis=0)
+        refuse_short(wanted, steps, lengths)
+        verdicts = rated_chains(chains, wanted, lengths)
+        rows = pairs(pool, first.seeds, chains, wanted.dimension, steps, verdicts)
+        written = _write_lines(rows, out / "pairs.jsonl")
+    counts = {"samples": pool.samples, **drawn, "seeds": counted(verdicts.words), "pairs": written}
+    refuse_lost(counts, verdicts)
+    manifest = {
+        **identity,
+        "counts": counts,
+        "steps": [{"step": number, **step.facts()} for number, step in enumerate(steps, start=1)],
+        "attempts": list(verdicts.attempts),
+        "variants": counted(np.array([word for each in verdicts.rankings.values() for word in each.outcomes], object)),
+        **ending(session, began),
+    }
+    write_manifest(out / "manifest.yaml", manifest)
+    return counts
+
+
+def _write_lines(rows: Iterable[Mapping[str, Any]], path: Path) -> int:
+    """Writes a row a line, whole or not at all; returns how many."""
+    temporary = path.with_suffix(".tmp")
+    written = 0
+    with temporary.open("wb") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+            written += 1
+    temporary.replace(path)
+    return written

@@ -1,0 +1,74 @@
+"""What the judge makes of chains of variants: scores, asked for again where some are missing."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from jobs.engine.pool.pool import Pool
+from jobs.engine.pool.subset import Subset
+from jobs.engine.terminal.errors import Unanswered
+from jobs.methods.evolution.declaration import Evolution
+from jobs.methods.evolution.steps import asked as asked_of
+from jobs.methods.replies import refusal
+from operators.asking.rankings import RETRIES, Ranking
+from operators.asking.rankings import step as next_step
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What the judge made of the chains."""
+
+    rankings: Mapping[int, Ranking]
+    """The best ranking of each chain that has one, by id."""
+    words: np.ndarray
+    """(chains,) keep, flat, drop_variants, drop_seed, too_short or not_rated."""
+    attempts: Sequence[Mapping[str, int]]
+
+    @property
+    def kept(self) -> np.ndarray:
+        """The ids of the chains that make pairs, ascending."""
+        return np.flatnonzero(np.isin(self.words, ("keep", "flat", "drop_variants")))
+
+
+def rated_chains(chains: Pool, wanted: Evolution, lengths: np.ndarray) -> Verdicts:
+    """The judge's scores of the chains with enough variants (lengths), asked for again where some are missing."""
+    best: dict[int, Ranking] = {}
+    attempts: list[dict[str, int]] = []
+    long_enough = lengths >= wanted.shortest
+    asked = chains[long_enough]
+    first = asked[:0]
+    for attempt in range(RETRIES + 1):
+        column = f"rated_{attempt}"
+        if attempt:  # a question that fails the second time leaves what the first one gave
+            asked = replace(asked, session=replace(chains.session, max_errors=1.0))
+        rated = asked_of("judge", asked, column, wanted.comparison(attempt))
+        first = first if attempt else rated
+        again: list[int] = []
+        for chain, value in zip(rated.ids.tolist(), rated.values(column), strict=True):
+            ranking = Ranking(tuple(value["scores"]), tuple(value["outcomes"]))
+            if chain not in best or ranking.scored > best[chain].scored:
+                best[chain] = ranking
+            if next_step(ranking, attempt).startswith("retry"):
+                again.append(chain)
+        attempts.append({"asked": len(asked), "failed": len(asked) - len(rated), "to_ask_again": len(again)})
+        asked = chains[np.array(again, np.int64)]
+        if not again:
+            break
+    words = np.where(long_enough, "not_rated", "too_short").astype(object)
+    for chain, ranking in best.items():
+        words[chain] = next_step(ranking, RETRIES)
+    _refuse_unrated(wanted, first, best, words)
+    return Verdicts(best, words, attempts)
+
+
+def _refuse_unrated(wanted: Evolution, rated: Subset, best: Mapping[int, Ranking], words: np.ndarray) -> None:
+    """Raises Unanswered where the judge scored too few variants of too many chains."""
+    dropped = np.flatnonzero(words == "drop_seed")
+    if len(dropped) > wanted.max_unrated * len(best):
+        why = [best[chain].outcomes[best[chain].scores.index(None)] for chain in dropped.tolist()]
+        firsts = {word: dropped[why.index(word)] for word in sorted(set(why))}
+        examples = {word: str(rated[np.array([chain])].values("rated_0.reply")[0]) for word, chain in firsts.items()}
+        limit = f"max_unrated={wanted.max_unrated:g}"
+        raise Unanswered(refusal("judge", wanted.judge, limit, len(best), Counter(why), examples))
