@@ -10,8 +10,6 @@ ours). A chain is never cut to fit the model's context: comparing pieces would r
 """
 
 import re
-import unicodedata
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
@@ -29,6 +27,7 @@ from operators.asking.rewrite import BLOCK_LINE
 from operators.base import STRICT, RowError
 from operators.sample import Message, text_sha
 from operators.scoring.scorer import scored_turns
+from operators.scripts import in_another_script
 
 Dimension = Literal["complexity", "quality"]
 
@@ -55,8 +54,6 @@ REFUSAL = re.compile(
     re.IGNORECASE,
 )
 NO_VARIANT = RowError("empty_text", "the chain has no text to evolve or to rate")
-SCRIPT_LEFT = 0.1
-"""A text whose old script has a smaller share of its letters is in another one."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -226,17 +223,3 @@ def flag(old: str, new: str) -> str:
     if REFUSAL.match(new) and not REFUSAL.match(old):
         return "refused"
     return "other_script" if in_another_script(old, new) else ""
-
-
-def in_another_script(old: str, new: str) -> bool:
-    """Whether a text has given up the script that most letters of the old one are in."""
-    before, after = letters_by_script(old), letters_by_script(new)
-    if not before or not after:
-        return False
-    script, count = before.most_common(1)[0]
-    return count * 2 > before.total() and after[script] < SCRIPT_LEFT * after.total()
-
-
-def letters_by_script(text: str) -> Counter[str]:
-    """How many letters of each script a text has, by the first word of their Unicode names (LATIN, CJK, ARABIC)."""
-    return Counter(unicodedata.name(letter, "").partition(" ")[0] for letter in text if letter.isalpha())

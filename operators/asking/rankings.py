@@ -51,7 +51,7 @@ class Ranking:
         return self.scored > 1 and len({score for score in self.scores if score is not None}) == 1
 
 
-Step = Literal["keep", "flat", "retry", "retry_longer", "drop_variants", "drop_seed"]
+Step = Literal["keep", "flat", "retry", "drop_variants", "drop_seed"]
 
 
 def rankings(reply: str, count: int, dimension: str = "", finished: bool = True) -> Ranking:
@@ -82,17 +82,16 @@ def rankings(reply: str, count: int, dimension: str = "", finished: bool = True)
     return Ranking(tuple(score for score, _ in each), tuple(outcome for _, outcome in each))
 
 
-def step(ranking: Ranking, retries: int, finish: str = "stop", fewest: int = FEWEST) -> Step:
+def step(ranking: Ranking, retries: int) -> Step:
     """What follows from a ranking that was asked for again `retries` times.
 
     keep, flat (which ranks nothing: a flag) and drop_variants keep the variants that have a score; drop_seed keeps
-    none, for fewer than `fewest` have one (where fewer are shown: not all). finish: why the reply ended, as a
-    server says it; after "length" the next try needs more room (retry_longer).
+    none, for fewer than FEWEST have one (where fewer are shown: not all).
     """
     complete = ranking.scored == len(ranking.scores)
     if not complete and retries < RETRIES:
-        return "retry_longer" if finish == "length" else "retry"
-    if ranking.scored < min(fewest, len(ranking.scores)):
+        return "retry"
+    if ranking.scored < min(FEWEST, len(ranking.scores)):
         return "drop_seed"
     if ranking.flat:
         return "flat"

@@ -8,7 +8,7 @@
 The outcomes: `empty`; `unfinished` (it broke off before there was an answer: still thinking, or within the line that
 may be one); `no_number`; `several_numbers` (which one?); `prose` (one number, among words that may be a quotation of
 the sample); `other_scale`; `out_of_scale`; `not_finite`; of JSON also `not_json` (no JSON object, or words around it),
-`duplicate_keys`, `other_keys`; of the published readings `crashes`.
+`duplicate_keys`, `other_keys`.
 
 The published readings repeat the released code of AlpaGasus and LIFT with its faults, for runs that repeat theirs.
 """
@@ -79,11 +79,6 @@ def first_line(reply: str, lowest: float, highest: float, dimension: str = "", f
     return _agreed(reply, lambda answer, whole: _line_score(answer, whole, (lowest, highest), dimension), finished)
 
 
-def lift_total(reply: str) -> Rating:
-    """LIFT's total of 0 to 100 points, read from the first line."""
-    return first_line(reply, 0, 100)
-
-
 def json_score(reply: str, lowest: float, highest: float, dimension: str = "", finished: bool = True) -> Rating:
     """The number in an answer that is {"score": number} and nothing else, in a ```json fence or not.
 
@@ -112,24 +107,6 @@ def published_alpagasus(reply: str) -> Rating:
         return _not_nan(float(line))
     except ValueError:
         return Rating(None, "no_number" if line.strip() else "empty")
-
-
-def published_alpagasus_filter(reply: str) -> Rating:
-    """As the parser in the released filter.py, which nothing calls there: it looks for "score:" and "Score:" too.
-
-    After "score:" it reads the rest of the line, after "Score:" one character; `crashes` where that raises.
-    """
-    plain = published_alpagasus(reply)
-    if plain.outcome in ("", "not_finite"):
-        return plain
-    try:
-        if "score:" in reply:
-            return _not_nan(float(reply.split("score:")[1].split("\n")[0]))
-        if "Score:" in reply:
-            return Rating(float(reply.split("Score:")[1].strip("\n")[0]))
-    except (ValueError, IndexError):
-        return Rating(None, "crashes")
-    return plain
 
 
 def published_lift(reply: str) -> Rating:

@@ -88,7 +88,8 @@ class Reward(Operator):
         from transformers import AutoConfig, AutoModelForSequenceClassification
 
         from operators.models import loading
-        from operators.scoring import windows
+        from operators.scoring.passes import classifier_passes
+        from operators.scoring.windows import Window
 
         folder = self.model.folder()
         labels = AutoConfig.from_pretrained(folder, local_files_only=True).num_labels
@@ -98,9 +99,9 @@ class Reward(Operator):
         if self.pair == "chat" and tokenizer.chat_template is None:
             raise ValueError(f"{folder} has no chat template: set pair=segments, or add chat_template.jinja to it")
         model = loading.placed_model(folder, AutoModelForSequenceClassification, self.precision)
-        window = windows.Window(tokenizer, loading.token_limit(model, self.max_tokens))
+        window = Window(tokenizer, loading.token_limit(model, self.max_tokens))
         written = {"segments": _segments, "chat": _chat}[self.pair]
-        passes = windows.classifier_passes(model)
+        passes = classifier_passes(model)
 
         def compute(pairs: Sequence[Pair]) -> list[dict[str, Any] | RowError]:
             inputs = [_attempted(window, written, pair) for pair in pairs]

@@ -98,16 +98,17 @@ class Scorer(Operator):
         from transformers import AutoModelForCausalLM
 
         from operators.models import loading
-        from operators.scoring import windows
+        from operators.scoring.passes import causal_passes
+        from operators.scoring.windows import Window
 
         folder = self.model.folder()
         template, labels = self._settings(folder)
         tokenizer = loading.fast_tokenizer(folder)
         columns = checked_label_ids(tokenizer, template, labels)
         model = loading.placed_model(folder, AutoModelForCausalLM, self.precision)
-        prompts = Prompts(template, windows.Window(tokenizer, loading.token_limit(model, self.max_tokens)))
+        prompts = Prompts(template, Window(tokenizer, loading.token_limit(model, self.max_tokens)))
         prompts.refuse_no_room()
-        passes = windows.causal_passes(model)
+        passes = causal_passes(model)
         numbers = np.array([int(label) for label in labels])
 
         def compute(batch: pa.Table) -> list[dict[str, Any] | RowError]:

@@ -9,7 +9,7 @@ from operators.base import RowError
 from operators.checkpoint import Checkpoint
 from operators.missing import ModelMissing
 from operators.models import loading
-from operators.scoring import windows
+from operators.scoring import passes
 from operators.scoring.reward import Reward, last_pair, question
 from tests.tiny import tiny_causal, tiny_reward
 
@@ -83,7 +83,7 @@ def test_padded_passes_give_what_texts_give_alone(folders, kind, budget):
     tokenizer = loading.fast_tokenizer(folders[kind])
     model = loading.placed_model(folders[kind], AutoModelForSequenceClassification, "float32")
     rows = [tokenizer(*pair, return_attention_mask=False) for pair in PAIRS]
-    alone, padded = (windows.Passes(model, "right", 0, tokens).logits(rows, [0]) for tokens in (1, budget))
+    alone, padded = (passes.Passes(model, "right", 0, tokens).logits(rows, [0]) for tokens in (1, budget))
     np.testing.assert_allclose(padded, alone, atol=1e-5)
 
 
@@ -209,23 +209,23 @@ def test_a_classifier_without_a_padding_token_computes_texts_one_by_one(folders)
 
     model = loading.placed_model(folders["llama"], AutoModelForSequenceClassification, "float32")
     model.config.pad_token_id = None
-    passes = windows.classifier_passes(model)
+    alone = passes.classifier_passes(model)
     rows = [{"input_ids": [1, 9, 8, 7]}, {"input_ids": [1, 9]}]
-    together = passes.logits(rows, [0])
-    assert together.tolist() == [passes.logits([row], [0])[0].tolist() for row in rows]
-    assert passes.budget == 1
+    together = alone.logits(rows, [0])
+    assert together.tolist() == [alone.logits([row], [0])[0].tolist() for row in rows]
+    assert alone.budget == 1
 
 
 def test_a_logit_that_is_no_number_is_an_error(operators, monkeypatch):
     compute = operators["segments"].load()
-    passed = windows.Passes.logits
+    passed = passes.Passes.logits
 
     def broken(self, rows, columns):
         logits = passed(self, rows, columns)
         logits[0] = np.nan
         return logits
 
-    monkeypatch.setattr(windows.Passes, "logits", broken)
+    monkeypatch.setattr(passes.Passes, "logits", broken)
     error, fine = compute(batch(conversation(*PAIRS[0]), conversation(*PAIRS[1])))
     assert str(error) == "no_score: the model's logit is nan"
     assert np.isfinite(fine["reward"])
