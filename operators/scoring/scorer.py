@@ -24,8 +24,8 @@ from pydantic.dataclasses import dataclass
 
 from operators.base import STRICT, Compute, Operator, RowError
 from operators.checkpoint import Checkpoint
-from operators.embedding.embed import PROBES
 from operators.models.precision import Precision
+from operators.models.probes import PROBES
 from operators.positions import refuse_too_many
 from operators.sample import Message
 from operators.unknown import refuse_unreadable

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from operators.embedding.embed import cut
+from operators.models.cutting import cut
 
 Tokens = Mapping[str, Sequence[int]]
 """One text as the tokenizer gives it: input_ids, and token_type_ids where it has segments."""
