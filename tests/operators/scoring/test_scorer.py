@@ -13,7 +13,8 @@ from operators.checkpoint import Checkpoint
 from operators.missing import ModelMissing
 from operators.models import loading
 from operators.scoring import passes, windows
-from operators.scoring.scorer import Prompts, Scorer, expected_labels, label_ids, scored_turns
+from operators.scoring.labels import expected_labels, label_ids
+from operators.scoring.scorer import Prompts, Scorer, scored_turns
 from tests.tiny import tiny_causal, tiny_reward, tiny_tokenizer
 
 LABELS = ("1", "2", "3", "4", "5", "6")
