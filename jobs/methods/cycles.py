@@ -9,7 +9,7 @@ from jobs.engine.pool.subset import Subset
 from operators.checkpoint import Checkpoint
 from operators.kernels.nlu_diet import Joint, Smoothing, diet_scores
 from operators.losses.class_error import ClassError
-from operators.losses.loss import Precision
+from operators.models.precision import Precision
 from operators.training.finetune import Finetune
 
 Dropout = Literal["off", "on"]

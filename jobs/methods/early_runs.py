@@ -15,7 +15,8 @@ from operators.base import Operator
 from operators.checkpoint import Checkpoint
 from operators.kernels.correlation import spearman
 from operators.kernels.data_diet import over_runs
-from operators.losses.loss import Loss, Precision
+from operators.losses.loss import Loss
+from operators.models.precision import Precision
 from operators.supervision.labels import Labels
 from operators.training.finetune import Finetune
 

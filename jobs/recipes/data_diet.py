@@ -26,7 +26,7 @@ from operators.base import STRICT
 from operators.checkpoint import Checkpoint
 from operators.field import Field
 from operators.kernels import data_diet
-from operators.losses.loss import Precision
+from operators.models.precision import Precision
 from operators.training.finetune import Finetune
 
 EARLY = Finetune(Checkpoint("Qwen/Qwen3-1.7B-Base"), epochs=1, schedule="constant")

@@ -29,7 +29,7 @@ from operators.base import STRICT
 from operators.checkpoint import Checkpoint
 from operators.gradients.directions import Aggregate
 from operators.gradients.gradient import Gradient, Projected
-from operators.losses.loss import Precision
+from operators.models.precision import Precision
 from operators.training.finetune import Finetune, epoch_facts
 
 

@@ -22,7 +22,8 @@ from jobs.engine.recipe import Budget, Later, Pool, Recipe, Selection, Step, Sub
 from operators.base import STRICT
 from operators.checkpoint import Checkpoint
 from operators.kernels.loss_based import Reduction, Version, learnability, worth_learning
-from operators.losses.loss import Loss, Precision
+from operators.losses.loss import Loss
+from operators.models.precision import Precision
 from operators.training.finetune import LIKE_ALPACA, Finetune
 
 LEARNT = 0.3  # nats per token, below which there is little left to learn

@@ -25,7 +25,7 @@ from operators.base import STRICT
 from operators.checkpoint import Checkpoint
 from operators.field import Field
 from operators.kernels import nlu_diet
-from operators.losses.loss import Precision
+from operators.models.precision import Precision
 from operators.supervision.labels import Labels
 from operators.training.finetune import Finetune
 

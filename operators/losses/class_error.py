@@ -1,13 +1,12 @@
-"""How wrong a classifier is about a text: the EL2N of its class and of its slots.
+"""The error of a classifier for a text: the EL2N of its class and of its slots.
 
     ClassError(Checkpoint("/runs/epoch-4"), labels=Labels(label="intent", slots="slots", words="tokens"))
 
-EL2N is the length of softmax minus one-hot (Paul et al. 2021, arXiv 2107.07075, definition 2.3); an utterance has one
-of its intent and one of each slot (Attendu and Corbeil 2023, arXiv 2306.03208; its trainer/callbacks.py), which
-`kernels.nlu_diet.joint_error` makes one number of.
+EL2N is the length of the vector softmax minus one-hot (Paul et al. 2021, arXiv 2107.07075, definition 2.3). An
+utterance has one for its intent and one for each slot (Attendu and Corbeil 2023, arXiv 2306.03208, and their
+trainer/callbacks.py). `kernels.nlu_diet.joint_error` combines them to one number.
 """
 
-import json
 import math
 from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
@@ -17,9 +16,9 @@ from pydantic.dataclasses import dataclass
 
 from operators.base import STRICT, Compute, Operator, RowError
 from operators.checkpoint import Checkpoint
-from operators.losses.loss import Precision, merged
+from operators.models.precision import Precision
 from operators.positions import SampleTokens, refuse_too_many
-from operators.supervision.labels import Labelling, Labels
+from operators.supervision.labels import Labels
 from operators.supervision.supervised import Supervised
 
 FIELDS = ("el2n", "slot_sum", "slot_fro", "nll_mean")
@@ -27,7 +26,7 @@ FIELDS = ("el2n", "slot_sum", "slot_fro", "nll_mean")
 
 @dataclass(frozen=True, config=STRICT)
 class ClassError(Operator):
-    """The EL2N of a text's class (0 to the root of 2); that of its slots, as sum and as root of the sum of squares."""
+    """The EL2N of a text's class (0 to the root of 2), and that of its slots: sum, and root of the sum of squares."""
 
     version: ClassVar[int] = 2
 
@@ -46,11 +45,11 @@ class ClassError(Operator):
 
     model: Checkpoint
     labels: Labels
-    """Where texts and labels are, with the names that the model was trained to tell."""
+    """Where texts and labels are, with the names that the model was trained to predict."""
     max_tokens: SampleTokens = None
-    """A text's tokens after which it is cut, and its value flagged."""
+    """The maximum number of tokens of a text; a longer one is cut and its value flagged."""
     dropout: Literal["off", "on"] = "off"
-    """on: as in training, from a seed of each sample's own."""
+    """on: as in training, with a seed of its own for each sample."""
     precision: Precision = "auto"
     """auto: bfloat16 on a GPU that multiplies it, float32 elsewhere."""
 
@@ -60,29 +59,30 @@ class ClassError(Operator):
         refuse_too_many(self.model, self.max_tokens)
 
     def load(self) -> Compute:
-        """A function from a batch to a struct, or a RowError, a row: FIELDS, how many slots there are, how many were
-        told right, and tokens; whether the class was told right and the text cut. `nll_mean` is the class's (nats).
+        """A function from a batch to one struct or RowError per row.
 
-        The kinds of error are those of `Labelling` and nonfinite. On a CPU, and with dropout, a value is bitwise the
-        same whatever samples are with it. ValueError for a model that does not tell these labels.
+        The struct has FIELDS, of which `nll_mean` is that of the class (nats); the numbers of slots, of correctly
+        predicted slots and of tokens; whether the class is predicted correctly, and whether the text was cut. The kinds
+        of error are those of `Labelling`, and nonfinite. On a CPU, and with dropout on any device, a value is bitwise
+        the same whatever samples are in its batch. ValueError for a model that predicts other labels.
         """
         import torch
 
-        from operators.gradients import taps
-        from operators.scoring import windows
+        from operators.losses.classifier import classifier
+        from operators.losses.tokenized import fitting_labelling, labelled, merged
+        from operators.models import by_length
 
         model = classifier(self.model, self.labels, self.precision)
         labelling = fitting_labelling(model, self.model, self.labels, self.max_tokens)
         model.train(self.dropout == "on")
-        alone = self.dropout == "on" or next(model.parameters()).device.type == "cpu"
-        budget = 1 if alone else windows.PASS_TOKENS
+        budget = 1 if self.dropout == "on" else by_length.pass_tokens(model)
 
         def compute(batch: pa.Table) -> list[dict[str, Any] | RowError]:
             tokenized = labelled(labelling, batch)
             rows = [row for row in tokenized if isinstance(row, Supervised)]
             values: list[Any] = [None] * len(rows)
             with torch.inference_mode(), torch.random.fork_rng():
-                for group in taps.batches([len(row.input_ids) for row in rows], budget):
+                for group in by_length.batches([len(row.input_ids) for row in rows], budget):
                     torch.manual_seed(rows[group[0]].id)
                     found = _values(model, [rows[at] for at in group], self.labels)
                     for at, value in zip(group, found, strict=True):
@@ -93,14 +93,14 @@ class ClassError(Operator):
 
 
 def _values(model: Any, rows: list[Supervised], labels: Labels) -> Iterator[dict[str, Any] | RowError]:
-    """The value of each text, computed together."""
+    """The value of each text of one pass."""
     import torch
     import torch.nn.functional as F
 
     from operators.kernels.token_stats import el2n
-    from operators.losses.classifier import told
+    from operators.losses.classifier import predictions
 
-    found = told(model, rows, labels)
+    found = predictions(model, rows, labels)
     sums = torch.zeros(4, len(rows), device=found.classes.device)
     if found.slots is not None and found.slot_labels is not None and found.text is not None:
         errors, right = el2n(found.slots, found.slot_labels), found.slots.argmax(1) == found.slot_labels
@@ -113,47 +113,10 @@ def _values(model: Any, rows: list[Supervised], labels: Labels) -> Iterator[dict
         F.cross_entropy(found.classes, found.labels, reduction="none"),
         sums[2].long(),
         sums[3].long(),
-        found.right,
+        found.correct,
     ]
     names = (*FIELDS, "slots", "slots_right", "right")
     for row, values in zip(rows, zip(*(column.tolist() for column in columns), strict=True), strict=True):
         value = dict(zip(names, values, strict=True)) | {"tokens": len(row.input_ids), "truncated": row.truncated}
         finite = all(math.isfinite(value[name]) for name in FIELDS)
         yield value if finite else RowError("nonfinite", "the error is NaN or infinite")
-
-
-def classifier(checkpoint: Checkpoint, labels: Labels, precision: Precision) -> Any:
-    """The model in eval mode, whose parameters require no gradient; ValueError where it tells other labels."""
-    from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
-
-    from operators.scoring import windows
-
-    folder = checkpoint.folder()
-    told = json.loads((folder / "config.json").read_text()).get("id2label", {})
-    names = tuple(name for _, name in sorted((int(number), name) for number, name in told.items()))
-    if not labels.named() or names != (*labels.classes, *labels.slot_names):
-        raise ValueError(f"the model in {folder} tells {len(names)} other labels: {', '.join(names[:20])}")
-    kind = AutoModelForTokenClassification if labels.slots else AutoModelForSequenceClassification
-    return windows.loaded_model(folder, kind, precision).requires_grad_(False)
-
-
-def fitting_labelling(model: Any, checkpoint: Checkpoint, labels: Labels, wanted: int | None) -> Labelling:
-    """How samples become tokens and labels, by the checkpoint's tokenizer; ValueError as `loss.fitting_supervision`."""
-    from transformers import AutoTokenizer
-
-    from operators.scoring import windows
-
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder(), local_files_only=True)
-    return Labelling(tokenizer, labels, windows.sample_tokens(model, wanted))
-
-
-def labelled(labelling: Labelling, batch: pa.Table) -> list[Supervised | RowError]:
-    """The tokens and labels of each sample of the batch, or why it has none."""
-
-    def attempt(*told: Any) -> Supervised | RowError:
-        try:
-            return labelling(*told)
-        except RowError as error:
-            return error
-
-    return list(map(attempt, *(batch[name].to_pylist() for name in ("id", "messages", "raw"))))

@@ -30,8 +30,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from operators.gradients.taps import hidden_at, language_head, padded
-from operators.losses.classifier import told
+from operators.losses.classifier import predictions
+from operators.models.forward import hidden_at, language_head, padded
 from operators.supervision.labels import Labels
 from operators.supervision.supervised import IGNORED, Supervised
 from operators.training import lora, ranks
@@ -250,11 +250,11 @@ def supervised_counts(rows: Sequence[Supervised], labels: Labels | None) -> np.n
 def summed_losses(model: Any, rows: Sequence[Supervised], labels: Labels | None) -> tuple[Tensor, Tensor]:
     """Each row's summed loss, (rows,) float32, and whether a classifier is right of it (0 of a language model).
 
-    Of the negative log-likelihood of the supervised tokens; of a classifier, what `Told.losses` says.
+    Of the negative log-likelihood of the supervised tokens; of a classifier, what `Predictions.losses` says.
     """
     if labels is not None:
-        found = told(model, rows, labels)
-        return found.losses(), found.right.float()
+        found = predictions(model, rows, labels)
+        return found.losses(), found.correct.float()
     ids, targets = padded(rows, next(model.parameters()).device)
     supervised = F.pad(targets[:, 1:] != IGNORED, (0, 1))
     with hidden_at(language_head(model), supervised):

@@ -16,7 +16,11 @@ from operators import sample
 from operators.base import RowError
 from operators.checkpoint import MINILM, Checkpoint
 from operators.embedding import embed
-from operators.embedding.embed import PROBES, Embed, cut
+from operators.embedding.advice import Advice
+from operators.embedding.embed import Embed
+from operators.models import cutting
+from operators.models.cutting import cut
+from operators.models.probes import PROBES
 
 TEXTS = [
     "Name three primary colors.",
@@ -267,10 +271,10 @@ def test_a_huge_text_is_cut_to_what_is_read(minilm):
     for text in (long, " " * 100_000 + TEXTS[0], "x" * 90 + " then words. " * 30_000):
         whole = minilm(batch([text]))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(embed, "CHARACTERS", 10**7)
+            patch.setattr(cutting, "CHARACTERS", 10**7)
             assert np.array_equal(minilm(batch([text])), whole)
     assert minilm(batch(["x" * 100_000 + " then words. " * 3_000]))[0].kind == "unreadable"
-    assert len(cut(long, 256, lambda text: len(text) // 3)) == 2 * 256 * embed.CHARACTERS
+    assert len(cut(long, 256, lambda text: len(text) // 3)) == 2 * 256 * cutting.CHARACTERS
     assert len(cut(" " * 10**7, 256, lambda text: 0)) == 2 * 256 * 1024
 
 
@@ -304,7 +308,7 @@ def test_auto_pooling_follows_the_checkpoint(folders, tmp_path):
     modules = '[{"path": "", "type": "models.Transformer"}, {"path": "1_Pooling", "type": "models.%s"}]'
     (advice / "modules.json").write_text(modules % "Pooling")
     (advice / "1_Pooling").mkdir()
-    read = lambda: embed.Advice.read(advice).chosen_pooling()  # noqa: E731
+    read = lambda: Advice.read(advice).chosen_pooling()  # noqa: E731
     for written, pooling in {
         '{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false}': "cls",
         '{"pooling_mode": "lasttoken", "include_prompt": true}': "last",

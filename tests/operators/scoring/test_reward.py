@@ -8,7 +8,8 @@ from operators import sample
 from operators.base import RowError
 from operators.checkpoint import Checkpoint
 from operators.missing import ModelMissing
-from operators.scoring import windows
+from operators.models import loading
+from operators.scoring import passes
 from operators.scoring.reward import Reward, last_pair, question
 from tests.tiny import tiny_causal, tiny_reward
 
@@ -79,10 +80,10 @@ def test_rewards_are_the_raw_logits_of_one_call_each(operators, folders, pair):
 def test_padded_passes_give_what_texts_give_alone(folders, kind, budget):
     from transformers import AutoModelForSequenceClassification
 
-    tokenizer = windows.loaded_tokenizer(folders[kind])
-    model = windows.loaded_model(folders[kind], AutoModelForSequenceClassification, "float32")
+    tokenizer = loading.fast_tokenizer(folders[kind])
+    model = loading.placed_model(folders[kind], AutoModelForSequenceClassification, "float32")
     rows = [tokenizer(*pair, return_attention_mask=False) for pair in PAIRS]
-    alone, padded = (windows.Passes(model, "right", 0, tokens).logits(rows, [0]) for tokens in (1, budget))
+    alone, padded = (passes.Passes(model, "right", 0, tokens).logits(rows, [0]) for tokens in (1, budget))
     np.testing.assert_allclose(padded, alone, atol=1e-5)
 
 
@@ -116,7 +117,7 @@ def test_rewards_of_pairs_are_those_of_samples_with_these_answers(operators):
 def test_over_the_limit_the_answer_is_cut_and_the_input_is_a_real_one(operators, pair, text):
     limit = 100
     operator = Reward(model=operators[pair].model, pair=pair, max_tokens=limit)
-    tokenizer = windows.loaded_tokenizer(operator.model.folder())
+    tokenizer = loading.fast_tokenizer(operator.model.folder())
     answer = text * 200
 
     def encoded(answered: str) -> list[int]:
@@ -206,25 +207,25 @@ def test_a_head_that_would_be_random_is_refused(tmp_path):
 def test_a_classifier_without_a_padding_token_computes_texts_one_by_one(folders):
     from transformers import AutoModelForSequenceClassification
 
-    model = windows.loaded_model(folders["llama"], AutoModelForSequenceClassification, "float32")
+    model = loading.placed_model(folders["llama"], AutoModelForSequenceClassification, "float32")
     model.config.pad_token_id = None
-    passes = windows.classifier_passes(model)
+    alone = passes.classifier_passes(model)
     rows = [{"input_ids": [1, 9, 8, 7]}, {"input_ids": [1, 9]}]
-    together = passes.logits(rows, [0])
-    assert together.tolist() == [passes.logits([row], [0])[0].tolist() for row in rows]
-    assert passes.budget == 1
+    together = alone.logits(rows, [0])
+    assert together.tolist() == [alone.logits([row], [0])[0].tolist() for row in rows]
+    assert alone.budget == 1
 
 
 def test_a_logit_that_is_no_number_is_an_error(operators, monkeypatch):
     compute = operators["segments"].load()
-    passed = windows.Passes.logits
+    passed = passes.Passes.logits
 
     def broken(self, rows, columns):
         logits = passed(self, rows, columns)
         logits[0] = np.nan
         return logits
 
-    monkeypatch.setattr(windows.Passes, "logits", broken)
+    monkeypatch.setattr(passes.Passes, "logits", broken)
     error, fine = compute(batch(conversation(*PAIRS[0]), conversation(*PAIRS[1])))
     assert str(error) == "no_score: the model's logit is nan"
     assert np.isfinite(fine["reward"])

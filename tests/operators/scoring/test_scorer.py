@@ -11,8 +11,10 @@ from operators import sample
 from operators.base import RowError
 from operators.checkpoint import Checkpoint
 from operators.missing import ModelMissing
-from operators.scoring import windows
-from operators.scoring.scorer import Prompts, Scorer, expected_labels, label_ids, scored_turns
+from operators.models import loading
+from operators.scoring import passes, windows
+from operators.scoring.labels import expected_labels, label_ids
+from operators.scoring.scorer import Prompts, Scorer, scored_turns
 from tests.tiny import tiny_causal, tiny_reward, tiny_tokenizer
 
 LABELS = ("1", "2", "3", "4", "5", "6")
@@ -45,7 +47,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tokenizer(folder):
-    return windows.loaded_tokenizer(folder)
+    return loading.fast_tokenizer(folder)
 
 
 def scorer(folder, **fields) -> Scorer:
@@ -134,13 +136,13 @@ def test_every_turn_is_scored_without_history(folder):
 def test_padded_passes_give_what_texts_give_alone(folder, tokenizer, budget):
     from transformers import AutoModelForCausalLM
 
-    model = windows.loaded_model(folder, AutoModelForCausalLM, "float32")
+    model = loading.placed_model(folder, AutoModelForCausalLM, "float32")
     rows = [{"input_ids": tokenizer(text)["input_ids"]} for pair in PAIRS for text in pair]
     import torch
 
     with torch.no_grad():
         alone = [model(input_ids=torch.tensor([row["input_ids"]])).logits[0, -1, 5:9].numpy() for row in rows]
-    found = windows.Passes(model, "left", 0, budget).logits(rows, [5, 6, 7, 8])
+    found = passes.Passes(model, "left", 0, budget).logits(rows, [5, 6, 7, 8])
     np.testing.assert_allclose(found, np.stack(alone), atol=1e-5)
 
 
@@ -294,14 +296,14 @@ def test_a_sample_that_cannot_be_scored_has_an_error_and_its_neighbours_have_sco
 
 def test_logits_that_are_not_numbers_are_an_error(folder, monkeypatch):
     compute = scorer(folder).load()
-    passed = windows.Passes.logits
+    passed = passes.Passes.logits
 
     def broken(self, rows, columns):
         logits = passed(self, rows, columns)
         logits[1] = np.nan
         return logits
 
-    monkeypatch.setattr(windows.Passes, "logits", broken)
+    monkeypatch.setattr(passes.Passes, "logits", broken)
     (error, fine) = compute(batch(conversation(*PAIRS[0], *PAIRS[1]), conversation(*PAIRS[2])))
     assert str(error) == "no_score: turn 2: the model gives no label a probability"
     assert len(fine["scores"]) == 1

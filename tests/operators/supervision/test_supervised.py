@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from operators.base import RowError
 from operators.sample import Message
-from operators.supervision.supervised import IGNORED, PREAMBLE, Supervised, Supervision, Template, chat_template
+from operators.supervision.supervised import IGNORED, Supervised, Supervision, Template, chat_template
+from operators.supervision.templates import PREAMBLE
 from tests.tiny import TEXTS, tiny_tokenizer
 
 TEMPLATES = ("tulu", "tulu_prefixes", "alpaca", "chat", "plain")

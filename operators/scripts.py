@@ -1,13 +1,20 @@
 """The script that a text is written in, by the Unicode blocks of its letters."""
 
+from collections import Counter
+
 import numpy as np
 
 SCRIPT_CHARACTERS = 20_000
+"""The number of characters of a text that `script` looks at."""
+
 NO_LETTERS = "no letters"
 KANA_SHARE = 0.1
-"""A text is Japanese where more than this share of its Han and kana letters is kana."""
+"""A text with a larger share of kana among its Han and kana letters is Japanese."""
 
-# The code point where each run of Unicode blocks begins, and the script of its letters; "" where it has no letters.
+SCRIPT_LEFT = 0.1
+"""A text is in another script where the old script has a smaller share of its letters."""
+
+# Where each run of Unicode blocks begins, and the script that its letters are counted for; none of "".
 BLOCKS = (
     (0x0, ""), (0x41, "Latin"), (0x5B, ""), (0x61, "Latin"), (0x7B, ""), (0xAA, "Latin"), (0xAB, ""), (0xBA, "Latin"),
     (0xBB, ""), (0xC0, "Latin"), (0xD7, ""), (0xD8, "Latin"), (0xF7, ""), (0xF8, "Latin"), (0x2B0, ""),
@@ -36,15 +43,26 @@ SCRIPTS = ("", *sorted({name for _, name in BLOCKS if name}))
 SCRIPT_OF = np.array([SCRIPTS.index(name) for _, name in BLOCKS])
 
 
+def letters_by_script(text: str) -> Counter[str]:
+    """The number of letters of each script in a text, Han and Kana apart; scripts without a letter are left out.
+
+    >>> letters_by_script("東京へ GPT")
+    Counter({'Latin': 3, 'Han': 2, 'Kana': 1})
+    """
+    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    counts = np.bincount(SCRIPT_OF[np.searchsorted(STARTS, points, side="right") - 1], minlength=len(SCRIPTS))
+    return Counter({name: int(count) for name, count in zip(SCRIPTS, counts, strict=True) if name and count})
+
+
 def script(text: str) -> str:
-    """The script that most letters of a text belong to; "Japanese" where Han and kana letters are mixed.
+    """The script of most letters of a text, "Japanese" for Han and kana together, "no letters" where there are none.
+
+    Only the first SCRIPT_CHARACTERS characters count.
 
     >>> script("Hello"), script("你好, GPT"), script("привет, GPT"), script("東京へ行く"), script("123")
     ('Latin', 'Latin', 'Cyrillic', 'Japanese', 'no letters')
     """
-    points = np.frombuffer(text[:SCRIPT_CHARACTERS].encode("utf-32-le", "surrogatepass"), np.uint32)
-    counts = np.bincount(SCRIPT_OF[np.searchsorted(STARTS, points, side="right") - 1], minlength=len(SCRIPTS))
-    letters = {name: int(count) for name, count in zip(SCRIPTS, counts, strict=True) if name and count}
+    letters = dict(letters_by_script(text[:SCRIPT_CHARACTERS]))
     kana = letters.pop("Kana", 0)
     both = kana + letters.get("Han", 0)
     if kana > KANA_SHARE * both:
@@ -52,3 +70,16 @@ def script(text: str) -> str:
     elif both:
         letters["Han"] = both
     return max(letters, key=letters.__getitem__, default=NO_LETTERS)
+
+
+def in_another_script(old: str, new: str) -> bool:
+    """Whether the new text hardly uses the script of most letters of the old one; False where one has no letters.
+
+    >>> in_another_script("列举三种颜色。", "Name three colours."), in_another_script("Name a river.", "Name a lake.")
+    (True, False)
+    """
+    before, after = letters_by_script(old), letters_by_script(new)
+    if not before or not after:
+        return False
+    name, count = before.most_common(1)[0]
+    return count * 2 > before.total() and after[name] < SCRIPT_LEFT * after.total()
