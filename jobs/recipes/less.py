@@ -50,7 +50,8 @@ from operators.kernels.influence import subtask_cosines, weighted_influence
 from operators.kernels.ranking import ranked
 from operators.kernels.sampling import random_order
 from operators.losses.loss import Precision
-from operators.training.finetune import Finetune, epoch_facts
+from operators.training.files import epoch_facts
+from operators.training.finetune import Finetune
 
 
 @dataclass(frozen=True, config=STRICT)

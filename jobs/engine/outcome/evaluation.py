@@ -28,7 +28,7 @@ from operators.losses.loss import Loss, Precision
 from operators.positions import SampleTokens
 from operators.supervision.labels import Labels
 from operators.supervision.supervised import Template
-from operators.training.finetune import FACTS
+from operators.training.files import FACTS
 
 ADAPTER = "adapter_config.json"
 

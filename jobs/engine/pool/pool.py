@@ -25,6 +25,7 @@ from jobs.engine.samples.parts import KNOWN_BY, Parts
 from jobs.engine.store.store import ERROR, MISSING, VALUE, Feature, absolute
 from jobs.engine.terminal.errors import OverErrorBudget, UsageError
 from jobs.engine.terminal.screen import say
+from jobs.engine.train.training import trained
 from operators.base import Operator
 from operators.checkpoint import Checkpoint
 from operators.training.finetune import Finetune
@@ -232,9 +233,7 @@ class Pool:
         Each is a local folder: weights or adapter, tokenizer, adam.safetensors, training.json. Trained once: the store
         keeps them by trainer, pool and ids. Samples with nothing to supervise are left out and counted.
         """
-        from jobs.engine.train.training import trained  # which needs pools
-
-        return trained(self, trainer, ids)
+        return trained(self, self.session, trainer, ids)
 
     def lineage(self) -> "Lineage":
         """Of which sample each was made, and in which round."""

@@ -75,7 +75,7 @@ def epoch(base, tmp_path_factory):
     )
     supervision = Supervision(tokenizer(base), "tulu", LIMIT)
     rows = [supervision(at, messages) for at, messages in enumerate(SAMPLES)]
-    (found,) = train(declaration, rows, tmp_path_factory.mktemp("run"), lambda line: None)
+    (found,) = train(declaration, rows, tmp_path_factory.mktemp("run"))
     shutil.copy(base / "config.json", found)
     return found
 
