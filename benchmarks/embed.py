@@ -109,7 +109,7 @@ def measured(texts: list[str], model: str, precision: str, repeats: int) -> dict
 def _bfloat16_hardware() -> bool:
     import torch
 
-    from operators.embedding.encoder import bfloat16_is_fast
+    from operators.models.loading import bfloat16_is_fast
 
     return bfloat16_is_fast(torch.device("cpu"))
 

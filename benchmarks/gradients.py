@@ -27,12 +27,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from operators.embedding.encoder import bfloat16_is_fast
 from operators.gradients import features as gradient_features
 from operators.gradients import taps
 from operators.kernels.adam import adam_feature
 from operators.kernels.influence import dots
 from operators.kernels.projection import Projection, project
+from operators.models.loading import bfloat16_is_fast
 from operators.supervision.supervised import IGNORED
 
 VOCABULARY = 32_000

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,15 +69,11 @@ class Evolution:
 
     def rewriting(self, step: int) -> Evolve:
         """The operator that makes the variants of a step, 1 and on."""
-        return Evolve(**_settings(self.rewriter), dimension=self.dimension, step=step)
+        return Evolve.by(self.rewriter, self.dimension, step)
 
     def comparison(self, attempt: int) -> Compare:
         """The operator that has chains rated for the first time (attempt 0) or again."""
-        return Compare(**_settings(self.judge), dimension=self.dimension, attempt=attempt)
-
-
-def _settings(asking: Asking) -> dict[str, Any]:
-    return {each.name: getattr(asking, each.name) for each in fields(Asking)}
+        return Compare.by(self.judge, self.dimension, attempt)
 
 
 def evolution(dimension: str, overrides: Iterable[str]) -> Evolution:

@@ -6,7 +6,8 @@ from operators.base import Operator
 from operators.checkpoint import Checkpoint
 from operators.gradients.gradient_norm import GradientNorm
 from operators.losses.class_error import ClassError
-from operators.losses.loss import Loss, Precision
+from operators.losses.loss import Loss
+from operators.models.precision import Precision
 from operators.training.finetune import Finetune
 
 Score = Literal["el2n", "grand", "grand_lora", "grand_last"]

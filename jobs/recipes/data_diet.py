@@ -67,7 +67,8 @@ from operators.field import Field
 from operators.kernels import data_diet
 from operators.kernels.correlation import spearman
 from operators.kernels.sampling import random_order
-from operators.losses.loss import Loss, Precision
+from operators.losses.loss import Loss
+from operators.models.precision import Precision
 from operators.supervision.labels import Labels
 from operators.training.finetune import Finetune
 

@@ -49,7 +49,7 @@ from operators.gradients.gradient import Gradient, Projected
 from operators.kernels.influence import subtask_cosines, weighted_influence
 from operators.kernels.ranking import ranked
 from operators.kernels.sampling import random_order
-from operators.losses.loss import Precision
+from operators.models.precision import Precision
 from operators.training.files import epoch_facts
 from operators.training.finetune import Finetune
 

@@ -42,7 +42,8 @@ from operators.kernels.correlation import spearman
 from operators.kernels.loss_based import Reduction, Version, learnability, worth_learning
 from operators.kernels.ranking import ranked
 from operators.kernels.sampling import random_order
-from operators.losses.loss import Loss, Precision
+from operators.losses.loss import Loss
+from operators.models.precision import Precision
 from operators.training.finetune import LIKE_ALPACA, Finetune
 
 LEARNT = 0.3

@@ -42,7 +42,7 @@ from operators.field import Field
 from operators.kernels import nlu_diet
 from operators.kernels.sampling import random_order
 from operators.losses.class_error import ClassError
-from operators.losses.loss import Precision
+from operators.models.precision import Precision
 from operators.supervision.labels import Labels
 from operators.training.finetune import Finetune
 

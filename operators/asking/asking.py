@@ -1,139 +1,74 @@
 """Asking a language model about samples: vLLM in the worker, or any OpenAI-compatible server.
 
-An operator that asks turns each sample into a `Question` and each `Answer` into a value. Who answers is one field:
+An operator that asks turns each sample into a `Question` and each `Answer` into a value. The field `endpoint` says who
+answers:
 
-    Judge(model=Checkpoint("Qwen/Qwen3-8B"))                                      # vLLM, one engine a worker
+    Judge(model=Checkpoint("Qwen/Qwen3-8B"))                                      # vLLM, one engine per worker
     Judge(model=Checkpoint("gpt-4o-mini"), endpoint="https://api.openai.com/v1")  # a server; key in OPENAI_API_KEY
 
-What is asked identifies a value, and the model that answers: of a local one its content, of a server the name it
-gives the model (with the `revision`, where you set one to tell two models of one name apart). Where the server is
-and how fast it may be asked do not, so that a server that moved is not asked again.
+The identity of a value is what is asked and the model that answers. A local model is identified by its content, a
+model of a server by the name that the server gives it (and by `revision`, which can tell two models of one name apart).
+The address of the server and the rate of requests are not part of the identity, so a server that moved is not asked
+again.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass as plain_dataclass
-from dataclasses import fields, replace
-from typing import Annotated, Any, ClassVar, Literal, Protocol
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
+from typing import Annotated, Any, ClassVar
 
 import pyarrow as pa
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from operators.asking.endpoint import Endpoint, Server, check_server
+from operators.asking.language_model import (
+    Answer,
+    AnswerOrError,
+    LanguageModel,
+    Manner,
+    OutOfTokens,
+    Question,
+    Thinking,
+)
+from operators.asking.local_model import LocalModel
 from operators.asking.ratings import answers
 from operators.base import STRICT, Arrivals, Arriving, RowError
 from operators.checkpoint import Checkpoint
 from operators.missing import ModelMissing
-from operators.sample import Message
 
 Count = Annotated[int, Field(ge=1)]
 Temperature = Annotated[float, Field(ge=0)]
 
 FIRST_REPLIES = 20
-"""So many replies, none of which came to an answer, end a map."""
+"""A map ends where this many first replies contain no answer."""
 ROOM = 2048
-"""Tokens in which most models that think before they answer come to the answer of a question about one sample."""
-
-Thinking = Literal["off", "default"]
-
-Render = Callable[[Mapping[str, str], Sequence[str]], list[Message]]
-"""Messages from a sample's texts, given the token strings that must not be read as control tokens."""
-
-
-@plain_dataclass(frozen=True)
-class Question:
-    """What is asked about one sample: its texts, and how messages are made of them."""
-
-    texts: Mapping[str, str]
-    """The sample's own texts by name, in the order in which they may be cut where the context is too short."""
-    render: Render
-    cut: bool = False
-    """Whether a text has been cut."""
-
-    def shorter(self, characters: int) -> "Question | None":
-        """The question with so many characters less at the end of the first text that has any; None if none has."""
-        for name, text in self.texts.items():
-            if text:
-                return replace(self, texts={**self.texts, name: text[: max(0, len(text) - characters)]}, cut=True)
-        return None
-
-
-@plain_dataclass(frozen=True)
-class Answer:
-    """What the model said."""
-
-    text: str
-    finished: bool
-    """False where it was cut at the most tokens allowed."""
-    cut: bool
-    """Whether the question had to be cut."""
-    masses: Mapping[str, float]
-    """The probability of each label that was asked for to be the first token."""
-
-
-@plain_dataclass(frozen=True)
-class Manner:
-    """How an answer is drawn."""
-
-    max_tokens: int
-    temperature: float = 0.0
-    seed: int = 0
-    thinking: Thinking = "off"
-    labels: tuple[str, ...] = ()
-    """Single tokens whose probability as the first token is wanted; the answer is then that one token."""
-    schema: Mapping[str, Any] | None = None
-    """A JSON schema that the answer is bound to."""
-
-
-Outcome = Answer | RowError
-
-
-def template_options(thinking: Thinking) -> dict[str, bool]:
-    """What a chat template is given: the names that Qwen's and DeepSeek's go by; others ignore them."""
-    return {"enable_thinking": False, "thinking": False} if thinking == "off" else {}
-
-
-class OutOfTokens(Exception):
-    """None of the first replies came to an answer within the tokens allowed."""
-
-    def __init__(self, said: str, tokens: int):
-        super().__init__(said, tokens)
-        self.said = said
-        self.tokens = tokens
-        """More tokens than those, to try with."""
-
-
-class LanguageModel(Protocol):
-    """Whoever answers."""
-
-    def answers(self, questions: Sequence[Question], manner: Manner) -> Iterator[dict[int, Outcome]]:
-        """The answers by the position of their question, in lots as they come; each question once."""
-        ...
+"""A number of tokens in which most models that think first reach the answer to a question about one sample."""
 
 
 @dataclass(frozen=True, config=STRICT)
 class Asking(Arriving):
-    """An operator that asks a language model one question a sample."""
+    """An operator that asks a language model one question per sample."""
 
     elsewhere: ClassVar[tuple[str, ...]] = ("endpoint", "concurrency", "requests_a_minute", "timeout")
-    """Fields that say where and how fast, not what: they are no part of the identity."""
+    """Fields that say where and how fast to ask, not what; they are not part of the identity."""
 
     model: Checkpoint = Checkpoint("Qwen/Qwen3-4B-Instruct-2507")
     endpoint: str = ""
-    """The URL of an OpenAI-compatible server, up to and with /v1; empty for vLLM in the worker."""
+    """The URL of an OpenAI-compatible server, up to and including /v1; empty for vLLM in the worker."""
     concurrency: int = Field(default=32, ge=1)
-    """Requests under way at a time, of a server."""
+    """Requests to a server that are open at the same time."""
     requests_a_minute: float | None = Field(default=None, gt=0)
-    """At most so many requests a minute to a server; None for no limit."""
+    """The maximum number of requests per minute to a server; None for no limit."""
     timeout: float = Field(default=600.0, gt=0)
     """Seconds that a server may take for one answer."""
     context: Annotated[int, Field(ge=16)] | None = None
-    """Tokens of question and answer together; None for what the model has. Longer samples are cut, and flagged."""
+    """Tokens of question and answer together; None for the model's own limit. Longer samples are cut, and flagged."""
     max_tokens: Count = 32
-    """Tokens of an answer, and of the thinking before it."""
+    """The maximum number of tokens of an answer, including the thinking before it."""
     thinking: Thinking = "off"
     """Whether the model thinks before it answers. off: its chat template is told not to; a server that does not take
-    that option is asked without it. default: nothing is said of it, and max_tokens has to leave room for it."""
+    that option is asked without it. default: the chat template decides, and max_tokens has to leave room for it."""
     temperature: Temperature = 0.0
     seed: int = Field(default=0, ge=0)
 
@@ -144,52 +79,53 @@ class Asking(Arriving):
             asked["model"] = {"served": self.model.name, "revision": self.model.revision}
         return asked
 
+    def settings(self) -> dict[str, Any]:
+        """The fields that every operator of this kind has, for another one that asks the same model."""
+        return {each.name: getattr(self, each.name) for each in fields(Asking)}
+
     def most_workers(self) -> int | None:
-        """One for a server: concurrency and rate limit are then what the fields say."""
+        """1 for a server, so that concurrency and the rate limit are those that the fields say."""
         return 1 if self.endpoint else None
 
     def check(self) -> None:
-        """ModelMissing where the checkpoint is not there, or no server answers or it refuses the key."""
-        if not self.endpoint:
-            try:
-                self.model.check()
-            except ModelMissing as error:
-                raise ModelMissing(f"{error}; or, for a model that a server has, give its endpoint") from None
+        """ModelMissing where the checkpoint is not there, and where no server answers or it refuses the key."""
+        if self.endpoint:
+            check_server(self.endpoint)
             return
-        from operators.asking.endpoint import check
-
-        check(self.endpoint)
+        try:
+            self.model.check()
+        except ModelMissing as error:
+            raise ModelMissing(f"{error}; or, for a model that a server has, give its endpoint") from None
 
     def manner(self) -> Manner:
-        """How answers are drawn."""
+        """How answers are sampled."""
         return Manner(self.max_tokens, self.temperature, self.seed, self.thinking)
 
     @abstractmethod
     def question(self, row: Mapping[str, Any]) -> Question | RowError:
-        """What is asked about a sample, given what `reads` names of it."""
+        """The question about a sample; row: `id` and the columns that `reads` lists."""
 
     @abstractmethod
     def value(self, row: Mapping[str, Any], answer: Answer) -> Any:
-        """The value, or a RowError, that an answer makes."""
+        """The value that an answer gives, or a RowError."""
 
     def unanswered(self, answer: Answer) -> bool:
-        """Whether the tokens ended before there was an answer."""
+        """Whether the reply was cut before it contained an answer."""
         return not answer.finished and not any(piece.strip() for piece in answers(answer.text))
 
     def language_model(self) -> LanguageModel:
-        """Who answers, opened in this process."""
+        """The model that answers, opened in this process."""
         if self.endpoint:
-            from operators.asking.endpoint import Endpoint
-
-            return Endpoint(self.endpoint, self.model.name, self.concurrency, self.requests_a_minute, self.timeout)
-        from operators.asking.local_model import LocalModel
-
+            return Endpoint(
+                Server(self.endpoint, self.model.name, self.concurrency, self.requests_a_minute, self.timeout)
+            )
         return LocalModel(self.model.folder(), self.context)
 
     def load(self) -> Arrivals:
-        """Opens the model; a batch's values come lot by lot as they are answered.
+        """A function from a batch to its values, in groups as they are answered; it opens the model.
 
-        OutOfTokens where the first 20 replies all ended before there was an answer: so would the others.
+        The function raises OutOfTokens where each of the first 20 replies was cut before it contained an answer; the
+        others would be too.
         """
         model, manner, first = self.language_model(), self.manner(), FirstReplies(self)
 
@@ -214,22 +150,22 @@ class Asking(Arriving):
 
 
 class FirstReplies:
-    """The replies of a worker up to the first one that came to an answer."""
+    """The replies of a worker up to the first that contains an answer."""
 
     def __init__(self, operator: Asking) -> None:
         self.operator = operator
         self.unanswered: list[str] = []
         self.ended = False
 
-    def add(self, outcomes: Iterable[Outcome]) -> None:
-        """Takes in a lot."""
-        for answer in outcomes:
+    def add(self, replies: Iterable[AnswerOrError]) -> None:
+        """Takes in a group of replies."""
+        for answer in replies:
             if not self.ended and isinstance(answer, Answer):
                 self.ended = not self.operator.unanswered(answer)
                 self.unanswered.append(answer.text)
 
     def check(self) -> None:
-        """Raises OutOfTokens where there are enough of them, and not one came to an answer."""
+        """Raises OutOfTokens where there are FIRST_REPLIES of them and none contains an answer."""
         if self.ended or len(self.unanswered) < FIRST_REPLIES:
             return
         limit = self.operator.manner().max_tokens

@@ -10,11 +10,12 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from operators.asking.asking import Answer, Manner, Outcome, Question, template_options
 from operators.asking.completion import TOO_LONG, Garbled, ServerError, complaint, completion
+from operators.asking.language_model import Answer, AnswerOrError, Manner, Question, template_options
 from operators.base import RowError
 from operators.missing import ModelMissing
 
@@ -38,40 +39,56 @@ class Refused(Exception):
     """Every further request would fail as this one did."""
 
 
-def check(endpoint: str) -> None:
+def check_server(url: str) -> None:
     """ModelMissing where nothing answers at the URL, or it refuses the key."""
     import httpx
 
-    if urlsplit(endpoint).scheme not in ("http", "https") or not urlsplit(endpoint).hostname:
-        raise ModelMissing(f"endpoint {endpoint!r} is not a URL; give one such as http://host:8000/v1")
+    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+        raise ModelMissing(f"endpoint {url!r} is not a URL; give one such as http://host:8000/v1")
     headers = {"Authorization": f"Bearer {os.environ[KEY]}"} if os.environ.get(KEY) else {}
     try:
-        status = httpx.get(f"{endpoint.rstrip('/')}/models", headers=headers, timeout=CHECK_SECONDS).status_code
+        status = httpx.get(f"{url.rstrip('/')}/models", headers=headers, timeout=CHECK_SECONDS).status_code
     except httpx.ReadTimeout:
         return  # it is there, and busy
     except httpx.HTTPError as error:
-        raise ModelMissing(f"no server answers at {endpoint}: {_said(error)}. Start it, or mend the URL") from None
+        raise ModelMissing(f"no server answers at {url}: {_said(error)}. Start it, or mend the URL") from None
     if status in (401, 403):
-        raise ModelMissing(_key_refused(endpoint, status))
+        raise ModelMissing(_key_refused(url, status))
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server, the model that is asked there, and how fast it may be asked."""
+
+    url: str
+    """Up to and including /v1."""
+    model: str
+    """The name that the server gives the model."""
+    concurrency: int
+    """Requests that are open at the same time."""
+    requests_a_minute: float | None
+    """None for no limit."""
+    timeout: float
+    """Seconds that one answer may take."""
 
 
 class Endpoint:
-    """A model that a server has under a name."""
+    """A language model on a server."""
 
-    def __init__(self, url: str, name: str, concurrency: int, requests_a_minute: float | None, timeout: float) -> None:
+    def __init__(self, server: Server) -> None:
         from openai import OpenAI
 
-        self.url, self.name, self.concurrency = url, name, concurrency
-        self.pace = Pace(60 / requests_a_minute if requests_a_minute else 0.0)
+        self.server = server
+        self.pace = Pace(60 / server.requests_a_minute if server.requests_a_minute else 0.0)
         key = os.environ.get(KEY) or "none"
-        self.client = OpenAI(base_url=url, api_key=key, max_retries=RETRIES, timeout=timeout)
+        self.client = OpenAI(base_url=server.url, api_key=key, max_retries=RETRIES, timeout=server.timeout)
         self.takes_options = True
         """Whether it takes options for the chat template, as far as it has said."""
 
-    def answers(self, questions: Sequence[Question], manner: Manner) -> Iterator[dict[int, Outcome]]:
+    def answers(self, questions: Sequence[Question], manner: Manner) -> Iterator[dict[int, AnswerOrError]]:
         """The answers by position, as they come; raises Refused where the server will answer nothing."""
-        threads = ThreadPoolExecutor(self.concurrency)
-        waiting: dict[Future[Outcome], int] = {
+        threads = ThreadPoolExecutor(self.server.concurrency)
+        waiting: dict[Future[AnswerOrError], int] = {
             threads.submit(self._answer, question, manner): at for at, question in enumerate(questions)
         }
         try:
@@ -86,7 +103,7 @@ class Endpoint:
         finally:
             threads.shutdown(wait=False, cancel_futures=True)
 
-    def _answer(self, question: Question, manner: Manner) -> Outcome:
+    def _answer(self, question: Question, manner: Manner) -> AnswerOrError:
         """One answer; the question is cut where the server says that it is too long."""
         import openai
 
@@ -101,7 +118,9 @@ class Endpoint:
             except openai.APITimeoutError:
                 return RowError("timeout", f"no answer within the timeout, {RETRIES + 1} times")
             except openai.APIConnectionError as error:
-                raise Refused(f"{self.url} is gone: {_said(error)}. What was answered is kept; run again") from None
+                raise Refused(
+                    f"{self.server.url} is gone: {_said(error)}. What was answered is kept; run again"
+                ) from None
             except openai.APIStatusError as error:
                 status, said = (
                     error.status_code,
@@ -122,17 +141,17 @@ class Endpoint:
     def _refused(self, status: int, said: str) -> RowError | None:
         """Why a question has no answer; None where a shorter one may have. Raises Refused where no question has."""
         if status in (401, 403):
-            raise Refused(f"{_key_refused(self.url, status)}. It says: {said}")
+            raise Refused(f"{_key_refused(self.server.url, status)}. It says: {said}")
         if status == 404:
-            raise Refused(f"{self.url} does not know the model {self.name!r}: {said}")
+            raise Refused(f"{self.server.url} does not know the model {self.server.model!r}: {said}")
         if status not in (400, 413, 422):
             return RowError("server_error", said)
         return None if any(words in said.lower() for words in TOO_LONG) else RowError("bad_request", said)
 
-    def _asked(self, question: Question, manner: Manner, options: Mapping[str, Any]) -> Outcome:
+    def _asked(self, question: Question, manner: Manner, options: Mapping[str, Any]) -> AnswerOrError:
         """One request's answer, tried again where the reply is garbled or an error that may pass."""
         request: dict[str, Any] = {
-            "model": self.name,
+            "model": self.server.model,
             "messages": question.render(question.texts, ()),
             "temperature": manner.temperature,
             "seed": manner.seed,

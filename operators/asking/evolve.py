@@ -20,7 +20,8 @@ import pyarrow as pa
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from operators.asking.asking import Answer, Asking, Count, Manner, Question, Temperature
+from operators.asking.asking import Asking, Count, Temperature
+from operators.asking.language_model import Answer, Manner, Question
 from operators.asking.prompt import Prompt, Texts, opened
 from operators.asking.rankings import rankings, shuffled, unshuffled
 from operators.asking.respond import encodable, generated
@@ -73,6 +74,11 @@ class Evolve(Asking):
     step: int = Field(default=1, ge=1)
     temperature: Temperature = 0.5
     max_tokens: Count = 1024
+
+    @classmethod
+    def by(cls, rewriter: Asking, dimension: Dimension, step: int) -> "Evolve":
+        """The operator of a step, with the settings of the rewriter."""
+        return cls(**rewriter.settings(), dimension=dimension, step=step)
 
     def identity(self) -> dict[str, Any]:
         """The fields, and the prompts' contents."""
@@ -134,6 +140,11 @@ class Compare(Asking):
     dimension: Dimension = "complexity"
     attempt: int = Field(default=0, ge=0)
     max_tokens: Count = 256
+
+    @classmethod
+    def by(cls, judge: Asking, dimension: Dimension, attempt: int) -> "Compare":
+        """The operator of an attempt, with the settings of the judge."""
+        return cls(**judge.settings(), dimension=dimension, attempt=attempt)
 
     def identity(self) -> dict[str, Any]:
         """The fields, and the prompt's content."""

@@ -20,7 +20,8 @@ from pydantic.dataclasses import dataclass
 
 from operators import sample
 from operators.asking import ratings
-from operators.asking.asking import Answer, Asking, Manner, Question
+from operators.asking.asking import Asking
+from operators.asking.language_model import Answer, Manner, Question
 from operators.asking.prompt import Prompt, control_tokens, opened
 from operators.asking.ratings import THOUGHT, Rating
 from operators.base import STRICT

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from operators.asking.asking import Answer, Manner, Outcome, Question, Thinking, template_options
+from operators.asking.language_model import Answer, AnswerOrError, Manner, Question, Thinking, template_options
 from operators.base import RowError
 from operators.sample import Message
 
@@ -26,7 +26,7 @@ class LocalModel:
         self.context = int(self.llm.llm_engine.model_config.max_model_len)
         self.controls = control_strings(self.tokenizer)
 
-    def answers(self, questions: Sequence[Question], manner: Manner) -> Iterator[dict[int, Outcome]]:
+    def answers(self, questions: Sequence[Question], manner: Manner) -> Iterator[dict[int, AnswerOrError]]:
         """All the answers in one lot: the engine batches best when it has every prompt."""
         labels = label_tokens(self.tokenizer, manner.labels)
         room = self.context - (1 if labels else manner.max_tokens)
@@ -37,7 +37,7 @@ class LocalModel:
         fitted = [
             self._fitted(question, manner, found, room) for question, found in zip(questions, tokens, strict=True)
         ]
-        lot: dict[int, Outcome] = {
+        lot: dict[int, AnswerOrError] = {
             at: RowError("too_long", f"the prompt alone has more than {room:,} tokens")
             for at, each in enumerate(fitted)
             if each is None

@@ -10,7 +10,8 @@ from typing import Any, ClassVar, NamedTuple
 import pyarrow as pa
 from pydantic.dataclasses import dataclass
 
-from operators.asking.asking import Answer, Asking, Count, Question
+from operators.asking.asking import Asking, Count
+from operators.asking.language_model import Answer, Question
 from operators.asking.prompt import without_control
 from operators.asking.ratings import THOUGHT, THOUGHT_END
 from operators.base import STRICT, RowError

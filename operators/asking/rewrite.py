@@ -14,7 +14,8 @@ import pyarrow as pa
 from pydantic.dataclasses import dataclass
 
 from operators import sample
-from operators.asking.asking import Answer, Asking, Count, Question, Temperature
+from operators.asking.asking import Asking, Count, Temperature
+from operators.asking.language_model import Answer, Question
 from operators.asking.prompt import Prompt, opened
 from operators.asking.respond import encodable, generated
 from operators.base import STRICT, RowError

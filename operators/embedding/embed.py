@@ -26,6 +26,7 @@ from pydantic.dataclasses import dataclass
 from operators.base import STRICT, Compute, RowError, Values
 from operators.checkpoint import MINILM, Checkpoint
 from operators.embedding.dense import Dense
+from operators.models.precision import Precision
 from operators.positions import positions, refuse_too_many
 from operators.templated import Templated
 from operators.unknown import UNREADABLE, refuse_unreadable
@@ -73,7 +74,7 @@ class Embed(Templated):
     """unit: length 1, as encoders with a Normalize module give; raw: as pooled."""
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     """A text's tokens, special ones included, after which it is cut; None: what the checkpoint says."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Precision = "auto"
     """auto: bfloat16 where the hardware multiplies it and it keeps to float32 over the probes, else float32."""
     stored: Literal["float16", "float32"] = "float16"
 

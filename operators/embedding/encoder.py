@@ -18,10 +18,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from operators.models.by_length import batches, shortest_first
+from operators.models.loading import bfloat16_is_fast, loaded_model
+from operators.models.precision import Precision
+
 log = logging.getLogger(__name__)
 
 Pooling = Literal["mean", "cls", "last"]
-Precision = Literal["auto", "float32", "bfloat16"]
 Tokens = Sequence[int]
 
 FEWEST_ROWS = 64
@@ -61,7 +64,7 @@ class EqualLengths:
 
     def groups(self, lengths: Sequence[int]) -> Iterable[list[int]]:
         """The texts of each length, as many at once as the budget has tokens for."""
-        for length, same in itertools.groupby(_by_length(lengths), key=lengths.__getitem__):
+        for length, same in itertools.groupby(shortest_first(lengths), key=lengths.__getitem__):
             yield from _split(list(same), max(1, self.budget // length))
 
     def pooled(self, rows: Sequence[Tokens], pooling: Pooling) -> Tensor:
@@ -82,11 +85,7 @@ class Padded:
 
     def groups(self, lengths: Sequence[int]) -> Iterable[list[int]]:
         """Longest first, so that memory that does not suffice shows at once."""
-        order = _by_length(lengths)[::-1]
-        while order:
-            step = max(1, self.budget // lengths[order[0]])
-            yield order[:step]
-            order = order[step:]
+        return batches(lengths, self.budget)
 
     def pooled(self, rows: Sequence[Tokens], pooling: Pooling) -> Tensor:
         """The vectors of texts of any lengths."""
@@ -138,7 +137,7 @@ class Packed:
         """Texts in order of length up to the budget of tokens; a longer one alone."""
         group: list[int] = []
         tokens = 0
-        for position in _by_length(lengths):
+        for position in shortest_first(lengths):
             if group and tokens + lengths[position] > self.budget:
                 yield group
                 group, tokens = [], 0
@@ -196,10 +195,6 @@ def _pool(state: Tensor, pooling: Pooling) -> Tensor:
     return state[0 if pooling == "cls" else -1].float()
 
 
-def _by_length(lengths: Sequence[int]) -> list[int]:
-    return sorted(range(len(lengths)), key=lengths.__getitem__)
-
-
 def _split(items: list[int], size: int) -> Iterable[list[int]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
@@ -253,28 +248,12 @@ def _encoder(folder: Path, dtype: torch.dtype, device: torch.device, padding: in
 
 
 def _model(folder: Path, dtype: torch.dtype) -> Any:
+    """The model in the folder, on the CPU; of an encoder and decoder, the encoder. A missing pooler is not used."""
     from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding
-    from transformers.utils import logging as transformers_logging
 
-    transformers_logging.disable_progress_bar()
-    kind = AutoConfig.from_pretrained(folder, local_files_only=True).model_type
-    model, report = (AutoModelForTextEncoding if kind in WITH_A_DECODER else AutoModel).from_pretrained(
-        folder, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
-    )
-    # A pooler is not used here; any other weight that is missing would be a random one.
-    missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
-    if missing:
-        raise ValueError(f"the checkpoint in {folder} lacks {len(missing)} weights of its model, such as {missing[0]}")
-    model.config.use_cache = False
-    return model.eval()
-
-
-def bfloat16_is_fast(device: torch.device) -> bool:
-    """Whether the hardware multiplies bfloat16; without, it is emulated at a tenth of float32's speed."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    able = torch.cpu.get_capabilities()
-    return any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16", "sve_bf16", "bf16"))
+    model_type = AutoConfig.from_pretrained(folder, local_files_only=True).model_type
+    kind = AutoModelForTextEncoding if model_type in WITH_A_DECODER else AutoModel
+    return loaded_model(folder, kind, dtype, may_lack=lambda _, weight: weight.startswith("pooler."))
 
 
 def least_cosine(first: np.ndarray, second: np.ndarray) -> float:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic.dataclasses import dataclass
 
 from operators.base import STRICT, RowError
-from operators.losses.loss import causal_model, fitting_supervision
 from operators.missing import ModelMissing
 from operators.sample import Message
 from operators.supervision.supervised import Supervised
@@ -80,6 +79,8 @@ def directions(
     from safetensors.torch import save_file
 
     from operators.gradients import taps
+    from operators.losses.tokenized import fitting_supervision
+    from operators.models.causal import causal_model
 
     if gradient.feature != "sgd":
         raise ValueError("directions are of plain gradients: set feature to sgd")

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from operators.gradients.taps import Factors, Layers, Row, each, offsets, size
+from operators.gradients.taps import Factors, Layers, each, offsets, size
 from operators.kernels.influence import squares
+from operators.models.forward import Row
 
 Feature = Callable[[str, Tensor], Tensor]
 """Makes of a parameter's name and the rows' gradients (rows, p) that part of the rows' features."""

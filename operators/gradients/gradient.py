@@ -22,7 +22,7 @@ from pydantic.dataclasses import dataclass
 from operators.base import STRICT, Compute, Operator, RowError
 from operators.checkpoint import Checkpoint
 from operators.gradients.directions import Directions, fitting_directions
-from operators.losses.loss import Precision, attempts, causal_model, fitting_supervision, merged
+from operators.models.precision import Precision
 from operators.positions import SampleTokens, refuse_too_many
 from operators.supervision.supervised import Supervised, Template
 
@@ -97,6 +97,8 @@ class Gradient(Operator):
         parameters.
         """
         from operators.gradients import taps
+        from operators.losses.tokenized import attempts, fitting_supervision, merged
+        from operators.models.causal import causal_model
 
         model = causal_model(self.model, self.adapter, self.precision)
         layers = taps.adapter_layers(model)
@@ -162,10 +164,10 @@ def _projected(model: Any, layers: "Layers", feature: "Feature", law: "Projectio
     """Projections, whose signs are dear: as many samples as memory holds wait for one another and share them."""
     import torch
 
-    from operators.embedding.encoder import bfloat16_is_fast
     from operators.gradients import features as gradient_features
     from operators.kernels.influence import squares, unit_rows
     from operators.kernels.projection import project
+    from operators.models.loading import bfloat16_is_fast
 
     device = next(model.parameters()).device
     room = torch.cuda.mem_get_info(device)[0] // 4 if device.type == "cuda" else WHOLE_BYTES

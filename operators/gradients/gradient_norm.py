@@ -17,8 +17,7 @@ from pydantic.dataclasses import dataclass
 from operators.base import STRICT, Compute, Operator, RowError
 from operators.checkpoint import Checkpoint
 from operators.gradients.gradient import refuse_untrained
-from operators.losses.class_error import classifier, fitting_labelling, labelled
-from operators.losses.loss import Precision, attempts, causal_model, fitting_supervision, merged
+from operators.models.precision import Precision
 from operators.positions import SampleTokens, refuse_too_many
 from operators.supervision.labels import Labels
 from operators.supervision.supervised import Supervised, Template
@@ -73,6 +72,7 @@ class GradientNorm(Operator):
         and of a classifier; and for a classifier that tells other labels.
         """
         from operators.gradients import taps
+        from operators.losses.tokenized import merged
 
         model, tokenize, layers, losses = self._language_model() if self.labels is None else self._told(self.labels)
 
@@ -92,6 +92,8 @@ class GradientNorm(Operator):
 
     def _language_model(self) -> tuple[Any, "Tokenize", "Layers", "Losses"]:
         from operators.gradients import taps
+        from operators.losses.tokenized import attempts, fitting_supervision
+        from operators.models.causal import causal_model
 
         model = causal_model(self.model, self.adapter, self.precision)
         layers = self._layers(model)
@@ -99,24 +101,27 @@ class GradientNorm(Operator):
         return model, lambda batch: attempts(supervision, batch), layers, taps.language_losses
 
     def _told(self, labels: Labels) -> tuple[Any, "Tokenize", "Layers", "Losses"]:
-        from operators.gradients import taps
-        from operators.losses.classifier import class_losses, head_layers
+        from operators.gradients.class_losses import class_losses, head_layers
+        from operators.losses.classifier import classifier
+        from operators.losses.tokenized import fitting_labelling, labelled
+        from operators.models.forward import linear_layers
 
         if self.of == "adapter" or self.adapter is not None:
             raise ValueError("a classifier has no adapter: set of to linear or head, and adapter to null")
         model = classifier(self.model, labels, self.precision)
-        layers = taps.linear_layers(model) if self.of == "linear" else head_layers(model)
+        layers = linear_layers(model) if self.of == "linear" else head_layers(model)
         labelling = fitting_labelling(model, self.model, labels, self.max_tokens)
         return model, lambda batch: labelled(labelling, batch), layers, class_losses(labels)
 
     def _layers(self, model: Any) -> "Layers":
         from operators.gradients import taps
+        from operators.models.forward import language_head, linear_layers
 
         if self.of == "linear":
-            return taps.linear_layers(model)
+            return linear_layers(model)
         if self.of == "head":
-            head = taps.language_head(model)
-            found = {name: layer for name, layer in taps.linear_layers(model).items() if layer is head}
+            head = language_head(model)
+            found = {name: layer for name, layer in linear_layers(model).items() if layer is head}
             if not found:
                 raise ValueError(f"the head of {self.model.name} is a {type(head).__name__}, not a linear layer")
             return found

@@ -10,7 +10,7 @@ adapter's scaling already in what flows through them.
 Which loss it is, a `Losses` says. A language model's is `language_losses`: its head sees only the hidden states that
 predict a supervised token, and samples are padded on the right and not masked, as in a causal model no token sees a
 later one and the errors of the padding are zero, so that neither losses nor gradients know of it. A classifier's is
-`classifier.class_losses`.
+`class_losses.class_losses`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,13 +18,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from operators.models.by_length import batches
+from operators.models.forward import Row, hidden_at, language_head, linear_layers, padded
 from operators.supervision.supervised import IGNORED
 
 PASS_TOKENS = 4096
@@ -32,20 +34,6 @@ PASS_TOKENS = 4096
 
 Layers = Mapping[str, nn.Linear]
 """Linear layers by the names they have in their model."""
-
-
-class Row(Protocol):
-    """A tokenized sample."""
-
-    @property
-    def input_ids(self) -> Sequence[int]:
-        """The tokens."""
-        ...
-
-    @property
-    def labels(self) -> Sequence[int]:
-        """The tokens again, supervised.IGNORED where one is not supervised."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -139,23 +127,6 @@ def backward(model: Any, rows: Sequence[Row], layers: Layers, sink: Sink, losses
     return found.detach()
 
 
-def padded(rows: Sequence[Row], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Token ids and labels of the rows, (rows, longest) each; the padding is token 0, which nothing sees."""
-    ids = pad_sequence([torch.tensor(row.input_ids) for row in rows], batch_first=True)
-    labels = pad_sequence([torch.tensor(row.labels) for row in rows], batch_first=True, padding_value=IGNORED)
-    return ids.to(device), labels.to(device)
-
-
-@contextmanager
-def hidden_at(head: nn.Module, where: Tensor) -> Iterator[None]:
-    """While it lasts, the head computes logits (1, where.sum(), vocabulary) instead of (rows, tokens, vocabulary)."""
-    handle = head.register_forward_pre_hook(lambda _, given: (given[0][where][None], *given[1:]))
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
 @contextmanager
 def tapped(layers: Layers, sink: Sink, rows: int, states: Mapping[nn.Module, States]) -> Iterator[None]:
     """While it lasts, a forward and a backward pass of so many rows call the sink for the layers' parameters.
@@ -203,11 +174,6 @@ def parameters(layers: Layers) -> dict[str, nn.Parameter]:
     return {f"{layer}.{name}": value for layer, module in layers.items() for name, value in module.named_parameters()}
 
 
-def linear_layers(model: nn.Module) -> dict[str, nn.Linear]:
-    """Every linear layer of a model, its head included, in the model's order."""
-    return {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
-
-
 def adapter_layers(model: Any) -> dict[str, nn.Linear]:
     """The linear layers that make the LoRA adapter of a peft model, in the order of its parameters.
 
@@ -223,23 +189,6 @@ def adapter_layers(model: Any) -> dict[str, nn.Linear]:
         other = sorted(name for name in trained if name not in known)
         raise ValueError(f"the adapter has {further} parameters that are no LoRA A or B of a linear layer: {other[:3]}")
     return layers
-
-
-def language_head(model: Any) -> nn.Module:
-    """The layer that turns hidden states into logits; ValueError for a model without one."""
-    found = model.get_output_embeddings()
-    if found is None:
-        raise ValueError(f"{type(model).__name__} has no language-model head")
-    return found
-
-
-def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Positions of samples of like length, longest first, of at most `budget` tokens with their padding."""
-    order = sorted(range(len(lengths)), key=lambda at: -lengths[at])
-    while order:
-        size = max(1, budget // lengths[order[0]])
-        yield order[:size]
-        order = order[size:]
 
 
 def each(

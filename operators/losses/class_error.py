@@ -7,7 +7,6 @@ of its intent and one of each slot (Attendu and Corbeil 2023, arXiv 2306.03208; 
 `kernels.nlu_diet.joint_error` makes one number of.
 """
 
-import json
 import math
 from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
@@ -17,9 +16,9 @@ from pydantic.dataclasses import dataclass
 
 from operators.base import STRICT, Compute, Operator, RowError
 from operators.checkpoint import Checkpoint
-from operators.losses.loss import Precision, merged
+from operators.models.precision import Precision
 from operators.positions import SampleTokens, refuse_too_many
-from operators.supervision.labels import Labelling, Labels
+from operators.supervision.labels import Labels
 from operators.supervision.supervised import Supervised
 
 FIELDS = ("el2n", "slot_sum", "slot_fro", "nll_mean")
@@ -68,21 +67,21 @@ class ClassError(Operator):
         """
         import torch
 
-        from operators.gradients import taps
-        from operators.scoring import windows
+        from operators.losses.classifier import classifier
+        from operators.losses.tokenized import fitting_labelling, labelled, merged
+        from operators.models import by_length
 
         model = classifier(self.model, self.labels, self.precision)
         labelling = fitting_labelling(model, self.model, self.labels, self.max_tokens)
         model.train(self.dropout == "on")
-        alone = self.dropout == "on" or next(model.parameters()).device.type == "cpu"
-        budget = 1 if alone else windows.PASS_TOKENS
+        budget = 1 if self.dropout == "on" else by_length.pass_tokens(model)
 
         def compute(batch: pa.Table) -> list[dict[str, Any] | RowError]:
             tokenized = labelled(labelling, batch)
             rows = [row for row in tokenized if isinstance(row, Supervised)]
             values: list[Any] = [None] * len(rows)
             with torch.inference_mode(), torch.random.fork_rng():
-                for group in taps.batches([len(row.input_ids) for row in rows], budget):
+                for group in by_length.batches([len(row.input_ids) for row in rows], budget):
                     torch.manual_seed(rows[group[0]].id)
                     found = _values(model, [rows[at] for at in group], self.labels)
                     for at, value in zip(group, found, strict=True):
@@ -98,9 +97,9 @@ def _values(model: Any, rows: list[Supervised], labels: Labels) -> Iterator[dict
     import torch.nn.functional as F
 
     from operators.kernels.token_stats import el2n
-    from operators.losses.classifier import told
+    from operators.losses.classifier import predictions
 
-    found = told(model, rows, labels)
+    found = predictions(model, rows, labels)
     sums = torch.zeros(4, len(rows), device=found.classes.device)
     if found.slots is not None and found.slot_labels is not None and found.text is not None:
         errors, right = el2n(found.slots, found.slot_labels), found.slots.argmax(1) == found.slot_labels
@@ -113,47 +112,10 @@ def _values(model: Any, rows: list[Supervised], labels: Labels) -> Iterator[dict
         F.cross_entropy(found.classes, found.labels, reduction="none"),
         sums[2].long(),
         sums[3].long(),
-        found.right,
+        found.correct,
     ]
     names = (*FIELDS, "slots", "slots_right", "right")
     for row, values in zip(rows, zip(*(column.tolist() for column in columns), strict=True), strict=True):
         value = dict(zip(names, values, strict=True)) | {"tokens": len(row.input_ids), "truncated": row.truncated}
         finite = all(math.isfinite(value[name]) for name in FIELDS)
         yield value if finite else RowError("nonfinite", "the error is NaN or infinite")
-
-
-def classifier(checkpoint: Checkpoint, labels: Labels, precision: Precision) -> Any:
-    """The model in eval mode, whose parameters require no gradient; ValueError where it tells other labels."""
-    from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
-
-    from operators.scoring import windows
-
-    folder = checkpoint.folder()
-    told = json.loads((folder / "config.json").read_text()).get("id2label", {})
-    names = tuple(name for _, name in sorted((int(number), name) for number, name in told.items()))
-    if not labels.named() or names != (*labels.classes, *labels.slot_names):
-        raise ValueError(f"the model in {folder} tells {len(names)} other labels: {', '.join(names[:20])}")
-    kind = AutoModelForTokenClassification if labels.slots else AutoModelForSequenceClassification
-    return windows.loaded_model(folder, kind, precision).requires_grad_(False)
-
-
-def fitting_labelling(model: Any, checkpoint: Checkpoint, labels: Labels, wanted: int | None) -> Labelling:
-    """How samples become tokens and labels, by the checkpoint's tokenizer; ValueError as `loss.fitting_supervision`."""
-    from transformers import AutoTokenizer
-
-    from operators.scoring import windows
-
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder(), local_files_only=True)
-    return Labelling(tokenizer, labels, windows.sample_tokens(model, wanted))
-
-
-def labelled(labelling: Labelling, batch: pa.Table) -> list[Supervised | RowError]:
-    """The tokens and labels of each sample of the batch, or why it has none."""
-
-    def attempt(*told: Any) -> Supervised | RowError:
-        try:
-            return labelling(*told)
-        except RowError as error:
-            return error
-
-    return list(map(attempt, *(batch[name].to_pylist() for name in ("id", "messages", "raw"))))

@@ -1,39 +1,41 @@
-"""What a classifier tells of texts: logits of their class, and of each slot, from one forward pass.
+"""What a classifier predicts of texts: the logits of their class, and of each slot, from one forward pass."""
 
-`class_losses` lets `operators.gradients.taps` take the gradients of each text's loss.
-"""
-
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
-from operators.gradients.taps import Losses, Pass, Row, linear_layers, padded
+from operators.checkpoint import Checkpoint
+from operators.models.forward import Row, padded
+from operators.models.loading import placed_model
+from operators.models.precision import Precision
 from operators.supervision.labels import Labels
 from operators.supervision.supervised import IGNORED
 
 
 @dataclass(frozen=True)
-class Told:
-    """The logits of some texts, and what they should have told."""
+class Predictions:
+    """The logits of some texts, and the labels that are correct."""
 
     classes: Tensor
-    """(texts, classes) float32"""
+    """(texts, classes) float32 logits."""
     labels: Tensor
-    """(texts,) int64, the right classes"""
+    """(texts,) int64, the correct classes."""
     slots: Tensor | None = None
-    """(slots of all texts, slot names) float32; None for a classifier that tells no slots."""
+    """(slots of all texts, slot names) float32 logits; None for a classifier without slots."""
     slot_labels: Tensor | None = None
-    """(slots,) int64"""
+    """(slots,) int64, the correct slot names."""
     text: Tensor | None = None
-    """(slots,) int64, the text that each slot is of"""
+    """(slots,) int64, the text that each slot belongs to."""
 
     @property
-    def right(self) -> Tensor:
-        """(texts,) bool, whether the class with the largest logit is the right one."""
+    def correct(self) -> Tensor:
+        """(texts,) bool, whether the class with the largest logit is the correct one."""
         return self.classes.argmax(1) == self.labels
 
     def losses(self) -> Tensor:
@@ -45,19 +47,19 @@ class Told:
         return torch.index_add(losses / 2, 0, self.text, of_slots / 2)
 
 
-def told(model: Any, rows: Sequence[Row], labels: Labels) -> Told:
-    """What the model tells of texts that a `Labelling` made; padding is masked, and nothing depends on it."""
+def predictions(model: Any, rows: Sequence[Row], labels: Labels) -> Predictions:
+    """The model's predictions of texts that a `Labelling` made; padding is masked, and nothing depends on it."""
     ids, targets = padded(rows, next(model.parameters()).device)
     lengths = torch.tensor([len(row.labels) for row in rows], device=ids.device)
     attended = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
     filled = ids.masked_fill(~attended, model.config.pad_token_id)
     logits = model(input_ids=filled, attention_mask=attended.long()).logits.float()
     if not labels.slots:
-        return Told(logits, targets.gather(1, lengths[:, None] - 1)[:, 0])
+        return Predictions(logits, targets.gather(1, lengths[:, None] - 1)[:, 0])
     count = len(labels.classes)
     names_class = (targets != IGNORED) & (targets < count)
     names_slot = targets >= count
-    return Told(
+    return Predictions(
         logits[names_class][:, :count],
         targets[names_class],
         logits[names_slot][:, count:],
@@ -66,32 +68,15 @@ def told(model: Any, rows: Sequence[Row], labels: Labels) -> Told:
     )
 
 
-def class_losses(labels: Labels) -> Losses:
-    """What `Told.losses` says of each text, for `taps.backward`.
+def classifier(checkpoint: Checkpoint, labels: Labels, precision: Precision) -> Any:
+    """The model in eval mode, on the GPU where there is one; no parameter requires a gradient.
 
-    Padding is masked, so that its errors are zero: gradients do not know of it either.
+    ModelMissing where it is not there; ValueError where it lacks weights or predicts other labels.
     """
-
-    def losses(model: Any, rows: Sequence[Row]) -> Pass:
-        return Pass(lambda: told(model, rows, labels).losses(), dict.fromkeys(_after_pooling(model), _one_token))
-
-    return losses
-
-
-def head_layers(model: Any) -> dict[str, nn.Linear]:
-    """The linear layers of a classifier's head: those outside the model that reads the text."""
-    body = f"{model.base_model_prefix}."
-    return {name: layer for name, layer in linear_layers(model).items() if not name.startswith(body)}
-
-
-def _after_pooling(model: Any) -> list[nn.Linear]:
-    """The layers that may be given one state a text, (texts, width).
-
-    Of no other is it taken so: one to which tokens are sent by their kind, as to an expert, has a row a token.
-    """
-    head = head_layers(model)
-    return [layer for name, layer in linear_layers(model).items() if name in head or ".pooler." in name]
-
-
-def _one_token(states: Tensor) -> Tensor:
-    return states[:, None] if states.dim() == 2 else states
+    folder = checkpoint.folder()
+    listed = json.loads((folder / "config.json").read_text()).get("id2label", {})
+    names = tuple(name for _, name in sorted((int(number), name) for number, name in listed.items()))
+    if not labels.named() or names != (*labels.classes, *labels.slot_names):
+        raise ValueError(f"the model in {folder} predicts {len(names)} other labels: {', '.join(names[:20])}")
+    kind = AutoModelForTokenClassification if labels.slots else AutoModelForSequenceClassification
+    return placed_model(folder, kind, precision).requires_grad_(False)

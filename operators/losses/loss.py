@@ -8,28 +8,24 @@ arXiv 2107.07075, definition 2.3; by token, over supervised tokens only, after M
 equation 6). A template and tokenizer that are the same for two models make their numbers those of the same tokens.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
 from pydantic.dataclasses import dataclass
 
 from operators.base import STRICT, Compute, Operator, RowError
 from operators.checkpoint import Checkpoint
-from operators.missing import ModelMissing
+from operators.models.precision import Precision
 from operators.positions import SampleTokens, refuse_too_many
-from operators.supervision.supervised import IGNORED, Supervised, Supervision, Template
+from operators.supervision.supervised import IGNORED, Supervised, Template
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from operators.kernels.token_stats import TokenStats
 
-Precision = Literal["auto", "float32", "bfloat16"]
-
 FIELDS = ("nll_mean", "nll_sum", "el2n_mean", "el2n_sum", "el2n_fro")
-ADAPTER = "adapter_model.safetensors"
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -67,21 +63,22 @@ class Loss(Operator):
         """
         import torch
 
-        from operators.gradients import taps
-        from operators.scoring import windows
+        from operators.losses.tokenized import attempts, fitting_supervision, merged
+        from operators.models import by_length, forward
+        from operators.models.causal import causal_model
 
         model = causal_model(self.model, self.adapter, self.precision)
         supervision = fitting_supervision(model, self.model, self.template, self.max_tokens)
-        head = taps.language_head(model)
-        token_stats = _by_tiles if plain(model, head) else _by_logits
-        budget = 1 if next(model.parameters()).device.type == "cpu" else windows.PASS_TOKENS
+        head = forward.language_head(model)
+        token_stats = _by_tiles if forward.plain(model, head) else _by_logits
+        budget = by_length.pass_tokens(model)
 
         def compute(batch: pa.Table) -> list[dict[str, Any] | RowError]:
             tokenized = attempts(supervision, batch)
             rows = [row for row in tokenized if isinstance(row, Supervised)]
             values: list[dict[str, Any] | RowError | None] = [None] * len(rows)
             with torch.inference_mode():
-                for group in taps.batches([len(row.input_ids) for row in rows], budget):
+                for group in by_length.batches([len(row.input_ids) for row in rows], budget):
                     found = _values(model, head, [rows[at] for at in group], token_stats)
                     for at, value in zip(group, found, strict=True):
                         values[at] = value
@@ -94,10 +91,10 @@ def _values(model: Any, head: Any, rows: list[Supervised], token_stats: Callable
     """The value of each row, computed together."""
     import torch.nn.functional as F
 
-    from operators.gradients import taps
     from operators.kernels.token_stats import sample_stats
+    from operators.models.forward import padded
 
-    ids, labels = taps.padded(rows, next(model.parameters()).device)
+    ids, labels = padded(rows, next(model.parameters()).device)
     supervised = F.pad(labels[:, 1:] != IGNORED, (0, 1))
     stats = token_stats(model, head, ids, supervised, labels.roll(-1, 1)[supervised])
     found = sample_stats(stats, supervised.nonzero()[:, 0], len(rows))
@@ -113,6 +110,7 @@ def _values(model: Any, head: Any, rows: list[Supervised], token_stats: Callable
 def _by_tiles(model: Any, head: Any, ids: "Tensor", supervised: "Tensor", targets: "Tensor") -> "TokenStats":
     """From the hidden states that the head would get, of which it gets none: no table of logits is made."""
     from operators.kernels.token_stats import token_stats
+    from operators.models.forward import caught
 
     with caught(head) as states:
         model(input_ids=ids, use_cache=False)
@@ -123,103 +121,9 @@ def _by_logits(model: Any, head: Any, ids: "Tensor", supervised: "Tensor", targe
     """From the model's own logits of the supervised positions, for a model that caps or scales them."""
     import torch.nn.functional as F
 
-    from operators.gradients import taps
     from operators.kernels.token_stats import TokenStats, el2n
+    from operators.models.forward import hidden_at
 
-    with taps.hidden_at(head, supervised):
+    with hidden_at(head, supervised):
         logits = model(input_ids=ids, use_cache=False).logits[0].float()
     return TokenStats(F.cross_entropy(logits, targets, reduction="none"), el2n(logits, targets))
-
-
-@contextmanager
-def caught(head: Any) -> Iterator[list["Tensor"]]:
-    """While it lasts, the head computes nothing, and what it was given is in the list."""
-    states: list[Tensor] = []
-
-    def catch(_: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
-        states.append(given[0])
-        return (given[0][:, :0], *given[1:])
-
-    handle = head.register_forward_pre_hook(catch)
-    try:
-        yield states
-    finally:
-        handle.remove()
-
-
-def plain(model: Any, head: Any) -> bool:
-    """Whether the model's logits are the product of hidden states and a matrix, neither capped nor scaled after it."""
-    import torch
-    from torch import nn
-
-    products: list[Tensor] = []
-    handle = head.register_forward_hook(lambda _, given, output: products.append(output))
-    try:
-        with torch.inference_mode():
-            ids = torch.zeros(1, 4, dtype=torch.long, device=next(model.parameters()).device)
-            logits = model(input_ids=ids, use_cache=False).logits
-    finally:
-        handle.remove()
-    return type(head) is nn.Linear and torch.equal(products[0], logits)
-
-
-def causal_model(checkpoint: Checkpoint, adapter: Checkpoint | None, precision: Precision) -> Any:
-    """The causal language model, with a LoRA adapter or without, in eval mode; no parameter requires a gradient.
-
-    An adapter's own weights are float32. ModelMissing where one is not there; ValueError where the adapter is not one
-    of this model: it says which linear layers the model has.
-    """
-    from transformers import AutoModelForCausalLM
-
-    from operators.scoring import windows
-
-    model = windows.loaded_model(checkpoint.folder(), AutoModelForCausalLM, precision).requires_grad_(False)
-    if adapter is None:
-        return model
-    from peft import PeftModel
-    from safetensors import safe_open
-    from torch import nn
-
-    folder = adapter.folder()
-    if not (folder / ADAPTER).is_file():
-        raise ModelMissing(f"adapter {adapter.name}: {folder} has no {ADAPTER}")
-    names = sorted({name.rsplit(".", 1)[-1] for name, layer in model.named_modules() if isinstance(layer, nn.Linear)})
-    refusal = f"the adapter in {folder} is not one of {checkpoint.name}, whose linear layers are {', '.join(names)}"
-    try:
-        adapted = PeftModel.from_pretrained(model, str(folder))
-    except (ValueError, RuntimeError) as error:  # modules that are not there, weights of another shape
-        raise ValueError(f"{refusal}: {error}") from error
-    with safe_open(folder / ADAPTER, "pt") as file:
-        stored = len(file.keys())
-    taken = sum(".default" in name for name, _ in adapted.named_parameters())
-    if taken != stored:
-        raise ValueError(f"{refusal}: it has {stored} weights where the model takes {taken}")
-    return adapted.requires_grad_(False).eval()
-
-
-def fitting_supervision(model: Any, checkpoint: Checkpoint, template: Template, wanted: int | None) -> Supervision:
-    """How samples become tokens, by the checkpoint's tokenizer; ValueError for more tokens than it has positions."""
-    from transformers import AutoTokenizer
-
-    from operators.scoring import windows
-
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder(), local_files_only=True)
-    return Supervision(tokenizer, template, windows.sample_tokens(model, wanted))
-
-
-def attempts(supervision: Supervision, batch: pa.Table) -> list[Supervised | RowError]:
-    """The tokens of each sample of the batch, or why it has none."""
-
-    def attempt(sample: int, messages: list[Any]) -> Supervised | RowError:
-        try:
-            return supervision(sample, messages)
-        except RowError as error:
-            return error
-
-    return [attempt(*each) for each in zip(*(batch[name].to_pylist() for name in ("id", "messages")), strict=True)]
-
-
-def merged(tokenized: Sequence[Supervised | RowError], values: Sequence[Any]) -> list[Any]:
-    """One value a sample: the next of the values where it has tokens, else its error."""
-    following = iter(values)
-    return [row if isinstance(row, RowError) else next(following) for row in tokenized]

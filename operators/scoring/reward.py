@@ -19,6 +19,7 @@ from pydantic.dataclasses import dataclass
 from operators import sample
 from operators.base import STRICT, Compute, Operator, RowError
 from operators.checkpoint import Checkpoint
+from operators.models.precision import Precision
 from operators.positions import refuse_too_many
 from operators.sample import Message
 from operators.unknown import UNREADABLE, refuse_unreadable
@@ -45,7 +46,7 @@ class Reward(Operator):
     """segments: question and answer as the tokenizer's two segments; chat: by the checkpoint's chat template."""
     max_tokens: Annotated[int, Field(ge=1)] | None = 2048
     """An input's most tokens, to which the answer is cut; None: the model's positions, where it has such a bound."""
-    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     """auto: bfloat16 on a GPU that multiplies it, float32 elsewhere."""
 
     def check(self) -> None:
@@ -86,17 +87,18 @@ class Reward(Operator):
         """
         from transformers import AutoConfig, AutoModelForSequenceClassification
 
+        from operators.models import loading
         from operators.scoring import windows
 
         folder = self.model.folder()
         labels = AutoConfig.from_pretrained(folder, local_files_only=True).num_labels
         if labels != 1:
             raise ValueError(f"{folder} is no reward model: one logit is the reward, and it has num_labels={labels}")
-        tokenizer = windows.loaded_tokenizer(folder)
+        tokenizer = loading.fast_tokenizer(folder)
         if self.pair == "chat" and tokenizer.chat_template is None:
             raise ValueError(f"{folder} has no chat template: set pair=segments, or add chat_template.jinja to it")
-        model = windows.loaded_model(folder, AutoModelForSequenceClassification, self.precision)
-        window = windows.Window(tokenizer, windows.token_limit(model, self.max_tokens))
+        model = loading.placed_model(folder, AutoModelForSequenceClassification, self.precision)
+        window = windows.Window(tokenizer, loading.token_limit(model, self.max_tokens))
         written = {"segments": _segments, "chat": _chat}[self.pair]
         passes = windows.classifier_passes(model)
 

@@ -25,6 +25,7 @@ from pydantic.dataclasses import dataclass
 from operators.base import STRICT, Compute, Operator, RowError
 from operators.checkpoint import Checkpoint
 from operators.embedding.embed import PROBES
+from operators.models.precision import Precision
 from operators.positions import refuse_too_many
 from operators.sample import Message
 from operators.unknown import refuse_unreadable
@@ -77,7 +78,7 @@ class Scorer(Operator):
     """A prompt's most tokens; None: the model's positions. The response is cut first, then the instruction."""
     turns: Literal["drop", "empty_response"] = "drop"
     """A last user message that nobody answers: dropped, or, as the released code does, a turn with response ""."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Precision = "auto"
     """auto: bfloat16 on a GPU that multiplies it, float32 elsewhere."""
 
     def check(self) -> None:
@@ -96,14 +97,15 @@ class Scorer(Operator):
         """
         from transformers import AutoModelForCausalLM
 
+        from operators.models import loading
         from operators.scoring import windows
 
         folder = self.model.folder()
         template, labels = self._settings(folder)
-        tokenizer = windows.loaded_tokenizer(folder)
+        tokenizer = loading.fast_tokenizer(folder)
         columns = checked_label_ids(tokenizer, template, labels)
-        model = windows.loaded_model(folder, AutoModelForCausalLM, self.precision)
-        prompts = Prompts(template, windows.Window(tokenizer, windows.token_limit(model, self.max_tokens)))
+        model = loading.placed_model(folder, AutoModelForCausalLM, self.precision)
+        prompts = Prompts(template, windows.Window(tokenizer, loading.token_limit(model, self.max_tokens)))
         prompts.refuse_no_room()
         passes = windows.causal_passes(model)
         numbers = np.array([int(label) for label in labels])

@@ -9,24 +9,17 @@ differ between batches.
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from operators import positions
 from operators.embedding.embed import cut
-from operators.embedding.encoder import Padded, bfloat16_is_fast
+from operators.models.by_length import batches, pass_tokens
 
 Tokens = Mapping[str, Sequence[int]]
 """One text as the tokenizer gives it: input_ids, and token_type_ids where it has segments."""
-
-Precision = Literal["auto", "float32", "bfloat16"]
-
-PASS_TOKENS = 16384
-"""Tokens of a forward pass on a GPU, padding included; a longer text is a pass by itself."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +77,7 @@ class Passes:
         found = np.empty((len(rows), len(columns)), np.float32)
         lengths = [len(row["input_ids"]) for row in rows]
         with torch.inference_mode():
-            for group in Padded(self.model, self.padding, self.budget).groups(lengths):
+            for group in batches(lengths, self.budget):
                 found[group] = self._computed([rows[at] for at in group])[:, columns].float().cpu().numpy()
         return found
 
@@ -111,7 +104,7 @@ class Passes:
 
 def causal_passes(model: Any) -> Passes:
     """The passes of a causal language model; what fills up is masked, so any token will do."""
-    return Passes(model, "left", padding=0, budget=_budget(model))
+    return Passes(model, "left", padding=0, budget=pass_tokens(model))
 
 
 def classifier_passes(model: Any) -> Passes:
@@ -120,57 +113,4 @@ def classifier_passes(model: Any) -> Passes:
     Classifiers made of causal models find a text's end by that token, and refuse more than one text without.
     """
     padding = model.config.get_text_config().pad_token_id
-    return Passes(model, "right", padding=padding or 0, budget=1 if padding is None else _budget(model))
-
-
-def _budget(model: Any) -> int:
-    return 1 if next(model.parameters()).device.type == "cpu" else PASS_TOKENS
-
-
-def loaded_model(folder: Path, kind: Any, precision: Precision) -> Any:
-    """The model in the folder by one of transformers' auto classes, on the GPU where there is one.
-
-    "auto" is bfloat16 on a GPU that multiplies it and float32 elsewhere. ValueError where the checkpoint lacks
-    weights of such a model, such as the head: they would be random.
-    """
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    short = precision == "bfloat16" or (precision == "auto" and device.type == "cuda" and bfloat16_is_fast(device))
-    model, report = kind.from_pretrained(
-        folder,
-        dtype=torch.bfloat16 if short else torch.float32,
-        use_safetensors=True,
-        local_files_only=True,
-        output_loading_info=True,
-    )
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise ValueError(f"the checkpoint in {folder} lacks {len(missing)} weights of its model, such as {missing[0]}")
-    model.config.get_text_config().use_cache = False
-    return model.to(device).eval()
-
-
-def loaded_tokenizer(folder: Path) -> Any:
-    """The tokenizer in the folder; ValueError where it cannot say which characters a token stands for."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    if not tokenizer.is_fast:
-        raise ValueError(f"{folder} has no tokenizer.json: without it a long text cannot be cut at a token")
-    return tokenizer
-
-
-def token_limit(model: Any, wanted: int | None) -> int | None:
-    """`positions.token_limit` of a loaded model."""
-    return positions.token_limit(_configuration(model), wanted, model.config.name_or_path)
-
-
-def sample_tokens(model: Any, wanted: int | None) -> int:
-    """`positions.sample_tokens` of a loaded model."""
-    return positions.sample_tokens(_configuration(model), wanted, model.config.name_or_path)
-
-
-def _configuration(model: Any) -> dict[str, Any]:
-    return model.config.get_text_config().to_dict()
+    return Passes(model, "right", padding=padding or 0, budget=1 if padding is None else pass_tokens(model))

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from operators.models.by_length import batches
 from operators.supervision.supervised import Supervised
 from operators.training import epochs, ranks
 from operators.training.files import LOSSES
@@ -158,10 +159,10 @@ class Run:
         sums = torch.zeros(len(rows), device=self.device)
         right = torch.zeros(len(rows), device=self.device)
         share = torch.from_numpy(shares).to(self.device, torch.float32)
-        cut = passes([len(row.input_ids) for row in rows], self.tokens)
-        for number, counted in self.together.shares(len(cut)):
+        passes = list(batches([len(row.input_ids) for row in rows], self.tokens))
+        for number, counted in self.together.shares(len(passes)):
             torch.manual_seed(_seed(self.declaration.seed, step, number))
-            at = cut[number]
+            at = passes[number]
             with precise(self.declaration.precision, self.device):
                 losses, correct = summed_losses(self.model, [rows[each] for each in at], self.declaration.labels)
             (losses * share[at] * counted).sum().backward()
@@ -195,14 +196,3 @@ class Run:
 
 def _seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
-
-
-def passes(lengths: Sequence[int], tokens: int) -> list[list[int]]:
-    """Positions of rows of similar length, the longest first, in passes of at most `tokens` tokens with padding."""
-    order = sorted(range(len(lengths)), key=lambda position: -lengths[position])
-    cut = []
-    while order:
-        size = max(1, tokens // lengths[order[0]])
-        cut.append(order[:size])
-        order = order[size:]
-    return cut

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from operators.gradients.taps import hidden_at, language_head, padded
-from operators.losses.classifier import told
+from operators.losses.classifier import predictions
+from operators.models.forward import hidden_at, language_head, padded
 from operators.supervision.labels import Labels
 from operators.supervision.supervised import IGNORED, Supervised
 from operators.training.finetune import Precision
@@ -37,11 +37,11 @@ def summed_losses(model: Any, rows: Sequence[Supervised], labels: Labels | None)
     """The summed loss per row, and whether a classifier's prediction is correct.
 
     Returns (rows,) float32 sums of the negative log-likelihood of the supervised tokens (nats), or a classifier's
-    `Told.losses`; and (rows,) float32, 1 where a classifier predicts the row's class, 0 for a language model.
+    `Predictions.losses`; and (rows,) float32, 1 where a classifier predicts the row's class, 0 for a language model.
     """
     if labels is not None:
-        found = told(model, rows, labels)
-        return found.losses(), found.right.float()
+        found = predictions(model, rows, labels)
+        return found.losses(), found.correct.float()
     ids, targets = padded(rows, next(model.parameters()).device)
     supervised = F.pad(targets[:, 1:] != IGNORED, (0, 1))
     with hidden_at(language_head(model), supervised):

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from operators.models.loading import loaded_model
 from operators.positions import token_limit
 from operators.supervision.labels import Labels
 from operators.training.finetune import Finetune, LoRA, Precision
@@ -59,28 +60,24 @@ def trained_model(declaration: Finetune, epoch: Path) -> Any:
 
 def _bare(declaration: Finetune, folder: Path) -> Any:
     """The model in a folder, without adapters; all weights have the precision that they are trained with."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    kind, options = _kind(declaration.labels)
-    model, report = kind.from_pretrained(
-        folder,
-        dtype=torch.float32 if declaration.lora is None else DTYPES[declaration.precision],
-        use_safetensors=True,
-        local_files_only=True,
-        output_loading_info=True,
-        **options,
-    )
-    named = () if declaration.labels is None else model.named_children()
-    new = tuple(name for name, _ in named if name != model.base_model_prefix)
-    missing = sorted(key for key in report["missing_keys"] if not key.startswith(new) and ".pooler." not in key)
-    if missing:
-        raise ValueError(f"the checkpoint in {folder} lacks {len(missing)} weights of its model, such as {missing[0]}")
+    kind, config = _kind(declaration.labels)
+    dtype = torch.float32 if declaration.lora is None else DTYPES[declaration.precision]
+    may_lack = _of_classifier if declaration.labels else _of_pooler
+    model = loaded_model(folder, kind, dtype, may_lack=may_lack, config=config)
     token_limit(model.config.get_text_config().to_dict(), declaration.max_tokens, f"the model in {folder}")
-    model.config.use_cache = False
     if declaration.labels:
         model.config.pad_token_id = _padding(model.config)
     return model
+
+
+def _of_pooler(model: Any, weight: str) -> bool:
+    return ".pooler." in weight
+
+
+def _of_classifier(model: Any, weight: str) -> bool:
+    """Whether a weight belongs to a classifier's head, which is new where the base is a language model."""
+    head = tuple(name for name, _ in model.named_children() if name != model.base_model_prefix)
+    return weight.startswith(head) or _of_pooler(model, weight)
 
 
 def _kind(labels: Labels | None) -> tuple[Any, dict[str, Any]]:

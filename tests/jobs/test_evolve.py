@@ -9,8 +9,8 @@ import yaml
 from jobs import evolve
 from jobs.engine.terminal.errors import UsageError
 from jobs.methods.evolution import evolution
-from operators.asking.asking import Answer
 from operators.asking.evolve import Compare, Evolve, first_chain, flag, in_another_script, longer_chain
+from operators.asking.language_model import Answer
 from tests.jobs.corpora import jsonl
 from tests.servers import failed, prompt, served
 from tests.servers import said as answered_with

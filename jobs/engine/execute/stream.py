@@ -24,7 +24,7 @@ from jobs.engine.samples.parts import KNOWN_BY, Parts, read_samples
 from jobs.engine.store.store import Feature
 from jobs.engine.terminal.errors import OutOfRoom, OverErrorBudget
 from jobs.engine.terminal.screen import say
-from operators.asking.asking import OutOfTokens
+from operators.asking.language_model import OutOfTokens
 from operators.base import Operator
 
 REPORT_SECONDS = 30.0

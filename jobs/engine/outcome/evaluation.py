@@ -24,7 +24,8 @@ from operators.base import STRICT
 from operators.checkpoint import Checkpoint
 from operators.kernels.bootstrap import Interval, interval
 from operators.losses.class_error import ClassError
-from operators.losses.loss import Loss, Precision
+from operators.losses.loss import Loss
+from operators.models.precision import Precision
 from operators.positions import SampleTokens
 from operators.supervision.labels import Labels
 from operators.supervision.supervised import Template

@@ -18,7 +18,7 @@ from jobs.methods.classified import forgotten
 from operators.checkpoint import Checkpoint
 from operators.field import Field
 from operators.kernels.data_diet import over_runs
-from operators.losses.class_error import labelled
+from operators.losses.tokenized import labelled
 from operators.supervision.labels import Labelling
 from operators.training.loop import train
 from tests.batches import batch

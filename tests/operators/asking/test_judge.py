@@ -6,8 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from operators.asking import endpoint
-from operators.asking.asking import Answer, OutOfTokens, Question
 from operators.asking.judge import Judge, expectation
+from operators.asking.language_model import Answer, OutOfTokens, Question
 from operators.asking.local_model import prompt_text
 from operators.asking.prompt import Prompt
 from operators.base import RowError

@@ -5,7 +5,7 @@ import json
 import pyarrow as pa
 import pytest
 
-from operators.asking.asking import Answer
+from operators.asking.language_model import Answer
 from operators.asking.prompt import Prompt
 from operators.asking.respond import Respond, generated, unthought, upto_last_user
 from operators.asking.rewrite import Asked, Rewrite, Rewritten, asked_of, published, repaired

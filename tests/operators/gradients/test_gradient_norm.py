@@ -16,9 +16,11 @@ from transformers import AutoModelForSequenceClassification, AutoModelForTokenCl
 from operators.base import RowError
 from operators.checkpoint import Checkpoint
 from operators.gradients import taps
+from operators.gradients.class_losses import class_losses, head_layers
 from operators.gradients.gradient_norm import GradientNorm
 from operators.kernels.token_stats import el2n
-from operators.losses.classifier import class_losses, head_layers, told
+from operators.losses.classifier import predictions
+from operators.models.forward import linear_layers
 from operators.supervision.labels import Labelling, Labels
 from operators.supervision.supervised import IGNORED, Supervised
 from tests.batches import batch
@@ -100,7 +102,7 @@ def test_padding_has_no_part_in_gradients(classifier):
     folder, labels = classifier
     kind = AutoModelForTokenClassification if labels.slots else AutoModelForSequenceClassification
     model = kind.from_pretrained(folder).eval().requires_grad_(False)
-    rows, layers = rows_of(folder, labels), taps.linear_layers(model)
+    rows, layers = rows_of(folder, labels), linear_layers(model)
     assert len({len(row.input_ids) for row in rows}) > 2
     blocks = {}
     losses = class_losses(labels)
@@ -125,7 +127,7 @@ def test_norms_of_other_classifiers_together_are_those_of_autograd_one_by_one(ki
         nn.init.normal_(weight, std=0.2)
     texts = [torch.randint(3, 61, (length,)).tolist() for length in (4, 9, 1, 17)]
     rows = [Supervised(at, (*text,), (IGNORED,) * (len(text) - 1) + (at % 3,)) for at, text in enumerate(texts)]
-    layers = taps.linear_layers(model)
+    layers = linear_layers(model)
     expected = []
     for row in rows:
         loss = F.cross_entropy(model(input_ids=torch.tensor([row.input_ids])).logits, torch.tensor([row.labels[-1]]))
@@ -157,7 +159,7 @@ class LinearSoftmax(nn.Module):
 def test_the_published_vectors_of_a_linear_softmax():
     model = LinearSoftmax()
     rows = [Supervised(at, (at + 1, 0)[: 2 - at % 2], (IGNORED, y)[at % 2 :]) for at, y in enumerate((0, 0, 2))]
-    logits = told(model, rows, LABELS)
+    logits = predictions(model, rows, LABELS)
     assert el2n(logits.classes, logits.labels).tolist() == pytest.approx([0.42433614, 1.1954165, 1.2230703], rel=1e-6)
     norms, losses = taps.norms(model, rows, head_layers(model), class_losses(LABELS))
     assert norms.tolist() == pytest.approx([0.60010195, 1.6905742, 2.1184201], rel=1e-6)
@@ -180,7 +182,7 @@ def test_a_layer_that_is_given_tokens_of_some_texts_is_not_taken_for_a_head():
     rows = [Supervised(at, (1, 2), (IGNORED, 0)) for at in range(2)]
     model = Experts()
     with pytest.raises(ValueError, match=r"body.expert is not applied to \(samples, tokens, width\) but to \(2, 2\)"):
-        taps.backward(model, rows, taps.linear_layers(model), lambda name, factors: None, class_losses(LABELS))
+        taps.backward(model, rows, linear_layers(model), lambda name, factors: None, class_losses(LABELS))
 
 
 def test_what_has_no_class_is_an_error_beside_values_and_a_classifier_has_no_adapter(tmp_path):
@@ -192,7 +194,7 @@ def test_what_has_no_class_is_an_error_beside_values_and_a_classifier_has_no_ada
     assert kinds == ["", "unknown_label", "no_label", "empty_text", ""]
     with pytest.raises(ValueError, match="a classifier has no adapter"):
         GradientNorm(Checkpoint(str(folder)), labels=LABELS).load()
-    with pytest.raises(ValueError, match="tells 3 other labels: a, b, c"):
+    with pytest.raises(ValueError, match="predicts 3 other labels: a, b, c"):
         GradientNorm(
             Checkpoint(str(folder)), of="head", labels=Labels("task", classes=("a", "b")), max_tokens=48
         ).load()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from operators.gradients import features as gradient_features
 from operators.gradients import taps
 from operators.gradients.taps import Factors
+from operators.models.forward import linear_layers
 from operators.supervision.supervised import IGNORED
 
 VOCABULARY = 61
@@ -116,7 +117,7 @@ def test_lora_gradients_equal_the_loop(modules):
 
 def test_linear_weights_equal_the_loop_and_the_head_is_one_of_them():
     model = llama()
-    layers = taps.linear_layers(model)
+    layers = linear_layers(model)
     assert "lm_head" in layers
     expected, _ = one_by_one(model, list(taps.parameters(layers)))
     found, _ = tapped_gradients(model, layers)
@@ -131,7 +132,7 @@ def test_biases_have_gradients_too():
     shape = {"hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 4}
     model = Qwen2ForCausalLM(Qwen2Config(vocab_size=VOCABULARY, num_key_value_heads=2, **shape))
     model.eval().requires_grad_(False)
-    layers = taps.linear_layers(model)
+    layers = linear_layers(model)
     expected, _ = one_by_one(model, list(taps.parameters(layers)))
     assert any(name.endswith("q_proj.bias") for name in taps.parameters(layers))
     assert_close(tapped_gradients(model, layers)[0], expected)
@@ -218,7 +219,7 @@ def test_the_head_runs_on_supervised_positions_only():
 
 def test_nothing_below_the_first_tapped_layer_is_differentiated():
     model = llama()
-    layers = {name: layer for name, layer in taps.linear_layers(model).items() if name.startswith("model.layers.2.")}
+    layers = {name: layer for name, layer in linear_layers(model).items() if name.startswith("model.layers.2.")}
     states = []
     handle = model.model.layers[1].register_forward_hook(lambda _, given, out: states.append(out))
     taps.backward(model, ROWS, layers, lambda name, factors: None)
@@ -229,7 +230,7 @@ def test_nothing_below_the_first_tapped_layer_is_differentiated():
 def test_a_layer_out_of_use_has_the_gradient_zero():
     model = llama()
     model.spare = torch.nn.Linear(5, 6).requires_grad_(False)
-    layers = taps.linear_layers(model)
+    layers = linear_layers(model)
     gradients, _ = tapped_gradients(model, layers)
     assert not gradients[:, -36:].any()
     assert gradients.shape[1] == sum(weight.numel() for weight in taps.parameters(layers).values())
@@ -253,7 +254,7 @@ def test_a_row_with_nothing_to_supervise_is_refused():
 def test_a_layer_applied_twice_is_refused_and_leaves_no_hook():
     model = llama()
     model.model.layers[1].self_attn.q_proj = model.model.layers[0].self_attn.q_proj
-    layers = taps.linear_layers(model)
+    layers = linear_layers(model)
     with pytest.raises(ValueError, match=r"q_proj is applied more than once"):
         tapped_gradients(model, layers)
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
@@ -290,11 +291,3 @@ def test_any_number_of_rows_give_what_each_gives_alone_bitwise():
     alone = torch.cat([gradient_features.whole_features(model, [sample], layers, lambda name, g: g) for sample in ROWS])
     assert torch.equal(together, alone)
     assert_close(together, one_by_one(model, [name for name, _ in model.named_parameters() if "lora_" in name])[0])
-
-
-def test_batches_hold_every_sample_once_and_keep_to_the_budget():
-    lengths = [3, 900, 20, 20, 1, 64, 7, 64]
-    found = list(taps.batches(lengths, 128))
-    assert sorted(at for batch in found for at in batch) == list(range(len(lengths)))
-    assert found[0] == [1]
-    assert all(len(batch) * max(lengths[at] for at in batch) <= 128 for batch in found[1:])

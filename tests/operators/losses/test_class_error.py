@@ -120,5 +120,5 @@ def test_dropout_is_each_samples_own(base, tmp_path):
 def test_a_model_that_tells_other_labels_is_refused(base, tmp_path):
     epochs, _ = trained(base, PLAIN, tmp_path)
     other = Labels("intent", classes=("play", "book"))
-    with pytest.raises(ValueError, match="tells 2 other labels: book, play"):
+    with pytest.raises(ValueError, match="predicts 2 other labels: book, play"):
         ClassError(Checkpoint(str(epochs[-1])), other, 32).load()

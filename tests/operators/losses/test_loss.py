@@ -11,10 +11,10 @@ import torch
 
 from operators.base import RowError
 from operators.checkpoint import Checkpoint
-from operators.gradients import taps
-from operators.losses import loss
 from operators.losses.loss import FIELDS, Loss
 from operators.missing import ModelMissing
+from operators.models import by_length, forward
+from operators.models.causal import causal_model
 from operators.sample import MESSAGES
 from operators.supervision.supervised import IGNORED, Supervision
 from tests.tiny import tiny_causal
@@ -102,8 +102,8 @@ def test_a_value_is_bitwise_the_same_whatever_is_with_it(folder):
 def test_samples_padded_together_have_nearly_the_same_values(folder, monkeypatch):
     compute = operator(folder).load()
     alone = compute(batch(*CONVERSATIONS))
-    batches = taps.batches
-    monkeypatch.setattr(taps, "batches", lambda lengths, budget: batches(lengths, 1000))
+    batches = by_length.batches
+    monkeypatch.setattr(by_length, "batches", lambda lengths, budget: batches(lengths, 1000))
     for found, expected in zip(compute(batch(*CONVERSATIONS)), alone, strict=True):
         assert_values(found, expected)
 
@@ -124,10 +124,10 @@ def test_the_prompt_and_what_follows_the_response_do_not_count(folder):
 
 
 def test_the_head_gets_no_hidden_state_where_tiles_do(folder):
-    model = loss.causal_model(Checkpoint(str(folder)), None, "float32")
-    head = taps.language_head(model)
-    assert loss.plain(model, head)
-    with loss.caught(head) as states:
+    model = causal_model(Checkpoint(str(folder)), None, "float32")
+    head = forward.language_head(model)
+    assert forward.plain(model, head)
+    with forward.caught(head) as states:
         logits = model(input_ids=torch.tensor([[1, 2, 3]])).logits
     assert logits.shape[:2] == (1, 0)
     assert states[0].shape[:2] == (1, 3)
@@ -155,8 +155,8 @@ def test_a_model_that_caps_its_logits_is_scored_by_them(tmp_path):
         torch.nn.init.normal_(weight, std=0.3)
     (tmp_path / "model.safetensors").unlink()
     model.save_pretrained(tmp_path)
-    loaded = loss.causal_model(Checkpoint(str(tmp_path)), None, "float32")
-    assert not loss.plain(loaded, taps.language_head(loaded))
+    loaded = causal_model(Checkpoint(str(tmp_path)), None, "float32")
+    assert not forward.plain(loaded, forward.language_head(loaded))
     values = operator(tmp_path).load()(batch(*CONVERSATIONS[:3]))
     for found, messages in zip(values, CONVERSATIONS[:3], strict=True):
         assert_values(found, plain_value(tmp_path, messages))
@@ -195,7 +195,7 @@ def test_an_adapter_changes_the_values_and_the_fingerprint(folder, tmp_path):
     made = operator(folder, adapter=Checkpoint(str(adapter(folder, tmp_path))))
     merged = tmp_path / "merged"
     shutil.copytree(folder, merged)
-    model = loss.causal_model(Checkpoint(str(folder)), made.adapter, "float32")
+    model = causal_model(Checkpoint(str(folder)), made.adapter, "float32")
     model.merge_and_unload().save_pretrained(merged)
     for found, messages in zip(made.load()(batch(*CONVERSATIONS)), CONVERSATIONS, strict=True):
         assert_values(found, plain_value(merged, messages))

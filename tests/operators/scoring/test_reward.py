@@ -8,6 +8,7 @@ from operators import sample
 from operators.base import RowError
 from operators.checkpoint import Checkpoint
 from operators.missing import ModelMissing
+from operators.models import loading
 from operators.scoring import windows
 from operators.scoring.reward import Reward, last_pair, question
 from tests.tiny import tiny_causal, tiny_reward
@@ -79,8 +80,8 @@ def test_rewards_are_the_raw_logits_of_one_call_each(operators, folders, pair):
 def test_padded_passes_give_what_texts_give_alone(folders, kind, budget):
     from transformers import AutoModelForSequenceClassification
 
-    tokenizer = windows.loaded_tokenizer(folders[kind])
-    model = windows.loaded_model(folders[kind], AutoModelForSequenceClassification, "float32")
+    tokenizer = loading.fast_tokenizer(folders[kind])
+    model = loading.placed_model(folders[kind], AutoModelForSequenceClassification, "float32")
     rows = [tokenizer(*pair, return_attention_mask=False) for pair in PAIRS]
     alone, padded = (windows.Passes(model, "right", 0, tokens).logits(rows, [0]) for tokens in (1, budget))
     np.testing.assert_allclose(padded, alone, atol=1e-5)
@@ -116,7 +117,7 @@ def test_rewards_of_pairs_are_those_of_samples_with_these_answers(operators):
 def test_over_the_limit_the_answer_is_cut_and_the_input_is_a_real_one(operators, pair, text):
     limit = 100
     operator = Reward(model=operators[pair].model, pair=pair, max_tokens=limit)
-    tokenizer = windows.loaded_tokenizer(operator.model.folder())
+    tokenizer = loading.fast_tokenizer(operator.model.folder())
     answer = text * 200
 
     def encoded(answered: str) -> list[int]:
@@ -206,7 +207,7 @@ def test_a_head_that_would_be_random_is_refused(tmp_path):
 def test_a_classifier_without_a_padding_token_computes_texts_one_by_one(folders):
     from transformers import AutoModelForSequenceClassification
 
-    model = windows.loaded_model(folders["llama"], AutoModelForSequenceClassification, "float32")
+    model = loading.placed_model(folders["llama"], AutoModelForSequenceClassification, "float32")
     model.config.pad_token_id = None
     passes = windows.classifier_passes(model)
     rows = [{"input_ids": [1, 9, 8, 7]}, {"input_ids": [1, 9]}]

@@ -11,6 +11,7 @@ from operators import sample
 from operators.base import RowError
 from operators.checkpoint import Checkpoint
 from operators.missing import ModelMissing
+from operators.models import loading
 from operators.scoring import windows
 from operators.scoring.scorer import Prompts, Scorer, expected_labels, label_ids, scored_turns
 from tests.tiny import tiny_causal, tiny_reward, tiny_tokenizer
@@ -45,7 +46,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tokenizer(folder):
-    return windows.loaded_tokenizer(folder)
+    return loading.fast_tokenizer(folder)
 
 
 def scorer(folder, **fields) -> Scorer:
@@ -134,7 +135,7 @@ def test_every_turn_is_scored_without_history(folder):
 def test_padded_passes_give_what_texts_give_alone(folder, tokenizer, budget):
     from transformers import AutoModelForCausalLM
 
-    model = windows.loaded_model(folder, AutoModelForCausalLM, "float32")
+    model = loading.placed_model(folder, AutoModelForCausalLM, "float32")
     rows = [{"input_ids": tokenizer(text)["input_ids"]} for pair in PAIRS for text in pair]
     import torch
 

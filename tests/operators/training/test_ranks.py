@@ -10,7 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from operators.training.loop import passes, train
+from operators.models.by_length import batches
+from operators.training.loop import train
 from tests.runs import declared, lines, tensors
 
 RANK = """
@@ -81,7 +82,12 @@ def test_two_ranks_that_share_a_model_train_as_one_process_and_either_goes_on_wh
         "adapter": declared(base, batch=5, precision="bfloat16"),
     }
     lengths = [[len(samples[at].input_ids) for at in positions] for positions in whole.batches(18, 1)]
-    assert [len(passes(each, 100)) for each in lengths] == [3, 3, 3, 2]  # the second rank has none left in three steps
+    assert [len(list(batches(each, 100))) for each in lengths] == [
+        3,
+        3,
+        3,
+        2,
+    ]  # the second rank has none left in three steps
     for name, declaration in runs.items():
         train(declaration, samples, tmp_path / "one" / name, tokens=100)
     copied(tmp_path / "one" / "whole", tmp_path / "two" / "gone on")

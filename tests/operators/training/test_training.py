@@ -18,7 +18,7 @@ from operators.supervision.supervised import IGNORED, Supervised
 from operators.training.epochs import whole_epochs
 from operators.training.files import epoch_outcomes
 from operators.training.finetune import LoRA
-from operators.training.loop import NonFinite, passes, train
+from operators.training.loop import NonFinite, train
 from operators.training.losses import summed_losses
 from operators.training.model import trained_model, untrained_model
 from tests.runs import CALM, SMALL, assert_same, declared, lines, losses_one_by_one
@@ -323,11 +323,3 @@ def test_summed_losses_are_those_of_each_sample_alone(base, samples, count):
         losses, right = summed_losses(model, samples[:count], None)
     assert losses.tolist() == pytest.approx(sums.tolist(), rel=1e-4)
     assert right.tolist() == [0] * count
-
-
-def test_passes_have_all_rows_once_and_keep_to_the_budget():
-    lengths = np.random.default_rng(0).integers(1, 50, 200).tolist()
-    cut = passes(lengths, 120)
-    assert sorted(position for each in cut for position in each) == list(range(200))
-    assert all(len(each) * max(lengths[position] for position in each) <= 120 for each in cut)
-    assert passes([500, 3], 100) == [[0], [1]]

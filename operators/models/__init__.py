@@ -1,0 +1,1 @@
+"""Models loaded, and run over token lists by length; no gradients and no declarations."""
