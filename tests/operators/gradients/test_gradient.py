@@ -11,10 +11,11 @@ from safetensors.torch import load_file, save_file
 
 from operators.base import RowError
 from operators.checkpoint import Checkpoint
-from operators.gradients import gradient, taps
-from operators.gradients.directions import Directions, directions
+from operators.gradients import gradient, per_sample
+from operators.gradients.directions import Directions
 from operators.gradients.gradient import Gradient, Projected
 from operators.gradients.gradient_norm import GradientNorm
+from operators.gradients.targets import directions
 from operators.kernels.projection import Projection, project
 from operators.missing import ModelMissing
 from operators.models.causal import causal_model
@@ -168,7 +169,7 @@ def test_samples_that_share_signs_a_few_at_a_time_have_the_same_values(base, epo
     onto = Projected(kind="rademacher", dimensions=WIDTH, stored="float32")
     operator = made(base, epoch, onto=onto, precision="float32")
     together = np.stack(operator.load()(batch()))
-    size = taps.size(taps.adapter_layers(causal_model(operator.model, operator.adapter, "float32")))
+    size = per_sample.size(per_sample.adapter_layers(causal_model(operator.model, operator.adapter, "float32")))
     monkeypatch.setattr(gradient, "WHOLE_BYTES", 2 * 4 * size)
     np.testing.assert_allclose(np.stack(operator.load()(batch())), together, atol=1e-6)
 
