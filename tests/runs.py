@@ -1,11 +1,13 @@
 """Small training runs and what is in their folders."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from operators.checkpoint import Checkpoint
 from operators.supervision.supervised import IGNORED
@@ -48,3 +50,12 @@ def losses_one_by_one(model, samples) -> tuple[np.ndarray, np.ndarray]:
         sums.append(float(F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")))
         counts.append(int((labels != IGNORED).sum()))
     return np.array(sums), np.array(counts)
+
+
+def spoilt(base, folder, token) -> Path:
+    """The folder, with a copy of a model whose embedding of the token is NaN."""
+    shutil.copytree(base, folder)
+    weights = load_file(base / "model.safetensors")
+    weights["model.embed_tokens.weight"][token] = float("nan")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder

@@ -262,8 +262,8 @@ def test_an_untrained_adapter_is_refused_but_for_plain_gradients(base, epoch, tm
     for operator in (made(base, untrained), norm_of(base, untrained)):
         with pytest.raises(ValueError, match="never trained"):
             operator.load()
-    assert len(made(base, untrained, feature="sgd").load()(batch())) == len(SAMPLES)
-    assert len(norm_of(base, untrained, of="head").load()(batch())) == len(SAMPLES)
+    for operator in (made(base, untrained, feature="sgd"), norm_of(base, untrained, of="head")):
+        assert not any(isinstance(value, RowError) for value in operator.load()(batch()))
 
 
 def altered(epoch, folder, change):
@@ -285,7 +285,8 @@ def test_moments_that_are_missing_are_missed(base, epoch, tmp_path):
     (copy / "adam.safetensors").unlink()
     with pytest.raises(ValueError, match=r"no adam\.safetensors"):
         made(base, copy).load()
-    assert len(made(base, copy, feature="sgd").load()(batch())) == len(SAMPLES)
+    plain, known = (np.stack(made(base, folder, feature="sgd").load()(batch())) for folder in (copy, epoch))
+    assert np.array_equal(plain, known)
 
 
 def test_an_adapter_with_more_than_lora_is_refused(base, tmp_path):

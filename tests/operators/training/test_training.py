@@ -21,7 +21,7 @@ from operators.training.finetune import LoRA
 from operators.training.loop import NonFinite, train
 from operators.training.losses import summed_losses
 from operators.training.model import trained_model, untrained_model
-from tests.runs import CALM, SMALL, assert_same, declared, lines, losses_one_by_one
+from tests.runs import CALM, SMALL, assert_same, declared, lines, losses_one_by_one, spoilt
 from tests.tiny import TEXTS
 
 
@@ -154,21 +154,15 @@ def test_dropout_and_order_follow_from_the_seed_alone(base, samples, tmp_path):
     assert not torch.equal(*(load_file(each / "adapter_model.safetensors").popitem()[1] for each in (first, other)))
 
 
-def test_loss_that_is_no_number_stops_the_run_and_names_the_samples(base, samples, tmp_path, monkeypatch):
-    from operators.training import loop as training
-
-    plain, broken = training.summed_losses, samples[5].id
-
-    def spoilt(model, rows, labels):
-        losses, right = plain(model, rows, labels)
-        return losses.masked_fill(torch.tensor([row.id == broken for row in rows]), float("nan")), right
-
-    monkeypatch.setattr(training, "summed_losses", spoilt)
-    with pytest.raises(NonFinite, match=f"samples .{broken}.") as caught:
-        train(declared(base), samples, tmp_path)
-    assert caught.value.ids == [broken]
-    assert len(lines(tmp_path)) == caught.value.step - 1
-    assert not list(tmp_path.glob("epoch-*"))
+def test_loss_that_is_no_number_stops_the_run_and_names_the_samples(base, samples, tmp_path):
+    token = next(token for token in range(10, 256) if not any(token in sample.input_ids for sample in samples))
+    rows = [*samples, Supervised(99, (token, *samples[0].input_ids[1:]), samples[0].labels)]
+    declaration = declared(spoilt(base, tmp_path / "broken", token))
+    with pytest.raises(NonFinite, match=r"samples \[99\]") as caught:
+        train(declaration, rows, tmp_path / "run")
+    assert caught.value.ids == [99]
+    assert len(lines(tmp_path / "run")) == caught.value.step - 1
+    assert not list((tmp_path / "run").glob("epoch-*"))
 
 
 def test_gradient_that_overflows_stops_the_run_with_the_samples_of_the_step(base, samples, tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from jobs import evaluate, finetune, train_scorer
 from jobs.engine.execute.profile import Profile
@@ -42,7 +42,7 @@ from operators.training.loop import train
 from operators.training.model import trained_model
 from tests.jobs.corpora import jsonl
 from tests.jobs.corpora import records as corpus
-from tests.runs import losses_one_by_one
+from tests.runs import losses_one_by_one, spoilt
 from tests.tiny import CHAT, tiny_causal
 
 ray_is_up = pytest.mark.usefixtures("ray_session")
@@ -162,19 +162,10 @@ def test_samples_without_a_word_to_learn_are_left_out_counted_and_said(make_pool
 
 @ray_is_up
 def test_a_loss_that_is_no_number_ends_the_run_with_the_sample(make_pool, base, tmp_path):
-    broken = spoilt(base, tmp_path / "broken", "☃")
+    token = _tokenizer(base)("☃", add_special_tokens=False)["input_ids"][0]
+    broken = spoilt(base, tmp_path / "broken", token)
     with pytest.raises(WinnowError, match=r"not finite for samples \[5\]\. Whole epochs are kept in"):
         make_pool([*TEXTS[:5], "a ☃", *TEXTS[5:8]]).train(declared(broken), np.arange(9))
-
-
-def spoilt(base, folder, text) -> Path:
-    """The model, with no numbers for the first token of a text."""
-    shutil.copytree(base, folder)
-    weights = load_file(base / "model.safetensors")
-    token = _tokenizer(base)(text, add_special_tokens=False)["input_ids"][0]
-    weights["model.embed_tokens.weight"][token] = float("nan")
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    return folder
 
 
 def asked_of(pool, trainer, folder) -> Training:
