@@ -28,7 +28,7 @@ import numpy as np
 import torch
 
 from operators.gradients import features as gradient_features
-from operators.gradients import taps
+from operators.gradients import per_sample
 from operators.kernels.adam import adam_feature
 from operators.kernels.influence import dots
 from operators.kernels.projection import Projection, project
@@ -136,13 +136,13 @@ def compare(
 ) -> dict[str, object]:
     """One line: the times a sample of both sides, their ratios, and the error."""
     adapter = {name: weight for name, weight in model.named_parameters() if "lora_" in name}
-    layers = taps.adapter_layers(model)
+    layers = per_sample.adapter_layers(model)
     drawn = torch.Generator().manual_seed(1)
     moments = {
         name: (1e-3 * torch.randn(weight.numel(), generator=drawn), 1e-6 * torch.rand(weight.numel(), generator=drawn))
         for name, weight in adapter.items()
     }
-    law, dense = (Projection(kind, dimensions, 0, taps.size(layers)) for kind in ("shift", "rademacher"))
+    law, dense = (Projection(kind, dimensions, 0, per_sample.size(layers)) for kind in ("shift", "rademacher"))
     precision = "bfloat16" if bfloat16_is_fast(torch.device("cpu")) else "float32"
 
     targets = {name: torch.randn(subtasks, weight.numel(), generator=drawn) for name, weight in adapter.items()}
@@ -166,7 +166,7 @@ def compare(
     expected = torch.stack([reference_gradient(model, row) for row in rows])
     model.requires_grad_(False).zero_grad()
     parts: dict[str, torch.Tensor] = {}
-    taps.backward(model, rows, layers, lambda name, factors: parts.update({name: factors.gradients()}))
+    per_sample.backward(model, rows, layers, lambda name, factors: parts.update({name: factors.gradients()}))
     found = torch.cat([parts[name] for name in adapter], 1)
     stacked = expected.repeat(-(-TOGETHER // len(rows)), 1)[:TOGETHER]
     part = expected[:, : int(share * expected.shape[1])].repeat(-(-together // len(rows)), 1)[:together]
@@ -177,11 +177,11 @@ def compare(
         for block in range(go, blocks, repeats):
             clock.timed("block", lambda block=block: reference_columns(stacked, block))
         model.requires_grad_(False).zero_grad()
-        clock.timed("taps", features)
+        clock.timed("features", features)
         clock.timed("compared", compared)
         clock.timed("shift", lambda: project(part, law))
         clock.timed("dense", lambda: project(part, dense, precision=precision))
-    loop, tapped, free = (clock.milliseconds(name, len(rows)) for name in ("loop", "taps", "compared"))
+    loop, tapped, free = (clock.milliseconds(name, len(rows)) for name in ("loop", "features", "compared"))
     naive = clock.milliseconds("block", TOGETHER) * dimensions / COLUMNS
     default, exact = (
         tapped + clock.milliseconds(name, together) * expected.shape[1] / part.shape[1] for name in ("shift", "dense")

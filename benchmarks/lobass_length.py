@@ -84,10 +84,6 @@ def losses(model: Path, conversations: Sequence[Conversation]) -> list[Any]:
     return list(Loss(Checkpoint(str(model)), template="alpaca", max_tokens=TOKENS).load()(batch))
 
 
-def silent(line: str) -> None:
-    """Says nothing: the one line is what a benchmark prints."""
-
-
 def trained(folder: Path, base: Sequence[Conversation], scored: Sequence[Conversation], hidden: int, seed: int) -> Any:
     """The folders of the base, which has read some conversations, and of the reference, which was tuned on others."""
     random = folder / "random"
@@ -105,10 +101,10 @@ def trained(folder: Path, base: Sequence[Conversation], scored: Sequence[Convers
         precision="float32",
         seed=seed,
     )
-    before = train(reading, tokenized(random, base, "plain"), folder / "reading", silent)[-1]
+    before = train(reading, tokenized(random, base, "plain"), folder / "reading")[-1]
     start = Checkpoint(str(before))
     tuning = replace(reading, base=start, template="alpaca", epochs=3, learning_rate=1e-3, schedule="cosine")
-    return before, train(tuning, tokenized(random, scored, "alpaca"), folder / "tuning", silent)[-1]
+    return before, train(tuning, tokenized(random, scored, "alpaca"), folder / "tuning")[-1]
 
 
 def compared(folder: Path, conversations: Sequence[Conversation], samples: int, hidden: int, seed: int) -> Any:

@@ -170,7 +170,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from jobs.engine.command.plan import show_plan
     from jobs.engine.execute.profile import profile
     from jobs.engine.execute.session import Session
-    from jobs.engine.train.training import local_store
+    from jobs.engine.train.checkpoints import local_store
     from operators.training.finetune import Finetune
 
     request, overrides = asked(options)

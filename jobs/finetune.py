@@ -70,7 +70,7 @@ def finetune(wanted: Finetune, inputs: Sequence[str], out: Path, session: Sessio
     from jobs.engine.pool.pool import Pool
     from jobs.engine.record.declarations import plain
     from jobs.engine.store.lock import locked
-    from jobs.engine.train.training import write_checkpoint
+    from jobs.engine.train.checkpoints import write_checkpoint
 
     began = time.monotonic()
     with locked(session.store.url, say):
@@ -109,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from jobs.engine.execute.session import Session
     from jobs.engine.ingest import settings_of
     from jobs.engine.record.declarations import plain
-    from jobs.engine.train.training import local_store
+    from jobs.engine.train.checkpoints import local_store
 
     overrides, inputs = fields_and_others(options.words)
     if not inputs:

@@ -55,7 +55,7 @@ def train(wanted: ScorerTraining, path: Path, out: Path, session: Session) -> di
     from jobs.engine.pool.pool import Pool
     from jobs.engine.record.declarations import plain
     from jobs.engine.store.lock import locked
-    from jobs.engine.train.training import local_folder, write_checkpoint
+    from jobs.engine.train.checkpoints import local_folder, write_checkpoint
     from jobs.engine.train.whole_model import whole_model
     from jobs.methods.scorer_training import records, written_records
     from operators.scoring.scorer import SETTINGS
@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from jobs.engine.execute.profile import profile
     from jobs.engine.execute.session import Session
     from jobs.engine.record.declarations import plain
-    from jobs.engine.train.training import local_store
+    from jobs.engine.train.checkpoints import local_store
     from jobs.methods.scorer_training import checked_training
 
     overrides, files = fields_and_others(options.words)

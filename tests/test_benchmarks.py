@@ -22,8 +22,9 @@ def ran(monkeypatch, capsys, name, *words) -> str:
 @pytest.mark.parametrize("name", NAMES)
 def test_benchmark_wants_no_argument_and_nothing_of_the_tests(monkeypatch, capsys, name):
     assert not re.search(r"^\s*(from|import) tests\b", (FOLDER / f"{name}.py").read_text(), re.MULTILINE)
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit) as ended:
         ran(monkeypatch, capsys, name, "--help")
+    assert ended.value.code == 0
     usage = capsys.readouterr().out.partition("\n\n")[0].removeprefix("usage: ").split(maxsplit=1)[1]
     while usage != (inner := re.sub(r"\[[^][]*\]", "", usage)):
         usage = inner
@@ -33,7 +34,9 @@ def test_benchmark_wants_no_argument_and_nothing_of_the_tests(monkeypatch, capsy
 def test_lobass_length_makes_its_data_or_takes_it(monkeypatch, capsys, tmp_path):
     sizes = ("--samples", 24, "--hidden", 16)
     made = json.loads(ran(monkeypatch, capsys, "lobass_length", *sizes))
-    assert made["samples"] > 12
+    assert 12 < made["samples"] <= 24
     rows = [{"instruction": f"Name {i}", "output": f"{i} is a number"} for i in range(48)]
     (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert json.loads(ran(monkeypatch, capsys, "lobass_length", "--data", tmp_path / "data.jsonl", *sizes))
+    given = json.loads(ran(monkeypatch, capsys, "lobass_length", "--data", tmp_path / "data.jsonl", *sizes))
+    assert (given["samples"], given["read_before"]) == (24, 24)
+    assert given["reference_loss"] < given["base_loss"]

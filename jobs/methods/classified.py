@@ -6,12 +6,12 @@ import numpy as np
 
 from jobs.engine.pool.pool import Pool
 from jobs.engine.pool.subset import Subset
-from jobs.engine.train.training import with_names
+from jobs.engine.train.label_names import with_names
 from operators.checkpoint import Checkpoint
 from operators.field import Field
 from operators.kernels.data_diet import counts_by_label, forgettings
 from operators.supervision.labels import Labels
-from operators.training.finetune import epoch_outcomes
+from operators.training.files import epoch_outcomes
 
 
 def classified(pool: Pool, labels: Labels) -> tuple[Subset, Labels]:

@@ -21,11 +21,12 @@ from jobs.engine.record.entries import declaration
 from jobs.engine.samples.parts import read_samples
 from jobs.engine.terminal.errors import UsageError, WinnowError
 from jobs.engine.terminal.screen import say
-from jobs.engine.train.training import local_folder
+from jobs.engine.train.checkpoints import local_folder
 from operators.base import canonical_json
 from operators.field import Field
-from operators.gradients.directions import Aggregate, Directions, directions
+from operators.gradients.directions import Aggregate, Directions
 from operators.gradients.gradient import Gradient
+from operators.gradients.targets import directions
 from operators.sample import Message
 
 ALL = "all targets"

@@ -30,7 +30,8 @@ from operators.checkpoint import Checkpoint
 from operators.gradients.directions import Aggregate
 from operators.gradients.gradient import Gradient, Projected
 from operators.models.precision import Precision
-from operators.training.finetune import Finetune, epoch_facts
+from operators.training.files import epoch_facts
+from operators.training.finetune import Finetune
 
 
 @dataclass(frozen=True, config=STRICT)

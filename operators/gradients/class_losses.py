@@ -1,18 +1,18 @@
-"""The losses of classified texts, for the gradients of each text by itself (taps.py)."""
+"""The losses of classified texts, for per-sample gradients (per_sample.py)."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
-from operators.gradients.taps import Losses, Pass
+from operators.gradients.per_sample import Losses, Pass
 from operators.losses.classifier import predictions
 from operators.models.forward import Row, linear_layers
 from operators.supervision.labels import Labels
 
 
 def class_losses(labels: Labels) -> Losses:
-    """The function that `taps.backward` takes: a text's loss is that of `Predictions.losses`.
+    """The function that `per_sample.backward` takes: a text's loss is that of `Predictions.losses`.
 
     Padding is masked, so that its errors are zero and gradients do not depend on it.
     """

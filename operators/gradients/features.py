@@ -1,4 +1,4 @@
-"""What is made of the gradients of language samples (taps.py): features, whole or under a linear map."""
+"""Features of per-sample gradients (per_sample.py): whole, or their images under a linear map."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from operators.gradients.taps import Factors, Layers, each, offsets, size
+from operators.gradients.per_sample import Factors, Layers, each, offsets, size
 from operators.kernels.influence import squares
 from operators.models.forward import Row
 
 Feature = Callable[[str, Tensor], Tensor]
-"""Makes of a parameter's name and the rows' gradients (rows, p) that part of the rows' features."""
+"""A function from a parameter's name and its gradients, (rows, p), to that part of the rows' features, (rows, p)."""
 
 
 def mapped_features(
@@ -22,10 +22,10 @@ def mapped_features(
     share: Callable[[str, Tensor], Tensor],
     width: int,
 ) -> tuple[Tensor, Tensor]:
-    """(rows, width) float32 images of the features under a linear map, and the features' squared lengths, float64.
+    """The images of the features under a linear map, without all parameters' gradients in memory at once.
 
-    share(name, part) is what a parameter's part of the features adds to the image. All parameters' gradients are never
-    there at once.
+    share: a function from a parameter's name and its part of the features to what that part adds to the image.
+    Returns (rows, width) float32 images, and (rows,) float64 squared lengths of the features.
     """
     device = next(model.parameters()).device
     images = torch.zeros(len(rows), width, device=device)
@@ -41,7 +41,7 @@ def mapped_features(
 
 
 def whole_features(model: Any, rows: Sequence[Row], layers: Layers, feature: Feature) -> Tensor:
-    """(rows, P) float32 features, the parameters one after another."""
+    """(rows, P) float32 features, with the parameters concatenated in the layers' order."""
     places = offsets(layers)
     whole = torch.empty(len(rows), size(layers), device=next(model.parameters()).device)
 

@@ -1,13 +1,15 @@
 """The direction of the gradient of a sample's response loss.
 
-    Gradient(model, adapter=epoch)                                       # LESS's datastore: 8192 numbers a sample
+    Gradient(model, adapter=epoch)                                       # LESS's datastore: 8192 numbers per sample
     Gradient(model, adapter=epoch, feature="sgd")                        # its targets, in the same projection
-    Gradient(model, adapter=epoch, onto=Directions("t.safetensors"))     # a cosine a subtask
+    Gradient(model, adapter=epoch, onto=Directions("t.safetensors"))     # one cosine per subtask
 
-LESS (Xia et al. 2024, arXiv 2402.04333): the gradient is of the mean negative log-likelihood of the response's tokens
-with respect to the A and B of a LoRA adapter that an epoch of warm-up left, whose Adam moments turn a sample's gradient
-into the step that Adam would make. Only directions count, so vectors have length 1. Where the targets are known
-beforehand, `Directions` of them give the cosines that projections estimate, without an error and in less space.
+LESS (Xia et al. 2024, arXiv 2402.04333): the loss is the mean negative log-likelihood of the response's tokens. The
+gradient is taken with respect to the A and B of a LoRA adapter after an epoch of warm-up. The Adam moments of that
+epoch turn a sample's gradient into the step that Adam would make. Only directions count, so vectors have length 1.
+
+Where the targets are known beforehand, their `Directions` give the cosines that projections estimate, without an error
+and in less space.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,21 +27,20 @@ from operators.gradients.directions import Directions, fitting_directions
 from operators.models.precision import Precision
 from operators.positions import SampleTokens, refuse_too_many
 from operators.supervision.supervised import Supervised, Template
+from operators.training.files import MOMENTS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from operators.gradients.features import Feature
-    from operators.gradients.taps import Layers
+    from operators.gradients.per_sample import Layers
     from operators.kernels.projection import Projection
 
     Vectors = Callable[[Sequence[Supervised]], tuple[Tensor, Tensor]]
     """A function from rows to their vectors, (rows, width), and their features' squared lengths, (rows,)."""
 
-MOMENTS = "adam.safetensors"
-
 WHOLE_BYTES = 2**30
-"""Memory for features that wait to share a projection's signs; on a GPU it is a quarter of what is free."""
+"""Memory for the features of rows that are projected together; on a GPU it is a quarter of what is free."""
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -49,7 +50,7 @@ class Projected:
     """A random projection that keeps inner products (operators/kernels/projection.py)."""
 
     kind: Literal["shift", "rademacher"] = "shift"
-    """rademacher: independent signs, as LESS takes; shift: as exact at a thousandth of the work."""
+    """rademacher: independent signs, as in LESS; shift: the same accuracy at a thousandth of the cost."""
     dimensions: Annotated[int, Field(ge=1)] = 8192
     seed: Annotated[int, Field(ge=0)] = 0
     stored: Literal["float16", "float32"] = "float16"
@@ -57,7 +58,7 @@ class Projected:
 
 @dataclass(frozen=True, config=STRICT)
 class Gradient(Operator):
-    """A sample's gradient: a vector of length 1 in a projection, or its cosines to given directions."""
+    """A sample's gradient: a projected vector of length 1, or its cosines to given directions."""
 
     version: ClassVar[int] = 2
 
@@ -65,20 +66,23 @@ class Gradient(Operator):
     adapter: Checkpoint
     """An epoch's folder of a LoRA training run of the model."""
     feature: Literal["sgd", "adam"] = "adam"
-    """adam: the step that Adam would make with the gradient; sgd: the gradient itself, which LESS takes of targets."""
+    """adam: the step that Adam would make with the gradient; sgd: the gradient itself, as LESS takes it for targets."""
     onto: Projected | Directions = Projected()
     template: Template = "tulu"
     max_tokens: SampleTokens = None
-    """A sample's tokens after which it is cut."""
+    """The number of tokens after which a sample is cut."""
     betas: tuple[Share, Share] = (0.9, 0.999)
     epsilon: Annotated[float, Field(gt=0)] = 1e-8
     epsilon_place: Literal["inside", "outside"] = "inside"
-    """Of the root of the second moment: inside, as LESS's code has it, or outside, as optimisers do."""
+    """Where epsilon is added, inside the root of the second moment, as LESS's code does, or outside, as Adam does."""
     precision: Precision = "auto"
-    """auto: bfloat16 on a GPU that multiplies it, float32 elsewhere; the adapter's gradients are float32 always."""
+    """auto: bfloat16 on a GPU that multiplies it, float32 elsewhere. The adapter's gradients are always float32."""
 
     def check(self) -> None:
-        """ModelMissing where model, adapter or directions are not there; ValueError for more tokens than positions."""
+        """Raises ModelMissing where the model, the adapter or the directions are not there.
+
+        ValueError where max_tokens is more than the model has positions.
+        """
         self.model.check()
         self.adapter.check()
         if isinstance(self.onto, Directions):
@@ -86,22 +90,23 @@ class Gradient(Operator):
         refuse_too_many(self.model, self.max_tokens)
 
     def load(self) -> Compute:
-        """A function from a batch to a vector, or a RowError, a row.
+        """A function from a batch to one vector per row, or a RowError.
 
-        The vector has length 1 and Projected.dimensions numbers, or is the mean cosine to each of the directions'
-        subtasks. The kinds of error are those of `Supervision`, nonfinite, and zero_gradient (it has no direction). On
-        a CPU a value is bitwise the same whatever samples are with it, but for a rademacher projection's last bits.
+        The vector has length 1 and `Projected.dimensions` numbers, or it has the mean cosine to each of the directions'
+        subtasks. The kinds of error are those of `Supervision`, nonfinite, and zero_gradient (which has no direction).
+        On a CPU a value is bitwise the same whatever samples are computed with it, except for the last bits of a
+        rademacher projection.
 
-        ValueError for an adapter that does not fit the model or has more than LoRA's A and B; for Adam's feature, of
-        one that was never trained (all B are 0) or whose folder lacks Adam's moments; and for directions of other
-        parameters.
+        ValueError for an adapter that does not fit the model, or that has more than LoRA's A and B. For Adam's feature,
+        also for an adapter that was never trained (all B are 0), or whose folder lacks Adam's moments. ValueError for
+        directions of other parameters.
         """
-        from operators.gradients import taps
+        from operators.gradients import per_sample
         from operators.losses.tokenized import attempts, fitting_supervision, merged
         from operators.models.causal import causal_model
 
         model = causal_model(self.model, self.adapter, self.precision)
-        layers = taps.adapter_layers(model)
+        layers = per_sample.adapter_layers(model)
         supervision = fitting_supervision(model, self.model, self.template, self.max_tokens)
         vectors = self._vectors(model, layers, self._feature(layers))
 
@@ -125,12 +130,12 @@ class Gradient(Operator):
         )
 
     def _vectors(self, model: Any, layers: "Layers", feature: "Feature") -> "Vectors":
-        from operators.gradients import taps
+        from operators.gradients import per_sample
         from operators.kernels.projection import Projection
 
         if isinstance(self.onto, Directions):
             return _compared(model, layers, feature, fitting_directions(self.onto, layers))
-        law = Projection(self.onto.kind, self.onto.dimensions, self.onto.seed, taps.size(layers))
+        law = Projection(self.onto.kind, self.onto.dimensions, self.onto.seed, per_sample.size(layers))
         return _projected(model, layers, feature, law, self.precision)
 
     def _value(self, vector: "Tensor", square: "Tensor") -> np.ndarray | RowError:
@@ -186,7 +191,7 @@ def _projected(model: Any, layers: "Layers", feature: "Feature", law: "Projectio
 
 
 def refuse_untrained(layers: "Layers", adapter: Checkpoint) -> None:
-    """ValueError where every B of the adapter is 0: the gradient of every A then is 0 too."""
+    """Raises ValueError where every B of the adapter is 0, because then the gradient of every A is 0 too."""
     if not any(layer.weight.any() for name, layer in layers.items() if ".lora_B." in name):
         raise ValueError(
             f"the adapter {adapter.name} was never trained (its B matrices are all 0), so that half of every gradient "
@@ -195,13 +200,13 @@ def refuse_untrained(layers: "Layers", adapter: Checkpoint) -> None:
 
 
 def adam_moments(path: Path, layers: "Layers") -> dict[str, tuple["Tensor", "Tensor"]]:
-    """Adam's first and second moments of each parameter, (p,) float32 each, on its device.
+    """Adam's first and second moments by parameter, (p,) float32 each, on the layers' device.
 
-    ValueError where the file is not there, or has none of the right size for a parameter.
+    ValueError where the file is not there, or lacks moments of the right size for a parameter.
     """
     from safetensors import safe_open
 
-    from operators.gradients import taps
+    from operators.gradients import per_sample
 
     if not path.is_file():
         raise ValueError(f"{path.parent} has no {path.name}: Adam's feature wants the moments that training left")
@@ -209,7 +214,7 @@ def adam_moments(path: Path, layers: "Layers") -> dict[str, tuple["Tensor", "Ten
     moments = {}
     with safe_open(path, "pt", device=str(device)) as file:
         stored = set(file.keys())
-        for name, parameter in taps.parameters(layers).items():
+        for name, parameter in per_sample.parameters(layers).items():
             names = [f"exp_avg.{name}", f"exp_avg_sq.{name}"]
             first, second = (file.get_tensor(each).float().flatten() if each in stored else None for each in names)
             if first is None or second is None or not len(first) == len(second) == parameter.numel():

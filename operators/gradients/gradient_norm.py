@@ -1,10 +1,10 @@
-"""The length of the gradient of a sample's loss (GraNd), for the data diets.
+"""The norm of the gradient of a sample's loss (GraNd), for the data diets.
 
     GradientNorm(model, adapter=epoch)                                           # of a response, over LoRA's A and B
     GradientNorm(epoch, labels=Labels(label="category"), of="linear")            # of a classifier
 
-GraNd (Paul et al. 2021, arXiv 2107.07075, definition 2.1) is of a class's cross-entropy; of a response it is of the
-mean over tokens, so that it falls as responses get longer.
+GraNd (Paul et al. 2021, arXiv 2107.07075, definition 2.1) is defined for the cross-entropy of a class. For a response
+the loss is the mean over its tokens, so GraNd falls as responses get longer.
 """
 
 import math
@@ -23,14 +23,14 @@ from operators.supervision.labels import Labels
 from operators.supervision.supervised import Supervised, Template
 
 if TYPE_CHECKING:
-    from operators.gradients.taps import Layers, Losses
+    from operators.gradients.per_sample import Layers, Losses
 
     Tokenize = Callable[[pa.Table], list[Supervised | RowError]]
 
 
 @dataclass(frozen=True, config=STRICT)
 class GradientNorm(Operator):
-    """The length of a sample's gradient, with its loss and how many tokens it has."""
+    """The norm of a sample's gradient, its loss, and the number of its tokens."""
 
     version: ClassVar[int] = 2
 
@@ -41,40 +41,47 @@ class GradientNorm(Operator):
     model: Checkpoint
     adapter: Checkpoint | None = None
     of: Literal["adapter", "linear", "head"] = "adapter"
-    """The parameters. adapter: LoRA's A and B; linear: weights and biases of all linear layers, the head among them
-    (embeddings and norms have no part); head: of the head alone, for which the rest is not differentiated. It ranks
-    samples otherwise than all parameters do: the rank correlations were 0.30 to 0.68."""
+    """The parameters that the gradient is taken with respect to. adapter: LoRA's A and B. linear: weights and biases of
+    all linear layers and the head, without embeddings and norms. head: the head alone, so that no other layer is
+    differentiated. It ranks samples differently from all parameters: the rank correlations were 0.30 to 0.68."""
     template: Template = "tulu"
     labels: Labels | None = None
-    """What a classifier was trained to tell, with the names: the loss is of that. None: of a language model."""
+    """The labels, with their names, that a classifier was trained to predict. None: the model is a language model."""
     max_tokens: SampleTokens = None
-    """A sample's tokens after which it is cut, and its value flagged."""
+    """The number of tokens after which a sample is cut, and its value flagged as truncated."""
     precision: Precision = "auto"
     """auto: bfloat16 on a GPU that multiplies it, float32 elsewhere."""
 
     def check(self) -> None:
-        """ModelMissing where model or adapter is not there; ValueError for more tokens than positions."""
+        """Raises ModelMissing where the model or the adapter is not there.
+
+        ValueError where max_tokens is more than the model has positions.
+        """
         self.model.check()
         if self.adapter is not None:
             self.adapter.check()
         refuse_too_many(self.model, self.max_tokens)
 
     def columns(self) -> tuple[str, ...]:
-        """The messages, and for a classifier the record, which has the labels."""
+        """The columns to read: the messages, and for a classifier the record, which has the labels."""
         return ("messages", "raw") if self.labels else self.reads
 
     def load(self) -> Compute:
-        """A function from a batch to {"norm", "tokens", "nll_mean", "truncated"}, or a RowError, a row.
+        """A function from a batch to one {"norm", "tokens", "nll_mean", "truncated"} per row, or a RowError.
 
-        `tokens` are those that the loss is the mean over; of a classified text, all. `nll_mean` is the loss (nats). The
-        kinds of error are those of `Supervision` or `Labelling`, and nonfinite. On a CPU a value is bitwise the same
-        whatever samples are with it. ValueError for of="adapter" without an adapter, with one that was never trained,
-        and of a classifier; and for a classifier that tells other labels.
+        `tokens` is the number of tokens that the loss is the mean over, or all tokens of a classified text. `nll_mean`
+        is the loss (nats). The kinds of error are those of `Supervision` or `Labelling`, and nonfinite. On a CPU a
+        value is bitwise the same whatever samples are computed with it.
+
+        ValueError for of="adapter" without an adapter, with an adapter that was never trained, or for a classifier; and
+        for a classifier that predicts other labels.
         """
-        from operators.gradients import taps
+        from operators.gradients import per_sample
         from operators.losses.tokenized import merged
 
-        model, tokenize, layers, losses = self._language_model() if self.labels is None else self._told(self.labels)
+        model, tokenize, layers, losses = (
+            self._language_model() if self.labels is None else self._classifier(self.labels)
+        )
 
         def value(row: Supervised, norm: float, loss: float) -> dict[str, Any] | RowError:
             if not (math.isfinite(norm) and math.isfinite(loss)):
@@ -85,22 +92,22 @@ class GradientNorm(Operator):
         def compute(batch: pa.Table) -> list[Any]:
             tokenized = tokenize(batch)
             rows = [row for row in tokenized if isinstance(row, Supervised)]
-            norms, found = taps.norms(model, rows, layers, losses)
+            norms, found = per_sample.norms(model, rows, layers, losses)
             return merged(tokenized, list(map(value, rows, norms.tolist(), found.tolist())))
 
         return compute
 
     def _language_model(self) -> tuple[Any, "Tokenize", "Layers", "Losses"]:
-        from operators.gradients import taps
+        from operators.gradients import per_sample
         from operators.losses.tokenized import attempts, fitting_supervision
         from operators.models.causal import causal_model
 
         model = causal_model(self.model, self.adapter, self.precision)
         layers = self._layers(model)
         supervision = fitting_supervision(model, self.model, self.template, self.max_tokens)
-        return model, lambda batch: attempts(supervision, batch), layers, taps.language_losses
+        return model, lambda batch: attempts(supervision, batch), layers, per_sample.language_losses
 
-    def _told(self, labels: Labels) -> tuple[Any, "Tokenize", "Layers", "Losses"]:
+    def _classifier(self, labels: Labels) -> tuple[Any, "Tokenize", "Layers", "Losses"]:
         from operators.gradients.class_losses import class_losses, head_layers
         from operators.losses.classifier import classifier
         from operators.losses.tokenized import fitting_labelling, labelled
@@ -114,7 +121,7 @@ class GradientNorm(Operator):
         return model, lambda batch: labelled(labelling, batch), layers, class_losses(labels)
 
     def _layers(self, model: Any) -> "Layers":
-        from operators.gradients import taps
+        from operators.gradients import per_sample
         from operators.models.forward import language_head, linear_layers
 
         if self.of == "linear":
@@ -127,6 +134,6 @@ class GradientNorm(Operator):
             return found
         if self.adapter is None:
             raise ValueError("of='adapter' wants an adapter; without one, set of to linear or head")
-        layers = taps.adapter_layers(model)
+        layers = per_sample.adapter_layers(model)
         refuse_untrained(layers, self.adapter)
         return layers

@@ -30,8 +30,3 @@ def closest(points: np.ndarray, center: np.ndarray) -> Position:
         block = points[start : start + 65_536].astype(np.float64)
         distances[start : start + len(block)] = np.linalg.norm(block - center, axis=1)
     return int(np.argmin(distances))
-
-
-def medoid(points: np.ndarray) -> int:
-    """The position of the point closest to the points' mean direction, the lowest on ties."""
-    return closest(points, mean_direction(points))

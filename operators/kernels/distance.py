@@ -70,6 +70,16 @@ def distances(points: np.ndarray, others: np.ndarray) -> np.ndarray:
     return found
 
 
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """(m, d) float32 vectors of length one, computed in float64; no vector may be zero."""
+    found = np.empty(vectors.shape, np.float32)
+    for start, stop in spans(len(vectors), NARROW):
+        block = vectors[start:stop].astype(np.float64)
+        block /= np.abs(block).max(axis=1, keepdims=True)
+        found[start:stop] = block / np.sqrt(np.square(block).sum(axis=1, keepdims=True))
+    return found
+
+
 def squared_norms(points: torch.Tensor) -> torch.Tensor:
     """(n,) float32 squared norms, summed in float64."""
     blocks = [block.double().square_().sum(1).float() for block in points.split(NARROW)]

@@ -37,8 +37,6 @@ class Influence:
     """(n,) float64, from -1 to 1; NaN for a sample with a feature that is not finite."""
     subtasks: np.ndarray
     """(n,) int64 the subtask that the score is of, the lowest on ties; -1 where the score is NaN."""
-    nonfinite: np.ndarray
-    """Positions of the samples whose score is NaN, ascending."""
 
 
 def subtask_vectors(
@@ -159,5 +157,4 @@ def _best(scores: np.ndarray) -> Influence:
     return Influence(
         scores=np.where(bad, np.nan, scores.max(axis=1)),
         subtasks=np.where(bad, -1, scores.argmax(axis=1)),
-        nonfinite=np.flatnonzero(bad),
     )

@@ -18,7 +18,7 @@ shards, each flushed where it is: the picks do not depend on their number, on th
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -122,12 +122,11 @@ def cover(
     *,
     first: int | None = None,
     warm: Sequence[int] | np.ndarray = (),
-    exhausted: Literal["stop", "fill"] = "stop",
 ) -> Cover:
     """The cover of all shards' points, whose positions run from 0 on; otherwise as `k_center`."""
     extents = ask("extent")
     total = sum(count for count, *_ in extents)
-    k, taken = _checked(k, first, warm, exhausted, total)
+    k, taken = _checked(k, first, warm, total)
     if not total or not (k or len(taken)):
         return Cover(np.empty(0, np.int64), np.empty(0, np.float32), np.inf if total else 0.0)
     picks, found = ([], []) if len(taken) else ([first or 0], [np.inf])
@@ -136,10 +135,6 @@ def cover(
     picks, found = picks + more, found + nearest
     radius = found[k] if len(found) > k else 0.0
     picked, found = np.array(picks[:k], np.int64), np.array(found[:k], np.float32)
-    if len(picked) < k and exhausted == "fill":
-        rest = np.setdiff1d(np.arange(total), np.concatenate([taken, picked]))[: k - len(picked)]
-        picked = np.concatenate([picked, rest])
-        found = np.concatenate([found, np.zeros(len(rest), np.float32)])
     if len(picked) < k:
         warnings.warn(
             f"k-center: {len(picked)} picks where {k} were wanted: no other point is left",
@@ -148,9 +143,7 @@ def cover(
     return Cover(picked, found, radius)
 
 
-def _checked(
-    k: int, first: int | None, warm: Sequence[int] | np.ndarray, exhausted: str, total: int
-) -> tuple[int, np.ndarray]:
+def _checked(k: int, first: int | None, warm: Sequence[int] | np.ndarray, total: int) -> tuple[int, np.ndarray]:
     taken = np.asarray(warm, dtype=np.int64).reshape(-1)
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 0:
         raise ValueError(f"k is a whole number from 0 on, not {k!r}")
@@ -159,8 +152,6 @@ def _checked(
     for position in [*taken.tolist(), *([] if first is None else [first])]:
         if not 0 <= position < total:
             raise ValueError(f"position {position} is not one of the {total} points")
-    if exhausted not in ("stop", "fill"):
-        raise ValueError(f"exhausted is 'stop' or 'fill', not {exhausted!r}")
     return int(k), taken
 
 
@@ -227,25 +218,18 @@ def k_center(
     *,
     first: Position | None = None,
     warm: Positions = NONE,
-    exhausted: Literal["stop", "fill"] = "stop",
     device: str = "cpu",
 ) -> Cover:
     """The k points picked greedily, each the farthest from the warm ones and those before it.
 
-    points: (n, d) float16, float32 or float64. Without warm positions the first pick is `first`, or
-    position 0. When every point left coincides with a centre, the picks stop, or are filled up with
-    the lowest positions; fewer than k picks are warned of. ValueError for a row with a NaN, an
-    infinity or a value beyond 1e17, and for a k or a position that is none.
+    points: (n, d) float16, float32 or float64. Without warm positions the first pick is `first`, or position 0. The
+    picks stop when every point left coincides with a centre; a warning says when there are fewer than k. ValueError
+    for a row with a NaN, an infinity or a value beyond 1e17, for a k that is no whole number from 0 on, and for a
+    position outside the points.
 
     >>> k_center(np.array([[0.0], [1.0], [4.0], [10.0]]), 3)
     Cover(picks=array([0, 3, 2]), distances=array([inf, 10.,  4.], dtype=float32), radius=1.0)
     """
     shard = Shard(points, device=device)
     with full_precision():
-        return cover(
-            lambda method, *arguments: [getattr(shard, method)(*arguments)],
-            k,
-            first=first,
-            warm=warm,
-            exhausted=exhausted,
-        )
+        return cover(lambda method, *arguments: [getattr(shard, method)(*arguments)], k, first=first, warm=warm)

@@ -1,6 +1,6 @@
 """k-means: Lloyd's iterations, the early ones on a sample; the same clustering on any number of threads.
 
-Lloyd (1982), with the spherical variant of Dhillon and Modha (2001). Points go to centroids by matrix
+Lloyd (1982). Points go to centroids by matrix
 product in float32; where that cannot tell two centroids apart, by the float64 distances, the lowest
 label first among equals. Sums are exact: values are first rounded to a grid so coarse that float64 adds
 them without error, and so fine (2**-50 of n times the largest norm) that it does not show. Neither
@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -46,11 +46,11 @@ class Clustering:
     """Centroids and the points' labels; every point is labelled with its nearest centroid."""
 
     centroids: np.ndarray
-    """(k, d) float32; unit vectors where spherical. Fewer rows than asked for if points coincide."""
+    """(k, d) float32; fewer rows than asked for where points coincide."""
     labels: np.ndarray
     """(n,) int32."""
     distances: np.ndarray
-    """(n,) float32 Euclidean distance to the own centroid (where spherical, of the normalised point)."""
+    """(n,) float32 Euclidean distance of each point to its centroid."""
     inertia: float
     """The sum of the squared distances."""
     iterations: int
@@ -64,35 +64,32 @@ def kmeans(
     seed: int,
     iterations: int = 11,
     full_iterations: int = 3,
-    geometry: Literal["euclidean", "spherical"] = "euclidean",
-    init: Literal["random", "k-means++"] = "random",
     device: str = "cpu",
 ) -> Clustering:
     """A clustering of the points around k centroids.
 
     points: (n, d) float16, float32 or float64, taken as float32. The last `full_iterations` see every
     point, those before a seeded sample (all points where they are few). ValueError for a row with a NaN
-    or an infinity, for a zero row where spherical, and for numbers or names that are none.
+    or an infinity, for no points, for k below 1, and for iterations below 0 or fewer than the full ones.
 
     >>> kmeans(np.array([[0.0], [1.0], [10.0], [11.0]]), 2, seed=0).inertia
     1.0
     """
-    _check(k, iterations, full_iterations, geometry, init)
-    rows = placed(points, geometry)
+    _check(k, iterations, full_iterations)
+    rows = np.ascontiguousarray(finite_matrix(points), np.float32)
     if len(rows) < 1:
         raise ValueError("no points")
-    random = np.random.default_rng(seed)
-    order = random.permutation(len(rows))
+    order = np.random.default_rng(seed).permutation(len(rows))
     sample = np.sort(order[: max(len(rows) // SHARE, SAMPLE, EACH * k)])
-    seeds = {"random": _distinct, "k-means++": _spread}[init](rows, order, k, random)
+    seeds = _distinct(rows, order, k)
     if len(seeds) < k:
         warnings.warn(f"k-means: {len(seeds)} centroids, not {k}: no more points differ", stacklevel=2)
     rough = iterations - full_iterations if len(sample) < len(rows) else 0
     with full_precision():
         cloud = Cloud(rows[sample], device) if rough else Cloud(rows, device)
-        centroids, early = _lloyd(cloud, seeds, rough, geometry) if rough else (seeds, 0)
+        centroids, early = _lloyd(cloud, seeds, rough) if rough else (seeds, 0)
         cloud = Cloud(rows, device) if rough else cloud
-        centroids, late = _lloyd(cloud, centroids, iterations - rough, geometry)
+        centroids, late = _lloyd(cloud, centroids, iterations - rough)
         labels = cloud.labels(centroids)
     found = distances_to_own(rows, centroids, labels)
     inertia = float(np.square(found, dtype=np.float64).sum())
@@ -154,7 +151,7 @@ def grid_of(count: int, largest: float) -> float:
     return 2.0 ** (math.frexp(max(count, 1) * max(largest, 2.0**-100))[1] - 51)
 
 
-def _lloyd(cloud: Cloud, centroids: np.ndarray, iterations: int, geometry: str) -> tuple[np.ndarray, int]:
+def _lloyd(cloud: Cloud, centroids: np.ndarray, iterations: int) -> tuple[np.ndarray, int]:
     grid = grid_of(len(cloud.rows), cloud.radius)
     before = None
     for iteration in range(iterations):
@@ -164,10 +161,6 @@ def _lloyd(cloud: Cloud, centroids: np.ndarray, iterations: int, geometry: str) 
         before = labels
         total, counts = sums(cloud.rows, labels, len(centroids), grid)
         moved = (total / np.maximum(counts, 1)[:, None]).astype(np.float32)
-        if geometry == "spherical":
-            turned = np.any(total, axis=1)  # a sum of zero has no direction: that centroid stays
-            moved = centroids.copy()
-            moved[turned] = unit(total[turned])
         empty = np.flatnonzero(counts == 0)
         moved[empty] = centroids[empty]
         if len(empty):
@@ -190,28 +183,7 @@ def distances_to_own(rows: np.ndarray, centroids: np.ndarray, labels: np.ndarray
     return found
 
 
-def placed(points: np.ndarray, geometry: str) -> np.ndarray:
-    """(n, d) float32 rows, of length one where spherical; ValueError for a row that cannot be."""
-    points = finite_matrix(points)
-    if geometry == "euclidean":
-        return np.ascontiguousarray(points, np.float32)
-    zero = ~points.any(axis=1)
-    if zero.any():
-        raise ValueError(f"points: row {int(zero.argmax())} is zero and has no direction")
-    return unit(points)
-
-
-def unit(vectors: np.ndarray) -> np.ndarray:
-    """(m, d) float32 vectors of length one, none of them zero, computed in float64."""
-    found = np.empty(vectors.shape, np.float32)
-    for start, stop in spans(len(vectors), NARROW):
-        block = vectors[start:stop].astype(np.float64)
-        block /= np.abs(block).max(axis=1, keepdims=True)
-        found[start:stop] = block / np.sqrt(np.square(block).sum(axis=1, keepdims=True))
-    return found
-
-
-def _distinct(rows: np.ndarray, order: np.ndarray, k: int, random: object = None) -> np.ndarray:
+def _distinct(rows: np.ndarray, order: np.ndarray, k: int) -> np.ndarray:
     """The first k rows, in this order, that differ; fewer where there are no more."""
     seen: dict[bytes, int] = {}
     for position in order:
@@ -221,27 +193,9 @@ def _distinct(rows: np.ndarray, order: np.ndarray, k: int, random: object = None
     return rows[list(seen.values())]
 
 
-def _spread(rows: np.ndarray, order: np.ndarray, k: int, random: np.random.Generator) -> np.ndarray:
-    """k-means++ (Arthur and Vassilvitskii 2007) among the first 16 k points of the order."""
-    some = rows[order[: max(16 * k, 1024)]]
-    chosen = [0]
-    nearest = np.square(distances(some, some[:1]), dtype=np.float64)
-    while len(chosen) < k and nearest.any():
-        cumulative = np.cumsum(nearest)
-        pick = int(np.searchsorted(cumulative, random.random() * cumulative[-1], side="right"))
-        chosen.append(pick)
-        nearest = np.minimum(nearest, np.square(distances(some, some[pick : pick + 1]), dtype=np.float64))
-    seeds = some[chosen]
-    if len(seeds) == k:
-        return seeds
-    return _distinct(rows, order, k)
-
-
-def _check(k: int, iterations: int, full_iterations: int, geometry: str, init: str) -> None:
+def _check(k: int, iterations: int, full_iterations: int) -> None:
     if k < 1 or full_iterations < 0 or iterations < full_iterations:
         raise ValueError(
             f"k={k}, iterations={iterations} of which full {full_iterations}: k is at least 1, "
             "and iterations at least as many as the full ones"
         )
-    if geometry not in ("euclidean", "spherical") or init not in ("random", "k-means++"):
-        raise ValueError(f"unknown geometry {geometry!r} or init {init!r}")

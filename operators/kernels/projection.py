@@ -45,10 +45,6 @@ class Projection:
         if not 0 <= self.seed < 2**64:
             raise ValueError(f"seed is from 0 to 2**64 - 1, not {self.seed}")
 
-    def identity(self) -> str:
-        """What stored features carry, to refuse those of another projection; the number is the version of the law."""
-        return f"{self.kind}/1 dimensions={self.dimensions} seed={self.seed} coordinates={self.coordinates}"
-
 
 @torch.no_grad()
 def project(

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.kernels.distance import finite_matrix, full_precision, spans
-from operators.kernels.kmeans import unit
+from operators.kernels.distance import finite_matrix, full_precision, spans, unit
 
 if TYPE_CHECKING:
     import torch

@@ -1,4 +1,4 @@
-"""What a training run is: the model it starts from, how samples become tokens, and the optimiser's numbers.
+"""The declaration of a training run: the model it starts from, how samples become tokens, the optimiser's settings.
 
     Finetune(Checkpoint("meta-llama/Llama-2-7b-hf"))                 # LESS's warm-up
     Finetune(Checkpoint("/models/base"), lora=None, template="alpaca", epochs=3, max_tokens=512, schedule="cosine")
@@ -8,9 +8,8 @@ carries the declaration out.
 """
 
 import hashlib
-import json
 import math
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -22,16 +21,13 @@ from operators.positions import SampleTokens, refuse_too_many
 from operators.supervision.labels import Labels
 from operators.supervision.supervised import Template
 
-FACTS = "training.json"
-OUTCOMES = "outcomes.safetensors"
-
 Precision = Literal["float32", "bfloat16"]
 Layout = Literal["copies", "shards"]
-"""How the processes that train together hold the model: each the whole of it, or each a share (ranks.py)."""
+"""What each of the processes that train together holds: a copy of the model, or a shard of it (ranks.py)."""
 
 STEPS = 16
 FEWEST, MOST = 8, 128
-"""A batch by the number of samples leaves so many steps an epoch, but has so many samples at least and at most."""
+"""By default an epoch has `STEPS` optimiser steps, as long as that makes a batch of `FEWEST` to `MOST` samples."""
 
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -43,57 +39,57 @@ class LoRA:
 
     rank: Annotated[int, Field(ge=1)] = 128
     alpha: Positive = 512.0
-    """The adapter's output counts alpha / rank times."""
+    """The adapter's output is scaled by alpha / rank."""
     dropout: Share = 0.1
     modules: Annotated[tuple[str, ...], Field(min_length=1, strict=False)] = ("q_proj", "k_proj", "v_proj", "o_proj")
-    """The last part of the names of the linear layers that get one."""
+    """The last part of the names of the linear layers that get an adapter."""
 
 
 @dataclass(frozen=True, config=STRICT)
 class Finetune:
-    """A training run; its fields are its identity, and where it runs is none of them."""
+    """A training run. Its fields are its identity; where it runs is not part of it."""
 
     version: ClassVar[int] = 3
-    """Raised when the code trains something else for the same fields."""
+    """Increased when the code trains something else for the same fields."""
 
     base: Checkpoint
     lora: LoRA | None = LoRA()
     """None: all weights are trained."""
     template: Template = "tulu"
     labels: Labels | None = None
-    """What a classifier is to tell; it has no use for the template. None: a language model is trained."""
+    """The labels that a classifier learns to predict; it does not use the template. None: train a language model."""
     after: Checkpoint | None = None
-    """An epoch's folder of another run to go on from, with its weights and Adam's moments; None: from the base."""
+    """An epoch's folder of another run, from whose weights and Adam moments this run starts; None: from the base."""
     fresh_layers: Annotated[int, Field(ge=0)] = 0
-    """The last so many layers of the base that begin anew, from the seed."""
+    """The number of last layers of the base that are initialised anew, from the seed."""
     max_tokens: SampleTokens = None
-    """A sample's tokens after which it is cut; None: 2,048, or as many as the base has positions for."""
+    """The number of tokens after which a sample is cut. None: 2,048, or fewer where the base has fewer positions."""
     epochs: Annotated[int, Field(ge=1)] = 4
     batch: Annotated[int, Field(ge=1)] | None = None
-    """Samples an optimiser step, all ranks together; the last step of an epoch takes what is left. None: LESS's 128, or
-    fewer, down to 8, where an epoch would have less than 16 steps."""
+    """The number of samples per optimiser step, over all ranks; the last step of an epoch takes the rest. None: LESS's
+    128, or fewer, down to 8, where an epoch would have fewer than 16 steps."""
     mean_over: Literal["samples", "tokens", "nothing"] = "samples"
-    """The loss of a step. samples: the mean over its samples of each one's mean over its tokens, as LESS trains (its
-    batches are of one sample) and takes gradients; tokens: the mean over all tokens of the step; nothing: their sum. A
-    classified sample counts as one token."""
+    """The loss of a step. samples: the mean over its samples of the mean over each sample's tokens, as LESS trains (its
+    batches have one sample) and takes gradients. tokens: the mean over all tokens of the step. nothing: the sum over
+    them. A classified sample counts as one token."""
     learning_rate: Positive = 2e-5
     schedule: Literal["linear", "cosine", "constant"] = "linear"
-    """How the rate falls after the warm-up: to 0 at the end, or not at all."""
+    """How the learning rate falls after the warm-up: linear and cosine reach 0 at the end, constant does not fall."""
     warmup: Share = 0.03
-    """The share of all steps, rounded up, in which the rate rises."""
+    """The share of all steps, rounded up, in which the learning rate rises."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """AdamW's, of weights with two dimensions and more; biases and norms have none."""
+    """AdamW's weight decay, for weights with two or more dimensions; biases and norms have none."""
     betas: Annotated[tuple[Share, Share], Field(strict=False)] = (0.9, 0.999)
     epsilon: Positive = 1e-8
     clip: Positive | None = 1.0
-    """The longest gradient of a step; None: as long as it is."""
+    """The largest gradient norm of a step; longer gradients are clipped to it. None: no clipping."""
     precision: Precision = "bfloat16"
-    """bfloat16: products in bfloat16, and the weights that are not trained stored so; what is trained, and Adam's
-    moments, are float32 always."""
+    """bfloat16: matrix products, and frozen weights, are in bfloat16. Trained weights and Adam's moments are always
+    float32."""
     seed: Annotated[int, Field(ge=0)] = 0
 
     def check(self) -> None:
-        """ModelMissing where the base, or what it goes on from, is not there; no model is loaded.
+        """Raises ModelMissing where `base` or `after` is not there; loads no model.
 
         ValueError where the base has fewer positions than max_tokens.
         """
@@ -108,27 +104,27 @@ class Finetune:
         return hashlib.sha256(canonical_json(identity).encode()).hexdigest()
 
     def step_samples(self, samples: int) -> int:
-        """How many of so many samples an optimiser step takes: `batch`, where it is given."""
+        """The number of samples per optimiser step when training on `samples` samples: `batch`, where it is set."""
         return self.batch or min(max(samples // STEPS, FEWEST), MOST)
 
     def steps(self, samples: int) -> int:
-        """Optimiser steps an epoch."""
+        """The number of optimiser steps per epoch."""
         return math.ceil(samples / self.step_samples(samples))
 
     def idle_epochs(self, samples: int) -> list[int]:
-        """The epochs, counted from 1, in which nothing is learnt: the learning rate of all their steps is 0.
+        """The epochs, counted from 1, that train nothing, because the learning rate of all their steps is 0.
 
-        ValueError where that is so of the whole run.
+        ValueError where the whole run would train nothing.
         """
         steps = self.steps(samples)
         rates = [self.rate(step, self.epochs * steps) for step in range(self.epochs * steps)]
         return [epoch for epoch in range(1, self.epochs + 1) if not any(rates[(epoch - 1) * steps : epoch * steps])]
 
     def rate(self, step: int, steps: int) -> float:
-        """The learning rate of a step, counted from 0, of a run of so many steps.
+        """The learning rate of a step, counted from 0, in a run of `steps` steps.
 
-        Hugging Face's schedules, with which the papers train: the rate starts at 0, so that the first step of a
-        warm-up moves nothing but Adam's moments. ValueError for a warm-up that takes all steps.
+        The schedules are those of Hugging Face's transformers, with which the papers train. The rate starts at 0, so
+        the first step of a warm-up changes only Adam's moments. ValueError for a warm-up that takes all steps.
         """
         rising = math.ceil(self.warmup * steps)
         if rising >= steps:
@@ -143,7 +139,7 @@ class Finetune:
         return self.learning_rate * falling[self.schedule]
 
     def batches(self, samples: int, epoch: int) -> list[np.ndarray]:
-        """The positions of the samples of each step of an epoch, counted from 1: a permutation by (seed, epoch)."""
+        """The positions of each step's samples in an epoch, counted from 1; (seed, epoch) decides the permutation."""
         order = np.random.default_rng([self.seed, epoch]).permutation(samples)
         size = self.step_samples(samples)
         return [order[start : start + size] for start in range(0, samples, size)]
@@ -159,21 +155,4 @@ LIKE_ALPACA = Finetune(
     mean_over="tokens",
     schedule="cosine",
 )
-"""Stanford Alpaca's training (Taori et al. 2023) of all weights, which the papers follow, of a model of today."""
-
-
-def epoch_facts(epoch: Checkpoint) -> dict[str, Any]:
-    """What training.json in the folder of an epoch says: loss, learning_rate (the mean over its steps) and more."""
-    return json.loads((epoch.folder() / FACTS).read_text())
-
-
-def epoch_outcomes(epoch: Checkpoint) -> tuple[np.ndarray, np.ndarray]:
-    """What a classifier told in an epoch of its training, of each sample as it came by: ids, and whether it was right.
-
-    Before the step that the sample is part of, with dropout; (samples,) int64, ascending, and (samples,) bool.
-    """
-    from safetensors.numpy import load_file
-
-    stored = load_file(epoch.folder() / OUTCOMES)
-    order = np.argsort(stored["id"])
-    return stored["id"][order], stored["right"][order].astype(bool)
+"""Stanford Alpaca's training of all weights (Taori et al. 2023), which the papers follow, for a current model."""

@@ -117,7 +117,7 @@ def test_a_model_whose_configuration_is_not_there_is_not_refused_for_its_tokens(
 
 
 def test_the_weights_are_trained_and_read_to_the_same_token_by_the_defaults(folders):
-    from operators.training import lora
+    from operators.training.model import untrained_model
     from tests.batches import batch
 
     table = batch([("Name a river.", "Дунай. " * 300)])
@@ -126,6 +126,6 @@ def test_the_weights_are_trained_and_read_to_the_same_token_by_the_defaults(fold
     (asked_for,) = Loss(Checkpoint(str(folders["causal"])), max_tokens=256).load()(table)
     assert value["tokens"] == asked_for["tokens"] > 200
     labels = Labels("task", classes=("a", "b"))
-    lora.untrained(Finetune(Checkpoint(str(folders["encoder"])), lora=None, labels=labels))
+    untrained_model(Finetune(Checkpoint(str(folders["encoder"])), lora=None, labels=labels))
     with pytest.raises(ValueError, match="has 65 positions"):
-        lora.untrained(Finetune(Checkpoint(str(folders["encoder"])), lora=None, labels=labels, max_tokens=66))
+        untrained_model(Finetune(Checkpoint(str(folders["encoder"])), lora=None, labels=labels, max_tokens=66))

@@ -29,9 +29,9 @@ from operators.models.precision import Precision
 from operators.positions import SampleTokens
 from operators.supervision.labels import Labels
 from operators.supervision.supervised import Template
-from operators.training.finetune import FACTS
+from operators.training.files import FACTS
 
-ADAPTER = "adapter_config.json"
+ADAPTER_CONFIG = "adapter_config.json"
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -63,15 +63,15 @@ def losses(model: str, wanted: Evaluation) -> Loss | ClassError:
     checkpoint = Checkpoint(str(folder.absolute())) if folder.is_dir() else Checkpoint(model)
     declaration = _declaration(folder)
     if declaration.get("labels"):
-        if (folder / ADAPTER).is_file():
+        if (folder / ADAPTER_CONFIG).is_file():
             raise UsageError(f"{model} is a classifier's adapter, which is not read here: train it whole, by lora=none")
         labels = declared(Labels, declaration["labels"], "labels.")
         return ClassError(checkpoint, labels, wanted.max_tokens, precision=wanted.precision)
     adapter = None
-    if (folder / ADAPTER).is_file():
-        base = _json(folder / ADAPTER).get("base_model_name_or_path")
+    if (folder / ADAPTER_CONFIG).is_file():
+        base = _json(folder / ADAPTER_CONFIG).get("base_model_name_or_path")
         if not isinstance(base, str):
-            raise UsageError(f"{folder / ADAPTER} does not name the model that the adapter is for")
+            raise UsageError(f"{folder / ADAPTER_CONFIG} does not name the model that the adapter is for")
         adapter, checkpoint = checkpoint, Checkpoint(base)
     return Loss(checkpoint, adapter, wanted.template, wanted.max_tokens, wanted.precision)
 

@@ -1,9 +1,9 @@
-"""What the workers of a training run do: one process in a Ray task, or several as the ranks of Ray Train.
+"""The workers of a training run: one process in a Ray task, or several processes as the ranks of Ray Train.
 
-Each of them reads the samples and tokenizes them, and takes its share of every step (operators/training/loop.py).
+Each of them reads and tokenizes all samples, and takes its share of every step (operators/training/loop.py).
 """
 
-# ruff: noqa: PLC0415 - torch and Ray Train are for the workers; the driver does without them
+# ruff: noqa: PLC0415 - the driver needs neither torch nor Ray Train
 
 import json
 import os
@@ -26,7 +26,8 @@ from operators.base import RowError, described
 from operators.checkpoint import Checkpoint
 from operators.missing import ModelMissing
 from operators.supervision.supervised import Supervised
-from operators.training.finetune import Finetune, Layout, epoch_facts
+from operators.training.files import epoch_facts
+from operators.training.finetune import Finetune, Layout
 
 OUTCOME = "outcome.json"
 NOTHING = "nothing_to_supervise"
@@ -34,7 +35,7 @@ NOTHING = "nothing_to_supervise"
 
 @dataclass(frozen=True)
 class Training:
-    """What the processes of a run are told."""
+    """What each process of a run is given."""
 
     trainer: Finetune
     parts: Parts
@@ -42,28 +43,30 @@ class Training:
     """(samples,) int64, ascending."""
     folder: str
     allowed: float
-    """How many samples may be left out for another reason than that there is nothing to supervise in them."""
+    """The number of samples that may be left out because of errors; those with nothing to supervise do not count."""
     device: str
     threads: int
     tokens: int
     layout: Layout = "copies"
 
 
-def kept(folder: Path | str) -> str:
-    """What to tell after an error."""
+def how_to_go_on(folder: Path | str) -> str:
+    """What an error message says about the epochs that are done."""
     return f"Whole epochs are kept in {folder}, and the same command goes on after the last one."
 
 
-# As for a reduce: one CPU in Ray's books, whatever the threads. A task that fails is for a person to look at.
+# Ray counts one CPU, whatever the threads, as for a reduce. A task that fails is not retried: a person has to look.
 @ray.remote(num_cpus=1, max_retries=0)
 def alone(training: Training) -> None:
     """Trains in this one process."""
     carry_out(training)
 
 
-@ray.remote(num_cpus=0, max_retries=0, max_calls=1)  # the process goes: Ray Train leaves a signal handler in it
+@ray.remote(
+    num_cpus=0, max_retries=0, max_calls=1
+)  # the process ends with the call: Ray Train leaves a signal handler in it
 def together(training: Training, workers: int, gpus: float) -> None:
-    """Trains in so many workers with so many GPUs each, which add their gradients up."""
+    """Trains in several workers, with `gpus` GPUs each, which add their gradients up."""
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
@@ -80,14 +83,14 @@ def together(training: Training, workers: int, gpus: float) -> None:
         group.fit()
     except TrainingFailedError as error:
         failures = list(error.worker_failures.values()) if isinstance(error, WorkerGroupError) else []
-        told = next((failure for failure in failures if isinstance(failure, WinnowError)), None)
-        raise told or WinnowError(f"train: {error}. {kept(training.folder)}") from None
+        known = next((failure for failure in failures if isinstance(failure, WinnowError)), None)
+        raise known or WinnowError(f"train: {error}. {how_to_go_on(training.folder)}") from None
     finally:
         shutil.rmtree(own, ignore_errors=True)
 
 
 def carry_out(training: Training) -> None:
-    """Trains, as one process or as a rank of several, and leaves the outcome; WinnowError says what went wrong."""
+    """Trains, as one process or as a rank of several, and writes outcome.json; WinnowError says what went wrong."""
     import torch
     from transformers import AutoConfig, AutoTokenizer
 
@@ -113,30 +116,29 @@ def carry_out(training: Training) -> None:
             trainer,
             samples,
             folder,
-            lambda line: None,
             tokens=training.tokens,
             device=training.device,
             layout=training.layout,
         )
         if ranks.here().rank == 0:
-            _leave_outcome(training, samples, limit)
+            _write_outcome(training, samples, limit)
     except WinnowError:
         raise
-    except Exception as error:  # some do not survive pickling, and all are told to the driver
+    except Exception as error:  # the driver is told of every kind, and some cannot be pickled
         plain = isinstance(error, ValueError | OSError | ModelMissing)
-        told = str(error) if plain else f"{type(error).__name__}: {error}"
-        raise WinnowError(f"train: {told}. {kept(folder)}") from error
+        reason = str(error) if plain else f"{type(error).__name__}: {error}"
+        raise WinnowError(f"train: {reason}. {how_to_go_on(folder)}") from error
 
 
 def _read(training: Training, *further: str) -> Iterable[tuple[Any, ...]]:
-    """The id and the messages of each sample, and further columns."""
+    """The id, the messages and the further columns of each sample."""
     columns = ["id", "messages", *further]
     for table in read_samples(training.parts, training.ids, columns):
         yield from zip(*(table[name].to_pylist() for name in columns), strict=True)
 
 
 def _refuse(samples: "Tokenized", training: Training) -> None:
-    """Raises where no sample is left, or too many were lost to errors."""
+    """Raises WinnowError where no sample is left, and OverErrorBudget where errors took more than allowed."""
     if not len(samples):
         raise WinnowError(f"train: none of {len(training.ids):,} samples can be trained on; {samples.example}")
     failed = samples.left_out.total() - samples.left_out[NOTHING]
@@ -147,7 +149,7 @@ def _refuse(samples: "Tokenized", training: Training) -> None:
         )
 
 
-def _leave_outcome(training: Training, samples: "Tokenized", max_tokens: int) -> None:
+def _write_outcome(training: Training, samples: "Tokenized", max_tokens: int) -> None:
     folder = Path(training.folder)
     last = epoch_facts(Checkpoint(str(folder / f"epoch-{training.trainer.epochs}")))
     outcome = {
@@ -164,14 +166,15 @@ def _leave_outcome(training: Training, samples: "Tokenized", max_tokens: int) ->
 
 
 class Tokenized(Sequence[Supervised]):
-    """The samples that can be trained on, packed: 8 bytes a token."""
+    """The samples that can be trained on, packed into 8 bytes per token."""
 
     def __init__(self) -> None:
         self.left_out: Counter[str] = Counter()
-        """How many samples cannot be trained on, by the kind of error."""
+        """The number of samples that cannot be trained on, by the kind of error."""
         self.example = ""
-        """The first of them, in words."""
+        """The first of them and its error, for a message."""
         self.truncated = 0
+        """The number of samples that were cut."""
         self._ids = array("q")
         self._ends = array("q", [0])
         self._tokens = array("i")
@@ -179,11 +182,14 @@ class Tokenized(Sequence[Supervised]):
 
     @classmethod
     def of(cls, conversations: Iterable[tuple[Any, ...]], supervision: Callable[..., Supervised]) -> "Tokenized":
-        """All samples (the id, then what the supervision takes besides) that it does not refuse, in order."""
+        """The samples that the supervision accepts, in order.
+
+        conversations: of each sample the id, then the supervision's other arguments.
+        """
         made = cls()
-        for sample, *told in conversations:
+        for sample, *content in conversations:
             try:
-                made._append(supervision(sample, *told))
+                made._append(supervision(sample, *content))
             except RowError as error:
                 made.left_out[error.kind] += 1
                 made.example = made.example or f"the first is sample {sample}: {error}"

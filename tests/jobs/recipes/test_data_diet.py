@@ -181,7 +181,7 @@ def test_wrong_labels_are_hard_for_adapters_and_an_untrained_one_has_no_gradient
     trainer = build("data_diet", Request(), fields).train
     supervision = Supervision(AutoTokenizer.from_pretrained(base), trainer.template, trainer.max_tokens)
     rows = [supervision(at, messages) for at, messages in enumerate(table["messages"].to_pylist())]
-    runs = [train(replace(trainer, seed=seed), rows, tmp_path / str(seed), print)[-1] for seed in (0, 424_242)]
+    runs = [train(replace(trainer, seed=seed), rows, tmp_path / str(seed))[-1] for seed in (0, 424_242)]
 
     def under(score, folders):
         return build("data_diet", Request(), [*fields, f"score={score}", f"trained=[{', '.join(folders)}]"]).steps()

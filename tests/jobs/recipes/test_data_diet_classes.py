@@ -56,7 +56,7 @@ def test_wrong_labels_are_hard_for_classifiers_and_are_forgotten(base, tmp_path)
     trainer = build("data_diet", Request(), fields).train
     given = table(ROWS)
     rows = labelled(Labelling(AutoTokenizer.from_pretrained(base), trainer.labels, trainer.max_tokens), given)
-    runs = [train(replace(trainer, seed=seed), rows, tmp_path / str(seed), print) for seed in (0, 424_242)]
+    runs = [train(replace(trainer, seed=seed), rows, tmp_path / str(seed)) for seed in (0, 424_242)]
 
     def means(score, field):
         trained = f"trained=[{', '.join(str(epochs[-1]) for epochs in runs)}]"

@@ -102,7 +102,7 @@ def test_less_keeps_a_batch_that_is_asked_for_and_does_not_compare_an_epoch_that
     asked_for = [*fields(base, target), "train.batch=128"]
     code, out = run("less", file, "--out", "out", *asked_for)
     assert code == 0, out
-    assert "train: 16 samples in batches of 128, steps an epoch: 1, epochs: 2. All steps of epoch 1 have" in out
+    assert "train: 16 samples in batches of 128, steps per epoch: 1, epochs: 2. All steps of epoch 1 have" in out
     assert "set batch=8, or warmup=0" in out
     found = yaml.safe_load((tmp_path / "out/manifest.yaml").read_text())["found"]
     assert (found["batch"], found["learning rates"]) == (128, [0.0, 3e-3])
@@ -112,7 +112,7 @@ def test_less_keeps_a_batch_that_is_asked_for_and_does_not_compare_an_epoch_that
 
     code, out = run("less", file, "--out", "none", *asked_for, "train.epochs=1")
     assert code == 2
-    assert "16 samples in batches of 128, steps an epoch: 1, epochs: 1; the warm-up takes all of the run's 1" in out
+    assert "16 samples in batches of 128, steps per epoch: 1, epochs: 1; the warm-up takes all of the run's 1" in out
 
 
 def test_less_says_which_targets_lack_their_subtask(run, base, tmp_path):

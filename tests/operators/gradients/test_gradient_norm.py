@@ -15,7 +15,7 @@ from transformers import AutoModelForSequenceClassification, AutoModelForTokenCl
 
 from operators.base import RowError
 from operators.checkpoint import Checkpoint
-from operators.gradients import taps
+from operators.gradients import per_sample
 from operators.gradients.class_losses import class_losses, head_layers
 from operators.gradients.gradient_norm import GradientNorm
 from operators.kernels.token_stats import el2n
@@ -106,11 +106,11 @@ def test_padding_has_no_part_in_gradients(classifier):
     assert len({len(row.input_ids) for row in rows}) > 2
     blocks = {}
     losses = class_losses(labels)
-    together = taps.backward(model, rows, layers, lambda name, f: blocks.update({name: f.gradients()}), losses)
-    found = torch.cat([blocks[name] for name in taps.parameters(layers)], 1)
+    together = per_sample.backward(model, rows, layers, lambda name, f: blocks.update({name: f.gradients()}), losses)
+    found = torch.cat([blocks[name] for name in per_sample.parameters(layers)], 1)
     for at, row in enumerate(rows):
-        alone = taps.backward(model, [row], layers, lambda name, f: blocks.update({name: f.gradients()}), losses)
-        expected = torch.cat([blocks[name] for name in taps.parameters(layers)], 1)[0]
+        alone = per_sample.backward(model, [row], layers, lambda name, f: blocks.update({name: f.gradients()}), losses)
+        expected = torch.cat([blocks[name] for name in per_sample.parameters(layers)], 1)[0]
         assert (found[at] - expected).norm() <= 1e-5 * expected.norm()
         torch.testing.assert_close(together[at], alone[0], rtol=1e-5, atol=0)
     assert all(weight.grad is None and not weight.requires_grad for weight in model.parameters())
@@ -131,11 +131,13 @@ def test_norms_of_other_classifiers_together_are_those_of_autograd_one_by_one(ki
     expected = []
     for row in rows:
         loss = F.cross_entropy(model(input_ids=torch.tensor([row.input_ids])).logits, torch.tensor([row.labels[-1]]))
-        gradients = torch.autograd.grad(loss, list(taps.parameters(layers).values()))
+        gradients = torch.autograd.grad(loss, list(per_sample.parameters(layers).values()))
         expected.append(torch.cat([each.flatten() for each in gradients]).norm())
     squares = {}
     model.requires_grad_(False)
-    taps.backward(model, rows, layers, lambda name, f: squares.update({name: f.squared_norms()}), class_losses(LABELS))
+    per_sample.backward(
+        model, rows, layers, lambda name, f: squares.update({name: f.squared_norms()}), class_losses(LABELS)
+    )
     torch.testing.assert_close(sum(squares.values()).sqrt(), torch.stack(expected), rtol=1e-5, atol=0)
 
 
@@ -161,7 +163,7 @@ def test_the_published_vectors_of_a_linear_softmax():
     rows = [Supervised(at, (at + 1, 0)[: 2 - at % 2], (IGNORED, y)[at % 2 :]) for at, y in enumerate((0, 0, 2))]
     logits = predictions(model, rows, LABELS)
     assert el2n(logits.classes, logits.labels).tolist() == pytest.approx([0.42433614, 1.1954165, 1.2230703], rel=1e-6)
-    norms, losses = taps.norms(model, rows, head_layers(model), class_losses(LABELS))
+    norms, losses = per_sample.norms(model, rows, head_layers(model), class_losses(LABELS))
     assert norms.tolist() == pytest.approx([0.60010195, 1.6905742, 2.1184201], rel=1e-6)
     assert losses.tolist() == pytest.approx(logits.losses().tolist())
 
@@ -182,7 +184,7 @@ def test_a_layer_that_is_given_tokens_of_some_texts_is_not_taken_for_a_head():
     rows = [Supervised(at, (1, 2), (IGNORED, 0)) for at in range(2)]
     model = Experts()
     with pytest.raises(ValueError, match=r"body.expert is not applied to \(samples, tokens, width\) but to \(2, 2\)"):
-        taps.backward(model, rows, linear_layers(model), lambda name, factors: None, class_losses(LABELS))
+        per_sample.backward(model, rows, linear_layers(model), lambda name, factors: None, class_losses(LABELS))
 
 
 def test_what_has_no_class_is_an_error_beside_values_and_a_classifier_has_no_adapter(tmp_path):

@@ -128,7 +128,6 @@ def test_k_center_integer_grids_equals_plain_loop(data):
         ([0, -5, 5], {"k": 2}, [0, 1]),
         ([0, 1, 4, 10], {"k": 2, "warm": [1]}, [3, 2]),
         ([0, 0, 7, 7, 3], {"k": 3}, [0, 2, 4]),
-        ([0, 0, 7, 7, 3], {"k": 5, "exhausted": "fill"}, [0, 2, 4, 1, 3]),
     ],
 )
 def test_k_center_published_vectors_give_their_picks(values, options, picks):
@@ -209,7 +208,6 @@ def test_k_center_nothing_to_do_gives_nothing():
         ({"k": 1, "first": 9}, "position 9"),
         ({"k": 1, "warm": [-1]}, "position -1"),
         ({"k": 1, "first": 0, "warm": [1]}, "first"),
-        ({"k": 1, "exhausted": "loop"}, "exhausted"),
     ],
 )
 def test_k_center_wrong_request_is_refused(options, message):

@@ -42,10 +42,9 @@ def test_kmeans_all_points_equals_lloyd(seed):
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-@pytest.mark.parametrize("init", ["random", "k-means++"])
-def test_kmeans_every_point_has_its_nearest_centroid(dtype, init):
+def test_kmeans_every_point_has_its_nearest_centroid(dtype):
     points = topics(3).astype(dtype)
-    found = kmeans(points, 20, seed=1, init=init)
+    found = kmeans(points, 20, seed=1)
     expected = np.sqrt(squares(points.astype(np.float32), found.centroids)).astype(np.float32)
     assert found.labels.tolist() == expected.argmin(axis=1).tolist()
     assert (found.centroids.dtype, found.labels.dtype, found.distances.dtype) == (
@@ -67,8 +66,8 @@ def test_kmeans_integer_grids_ties_go_to_the_lowest_label(data):
 def test_kmeans_sampled_iterations_cost_little_inertia(monkeypatch):
     monkeypatch.setattr(kernel, "SAMPLE", 512)
     points = topics(5, n=20_000, count=40)
-    rough = kmeans(points, 40, seed=0, init="k-means++")
-    full = kmeans(points, 40, seed=0, init="k-means++", full_iterations=11)
+    rough = kmeans(points, 40, seed=0)
+    full = kmeans(points, 40, seed=0, full_iterations=11)
     assert rough.inertia <= 1.05 * full.inertia
 
 
@@ -98,37 +97,25 @@ def test_sums_any_order_and_number_of_shards_give_the_same_bits():
     assert whole == pytest.approx(exact, rel=1e-9, abs=1e-9 * float(np.abs(rows).max()))
 
 
-def test_kmeans_spherical_gives_unit_centroids_and_ignores_length():
-    points = topics(6)
-    lengths = 2.0 ** np.random.default_rng(0).integers(-8, 8, (len(points), 1))
-    found = kmeans(points, 10, seed=2, geometry="spherical")
-    scaled = kmeans(points * lengths, 10, seed=2, geometry="spherical")
-    assert np.linalg.norm(found.centroids, axis=1) == pytest.approx(1, abs=1e-6)
-    assert found.labels.tolist() == scaled.labels.tolist()
-    cosine = points @ found.centroids.T / np.linalg.norm(points, axis=1, keepdims=True)
-    assert np.sqrt(np.maximum(2 - 2 * cosine.max(axis=1), 0)) == pytest.approx(found.distances, abs=1e-3)
-
-
 def test_kmeans_ltd_vectors_part_the_two_tasks():
     points = np.array([[1, 0], [0.8, 0.6], [0.6, 0.8], [0, 1], [-1, 0], [-0.8, -0.6], [-0.6, -0.8]])
     for seed in range(5):
-        labels = kmeans(points, 2, seed=seed, init="k-means++").labels
+        labels = kmeans(points, 2, seed=seed).labels
         assert len(set(labels[:4].tolist())) == len(set(labels[4:].tolist())) == 1
         assert labels[0] != labels[4]
 
 
-@pytest.mark.parametrize("init", ["random", "k-means++"])
-def test_kmeans_more_centroids_than_distinct_points_warns(init):
+def test_kmeans_more_centroids_than_distinct_points_warns():
     points = np.array([[0.0], [-0.0], [1.0], [1.0], [5.0]])
     with pytest.warns(UserWarning, match="3 centroids, not 4"):
-        found = kmeans(points, 4, seed=0, init=init)
+        found = kmeans(points, 4, seed=0)
     assert sorted(found.centroids.ravel().tolist()) == [0, 1, 5]
     assert found.inertia == 0
 
 
 def test_kmeans_centroid_left_without_points_moves_to_the_farthest(monkeypatch):
     points = np.array([[0.0], [1.0], [2.0], [50.0], [-50.0]], np.float32)
-    monkeypatch.setattr(kernel, "_distinct", lambda rows, order, k, random=None: _first(rows, order, k))
+    monkeypatch.setattr(kernel, "_distinct", _first)
     found = kmeans(points, 2, seed=0, iterations=1, full_iterations=1)
     assert found.centroids.ravel().tolist() == [pytest.approx(0.6), 50]
 
@@ -151,14 +138,9 @@ def test_kmeans_wrong_requests_are_refused():
         kmeans(points, 0, seed=0)
     with pytest.raises(ValueError, match="iterations"):
         kmeans(points, 2, seed=0, iterations=1, full_iterations=2)
-    with pytest.raises(ValueError, match="geometry"):
-        kmeans(points, 2, seed=0, geometry="flat")  # pyright: ignore[reportArgumentType]
     points[7, 0] = np.nan
     with pytest.raises(ValueError, match="row 7"):
         kmeans(points, 2, seed=0)
-    points[7] = 0
-    with pytest.raises(ValueError, match="row 7 is zero"):
-        kmeans(points, 2, seed=0, geometry="spherical")
     with pytest.raises(ValueError, match="no points"):
         kmeans(points[:0], 2, seed=0)
 

@@ -171,18 +171,6 @@ def test_project_nothing_gives_nothing(kind):
     assert project(torch.ones(2, 0), declared, offset=200).tolist() == [[0.0] * 64] * 2
 
 
-def test_projection_identity_tells_projections_apart():
-    declared = [
-        Projection(kind, dimensions, seed, coordinates)
-        for kind in KINDS
-        for dimensions in (64, 128)
-        for seed in (0, 1)
-        for coordinates in (1000, 1001)
-    ]
-    assert len({one.identity() for one in declared}) == len(declared)
-    assert Projection("shift", 64, 0, 9).identity() == Projection("shift", 64, 0, 9).identity()
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_project_other_seeds_give_other_projections(kind):
     gradients = rows(1, 5000)

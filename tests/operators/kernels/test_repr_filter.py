@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from operators.kernels import repr_filter as kernel
-from operators.kernels.kmeans import unit
+from operators.kernels.distance import unit
 from operators.kernels.ranking import ranked
 from operators.kernels.repr_filter import Filtered, repr_filter
 

@@ -49,7 +49,7 @@ def trained(base, labels, folder):
         labelling(*each)
         for each in zip(*(table()[name].to_pylist() for name in ("id", "messages", "raw")), strict=True)
     ]
-    return train(declaration, rows, folder, lambda line: None), rows
+    return train(declaration, rows, folder), rows
 
 
 @pytest.mark.parametrize(

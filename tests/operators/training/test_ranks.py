@@ -10,21 +10,23 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from operators.training.loop import passes, train
-from tests.runs import declared, lines, silent, tensors
+from operators.models.by_length import batches
+from operators.training.loop import train
+from tests.runs import declared, lines, tensors
 
 RANK = """
 import pickle, sys
 from pathlib import Path
 import torch, torch.distributed as dist
-from operators.training import lora, ranks
+from operators.training import ranks
 from operators.training.loop import train
+from operators.training.model import trained_model
 runs, meeting, rank = sys.argv[1:]
 dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=int(rank), world_size=2)
 for declaration, samples, folder, layout in pickle.loads(Path(runs).read_bytes()):
-    found = train(declaration, samples, folder, lambda line: None, tokens=100, layout=layout)
+    found = train(declaration, samples, folder, tokens=100, layout=layout)
     assert [path.name for path in found] == ["epoch-1", "epoch-2"]
-model = lora.trained(declaration, found[-1])
+model = trained_model(declaration, found[-1])
 whole = sum(weight.numel() for weight in model.parameters())
 ranks.here(layout).hold(model, torch.device("cpu"), "float32")
 held = sum((weight.to_local() if layout == "shards" else weight).numel() for weight in model.parameters()
@@ -53,7 +55,7 @@ def assert_near(folder, other, atol):
 
 def test_two_ranks_train_as_one_process_does_dropout_included(base, samples, tmp_path):
     ranks = begun_on_two_ranks([(declared(base), samples, tmp_path / "two", "copies")], tmp_path)
-    train(declared(base), samples, tmp_path / "one", silent, tokens=100)
+    train(declared(base), samples, tmp_path / "one", tokens=100)
     assert [rank.wait(timeout=240) for rank in ranks] == [0, 0]
     assert_near(tmp_path / "two", tmp_path / "one", 2e-4)
 
@@ -80,9 +82,14 @@ def test_two_ranks_that_share_a_model_train_as_one_process_and_either_goes_on_wh
         "adapter": declared(base, batch=5, precision="bfloat16"),
     }
     lengths = [[len(samples[at].input_ids) for at in positions] for positions in whole.batches(18, 1)]
-    assert [len(passes(each, 100)) for each in lengths] == [3, 3, 3, 2]  # the second rank has none left in three steps
+    assert [len(list(batches(each, 100))) for each in lengths] == [
+        3,
+        3,
+        3,
+        2,
+    ]  # the second rank has none left in three steps
     for name, declaration in runs.items():
-        train(declaration, samples, tmp_path / "one" / name, silent, tokens=100)
+        train(declaration, samples, tmp_path / "one" / name, tokens=100)
     copied(tmp_path / "one" / "whole", tmp_path / "two" / "gone on")
     shared = [(declaration, samples, tmp_path / "two" / name, "shards") for name, declaration in runs.items()]
     shared.append((whole, samples, tmp_path / "two" / "gone on", "shards"))
@@ -95,7 +102,7 @@ def test_two_ranks_that_share_a_model_train_as_one_process_and_either_goes_on_wh
         )
         assert first == second
     copied(tmp_path / "two" / "whole", tmp_path / "one" / "gone on")
-    train(whole, samples, tmp_path / "one" / "gone on", silent, tokens=100)
+    train(whole, samples, tmp_path / "one" / "gone on", tokens=100)
     for one in ("one", "two"):
         assert_near(tmp_path / one / "gone on", tmp_path / "one" / "whole", 1e-5)
 

@@ -15,10 +15,13 @@ from operators.checkpoint import Checkpoint
 from operators.missing import ModelMissing
 from operators.supervision.labels import Labelling, Labels
 from operators.supervision.supervised import IGNORED, Supervised
-from operators.training import lora
-from operators.training.finetune import LoRA, epoch_outcomes
-from operators.training.loop import NonFinite, held_out_losses, passes, train
-from tests.runs import CALM, SMALL, assert_same, declared, lines, silent
+from operators.training.epochs import whole_epochs
+from operators.training.files import epoch_outcomes
+from operators.training.finetune import LoRA
+from operators.training.loop import NonFinite, train
+from operators.training.losses import summed_losses
+from operators.training.model import trained_model, untrained_model
+from tests.runs import CALM, SMALL, assert_same, declared, lines, losses_one_by_one, spoilt
 from tests.tiny import TEXTS
 
 
@@ -42,7 +45,7 @@ def by_hand(declaration, samples):
     """All weights or the adapter's after training a sample at a time, with transformers' schedule; also the losses."""
     from transformers import get_cosine_schedule_with_warmup, get_linear_schedule_with_warmup
 
-    model = lora.untrained(declaration).train()
+    model = untrained_model(declaration).train()
     weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     adam = torch.optim.AdamW(weights.values(), lr=declaration.learning_rate, weight_decay=0.0)
     total = declaration.epochs * declaration.steps(len(samples))
@@ -78,8 +81,8 @@ def by_hand(declaration, samples):
 def test_training_equals_a_loop_a_sample_at_a_time(base, samples, tmp_path, fields, tokens):
     declaration = declared(base, **fields)
     expected, losses = by_hand(declaration, samples)
-    found = train(declaration, samples, tmp_path, silent, tokens=tokens)
-    weights = dict(lora.trained(declaration, found[-1]).named_parameters())
+    found = train(declaration, samples, tmp_path, tokens=tokens)
+    weights = dict(trained_model(declaration, found[-1]).named_parameters())
     for name, weight in expected.items():
         torch.testing.assert_close(weights[name].detach(), weight, rtol=1e-3, atol=2e-4)
     assert [line["loss"] for line in lines(tmp_path)] == pytest.approx(losses, rel=1e-4)
@@ -87,10 +90,9 @@ def test_training_equals_a_loop_a_sample_at_a_time(base, samples, tmp_path, fiel
 
 
 def test_epochs_say_what_they_are(base, samples, tmp_path):
-    declaration, said = declared(base, seed=3), []
-    found = train(declaration, samples, tmp_path, said.append)
+    declaration = declared(base, seed=3)
+    found = train(declaration, samples, tmp_path)
     assert found == [tmp_path / "epoch-1", tmp_path / "epoch-2"]
-    assert len(said) == 2
     assert {path.name for path in tmp_path.iterdir()} == {"epoch-1", "epoch-2", "losses.jsonl"}
     files = {path.name for path in found[0].iterdir()}
     assert {"adapter_model.safetensors", "adapter_config.json", "adam.safetensors", "training.json"} < files
@@ -107,8 +109,8 @@ def test_epochs_say_what_they_are(base, samples, tmp_path):
 
 def test_moments_are_adams_by_the_names_of_the_parameters(base, samples, tmp_path):
     declaration = declared(base, lora=CALM, epochs=1, batch=18, warmup=0.0, clip=None)
-    model = lora.untrained(declaration)
-    (epoch,) = train(declaration, samples, tmp_path, silent)
+    model = untrained_model(declaration)
+    (epoch,) = train(declaration, samples, tmp_path)
     sums, counts = [], np.array([sample.count for sample in samples])
     for sample in samples:
         logits = model(input_ids=torch.tensor([sample.input_ids])).logits[0, :-1]
@@ -126,53 +128,47 @@ def test_moments_are_adams_by_the_names_of_the_parameters(base, samples, tmp_pat
 @pytest.mark.parametrize("adapters", [SMALL, None])
 def test_stopped_run_goes_on_to_the_same_weights(base, samples, tmp_path, adapters):
     declaration = declared(base, lora=adapters)
-    whole = train(declaration, samples, tmp_path / "whole", silent, tokens=100)
+    whole = train(declaration, samples, tmp_path / "whole", tokens=100)
     with pytest.raises(KeyboardInterrupt):
-        train(declaration, Failing(samples, 18 + 9), tmp_path / "stopped", silent, tokens=100)
+        train(declaration, Failing(samples, 18 + 9), tmp_path / "stopped", tokens=100)
     (tmp_path / "stopped" / ".epoch-2").mkdir()
-    assert lora.whole_epochs(declaration, 18, tmp_path / "stopped") == [tmp_path / "stopped" / "epoch-1"]
+    assert whole_epochs(declaration, 18, tmp_path / "stopped") == [tmp_path / "stopped" / "epoch-1"]
     torch.manual_seed(12345)
-    resumed = train(declaration, Failing(samples, 18), tmp_path / "stopped", silent, tokens=100)
+    resumed = train(declaration, Failing(samples, 18), tmp_path / "stopped", tokens=100)
     for first, second in zip(resumed, whole, strict=True):
         assert_same(first, second)
     assert lines(tmp_path / "stopped") == lines(tmp_path / "whole")
-    assert train(declaration, Failing(samples, 0), tmp_path / "stopped", silent) == resumed
+    assert train(declaration, Failing(samples, 0), tmp_path / "stopped") == resumed
 
 
 def test_dropout_and_order_follow_from_the_seed_alone(base, samples, tmp_path):
     declaration = declared(base, epochs=1)
     torch.manual_seed(1)
     before = torch.random.get_rng_state()
-    (first,) = train(declaration, samples, tmp_path / "a", silent)
+    (first,) = train(declaration, samples, tmp_path / "a")
     assert torch.equal(torch.random.get_rng_state(), before)
     torch.manual_seed(2)
-    (second,) = train(declaration, samples, tmp_path / "b", silent)
+    (second,) = train(declaration, samples, tmp_path / "b")
     assert_same(first, second)
-    (other,) = train(declared(base, epochs=1, seed=1), samples, tmp_path / "c", silent)
+    (other,) = train(declared(base, epochs=1, seed=1), samples, tmp_path / "c")
     assert not torch.equal(*(load_file(each / "adapter_model.safetensors").popitem()[1] for each in (first, other)))
 
 
-def test_loss_that_is_no_number_stops_the_run_and_names_the_samples(base, samples, tmp_path, monkeypatch):
-    from operators.training import loop as training
-
-    plain, broken = training.summed_losses, samples[5].id
-
-    def spoilt(model, rows, labels):
-        losses, right = plain(model, rows, labels)
-        return losses.masked_fill(torch.tensor([row.id == broken for row in rows]), float("nan")), right
-
-    monkeypatch.setattr(training, "summed_losses", spoilt)
-    with pytest.raises(NonFinite, match=f"samples .{broken}.") as caught:
-        train(declared(base), samples, tmp_path, silent)
-    assert caught.value.ids == [broken]
-    assert len(lines(tmp_path)) == caught.value.step - 1
-    assert not list(tmp_path.glob("epoch-*"))
+def test_loss_that_is_no_number_stops_the_run_and_names_the_samples(base, samples, tmp_path):
+    token = next(token for token in range(10, 256) if not any(token in sample.input_ids for sample in samples))
+    rows = [*samples, Supervised(99, (token, *samples[0].input_ids[1:]), samples[0].labels)]
+    declaration = declared(spoilt(base, tmp_path / "broken", token))
+    with pytest.raises(NonFinite, match=r"samples \[99\]") as caught:
+        train(declaration, rows, tmp_path / "run")
+    assert caught.value.ids == [99]
+    assert len(lines(tmp_path / "run")) == caught.value.step - 1
+    assert not list((tmp_path / "run").glob("epoch-*"))
 
 
 def test_gradient_that_overflows_stops_the_run_with_the_samples_of_the_step(base, samples, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda weights, longest: torch.tensor(float("inf")))
     with pytest.raises(NonFinite) as caught:
-        train(declared(base), samples, tmp_path, silent)
+        train(declared(base), samples, tmp_path)
     first = declared(base).batches(18, 1)[0]
     assert caught.value.ids == [samples[position].id for position in first]
 
@@ -184,33 +180,33 @@ def test_full_disk_is_an_os_error_and_leaves_no_half_epoch(base, samples, tmp_pa
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
         with pytest.raises(OSError, match=r"epoch-1|too large"):
-            train(declaration, samples, tmp_path, silent)
+            train(declaration, samples, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert [path.name for path in tmp_path.iterdir()] == ["losses.jsonl"]
-    assert len(train(declaration, samples, tmp_path, silent)) == 2
+    assert len(train(declaration, samples, tmp_path)) == 2
 
 
 def test_folder_of_another_run_is_refused(base, samples, tmp_path):
-    train(declared(base, epochs=1), samples, tmp_path, silent)
+    train(declared(base, epochs=1), samples, tmp_path)
     for declaration, rows in [(declared(base, epochs=1, seed=1), samples), (declared(base, epochs=1), samples[:9])]:
         with pytest.raises(ValueError, match="another declaration, or on other samples"):
-            train(declaration, rows, tmp_path, silent)
+            train(declaration, rows, tmp_path)
 
 
 def test_what_cannot_be_trained_is_refused_before_the_first_step(base, samples, tmp_path):
     with pytest.raises(ValueError, match=r"no linear layer named c_attn; .* k_proj, lm_head, o_proj"):
-        train(declared(base, lora=LoRA(modules=("q_proj", "c_attn"))), samples, tmp_path, silent)
+        train(declared(base, lora=LoRA(modules=("q_proj", "c_attn"))), samples, tmp_path)
     with pytest.raises(ValueError, match=r"max_tokens=512, but the model .* has 256 positions"):
-        train(declared(base, max_tokens=512), samples, tmp_path, silent)
+        train(declared(base, max_tokens=512), samples, tmp_path)
     with pytest.raises(ValueError, match="warm-up takes all of the run's 1 steps"):
-        train(declared(base, epochs=1, batch=18), samples, tmp_path, silent)
+        train(declared(base, epochs=1, batch=18), samples, tmp_path)
     with pytest.raises(ValueError, match="no sample"):
-        train(declared(base), [], tmp_path, silent)
+        train(declared(base), [], tmp_path)
     with pytest.raises(ValueError, match=r"samples \[9\] have no token to supervise"):
-        train(declared(base), [Supervised(9, (1, 2), (1, IGNORED)), *samples], tmp_path, silent)
+        train(declared(base), [Supervised(9, (1, 2), (1, IGNORED)), *samples], tmp_path)
     with pytest.raises(ValueError, match="one process has nobody to share a model with"):
-        train(declared(base), samples, tmp_path, silent, layout="shards")
+        train(declared(base), samples, tmp_path, layout="shards")
     with pytest.raises(ModelMissing):
         declared("/nowhere/at/all").check()
     assert not list(tmp_path.glob("*epoch-*"))
@@ -218,18 +214,18 @@ def test_what_cannot_be_trained_is_refused_before_the_first_step(base, samples, 
 
 def test_bfloat16_trains_float32_adapters_over_bfloat16_weights(base, samples, tmp_path):
     declaration = declared(base, precision="bfloat16")
-    train(declaration, samples, tmp_path, silent)
+    train(declaration, samples, tmp_path)
     losses = [line["loss"] for line in lines(tmp_path)]
     assert losses[-1] < losses[0]
-    model = lora.trained(declaration, tmp_path / "epoch-2")
+    model = trained_model(declaration, tmp_path / "epoch-2")
     kinds = {(weight.requires_grad, weight.dtype) for weight in model.parameters()}
     assert kinds == {(True, torch.float32), (False, torch.bfloat16)}
 
 
 def test_fresh_layers_are_the_last_ones_and_follow_from_the_seed(base):
-    bare = dict(lora.untrained(declared(base, lora=None)).named_parameters())
+    bare = dict(untrained_model(declared(base, lora=None)).named_parameters())
     one, again, other = (
-        dict(lora.untrained(declared(base, lora=None, fresh_layers=1, seed=seed)).named_parameters())
+        dict(untrained_model(declared(base, lora=None, fresh_layers=1, seed=seed)).named_parameters())
         for seed in (3, 3, 4)
     )
     for name, weight in bare.items():
@@ -238,7 +234,7 @@ def test_fresh_layers_are_the_last_ones_and_follow_from_the_seed(base):
         assert torch.equal(one[name], weight) == (not anew)
         assert torch.equal(one[name], other[name]) == (not anew)
     with pytest.raises(ValueError, match="fresh_layers=3, but the model has 2 layers"):
-        lora.untrained(declared(base, fresh_layers=3))
+        untrained_model(declared(base, fresh_layers=3))
 
 
 CLASSES = Labels("kind", classes=("0", "1", "2"))
@@ -251,10 +247,10 @@ def classified(tokenizer, at, text, label) -> Supervised:
 
 def test_a_run_that_goes_on_after_another_comes_to_the_weights_of_a_longer_one(base, samples, tmp_path):
     fields = {"lora": None, "schedule": "constant", "warmup": 0.0, "batch": 18, "learning_rate": 1e-3}
-    whole = train(declared(base, epochs=3, **fields), samples, tmp_path / "whole", silent)
-    half = Checkpoint(str(train(declared(base, epochs=2, **fields), samples, tmp_path / "half", silent)[-1]))
+    whole = train(declared(base, epochs=3, **fields), samples, tmp_path / "whole")
+    half = Checkpoint(str(train(declared(base, epochs=2, **fields), samples, tmp_path / "half")[-1]))
     longer = declared(base, epochs=1, after=half, **fields)
-    rest = train(longer, samples, tmp_path / "rest", silent)
+    rest = train(longer, samples, tmp_path / "rest")
     assert json.loads((rest[-1] / "training.json").read_text())["adam_steps"] == 3
     for name, weight in load_file(rest[-1] / "model.safetensors").items():
         torch.testing.assert_close(weight, load_file(whole[-1] / "model.safetensors")[name], rtol=1e-4, atol=1e-5)
@@ -266,9 +262,9 @@ def test_a_run_that_goes_on_after_another_comes_to_the_weights_of_a_longer_one(b
 def test_a_step_over_nothing_is_over_the_sum(base, samples, tmp_path):
     fields = {"lora": None, "warmup": 0.0, "batch": 18, "epochs": 1}
     for over in ("samples", "nothing"):
-        train(declared(base, mean_over=over, **fields), samples, tmp_path / over, silent)
+        train(declared(base, mean_over=over, **fields), samples, tmp_path / over)
     mean, summed = (lines(tmp_path / over)[0]["loss"] for over in ("samples", "nothing"))
-    losses, counts = held_out_losses(lora.untrained(declared(base, lora=None)), samples)
+    losses, counts = losses_one_by_one(untrained_model(declared(base, lora=None)), samples)
     assert summed == pytest.approx(losses.sum(), rel=1e-4)
     assert mean == pytest.approx((losses / counts).mean(), rel=1e-4)
 
@@ -281,10 +277,12 @@ def test_classifier_learns_classes(base, tmp_path, adapters):
     texts = [(text[start : start + 24], label) for label, text in enumerate(TEXTS[:3]) for start in range(0, 20, 4)]
     rows = [classified(tokenizer, at, text, label) for at, (text, label) in enumerate(texts) if text.strip()]
     declaration = declared(base, labels=CLASSES, epochs=8, lora=adapters, learning_rate=3e-3, clip=None)
-    epochs = train(declaration, rows, tmp_path, silent)
-    losses, counts = held_out_losses(lora.trained(declaration, epochs[-1]), rows, labels=CLASSES)
+    epochs = train(declaration, rows, tmp_path)
+    model = trained_model(declaration, epochs[-1]).eval()
+    with torch.no_grad():
+        losses, _ = summed_losses(model, rows, CLASSES)
     assert losses.mean() < 0.7 * lines(tmp_path)[0]["loss"]
-    assert counts.tolist() == [1] * len(rows)
+    assert {line["tokens"] for line in lines(tmp_path)} <= {declaration.batch, len(rows) % declaration.batch}
     shares = []
     for epoch in epochs:
         ids, right = epoch_outcomes(Checkpoint(str(epoch)))
@@ -302,32 +300,20 @@ def test_classifiers_padding_changes_nothing(base, tmp_path, padding):
     config.write_text(json.dumps(json.loads(config.read_text()) | {"pad_token_id": padding}))
     tokenizer = AutoTokenizer.from_pretrained(base)
     rows = [classified(tokenizer, at, text[: 5 + 7 * at], at % 2) for at, text in enumerate(TEXTS)]
-    model = lora.untrained(declared(tmp_path / "base", labels=CLASSES))
-    together, _ = held_out_losses(model, rows, labels=CLASSES)
+    model = untrained_model(declared(tmp_path / "base", labels=CLASSES)).eval()
+    with torch.no_grad():
+        together, _ = summed_losses(model, rows, CLASSES)
     for row, loss in zip(rows, together, strict=True):
         with torch.no_grad():
             logits = model(input_ids=torch.tensor([row.input_ids])).logits[0]
-        assert loss == pytest.approx(float(F.cross_entropy(logits, torch.tensor(row.labels[-1]))), rel=1e-4)
+        assert float(loss) == pytest.approx(float(F.cross_entropy(logits, torch.tensor(row.labels[-1]))), rel=1e-4)
 
 
-def test_held_out_losses_are_those_of_each_sample_alone(base, samples):
-    model = lora.untrained(declared(base))
-    sums, counts = held_out_losses(model, samples, tokens=150)
-    for sample, loss, count in zip(samples, sums, counts, strict=True):
-        with torch.no_grad():
-            logits = model(input_ids=torch.tensor([sample.input_ids])).logits[0, :-1]
-        labels = torch.tensor(sample.labels[1:])
-        assert loss == pytest.approx(
-            float(F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")), rel=1e-4
-        )
-        assert count == int((labels != IGNORED).sum())
-    with pytest.raises(ValueError, match="no token to supervise"):
-        held_out_losses(model, [Supervised(1, (1, 2), (IGNORED, IGNORED))])
-
-
-def test_passes_have_all_rows_once_and_keep_to_the_budget():
-    lengths = np.random.default_rng(0).integers(1, 50, 200).tolist()
-    cut = passes(lengths, 120)
-    assert sorted(position for each in cut for position in each) == list(range(200))
-    assert all(len(each) * max(lengths[position] for position in each) <= 120 for each in cut)
-    assert passes([500, 3], 100) == [[0], [1]]
+@pytest.mark.parametrize("count", [1, 7, 18])
+def test_summed_losses_are_those_of_each_sample_alone(base, samples, count):
+    model = untrained_model(declared(base)).eval()
+    sums, _ = losses_one_by_one(model, samples[:count])
+    with torch.no_grad():
+        losses, right = summed_losses(model, samples[:count], None)
+    assert losses.tolist() == pytest.approx(sums.tolist(), rel=1e-4)
+    assert right.tolist() == [0] * count

@@ -14,7 +14,7 @@ from jobs.engine.execute.session import TOO_SLOW, _join, _start_twice
 from jobs.engine.store.store import Store
 from jobs.engine.terminal.errors import UsageError, WinnowError
 from jobs.engine.terminal.program import fields_and_others
-from jobs.engine.train.training import local_store
+from jobs.engine.train.checkpoints import local_store
 from tests.jobs.corpora import jsonl, records
 
 COMMANDS = {

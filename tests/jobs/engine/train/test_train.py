@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from jobs import evaluate, finetune, train_scorer
 from jobs.engine.execute.profile import Profile
@@ -19,7 +19,7 @@ from jobs.engine.outcome.evaluation import Evaluation, losses
 from jobs.engine.pool.pool import Pool
 from jobs.engine.store.store import Store
 from jobs.engine.terminal.errors import OverErrorBudget, UsageError, WinnowError
-from jobs.engine.train.training import training_folder
+from jobs.engine.train.checkpoints import training_folder
 from jobs.engine.train.worker import Tokenized, Training, carry_out
 from jobs.methods.scorer_training import (
     COMPLEXITY,
@@ -36,11 +36,13 @@ from operators.missing import ModelMissing
 from operators.scoring.scorer import Scorer
 from operators.supervision.labels import Labels
 from operators.supervision.supervised import IGNORED, Supervised, Supervision
-from operators.training import lora
-from operators.training.finetune import Finetune, LoRA, epoch_outcomes
-from operators.training.loop import held_out_losses, train
+from operators.training.files import epoch_outcomes
+from operators.training.finetune import Finetune, LoRA
+from operators.training.loop import train
+from operators.training.model import trained_model
 from tests.jobs.corpora import jsonl
 from tests.jobs.corpora import records as corpus
+from tests.runs import losses_one_by_one, spoilt
 from tests.tiny import CHAT, tiny_causal
 
 ray_is_up = pytest.mark.usefixtures("ray_session")
@@ -78,7 +80,7 @@ def test_a_pool_is_trained_on_once_and_as_the_loop_would(make_pool, base, tmp_pa
         )
         for at in np.sort(ids)
     ]
-    expected = train(trainer, rows, tmp_path / "loop", lambda line: None)
+    expected = train(trainer, rows, tmp_path / "loop")
     assert [line["loss"] for line in lines(folder)] == pytest.approx(
         [line["loss"] for line in lines(tmp_path / "loop")]
     )
@@ -102,13 +104,13 @@ def test_what_is_trained_is_told_apart_by_trainer_pool_and_ids(session, base):
     other = Pool("somewhere", {"fingerprint": "b", "text_fingerprint": "b", "samples": 4}, session)
     ids = np.arange(3)
     folders = {
-        training_folder(pool, declared(base), ids),
-        training_folder(other, declared(base), ids),
-        training_folder(pool, declared(base, seed=1), ids),
-        training_folder(pool, declared(base), ids + 1),
+        training_folder(pool, session.store, declared(base), ids),
+        training_folder(other, session.store, declared(base), ids),
+        training_folder(pool, session.store, declared(base, seed=1), ids),
+        training_folder(pool, session.store, declared(base), ids + 1),
     }
     assert len(folders) == 4
-    assert training_folder(pool, declared(str(base) + "/"), ids) in folders
+    assert training_folder(pool, session.store, declared(str(base) + "/"), ids) in folders
 
 
 @ray_is_up
@@ -160,19 +162,10 @@ def test_samples_without_a_word_to_learn_are_left_out_counted_and_said(make_pool
 
 @ray_is_up
 def test_a_loss_that_is_no_number_ends_the_run_with_the_sample(make_pool, base, tmp_path):
-    broken = spoilt(base, tmp_path / "broken", "☃")
+    token = _tokenizer(base)("☃", add_special_tokens=False)["input_ids"][0]
+    broken = spoilt(base, tmp_path / "broken", token)
     with pytest.raises(WinnowError, match=r"not finite for samples \[5\]\. Whole epochs are kept in"):
         make_pool([*TEXTS[:5], "a ☃", *TEXTS[5:8]])[np.arange(9)].train(declared(broken))
-
-
-def spoilt(base, folder, text) -> Path:
-    """The model, with no numbers for the first token of a text."""
-    shutil.copytree(base, folder)
-    weights = load_file(base / "model.safetensors")
-    token = _tokenizer(base)(text, add_special_tokens=False)["input_ids"][0]
-    weights["model.embed_tokens.weight"][token] = float("nan")
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    return folder
 
 
 def asked_of(pool, trainer, folder) -> Training:
@@ -213,7 +206,7 @@ def test_what_cannot_be_trained_is_told(make_pool, base, tmp_path, fields, told)
         ({"max_tokens": 257}, "max_tokens=257, but .* has 256 positions"),
         (
             {"epochs": 1, "batch": 8, "warmup": 0.5},
-            "8 samples in batches of 8, steps an epoch: 1, epochs: 1; the warm-up",
+            "8 samples in batches of 8, steps per epoch: 1, epochs: 1; the warm-up",
         ),
     ],
 )
@@ -340,8 +333,8 @@ def test_finetune_writes_a_model_whose_held_out_loss_evaluate_finds_lower(run, b
         supervision(at, [{"role": "user", "content": one}, {"role": "assistant", "content": other}])
         for at, (one, other) in enumerate(asked)
     ]
-    model = lora.trained(declared(base, lora=None), tmp_path / "whole")
-    sums, counts = held_out_losses(model, rows)
+    model = trained_model(declared(base, lora=None), tmp_path / "whole")
+    sums, counts = losses_one_by_one(model, rows)
     assert overall["loss"]["estimate"] == pytest.approx(sums.sum() / counts.sum(), rel=1e-4)
     assert sources[1]["loss"]["estimate"] == pytest.approx(sums[6:].sum() / counts[6:].sum(), rel=1e-4)
     assert overall["perplexity"]["estimate"] == pytest.approx(np.exp(overall["loss"]["estimate"]))

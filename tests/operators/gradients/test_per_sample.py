@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.gradients import features as gradient_features
-from operators.gradients import taps
-from operators.gradients.taps import Factors
+from operators.gradients import per_sample
+from operators.gradients.per_sample import Factors
 from operators.models.forward import linear_layers
 from operators.supervision.supervised import IGNORED
 
@@ -90,8 +90,8 @@ def one_by_one(model, names, rows=ROWS):
 
 def tapped_gradients(model, layers, rows=ROWS):
     blocks = {}
-    losses = taps.backward(model, rows, layers, lambda name, factors: blocks.update({name: factors.gradients()}))
-    return torch.cat([blocks[name] for name in taps.parameters(layers)], 1), losses
+    losses = per_sample.backward(model, rows, layers, lambda name, factors: blocks.update({name: factors.gradients()}))
+    return torch.cat([blocks[name] for name in per_sample.parameters(layers)], 1), losses
 
 
 def assert_close(found, expected, tolerance=1e-5):
@@ -107,7 +107,7 @@ def without_gradients(model):
 @pytest.mark.parametrize("modules", [("q_proj", "k_proj", "v_proj", "o_proj"), ("down_proj",), ("q_proj", "lm_head")])
 def test_lora_gradients_equal_the_loop(modules):
     model = adapted(modules=modules)
-    layers = taps.adapter_layers(model)
+    layers = per_sample.adapter_layers(model)
     expected, losses = one_by_one(model, [name for name, _ in model.named_parameters() if "lora_" in name])
     found, means = tapped_gradients(model, layers)
     assert_close(found, expected)
@@ -119,10 +119,10 @@ def test_linear_weights_equal_the_loop_and_the_head_is_one_of_them():
     model = llama()
     layers = linear_layers(model)
     assert "lm_head" in layers
-    expected, _ = one_by_one(model, list(taps.parameters(layers)))
+    expected, _ = one_by_one(model, list(per_sample.parameters(layers)))
     found, _ = tapped_gradients(model, layers)
     assert_close(found, expected)
-    torch.testing.assert_close(taps.norms(model, ROWS, layers)[0], expected.norm(dim=1), rtol=1e-5, atol=0)
+    torch.testing.assert_close(per_sample.norms(model, ROWS, layers)[0], expected.norm(dim=1), rtol=1e-5, atol=0)
 
 
 def test_biases_have_gradients_too():
@@ -133,8 +133,8 @@ def test_biases_have_gradients_too():
     model = Qwen2ForCausalLM(Qwen2Config(vocab_size=VOCABULARY, num_key_value_heads=2, **shape))
     model.eval().requires_grad_(False)
     layers = linear_layers(model)
-    expected, _ = one_by_one(model, list(taps.parameters(layers)))
-    assert any(name.endswith("q_proj.bias") for name in taps.parameters(layers))
+    expected, _ = one_by_one(model, list(per_sample.parameters(layers)))
+    assert any(name.endswith("q_proj.bias") for name in per_sample.parameters(layers))
     assert_close(tapped_gradients(model, layers)[0], expected)
 
 
@@ -148,7 +148,7 @@ def test_the_head_of_a_tied_model_counts_as_the_head_alone():
         weight = model.lm_head.weight.detach().clone().requires_grad_(True)
         loss = F.cross_entropy(hidden @ weight.T, torch.tensor(sample.labels[1:])[where])
         norms.append(torch.autograd.grad(loss, weight)[0].norm())
-    torch.testing.assert_close(taps.norms(model, ROWS, layers)[0], torch.stack(norms), rtol=1e-5, atol=0)
+    torch.testing.assert_close(per_sample.norms(model, ROWS, layers)[0], torch.stack(norms), rtol=1e-5, atol=0)
 
 
 def test_last_layer_norms_are_those_computed_by_hand():
@@ -171,7 +171,7 @@ def test_squared_norms_are_the_gradients_whichever_way(tokens, i, o, seed):
 
 def test_a_sample_has_the_same_gradient_alone_and_in_any_batch():
     model = adapted()
-    layers = taps.adapter_layers(model)
+    layers = per_sample.adapter_layers(model)
     together, _ = tapped_gradients(model, layers)
     alone = torch.cat([tapped_gradients(model, layers, [sample])[0] for sample in ROWS])
     assert_close(together, alone)
@@ -180,23 +180,23 @@ def test_a_sample_has_the_same_gradient_alone_and_in_any_batch():
 
 def test_what_is_not_supervised_and_follows_the_response_counts_for_nothing():
     model = adapted()
-    layers = taps.adapter_layers(model)
+    layers = per_sample.adapter_layers(model)
     longer = Row([*ROWS[0].input_ids, 7, 8, 9], [*ROWS[0].labels, IGNORED, IGNORED, IGNORED])
     assert_close(tapped_gradients(model, layers, [longer])[0], tapped_gradients(model, layers, ROWS[:1])[0])
 
 
 def test_dropout_is_off_and_twice_is_the_same():
     model = adapted(lora_dropout=0.9)
-    layers = taps.adapter_layers(model)
+    layers = per_sample.adapter_layers(model)
     first, _ = tapped_gradients(model, layers)
     assert torch.equal(first, tapped_gradients(model, layers)[0])
 
 
 def test_features_map_part_by_part_as_they_would_the_whole():
     model = adapted()
-    layers = taps.adapter_layers(model)
+    layers = per_sample.adapter_layers(model)
     gradients, _ = tapped_gradients(model, layers)
-    sizes = {name: weight.numel() for name, weight in taps.parameters(layers).items()}
+    sizes = {name: weight.numel() for name, weight in per_sample.parameters(layers).items()}
     matrix = dict(zip(sizes, torch.randn(gradients.shape[1], 7).split(list(sizes.values())), strict=True))
     shift = dict(zip(sizes, torch.randn(gradients.shape[1]).split(list(sizes.values())), strict=True))
     images, squares = gradient_features.mapped_features(
@@ -211,7 +211,7 @@ def test_the_head_runs_on_supervised_positions_only():
     model = adapted()
     seen = []
     handle = model.get_output_embeddings().register_forward_hook(lambda _, given, out: seen.append(out.shape[:-1]))
-    taps.backward(model, ROWS, taps.adapter_layers(model), lambda name, factors: None)
+    per_sample.backward(model, ROWS, per_sample.adapter_layers(model), lambda name, factors: None)
     handle.remove()
     assert seen == [(1, sum(label != IGNORED for sample in ROWS for label in sample.labels[1:]))]
     assert model(input_ids=torch.tensor([[1, 2, 3]])).logits.shape == (1, 3, VOCABULARY)
@@ -222,7 +222,7 @@ def test_nothing_below_the_first_tapped_layer_is_differentiated():
     layers = {name: layer for name, layer in linear_layers(model).items() if name.startswith("model.layers.2.")}
     states = []
     handle = model.model.layers[1].register_forward_hook(lambda _, given, out: states.append(out))
-    taps.backward(model, ROWS, layers, lambda name, factors: None)
+    per_sample.backward(model, ROWS, layers, lambda name, factors: None)
     handle.remove()
     assert not any(each.requires_grad for each in states)
 
@@ -233,13 +233,13 @@ def test_a_layer_out_of_use_has_the_gradient_zero():
     layers = linear_layers(model)
     gradients, _ = tapped_gradients(model, layers)
     assert not gradients[:, -36:].any()
-    assert gradients.shape[1] == sum(weight.numel() for weight in taps.parameters(layers).values())
+    assert gradients.shape[1] == sum(weight.numel() for weight in per_sample.parameters(layers).values())
 
 
 def test_a_model_in_bfloat16_has_nearly_the_same_gradients():
-    exact, _ = tapped_gradients(model := adapted(), taps.adapter_layers(model))
+    exact, _ = tapped_gradients(model := adapted(), per_sample.adapter_layers(model))
     half = model.to(torch.bfloat16)
-    found, _ = tapped_gradients(half, taps.adapter_layers(half))
+    found, _ = tapped_gradients(half, per_sample.adapter_layers(half))
     assert found.dtype == torch.float32
     assert F.cosine_similarity(found, exact).min() > 0.99
 
@@ -248,7 +248,7 @@ def test_a_row_with_nothing_to_supervise_is_refused():
     model = adapted()
     for nothing in (Row([1, 2, 3], [IGNORED] * 3), Row([1, 2], [1, IGNORED])):
         with pytest.raises(ValueError, match="no token to supervise"):
-            taps.backward(model, [ROWS[0], nothing], taps.adapter_layers(model), lambda name, factors: None)
+            per_sample.backward(model, [ROWS[0], nothing], per_sample.adapter_layers(model), lambda name, factors: None)
 
 
 def test_a_layer_applied_twice_is_refused_and_leaves_no_hook():
@@ -267,14 +267,14 @@ def test_a_failing_sink_is_heard():
         raise MemoryError(name)
 
     with pytest.raises(MemoryError, match="lora_B"):
-        taps.backward(model, ROWS, taps.adapter_layers(model), refuse)
+        per_sample.backward(model, ROWS, per_sample.adapter_layers(model), refuse)
 
 
 def test_an_adapter_that_is_more_than_lora_of_linear_layers_is_refused():
     for settings_ in ({"use_dora": True}, {"modules_to_save": ["lm_head"]}, {"bias": "lora_only"}):
         model = adapted(**settings_) if "bias" not in settings_ else adapted(_qwen(), **settings_)
         with pytest.raises(ValueError, match="no LoRA A or B of a linear layer"):
-            taps.adapter_layers(model)
+            per_sample.adapter_layers(model)
 
 
 def _qwen():
@@ -286,7 +286,7 @@ def _qwen():
 
 def test_any_number_of_rows_give_what_each_gives_alone_bitwise():
     model = adapted()
-    layers = taps.adapter_layers(model)
+    layers = per_sample.adapter_layers(model)
     together = gradient_features.whole_features(model, ROWS, layers, lambda name, g: g)
     alone = torch.cat([gradient_features.whole_features(model, [sample], layers, lambda name, g: g) for sample in ROWS])
     assert torch.equal(together, alone)

@@ -1,16 +1,16 @@
-"""The gradients of every sample of a batch, one by one and exact, by one forward and one backward pass.
+"""Per-sample gradients: exact gradients of each sample of a batch, by one forward and one backward pass.
 
-A sample's gradient with respect to the weight of a linear layer is a product of two things that the passes have at
-hand: the layer's inputs, and the loss's gradient with respect to its outputs (its errors), summed over the sample's
-tokens. `backward` taps both as they pass by and hands them to a sink, parameter by parameter, while the backward pass
-runs; what the sink does not keep is freed. No weight gradient is formed, and nothing below the first tapped layer is
-differentiated. The parts of a LoRA adapter are linear layers like any other (A and B are two of them), with the
-adapter's scaling already in what flows through them.
+A sample's gradient with respect to the weight of a linear layer is a product of two tensors, summed over the sample's
+tokens: the layer's inputs, and the loss's gradient with respect to the layer's outputs (its errors). `backward`
+collects both with hooks and hands them to a sink, parameter by parameter, while the backward pass runs. What the sink
+does not keep is freed. No weight gradient of the batch is formed, and nothing below the first hooked layer is
+differentiated. The A and the B of a LoRA adapter are linear layers like any other; the adapter's scaling is already in
+their inputs and errors.
 
-Which loss it is, a `Losses` says. A language model's is `language_losses`: its head sees only the hidden states that
-predict a supervised token, and samples are padded on the right and not masked, as in a causal model no token sees a
-later one and the errors of the padding are zero, so that neither losses nor gradients know of it. A classifier's is
-`class_losses.class_losses`.
+A `Losses` decides which loss is differentiated. For a language model it is `language_losses`: the head computes logits
+only where they predict a supervised token. Samples are padded on the right and not masked: in a causal model no token
+sees a later one, and the errors of the padding are zero, so neither losses nor gradients depend on it. For a classifier
+it is `class_losses.class_losses`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,15 +30,15 @@ from operators.models.forward import Row, hidden_at, language_head, linear_layer
 from operators.supervision.supervised import IGNORED
 
 PASS_TOKENS = 4096
-"""Tokens of a forward and backward pass on a GPU, padding included; a longer sample is a pass by itself."""
+"""The most tokens of a forward and backward pass on a GPU, padding included; a longer sample is a pass by itself."""
 
 Layers = Mapping[str, nn.Linear]
-"""Linear layers by the names they have in their model."""
+"""Linear layers by their names in the model."""
 
 
 @dataclass(frozen=True)
 class Factors:
-    """What the samples' gradients with respect to one parameter are products of."""
+    """The two factors of each sample's gradient with respect to one parameter."""
 
     inputs: Tensor
     """(samples, tokens, i)"""
@@ -46,14 +46,14 @@ class Factors:
     """(samples, tokens, o)"""
 
     def gradients(self) -> Tensor:
-        """(samples, o * i) float32, in the order of the parameter's values."""
+        """(samples, o * i) float32 gradients, in the order of the parameter's values."""
         return torch.bmm(self.errors.float().transpose(1, 2), self.inputs.float()).flatten(1)
 
     def squared_norms(self) -> Tensor:
-        """(samples,) float32 squared lengths of the gradients, by the cheaper of two ways.
+        """(samples,) float32 squared lengths of the gradients, computed in the cheaper of two ways.
 
-        Where tokens are few no gradient is formed: its squared length is the sum, over pairs of tokens, of the inputs'
-        dot product times the errors' (arXiv 1510.01799, with tokens for its examples).
+        For few tokens no gradient is formed. Its squared length is the sum, over pairs of tokens, of the dot product of
+        their inputs times that of their errors (Goodfellow 2015, arXiv 1510.01799, with tokens instead of examples).
         """
         inputs, errors = self.inputs.float(), self.errors.float()
         (_, tokens, i), o = inputs.shape, errors.shape[2]
@@ -64,28 +64,31 @@ class Factors:
 
 
 Sink = Callable[[str, Factors], None]
-"""Takes a parameter's name and the factors of its gradients; called once a parameter, the last layers first."""
+"""A function of a parameter's name and the factors of its gradients, called once per parameter, last layers first."""
 
 States = Callable[[Tensor], Tensor]
-"""Makes what a layer is given, or gives, (samples, tokens, width)."""
+"""A function that reshapes a layer's inputs, or its outputs' gradients, to (samples, tokens, width)."""
 
 
 @dataclass(frozen=True)
 class Pass:
-    """A forward pass of some samples that is still to be made."""
+    """A forward pass over some samples that has not run yet."""
 
     losses: Callable[[], Tensor]
-    """Makes it; (samples,) float32 that can be gone back through, each a function of its own sample alone."""
+    """Runs it; returns the differentiable loss of each sample, (samples,) float32, a function of that sample alone."""
     states: Mapping[nn.Module, States]
-    """How states come to layers that are not given (samples, tokens, width)."""
+    """The `States` of the layers whose inputs are not (samples, tokens, width)."""
 
 
 Losses = Callable[[Any, Sequence[Row]], Pass]
-"""What is differentiated: a function from a model and samples to their pass."""
+"""The loss to differentiate: a function from a model and samples to their pass."""
 
 
 def language_losses(model: Any, rows: Sequence[Row]) -> Pass:
-    """The negative log-likelihood a supervised token of a causal model; ValueError for a row with none."""
+    """The pass of a causal model, whose loss is the mean negative log-likelihood per supervised token (nats).
+
+    ValueError for a row without a supervised token.
+    """
     ids, labels = padded(rows, next(model.parameters()).device)
     supervised = F.pad(labels[:, 1:] != IGNORED, (0, 1))
     counts = supervised.sum(1)
@@ -106,10 +109,10 @@ def language_losses(model: Any, rows: Sequence[Row]) -> Pass:
 
 
 def backward(model: Any, rows: Sequence[Row], layers: Layers, sink: Sink, losses: Losses = language_losses) -> Tensor:
-    """The loss of each row, (rows,) float32; the sink gets the factors of its gradient.
+    """Calls the sink with the factors of the rows' gradients; returns the loss of each row, (rows,) float32.
 
-    The model is one of transformers or peft, in eval mode, whose parameters require no gradient. ValueError for a row
-    that has no such loss, and for a layer not applied once to (samples, tokens, width).
+    model: of transformers or peft, in eval mode, with no parameter that requires a gradient. ValueError for a row that
+    has no such loss, and for a layer that is not applied exactly once, or not to (samples, tokens, width).
     """
     waiting = parameters(layers)
 
@@ -121,7 +124,7 @@ def backward(model: Any, rows: Sequence[Row], layers: Layers, sink: Sink, losses
     with torch.enable_grad(), tapped(layers, deliver, len(rows), forward.states):
         found = forward.losses()
         found.sum().backward()
-    for name, parameter in waiting.items():  # such as a layer that this batch has no use for
+    for name, parameter in waiting.items():  # such as a layer that this batch does not use
         o, i = parameter.reshape(len(parameter), -1).shape
         sink(name, Factors(parameter.new_zeros(len(rows), 1, i), parameter.new_zeros(len(rows), 1, o)))
     return found.detach()
@@ -129,9 +132,9 @@ def backward(model: Any, rows: Sequence[Row], layers: Layers, sink: Sink, losses
 
 @contextmanager
 def tapped(layers: Layers, sink: Sink, rows: int, states: Mapping[nn.Module, States]) -> Iterator[None]:
-    """While it lasts, a forward and a backward pass of so many rows call the sink for the layers' parameters.
+    """A context in which a forward and a backward pass over `rows` rows call the sink for the layers' parameters.
 
-    states: as `Pass` has it.
+    states: as in `Pass`.
     """
     inputs: dict[str, Tensor] = {}
     called: set[str] = set()
@@ -175,9 +178,9 @@ def parameters(layers: Layers) -> dict[str, nn.Parameter]:
 
 
 def adapter_layers(model: Any) -> dict[str, nn.Linear]:
-    """The linear layers that make the LoRA adapter of a peft model, in the order of its parameters.
+    """The linear layers of a peft model's LoRA adapter by name, in the order of its parameters.
 
-    ValueError where the adapter has parameters besides (trained embeddings, biases, DoRA's magnitudes).
+    ValueError where the adapter has other parameters too (trained embeddings, biases, DoRA's magnitudes).
     """
     from peft import get_peft_model_state_dict
 
@@ -198,10 +201,12 @@ def each(
     take: Callable[[list[int], str, Factors], None],
     losses: Losses = language_losses,
 ) -> Tensor:
-    """`backward` of any number of rows, some at a time; `take` also learns which rows its factors are of.
+    """Runs `backward` on any number of rows, a few at a time; returns the losses, (rows,) float32.
 
-    On a CPU a row is a pass by itself, so that its numbers are bitwise the same whatever rows are with it. On a GPU
-    rows of like length go together, and the last bits may differ between batches.
+    take: a sink that also gets the positions of the rows that its factors belong to.
+
+    On a CPU each row is a pass by itself, so its numbers are bitwise the same whatever rows are computed with it. On a
+    GPU rows of similar length share a pass, and the last bits may differ between batches.
     """
     device = next(model.parameters()).device
     found = torch.zeros(len(rows), device=device)
@@ -212,7 +217,7 @@ def each(
 
 
 def norms(model: Any, rows: Sequence[Row], layers: Layers, losses: Losses = language_losses) -> tuple[Tensor, Tensor]:
-    """The lengths of the rows' gradients over all parameters of the layers, and their losses; (rows,) float32 each."""
+    """The norm of each row's gradient over all parameters of the layers, and its loss; (rows,) float32 each."""
     lengths = torch.zeros(len(rows), device=next(model.parameters()).device)
 
     def take(group: list[int], name: str, factors: Factors) -> None:
@@ -223,11 +228,11 @@ def norms(model: Any, rows: Sequence[Row], layers: Layers, losses: Losses = lang
 
 
 def offsets(layers: Layers) -> dict[str, int]:
-    """Where each parameter's values begin among those of all."""
+    """The offset of each parameter's values in the concatenation of all parameters, by name."""
     sizes = [parameter.numel() for parameter in parameters(layers).values()]
     return dict(zip(parameters(layers), accumulate(sizes, initial=0), strict=False))
 
 
 def size(layers: Layers) -> int:
-    """How many values their parameters have in all."""
+    """The number of values of all parameters of the layers."""
     return sum(parameter.numel() for parameter in parameters(layers).values())

@@ -1,0 +1,138 @@
+"""The model that is trained, by adapters beside its linear layers or by all of its weights."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from operators.models.loading import loaded_model
+from operators.positions import token_limit
+from operators.supervision.labels import Labels
+from operators.training.finetune import Finetune, LoRA, Precision
+from operators.training.ranks import transformer_layers
+
+DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def untrained_model(declaration: Finetune) -> Any:
+    """The model before its first step, on the CPU; the seed decides a new adapter and a classifier's new head.
+
+    ModelMissing where the base is not there. ValueError where the base lacks weights, the adapter's modules, or
+    positions for `max_tokens`.
+    """
+    torch.manual_seed(declaration.seed)
+    model = _bare(declaration, declaration.base.folder())
+    if declaration.fresh_layers:
+        _begin_anew(model, declaration.fresh_layers)
+    if declaration.lora is None:
+        return _float32(model)
+    from peft import get_peft_model
+
+    _check(model, declaration.lora)
+    adapted = get_peft_model(model, _peft(declaration.lora, declaration.labels))
+    adapted.peft_config["default"].base_model_name_or_path = declaration.base.name
+    return _float32(adapted)
+
+
+def _begin_anew(model: Any, count: int) -> None:
+    """Initialises the last `count` layers anew; ValueError where the model has fewer layers."""
+    own = transformer_layers(model)
+    if count > len(own):
+        raise ValueError(f"fresh_layers={count}, but the model has {len(own)} layers")
+    new = transformer_layers(type(model)(model.config).to(model.dtype))
+    for layer, begun in list(zip(own, new, strict=True))[-count:]:
+        layer.load_state_dict(begun.state_dict())
+
+
+def trained_model(declaration: Finetune, epoch: Path) -> Any:
+    """The model of an epoch's folder, on the CPU, to train further or to use.
+
+    The weights that were trained are float32 and require gradients. Parameters have the names of adam.safetensors.
+    """
+    if declaration.lora is None:
+        return _float32(_bare(declaration, epoch))
+    from peft import PeftModel
+
+    model = _bare(declaration, declaration.base.folder())
+    return _float32(PeftModel.from_pretrained(model, str(epoch), is_trainable=True))
+
+
+def _bare(declaration: Finetune, folder: Path) -> Any:
+    """The model in a folder, without adapters; all weights have the precision that they are trained with."""
+    kind, config = _kind(declaration.labels)
+    dtype = torch.float32 if declaration.lora is None else DTYPES[declaration.precision]
+    may_lack = _of_classifier if declaration.labels else _of_pooler
+    model = loaded_model(folder, kind, dtype, may_lack=may_lack, config=config)
+    token_limit(model.config.get_text_config().to_dict(), declaration.max_tokens, f"the model in {folder}")
+    if declaration.labels:
+        model.config.pad_token_id = _padding(model.config)
+    return model
+
+
+def _of_pooler(model: Any, weight: str) -> bool:
+    return ".pooler." in weight
+
+
+def _of_classifier(model: Any, weight: str) -> bool:
+    """Whether a weight belongs to a classifier's head, which is new where the base is a language model."""
+    head = tuple(name for name, _ in model.named_children() if name != model.base_model_prefix)
+    return weight.startswith(head) or _of_pooler(model, weight)
+
+
+def _kind(labels: Labels | None) -> tuple[Any, dict[str, Any]]:
+    """The model class that predicts the labels, or the next token, and options for its configuration."""
+    from transformers import (
+        AutoModelForCausalLM,
+        AutoModelForSequenceClassification,
+        AutoModelForTokenClassification,
+    )
+
+    if labels is None:
+        return AutoModelForCausalLM, {}
+    names = dict(enumerate((*labels.classes, *labels.slot_names)))
+    kind = AutoModelForTokenClassification if labels.slots else AutoModelForSequenceClassification
+    return kind, {"id2label": names, "label2id": {name: number for number, name in names.items()}}
+
+
+def _padding(config: Any) -> int:
+    """The token that pads a classifier's rows, by which it finds their ends: the end-of-sequence token by default."""
+    known = (config.pad_token_id, *(each if isinstance(each := config.eos_token_id, list) else [each]))
+    found = next((token for token in known if token is not None), None)
+    if found is None:
+        raise ValueError("the classifier's config.json has neither pad_token_id nor eos_token_id; give it one")
+    return found
+
+
+def _peft(lora: LoRA, labels: Labels | None) -> Any:
+    from peft import LoraConfig
+
+    classifier = "TOKEN_CLS" if labels and labels.slots else "SEQ_CLS"
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # peft only divides it by the rank
+        lora_dropout=lora.dropout,
+        target_modules=list(lora.modules),
+        task_type=classifier if labels else "CAUSAL_LM",
+    )
+
+
+def _check(model: nn.Module, lora: LoRA) -> None:
+    """Raises ValueError, with the names of the linear layers, where a module of the adapter is not one of them."""
+    from transformers.pytorch_utils import Conv1D
+
+    found = {name.rsplit(".", 1)[-1] for name, layer in model.named_modules() if isinstance(layer, nn.Linear | Conv1D)}
+    missing = [name for name in lora.modules if name not in found]
+    if missing:
+        raise ValueError(
+            f"{type(model).__name__} has no linear layer named {', '.join(missing)}; set lora.modules to some of: "
+            + ", ".join(sorted(found))
+        )
+
+
+def _float32(model: nn.Module) -> nn.Module:
+    """The model with its trained weights in float32: bfloat16 would round their small steps away."""
+    for weight in model.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()
+    return model
