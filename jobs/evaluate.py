@@ -65,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from jobs.engine.execute.session import Session
     from jobs.engine.ingest import settings_of
     from jobs.engine.outcome.evaluation import checked, evaluated
+    from jobs.engine.store.writing import whole_file
     from operators.losses.class_error import ClassError
     from operators.losses.loss import Loss
     from operators.positions import sample_tokens
@@ -99,14 +100,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     _show(facts, wanted.level)
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = options.out.with_name(f"{options.out.name}.tmp")
-        temporary.write_text(
-            json.dumps(
-                {"model": options.model, **facts, "command": as_typed("evaluate", argv)}, indent=1, ensure_ascii=False
-            )
-            + "\n"
-        )
-        temporary.replace(options.out)
+        content = {"model": options.model, **facts, "command": as_typed("evaluate", argv)}
+        with whole_file(options.out) as file:
+            file.write(json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")
         say(f"{options.out} holds these numbers")
     return 0
 

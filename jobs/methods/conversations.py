@@ -16,7 +16,7 @@ from jobs.engine.ingest.tables import GROUP_ROWS, sample_writer
 from jobs.engine.pool.pool import Pool
 from jobs.engine.samples.folder import is_pool
 from jobs.engine.samples.parts import Parts, read_samples
-from jobs.engine.store.store import Feature
+from jobs.engine.store.feature import Feature
 from operators.asking.respond import upto_last_user
 from operators.sample import SAMPLE, Message, text_sha
 

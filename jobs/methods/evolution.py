@@ -27,6 +27,7 @@ from jobs.engine.recipe.recipe import checked
 from jobs.engine.record.declarations import plain
 from jobs.engine.samples.parts import Parts, read_samples
 from jobs.engine.store.lock import locked
+from jobs.engine.store.writing import whole_file
 from jobs.engine.terminal.errors import NothingSelected, OutOfRoom, Unanswered, WinnowError
 from jobs.engine.terminal.screen import say
 from jobs.methods.chains import begun, lengthened
@@ -288,13 +289,11 @@ def _rows(parts: Parts, ids: np.ndarray, columns: Sequence[str]) -> Iterator[dic
 
 def _write_lines(rows: Iterable[Mapping[str, Any]], path: Path) -> int:
     """Writes a row a line, whole or not at all; returns how many."""
-    temporary = path.with_suffix(".tmp")
     written = 0
-    with temporary.open("wb") as file:
+    with whole_file(path) as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
             written += 1
-    temporary.replace(path)
     return written
 
 

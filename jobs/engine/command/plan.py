@@ -9,7 +9,8 @@ from jobs.engine.command.config import Request, reading
 from jobs.engine.execute.profile import Profile
 from jobs.engine.recipe.recipe import Later, Reads, Recipe
 from jobs.engine.samples.folder import identity, known_facts
-from jobs.engine.store.store import MISSING, Store
+from jobs.engine.store.feature import MISSING
+from jobs.engine.store.store import Store
 from jobs.engine.terminal.screen import say, show
 from operators.base import Operator
 from operators.training.finetune import Finetune

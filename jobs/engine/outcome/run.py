@@ -24,6 +24,7 @@ from jobs.engine.report.card import write_card
 from jobs.engine.report.report import write_report
 from jobs.engine.samples.folder import inputs_key
 from jobs.engine.store.lock import locked
+from jobs.engine.store.writing import remove_unfinished, whole_file
 from jobs.engine.terminal.errors import NothingSelected, UsageError
 from jobs.engine.terminal.screen import say
 
@@ -108,14 +109,14 @@ def claim(out: Path, identity: Mapping[str, Any]) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"--out {out}: {error.strerror}") from None
+    remove_unfinished(out)
     write_manifest(out / "manifest.yaml", identity)
 
 
 def write_manifest(path: Path, content: Mapping[str, Any]) -> None:
     """Writes a manifest so that it is either whole under its name or as it was."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
-    temporary.replace(path)
+    with whole_file(path) as file:
+        file.write(yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
 
 
 def _worded(fact: Any) -> str:

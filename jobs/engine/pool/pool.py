@@ -22,7 +22,8 @@ from jobs.engine.pool.selection import Column, Selection, spread
 from jobs.engine.record.entries import declaration, inputs_read
 from jobs.engine.samples.folder import facts_in, identity, ingested_folder, is_pool
 from jobs.engine.samples.parts import KNOWN_BY, Parts
-from jobs.engine.store.store import ERROR, MISSING, VALUE, Feature, absolute
+from jobs.engine.store.feature import ERROR, MISSING, VALUE, Feature
+from jobs.engine.store.store import absolute
 from jobs.engine.terminal.errors import OverErrorBudget, UsageError
 from jobs.engine.terminal.screen import say
 from operators.base import Operator

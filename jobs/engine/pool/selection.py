@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jobs.engine.store.store import Feature
+from jobs.engine.store.feature import Feature
 
 Column = tuple[np.ndarray, np.ndarray]
 """Ids and, aligned with them, values."""

@@ -11,7 +11,7 @@ from jobs.engine.outcome.outcome import Outcome
 from jobs.engine.record.entries import Entry, besides, hash_of, uses
 from jobs.engine.report.markup import percent
 from jobs.engine.report.measures import short_names
-from jobs.engine.store.store import write_atomically
+from jobs.engine.store.writing import write_atomically
 from jobs.engine.terminal.modules import docstring, recipe_file
 
 SIZES = (("n<1K", 10**3), ("1K<n<10K", 10**4), ("10K<n<100K", 10**5), ("100K<n<1M", 10**6), ("1M<n<10M", 10**7),

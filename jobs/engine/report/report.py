@@ -22,7 +22,7 @@ from jobs.engine.report.excerpts import Fault, best, cards, faults, set_aside, s
 from jobs.engine.report.figures import Figure, by_rank, coverage, lengths, scores
 from jobs.engine.report.markup import Cell, Markup, clipped, comparison, escaped, percent, table
 from jobs.engine.report.measures import LOOKED_AT, Measures, composition, measures, short_names
-from jobs.engine.store.store import write_atomically
+from jobs.engine.store.writing import write_atomically
 
 PAGE = Path(__file__).with_name("report.html")
 DRAW = """

@@ -6,7 +6,7 @@ import pytest
 
 from jobs.engine.execute.columns import column
 from jobs.engine.outcome.explanation import nearest_kept
-from jobs.engine.store.store import Feature
+from jobs.engine.store.feature import Feature
 
 
 def stored(folder, vectors, rows) -> Feature:
