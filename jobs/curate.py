@@ -14,10 +14,9 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.engine.terminal.arguments import reading_options, spoken, told
+from jobs.engine.terminal.arguments import reading_given, reading_options, shared_options, words_of
 from jobs.engine.terminal.errors import NothingSelected, UsageError, together
 from jobs.engine.terminal.modules import recipe_names
 from jobs.engine.terminal.program import as_typed, exit_code, fields_and_others, program
@@ -38,7 +37,10 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=command,
         description="Select the part of a corpus that a recipe finds worth training on.",
-        parents=[reading_options(max_unreadable=None)],
+        parents=[
+            shared_options("--out", "--store", "--profile", "--retry-errors"),
+            reading_options(max_unreadable=None),
+        ],
         epilog=f"Recipes: {', '.join(recipe_names())}. `{command} RECIPE` alone lists a recipe's fields.",
     )
     parser.add_argument(
@@ -47,13 +49,9 @@ def arguments() -> argparse.ArgumentParser:
         metavar="RECIPE INPUT... field=value",
         help="the recipe, raw files or one ingested pool, and recipe fields",
     )
-    parser.add_argument("--out", type=Path, help="the folder to write to")
-    parser.add_argument("--store", help="where features are kept (default: .winnow in the working directory)")
     parser.add_argument("--config", help="a YAML file with recipe, inputs and fields, or the manifest of a run")
-    parser.add_argument("--profile", help="a file, or a name in cluster/profiles: how to execute")
     parser.add_argument("--as-published", action="store_true", help="the released code's behaviour, quirks included")
     parser.add_argument("--plan", action="store_true", help="say what would be computed, and stop")
-    parser.add_argument("--retry-errors", action="store_true", help="compute samples again that failed before")
     return parser
 
 
@@ -72,7 +70,7 @@ def asked(options: argparse.Namespace) -> tuple[Request, list[str]]:
         request = dataclasses.replace(request, as_published=True)
     if options.max_unreadable is not None:
         overrides.append(f"max_unreadable={options.max_unreadable}")
-    request = dataclasses.replace(request, reading={**request.reading, **told(options)})
+    request = dataclasses.replace(request, reading={**request.reading, **reading_given(options)})
     return request, overrides
 
 
@@ -162,10 +160,11 @@ def _worded(fact: Any) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
-    options = arguments().parse_intermixed_args(spoken(argv))
+    options = arguments().parse_intermixed_args(words_of(argv))
 
     from jobs.engine.command.asked import Asked
     from jobs.engine.command.config import build, reading, recipe_class
+    from jobs.engine.command.fields import show_fields
     from jobs.engine.command.places import look_at, out_folder, store_at
     from jobs.engine.command.plan import show_plan
     from jobs.engine.execute.profile import profile
@@ -178,7 +177,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UsageError(f"name a recipe: {', '.join(recipe_names())}")
     recipe_class(request.recipe)
     if not request.inputs:
-        _list_fields(build(request.recipe, request, overrides))
+        show_fields(request.recipe, build(request.recipe, request, overrides))
         raise UsageError(f"name what to curate: {program('curate')} {request.recipe} FILE... --out FOLDER")
     how, store, recipe, *_ = together(
         [
@@ -205,13 +204,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     curate(Asked(request, recipe, options.out), session)
     return 0
-
-
-def _list_fields(recipe: Recipe) -> None:
-    say((sys.modules[type(recipe).__module__].__doc__ or "").strip())
-    say("\nfields:")
-    for each in dataclasses.fields(recipe):
-        say(f"  {each.name}={getattr(recipe, each.name)}")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jobs.engine.terminal.arguments import DEFAULT_STORE, shared_options
 from jobs.engine.terminal.errors import together
 from jobs.engine.terminal.modules import recipe_names
 from jobs.engine.terminal.program import exit_code, program
@@ -119,13 +120,20 @@ def recipe(name: str, asked: Recipe) -> Iterator[Finding]:
             yield f"{name}: {field}", "ok", repr(step)
 
 
+def arguments() -> argparse.ArgumentParser:
+    """The parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog=program("doctor"),
+        description="Look whether Winnow can run here.",
+        parents=[shared_options("--store", "--profile")],
+    )
+    parser.add_argument("words", nargs="*", metavar="RECIPE field=value", help=f"one of {', '.join(recipe_names())}")
+    return parser
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code: 1 where something is missing."""
-    parser = argparse.ArgumentParser(prog=program("doctor"), description="Look whether Winnow can run here.")
-    parser.add_argument("words", nargs="*", metavar="RECIPE field=value", help=f"one of {', '.join(recipe_names())}")
-    parser.add_argument("--profile", help="a file, or a name in cluster/profiles: how to execute")
-    parser.add_argument("--store", type=Path, default=Path(".winnow").absolute(), help="where features are kept")
-    options = parser.parse_intermixed_args(argv)
+    options = arguments().parse_intermixed_args(argv)
 
     from jobs.engine.command.config import Request, build
     from jobs.engine.execute.profile import profile
@@ -133,7 +141,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     name, *overrides = options.words or [""]
     looks = [partial(build, name, Request(recipe=name), overrides)] if name else []
     how, *asked = together([partial(profile, options.profile), *looks])
-    findings = [*software(), *machine(options.store), *cluster(how, options.store)]
+    store = Path(options.store or DEFAULT_STORE).absolute()
+    findings = [*software(), *machine(store), *cluster(how, store)]
     for each in asked:
         findings += recipe(name, each)
     show("", ["looked at", "", "found"], findings)

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jobs.engine.terminal.arguments import reading_options, spoken, told
+from jobs.engine.terminal.arguments import reading_given, reading_options, shared_options, words_of
 from jobs.engine.terminal.errors import UsageError, together
 from jobs.engine.terminal.program import as_typed, exit_code, fields_and_others, program
 from jobs.engine.terminal.screen import say, show
@@ -27,15 +27,15 @@ from jobs.engine.terminal.screen import say, show
 def arguments() -> argparse.ArgumentParser:
     """The parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog=program("evaluate"), description="Held-out loss and perplexity.", parents=[reading_options()]
+        prog=program("evaluate"),
+        description="Held-out loss and perplexity.",
+        parents=[shared_options("--store", "--profile"), reading_options()],
     )
     parser.add_argument("model", help="a folder or hub id of a model, or the folder of an adapter")
     parser.add_argument(
         "words", nargs="+", metavar="INPUT... field=value", help="raw files or one ingested pool, and fields"
     )
     parser.add_argument("--out", type=Path, help="the JSON file to write")
-    parser.add_argument("--store", help="where losses are kept (default: .winnow in the working directory)")
-    parser.add_argument("--profile", help="a file, or a name in cluster/profiles: how to execute")
     return parser
 
 
@@ -58,13 +58,14 @@ def _show(facts: dict[str, Any], level: float) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
-    options = arguments().parse_intermixed_args(spoken(argv))
+    options = arguments().parse_intermixed_args(words_of(argv))
 
     from jobs.engine.command.places import look_at, out_file, store_at
     from jobs.engine.execute.profile import profile
     from jobs.engine.execute.session import Session
     from jobs.engine.ingest import settings_of
     from jobs.engine.outcome.evaluation import checked, evaluated
+    from jobs.engine.store.writing import whole_file
     from operators.losses.class_error import ClassError
     from operators.losses.loss import Loss
     from operators.positions import sample_tokens
@@ -87,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         how,
         max_errors=wanted.max_errors,
         max_unreadable=options.max_unreadable,
-        reading=settings_of({"answers": answers, **told(options)}),
+        reading=settings_of({"answers": answers, **reading_given(options)}),
     )
     facts = evaluated(operator, wanted, inputs, session)
     shown = f"template {wanted.template}, " if isinstance(operator, Loss) else ""
@@ -99,14 +100,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     _show(facts, wanted.level)
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = options.out.with_name(f"{options.out.name}.tmp")
-        temporary.write_text(
-            json.dumps(
-                {"model": options.model, **facts, "command": as_typed("evaluate", argv)}, indent=1, ensure_ascii=False
-            )
-            + "\n"
-        )
-        temporary.replace(options.out)
+        content = {"model": options.model, **facts, "command": as_typed("evaluate", argv)}
+        with whole_file(options.out) as file:
+            file.write(json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")
         say(f"{options.out} holds these numbers")
     return 0
 

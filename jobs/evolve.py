@@ -16,9 +16,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
-from jobs.engine.terminal.arguments import reading_options, spoken, told
+from jobs.engine.terminal.arguments import reading_given, reading_options, shared_options, words_of
 from jobs.engine.terminal.errors import NothingSelected, UsageError, together
 from jobs.engine.terminal.program import as_typed, exit_code, fields_and_others, program
 from jobs.engine.terminal.screen import say
@@ -27,22 +26,20 @@ from jobs.engine.terminal.screen import say
 def arguments() -> argparse.ArgumentParser:
     """The parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog=program("evolve"), description="Make training pairs for DEITA's scorers.", parents=[reading_options()]
+        prog=program("evolve"),
+        description="Make training pairs for DEITA's scorers.",
+        parents=[shared_options("--store", "--profile", "--retry-errors", required=["--out"]), reading_options()],
     )
     parser.add_argument("dimension", help="what the scorer is to tell: complexity or quality")
     parser.add_argument(
         "words", nargs="+", metavar="INPUT... field=value", help="raw files or one ingested pool, and fields"
     )
-    parser.add_argument("--out", type=Path, required=True, help="the folder to write to")
-    parser.add_argument("--store", help="where answers are kept (default: .winnow in the working directory)")
-    parser.add_argument("--profile", help="a file, or a name in cluster/profiles: how to execute")
-    parser.add_argument("--retry-errors", action="store_true", help="ask again what failed before")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
-    options = arguments().parse_intermixed_args(spoken(argv))
+    options = arguments().parse_intermixed_args(words_of(argv))
 
     from jobs.engine.command.places import look_at, out_folder, refuse_other_run, store_at
     from jobs.engine.execute.profile import profile
@@ -69,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         how,
         max_errors=wanted.max_errors,
         max_unreadable=options.max_unreadable,
-        reading=settings_of(told(options)),
+        reading=settings_of(reading_given(options)),
         retry_errors=options.retry_errors,
         command=as_typed("evolve", argv),
     )

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.engine.terminal.arguments import reading_options, spoken, told
+from jobs.engine.terminal.arguments import reading_given, reading_options, shared_options, words_of
 from jobs.engine.terminal.errors import UsageError, together
 from jobs.engine.terminal.program import as_typed, exit_code, fields_and_others, program
 from jobs.engine.terminal.screen import say
@@ -31,14 +31,13 @@ if TYPE_CHECKING:
 def arguments() -> argparse.ArgumentParser:
     """The parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog=program("finetune"), description="Fine-tune a model on samples.", parents=[reading_options()]
+        prog=program("finetune"),
+        description="Fine-tune a model on samples.",
+        parents=[shared_options("--store", "--profile", required=["--out"]), reading_options()],
     )
     parser.add_argument(
         "words", nargs="+", metavar="INPUT... field=value", help="raw files or one ingested pool, and fields"
     )
-    parser.add_argument("--out", type=Path, required=True, help="the folder to write to")
-    parser.add_argument("--store", help="where checkpoints are kept (default: .winnow in the working directory)")
-    parser.add_argument("--profile", help="a file, or a name in cluster/profiles: how to execute")
     return parser
 
 
@@ -102,7 +101,7 @@ def finetune(wanted: Finetune, inputs: Sequence[str], out: Path, session: Sessio
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
-    options = arguments().parse_intermixed_args(spoken(argv))
+    options = arguments().parse_intermixed_args(words_of(argv))
 
     from jobs.engine.command.places import look_at, out_folder, refuse_other_run, store_at
     from jobs.engine.execute.profile import profile
@@ -128,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         store,
         how,
         max_unreadable=options.max_unreadable,
-        reading=settings_of({"answers": answers, **told(options)}),
+        reading=settings_of({"answers": answers, **reading_given(options)}),
         command=as_typed("finetune", argv),
     )
     refuse_other_run(options.out, "finetune", inputs, plain(wanted), session)

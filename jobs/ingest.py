@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from jobs.engine.terminal.arguments import reading_options, spoken, told
+from jobs.engine.terminal.arguments import reading_given, reading_options, shared_options, words_of
 from jobs.engine.terminal.errors import NothingSelected, UsageError, together
 from jobs.engine.terminal.program import exit_code, program
 from jobs.engine.terminal.screen import say, show
@@ -21,17 +21,18 @@ from jobs.engine.terminal.screen import say, show
 def arguments() -> argparse.ArgumentParser:
     """The parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog=program("ingest"), description="Make a pool of raw files.", parents=[reading_options()]
+        prog=program("ingest"),
+        description="Make a pool of raw files.",
+        parents=[shared_options("--profile"), reading_options()],
     )
     parser.add_argument("inputs", nargs="+", help="files, folders, globs or URLs: .json .jsonl(.gz .zst) .parquet")
     parser.add_argument("--out", required=True, help="the pool's folder")
-    parser.add_argument("--profile", help="a file, or a name in cluster/profiles: how to execute")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
-    options = arguments().parse_args(spoken(argv))
+    options = arguments().parse_args(words_of(argv))
 
     from jobs.engine.command.places import look_at, out_pool
     from jobs.engine.execute.profile import profile
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         [
             partial(profile, options.profile),
             partial(out_pool, options.out),
-            lambda: settings_of(told(options)),
+            lambda: settings_of(reading_given(options)),
             partial(look_at, options.inputs),
         ]
     )

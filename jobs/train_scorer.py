@@ -24,6 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jobs.engine.terminal.arguments import shared_options
 from jobs.engine.terminal.errors import UsageError, WinnowError, together
 from jobs.engine.terminal.program import as_typed, exit_code, fields_and_others, program
 from jobs.engine.terminal.screen import say
@@ -35,12 +36,13 @@ if TYPE_CHECKING:
 
 def arguments() -> argparse.ArgumentParser:
     """The parser of the command line."""
-    parser = argparse.ArgumentParser(prog=program("train_scorer"), description="Train one of DEITA's scorers.")
+    parser = argparse.ArgumentParser(
+        prog=program("train_scorer"),
+        description="Train one of DEITA's scorers.",
+        parents=[shared_options("--store", "--profile", required=["--out"])],
+    )
     parser.add_argument("words", nargs="+", metavar="PAIRS field=value", help="a .jsonl file of pairs, and fields")
-    parser.add_argument("--out", type=Path, required=True, help="the folder to write to")
     parser.add_argument("--settings", type=Path, help="a scorer.json: template and labels, to the last blank")
-    parser.add_argument("--store", help="where checkpoints are kept (default: .winnow in the working directory)")
-    parser.add_argument("--profile", help="a file, or a name in cluster/profiles: how to execute")
     return parser
 
 

@@ -17,7 +17,7 @@ from jobs.engine.pool.pool import Pool
 from jobs.engine.pool.subset import Subset
 from jobs.engine.samples.folder import is_pool
 from jobs.engine.samples.parts import Parts, read_samples
-from jobs.engine.store.store import Feature
+from jobs.engine.store.feature import Feature
 from jobs.engine.train.whole_model import whole_model
 from operators.asking.respond import Respond, upto_last_user
 from operators.sample import SAMPLE, Message, text_sha

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any
 
-from jobs.engine.terminal.modules import docstring, recipe_file, recipe_names
+from jobs.engine.terminal.modules import paper, recipe_names
 from jobs.engine.terminal.program import exit_code, program
 from jobs.engine.terminal.screen import say
 
@@ -64,8 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     names = recipe_names()
     width = max(map(len, names))
     for name in names:
-        about = docstring(recipe_file(name)).split("\n\n")[0]
-        say(f"{name:<{width}}  {' '.join(about.split())}")
+        say(f"{name:<{width}}  {paper(name)}")
         for need in needs(recipe_class(name)):
             say(f"{'':<{width}}    needs {need}")
     say(f"\n`{program('curate')} RECIPE` lists a recipe's fields; `{program('doctor')} RECIPE` looks for its models.")

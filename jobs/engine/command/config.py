@@ -3,18 +3,22 @@
 import importlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
+from datetime import date
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_json
 
 from jobs.engine.ingest import IngestSettings, settings_of
 from jobs.engine.recipe.recipe import Recipe
-from jobs.engine.record.declarations import UnknownField, annotation, as_tuple, declared, plain, yaml_in
+from jobs.engine.record.declarations import UnknownField, declaration_in, field_type, plain, validated, yaml_in
 from jobs.engine.terminal.errors import UsageError, together
 from jobs.engine.terminal.modules import nearest, recipe_names
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,12 @@ class Request:
 
 
 def recipe_class(name: str) -> type[Recipe]:
-    """The one Recipe class of jobs/recipes/<name>.py; UsageError with the nearest name where there is none."""
+    """The one Recipe class that is defined in jobs/recipes/<name>.py.
+
+    The module is imported by its name, so a new recipe is one new file and no list names it. Recipes import the
+    engine, and this import goes the other way: it happens at call time, when no module is half imported.
+    UsageError, with the nearest name, where there is no such file.
+    """
     names = recipe_names()
     if name not in names:
         raise UsageError(f"no recipe {name!r}{nearest(name, names) or '.'} There are: {', '.join(names)}")
@@ -74,8 +83,7 @@ def build(name: str, request: Request, overrides: Iterable[str]) -> Recipe:
     if request.as_published:
         for path, value in cls.published.items():
             _set(chosen, path.split("."), value)
-    _merge(chosen, dict(request.fields))
-    return configured(cls, chosen, overrides)
+    return configured(cls, _merged(chosen, request.fields), overrides)
 
 
 def reading(request: Request, recipe: Recipe) -> IngestSettings:
@@ -83,33 +91,35 @@ def reading(request: Request, recipe: Recipe) -> IngestSettings:
     return settings_of({"answers": recipe.answers(), **request.reading})
 
 
-def configured(cls: type, chosen: dict[str, Any], overrides: Iterable[str]) -> Any:
-    """A declaration of the class with these fields and then the field=value ones; UsageError names a wrong one."""
-    words = [partial(_override, cls, chosen, override) for override in overrides]
-    return together([*words, lambda: declared(cls, _completed(cls, chosen), "")])[-1]
+def configured(cls: type[T], chosen: Mapping[str, Any], overrides: Iterable[str]) -> T:
+    """A declaration of the class with the chosen fields, and the field=value ones over them.
+
+    UsageError names each field that is wrong.
+    """
+    given = dict(chosen)
+    words = [partial(_override, cls, given, override) for override in overrides]
+    return together([*words, lambda: validated(cls, _completed(cls, given))])[-1]
 
 
-def _override(cls: type, chosen: dict[str, Any], override: str) -> None:
+def _override(cls: type, given: dict[str, Any], override: str) -> None:
     path, _, text = override.partition("=")
     try:
         value = _parsed(cls, path, text)
     except UnknownField as error:
         raise UsageError(f"{error}. Nor is there a file {override}" if "/" in text else str(error)) from None
-    _set(chosen, path.split("."), value)
+    _set(given, path.split("."), value)
 
 
 def _parsed(cls: type, path: str, text: str) -> Any:
     """The text of an override as the field's type wants it: as YAML reads it (none is null), or as it stands."""
-    kind = annotation(cls, path.split("."), path)
+    kind = field_type(cls, path)
     adapter = TypeAdapter(kind)
     try:
-        value = as_tuple(kind, None if text.lower() == "none" else yaml.safe_load(text))
-        if value == text.strip() or _of_another_notation(value, text):
-            value = text  # blanks at the ends may matter to a template
-        if not is_dataclass(kind):
-            adapter.validate_python(value, strict=True)
+        value = _read(text)
+        if not (isinstance(value, dict) and declaration_in(kind)):  # validated with the defaults that it leaves out
+            adapter.validate_json(to_json(value), strict=True)
         return value
-    except (ValidationError, yaml.YAMLError):
+    except (ValueError, yaml.YAMLError):
         pass
     try:
         return adapter.validate_python(text, strict=False)
@@ -118,6 +128,13 @@ def _parsed(cls: type, path: str, text: str) -> Any:
         if message.startswith("Input") and re.fullmatch(r"[+-]?\d+(,\d+)+", text.strip()):
             message += "; write numbers without a comma, as in 4.5"
         raise UsageError(f"{path}={text}: {message}") from None
+
+
+def _read(text: str) -> Any:
+    """The value that YAML reads in a text, or the text where that is no JSON value, or another number than written."""
+    value = None if text.lower() == "none" else yaml.safe_load(text)
+    kept = isinstance(value, date) or value == text.strip()  # blanks at the ends may matter to a template
+    return text if kept or _of_another_notation(value, text) else value
 
 
 def _of_another_notation(value: Any, text: str) -> bool:
@@ -130,25 +147,23 @@ def _of_another_notation(value: Any, text: str) -> bool:
         return True
 
 
-def _completed(cls: type, chosen: Mapping[str, Any]) -> dict[str, Any]:
+def _completed(cls: Any, chosen: Mapping[str, Any]) -> dict[str, Any]:
     """The chosen fields with, for a nested declaration, the defaults of this recipe and not of its class."""
     complete = dict(chosen)
     for each in fields(cls):
         value = complete.get(each.name)
-        default = each.default if each.default is not MISSING else None
-        if isinstance(value, Mapping) and is_dataclass(default) and not isinstance(default, type):
-            merged = plain(default)
-            _merge(merged, dict(value))
-            complete[each.name] = merged
+        if isinstance(value, Mapping) and is_dataclass(each.default):
+            complete[each.name] = _merged(plain(each.default), value)
     return complete
 
 
-def _merge(base: dict[str, Any], more: dict[str, Any]) -> None:
+def _merged(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """The base with more over it, nested mappings merged in turn."""
+    merged = dict(base)
     for key, value in more.items():
-        if isinstance(value, dict) and isinstance(base.get(key), dict):
-            _merge(base[key], value)
-        else:
-            base[key] = value
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged
 
 
 def _set(nested: dict[str, Any], path: list[str], value: Any) -> None:

@@ -15,9 +15,9 @@ from jobs.engine.execute.session import Session
 from jobs.engine.ingest.files.inputs import silent, sources_of
 from jobs.engine.samples.folder import is_pool, known_facts
 from jobs.engine.store.store import Store, absolute
+from jobs.engine.terminal.arguments import DEFAULT_STORE
 from jobs.engine.terminal.errors import UsageError, together
 
-DEFAULT_STORE = ".winnow"
 URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 """How a URL begins, also where it has been made a path, which has one slash for two."""
 

@@ -11,7 +11,7 @@ from jobs.engine.execute.stream import stream, what_to_do
 from jobs.engine.record.entries import declaration
 from jobs.engine.samples.folder import Samples
 from jobs.engine.samples.parts import KNOWN_BY
-from jobs.engine.store.store import ERROR, MISSING, VALUE, Feature
+from jobs.engine.store.feature import ERROR, MISSING, VALUE, Feature
 from jobs.engine.terminal.errors import OverErrorBudget
 from jobs.engine.terminal.screen import say
 from operators.base import Operator

@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
 
-from jobs.engine.record.declarations import declared, yaml_in
+from jobs.engine.record.declarations import validated, yaml_in
 from jobs.engine.terminal.errors import UsageError
 from operators.base import STRICT, Operator
 from operators.training.finetune import Layout
@@ -80,8 +80,4 @@ def profile(file: str | None) -> Profile:
     content = yaml_in(path, f"profile {path}") or {}
     if not isinstance(content, dict):
         raise UsageError(f"profile {path} holds no mapping")
-    exceptions = content.get("operators") or {}
-    if not isinstance(exceptions, dict) or not all(isinstance(each, dict) for each in exceptions.values()):
-        raise UsageError(f"profile {path}: operators names operators, each with fields such as rows: 64")
-    others = {name: declared(Execution, each, f"operators.{name}.") for name, each in exceptions.items()}
-    return declared(Profile, {**content, "operators": others}, "")
+    return validated(Profile, {**content, "operators": content.get("operators") or {}})

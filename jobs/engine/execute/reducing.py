@@ -12,7 +12,7 @@ from ray.exceptions import RayError
 
 from jobs.engine.execute.failure import cause, failure
 from jobs.engine.execute.session import Session, largest_node_cpus
-from jobs.engine.store.store import Feature
+from jobs.engine.store.feature import Feature
 from jobs.engine.terminal.screen import say
 
 

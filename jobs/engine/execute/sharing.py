@@ -5,7 +5,7 @@ import pyarrow as pa
 import ray
 
 from jobs.engine.samples.parts import Parts, read_samples
-from jobs.engine.store.store import VALUE, Feature, share_errors, take_over
+from jobs.engine.store.feature import VALUE, Feature, share_errors, take_over
 
 
 @ray.remote(num_cpus=1)

@@ -21,7 +21,7 @@ from jobs.engine.execute.profile import Execution
 from jobs.engine.execute.session import Session
 from jobs.engine.execute.worker import Attempts, Worker
 from jobs.engine.samples.parts import KNOWN_BY, Parts, read_samples
-from jobs.engine.store.store import Feature
+from jobs.engine.store.feature import Feature
 from jobs.engine.terminal.errors import OutOfRoom, OverErrorBudget
 from jobs.engine.terminal.screen import say
 from operators.asking.language_model import OutOfTokens

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.engine.execute.columns import column, computed, joined
-from jobs.engine.store.store import Feature
+from jobs.engine.store.feature import Feature
 from operators.base import Arriving, Operator, RowError
 
 PIECES = 16

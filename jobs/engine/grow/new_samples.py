@@ -20,7 +20,7 @@ from jobs.engine.ingest.records.records import DECODER
 from jobs.engine.ingest.records.written import written
 from jobs.engine.ingest.tables import GROUP_ROWS, sample_writer
 from jobs.engine.samples.parts import Parts, read_samples
-from jobs.engine.store.store import ERROR, VALUE, Feature
+from jobs.engine.store.feature import ERROR, VALUE, Feature
 from operators.sample import SAMPLE
 
 SHA = np.dtype("S16")

@@ -17,11 +17,12 @@ from jobs.engine.ingest.dedup import Placed, Placements, find_repeats, mark_repe
 from jobs.engine.ingest.faults import InputError
 from jobs.engine.ingest.files.inputs import Say, Source, silent, sources_of
 from jobs.engine.ingest.files.splits import Split, splits_of
-from jobs.engine.ingest.folder import UNFINISHED, Folder
+from jobs.engine.ingest.folder import Folder
 from jobs.engine.ingest.parse import Parsed, parse_split
 from jobs.engine.ingest.parts import Shares, batches_of, fingerprints, join_quarantine, write_parts
 from jobs.engine.ingest.report import described, say_findings
 from jobs.engine.ingest.settings import IngestSettings
+from jobs.engine.store.writing import UNFINISHED
 from operators.base import canonical_json
 
 VERSION = 2
@@ -29,6 +30,8 @@ VERSION = 2
 
 PROGRESS_SECONDS = 30
 TEMPORARY = ".tmp-"
+OTHER_FILES = ("pool.json", "duplicates.parquet", "quarantine.jsonl")
+"""The files of a pool besides its parts."""
 
 
 def ingest_key(inputs: Sequence[str], settings: IngestSettings, say: Say = silent, *, apart: str | None = None) -> str:
@@ -79,9 +82,8 @@ def _clean(pool: Folder) -> None:
     """Removes what an earlier ingest left, pool.json first, so that a half-removed pool is none."""
     names = pool.names()
     for name in sorted(names, key=lambda name: name != "pool.json"):
-        whole = name.removesuffix(UNFINISHED)
-        ours = whole.startswith("part-") and whole.endswith(".parquet")
-        if ours or name.startswith(TEMPORARY) or whole in ("pool.json", "duplicates.parquet", "quarantine.jsonl"):
+        part = name.startswith("part-") and name.endswith(".parquet")
+        if part or name.startswith(TEMPORARY) or UNFINISHED.fullmatch(name) or name in OTHER_FILES:
             pool.remove(name)
 
 

@@ -1,18 +1,14 @@
 """A folder on any file system that fsspec writes: the pool that is made, and its interim files."""
 
-import errno
-import io
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-UNFINISHED = ".unfinished"
+from jobs.engine.store.writing import whole_file
 
 
 @dataclass(frozen=True)
@@ -59,64 +55,7 @@ class Folder:
         fs, root = self.opened()
         return cast(BinaryIO, fs.open(f"{root}/{name}", "rb"))
 
-    @contextmanager
-    def writing(self, name: str) -> Iterator[BinaryIO]:
-        """An open file that has its name only once it is whole; an OSError names the path.
-
-        Object stores show a file when it is closed; elsewhere it is written under another name and renamed.
-        """
+    def writing(self, name: str) -> AbstractContextManager[BinaryIO]:
+        """An open file that gets its name once it is whole. An OSError names the path."""
         fs, root = self.opened()
-        path = f"{root}/{name}"
-        if not isinstance(fs, LocalFileSystem):
-            with fs.open(path, "wb") as file:
-                yield cast(BinaryIO, file)
-            return
-        unfinished = path + UNFINISHED
-        try:
-            with _NamedWrites(unfinished, path) as file:
-                yield file
-            os.replace(unfinished, path)
-        except BaseException:
-            if os.path.lexists(unfinished):
-                os.unlink(unfinished)
-            raise
-
-
-class _NamedWrites(io.RawIOBase, BinaryIO):
-    """A local file whose write errors say which file could not be written, and how far it got."""
-
-    def __init__(self, path: str, name: str):
-        super().__init__()
-        self._name, self._written = name, 0
-        self._file: Any = None
-        self._file = self._naming(lambda: open(path, "wb"))
-
-    def _naming(self, action: Any) -> Any:
-        try:
-            return action()
-        except OSError as error:
-            reason = f"{os.strerror(error.errno or errno.EIO)} after {self._written:,} bytes"
-            raise OSError(error.errno, reason, self._name) from error
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        written = self._naming(lambda: self._file.write(data))
-        self._written += written
-        return written
-
-    def flush(self) -> None:
-        if self._file and not self._file.closed:
-            self._naming(self._file.flush)
-
-    def close(self) -> None:
-        if not self.closed:
-            super().close()
-            if self._file:
-                self._naming(self._synced)
-
-    def _synced(self) -> None:
-        with self._file:
-            self._file.flush()
-            os.fsync(self._file.fileno())
+        return whole_file(f"{root}/{name}", fs)

@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 from jobs.engine.command.config import configured
 from jobs.engine.execute.session import Session, connect
 from jobs.engine.pool.pool import Pool
-from jobs.engine.record.declarations import declared, plain
+from jobs.engine.record.declarations import plain, validated
 from jobs.engine.samples.parts import read_samples
 from jobs.engine.store.lock import locked
 from jobs.engine.terminal.errors import UsageError, WinnowError
@@ -65,7 +65,7 @@ def losses(model: str, wanted: Evaluation) -> Loss | ClassError:
     if declaration.get("labels"):
         if (folder / ADAPTER_CONFIG).is_file():
             raise UsageError(f"{model} is a classifier's adapter, which is not read here: train it whole, by lora=none")
-        labels = declared(Labels, declaration["labels"], "labels.")
+        labels = validated(Labels, declaration["labels"], "labels.")
         return ClassError(checkpoint, labels, wanted.max_tokens, precision=wanted.precision)
     adapter = None
     if (folder / ADAPTER_CONFIG).is_file():

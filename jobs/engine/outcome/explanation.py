@@ -15,7 +15,8 @@ from jobs.engine.outcome.ledger import DROPPED, KEPT, LEDGER
 from jobs.engine.pool.pool import Pool
 from jobs.engine.record.entries import columns
 from jobs.engine.samples.parts import read_samples
-from jobs.engine.store.store import VALUE, Feature, Store
+from jobs.engine.store.feature import VALUE, Feature
+from jobs.engine.store.store import Store
 from jobs.engine.terminal.errors import UsageError, WinnowError
 from jobs.engine.terminal.screen import say
 from operators.sample import instruction, response

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 from jobs.engine.pool.pool import Pool
 from jobs.engine.pool.selection import Selection
 from jobs.engine.samples.parts import read_samples
-from jobs.engine.store.store import ERROR
+from jobs.engine.store.feature import ERROR
+from jobs.engine.store.writing import whole_file
 from jobs.engine.terminal.errors import WinnowError
 
 KEPT, DROPPED, DUPLICATE, QUARANTINED = STATES = ("kept", "dropped", "duplicate", "quarantined")
@@ -35,8 +36,7 @@ def write_selected(pool: Pool, ids: np.ndarray, path: Path) -> None:
 
     Memory holds KEPT_AT_ONCE records, however many are kept: each such run of ranks is one pass over the pool.
     """
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as out:
+    with whole_file(path) as out:
         for start in range(0, len(ids), KEPT_AT_ONCE):
             ranked = ids[start : start + KEPT_AT_ONCE]
             by_id = np.argsort(ranked)
@@ -44,7 +44,6 @@ def write_selected(pool: Pool, ids: np.ndarray, path: Path) -> None:
             raws = pa.concat_tables(tables)["raw"].take(pa.array(np.argsort(by_id)))
             for raw in raws:
                 out.write(raw.as_py() + b"\n")
-    temporary.replace(path)
 
 
 def failures(chosen: Selection) -> dict[int, str]:
@@ -71,15 +70,14 @@ def write_ledger(pool: Pool, chosen: Selection, failed: Mapping[int, str], path:
     ]
     schema = pa.schema([*LEDGER, *extra])
     counts: dict[str, int] = dict.fromkeys(STATES, 0)
-    temporary = path.with_suffix(".tmp")
-    with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-        for table in _rows(pool, chosen, failed, schema):
-            for state in table["state"].value_counts().to_pylist():
-                counts[state["values"]] += state["counts"]
-            writer.write_table(table)
-    if sum(counts.values()) != pool.facts["records"] or counts[KEPT] != len(chosen.ids):
-        raise WinnowError(f"the ledger does not add up: {counts}, of {pool.facts['records']} records read")
-    temporary.replace(path)
+    with whole_file(path) as out:
+        with pq.ParquetWriter(out, schema, compression="zstd") as writer:
+            for table in _rows(pool, chosen, failed, schema):
+                for state in table["state"].value_counts().to_pylist():
+                    counts[state["values"]] += state["counts"]
+                writer.write_table(table)
+        if sum(counts.values()) != pool.facts["records"] or counts[KEPT] != len(chosen.ids):
+            raise WinnowError(f"the ledger does not add up: {counts}, of {pool.facts['records']} records read")
     return counts
 
 
@@ -160,8 +158,7 @@ def quarantined(pool: Pool) -> Iterator[dict]:
 def write_quarantine(pool: Pool, failed: Mapping[int, str], path: Path) -> None:
     """Writes quarantine.jsonl: what ingest set aside, then the samples that an operator failed on."""
     fs, root = fsspec.core.url_to_fs(pool.folder)
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as out, fs.open(f"{root}/quarantine.jsonl", "rb") as file:
+    with whole_file(path) as out, fs.open(f"{root}/quarantine.jsonl", "rb") as file:
         while block := file.read(1 << 20):
             out.write(block)
         for table in read_samples(pool.parts, np.array(sorted(failed), np.int64), ["id", "source", "line", "raw"]):
@@ -170,4 +167,3 @@ def write_quarantine(pool: Pool, failed: Mapping[int, str], path: Path) -> None:
                 name, _, message = failed[row["id"]].partition(": ")
                 record = {**row, "reason": name, "message": message, "raw": raw}
                 out.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
-    temporary.replace(path)

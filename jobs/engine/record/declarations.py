@@ -1,34 +1,33 @@
-"""Declarations (frozen dataclasses of fields) from plain values and back, with errors that name the field."""
+"""Declarations (frozen pydantic dataclasses) from plain values and back, with errors that name the field."""
 
-import types
 import typing
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_json, to_jsonable_python
 
 from jobs.engine.terminal.errors import UsageError, refuse
 from jobs.engine.terminal.modules import nearest
+
+T = TypeVar("T")
+UNKNOWN = "unexpected_keyword_argument"
+"""How pydantic names the error of a field that a dataclass does not have."""
 
 
 class UnknownField(UsageError):
     """A field that a declaration does not have."""
 
 
-def plain(value: Any) -> Any:
-    """A recipe's fields as plain values that YAML holds and `build` reads again."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {each.name: plain(getattr(value, each.name)) for each in fields(value)}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value
+def plain(declaration: Any) -> Any:
+    """The fields of a declaration as values that YAML and JSON hold, nested as the declaration is."""
+    return to_jsonable_python(declaration)
 
 
 def yaml_in(file: str | Path, named: str) -> Any:
-    """What a YAML file holds; UsageError, with the name by which people know the file, where it cannot be read."""
+    """The content of a YAML file. UsageError where it cannot be read; `named` is what the message calls the file."""
     try:
         return yaml.safe_load(Path(file).read_text(encoding="utf-8"))
     except OSError as error:
@@ -37,56 +36,69 @@ def yaml_in(file: str | Path, named: str) -> Any:
         raise UsageError(f"{named} is not YAML: {error}") from None
 
 
-def declared(cls: type, chosen: Mapping[str, Any], prefix: str) -> Any:
-    """The declaration with these fields, nested ones first; UsageError names the field that is wrong."""
-    values: dict[str, Any] = {}
-    for name, value in chosen.items():
-        kind = annotation(cls, [name], prefix + name)
-        inner = declaration_in(kind)
-        nested = inner if isinstance(value, Mapping) else None
-        values[name] = declared(nested, value, f"{prefix}{name}.") if nested else as_tuple(kind, value)
+def validated(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
+    """A declaration of the class with these values, which may be nested; `prefix` precedes the fields in messages.
+
+    The values are validated as JSON is: strictly, but with lists for tuples and mappings for nested declarations.
+    UsageError names each field that is wrong.
+    """
     try:
-        return cls(**values)
+        return TypeAdapter(cls).validate_json(to_json(values))
     except ValidationError as error:
-        refuse(UsageError(_worded(prefix, each)) for each in error.errors())
+        refuse(UsageError(_message(cls, prefix, each)) for each in error.errors())
         raise
+    except ValueError as error:  # half a surrogate pair, or a YAML alias that contains itself
+        raise UsageError(f"the fields of {cls.__name__} cannot be written as JSON: {error}") from None
 
 
-def _worded(prefix: str, found: Mapping[str, Any]) -> str:
-    """What pydantic found wrong with a field."""
-    where = (prefix + ".".join(str(part) for part in found["loc"])).removesuffix(".")
+def _message(cls: type, prefix: str, found: Mapping[str, Any]) -> str:
+    """One of pydantic's errors, with the dotted name of its field."""
+    where = prefix + ".".join(map(str, found["loc"]))
+    if found["type"] == UNKNOWN:
+        *path, name = map(str, found["loc"])
+        return str(_unknown(_declaration_at(cls, path), name, where))
     return f"{where}: {found['msg'].removeprefix('Value error, ')}".removeprefix(": ")
 
 
-def declaration_in(annotation: Any) -> type | None:
-    """The dataclass that a field holds, or may hold; None for a plain value."""
-    optional = typing.get_origin(annotation) in (types.UnionType, typing.Union)
-    kinds = typing.get_args(annotation) if optional else (annotation,)
-    return next((kind for kind in kinds if isinstance(kind, type) and is_dataclass(kind)), None)
+def field_type(cls: type, path: str) -> Any:
+    """The annotated type of a field, given by its dotted path.
+
+    UnknownField, with the nearest name, where a declaration has no such field; UsageError for a field of a plain value.
+    """
+    *outer, name = path.split(".")
+    for each in outer:
+        inner = declaration_in(_hint(cls, each, path))
+        if inner is None:
+            raise UsageError(f"unknown field {path!r}: {each} has no fields of its own")
+        cls = inner
+    return _hint(cls, name, path)
 
 
-def as_tuple(kind: Any, value: Any) -> Any:
-    """The value, a list as the tuple that the type asks for: text and YAML know lists only."""
-    if not isinstance(value, list):
-        return value
-    plain_kind = typing.get_args(kind)[0] if typing.get_origin(kind) is typing.Annotated else kind
-    optional = typing.get_origin(plain_kind) in (types.UnionType, typing.Union)
-    kinds = typing.get_args(plain_kind) if optional else (plain_kind,)
-    return tuple(value) if any(typing.get_origin(each) is tuple for each in kinds) else value
-
-
-def annotation(cls: type, path: list[str], whole: str) -> Any:
-    """The type of a field by its dotted path; UsageError with the nearest name for one that does not exist."""
+def _hint(cls: type, name: str, path: str) -> Any:
     hints = typing.get_type_hints(cls, include_extras=True)
-    names = [each.name for each in fields(cls)]
-    head, *rest = path
-    if head not in names:
-        raise UnknownField(
-            f"unknown field {whole!r}{nearest(head, names) or '.'} {cls.__name__} has: {', '.join(names)}"
-        )
-    if not rest:
-        return hints[head]
-    inner = declaration_in(hints[head])
-    if inner is None:
-        raise UsageError(f"unknown field {whole!r}: {head} has no fields of its own")
-    return annotation(inner, rest, whole)
+    if name not in _field_names(cls):
+        raise _unknown(cls, name, path)
+    return hints[name]
+
+
+def _declaration_at(cls: type, path: Iterable[str]) -> type:
+    """The declaration at a path of field names. A name that is no field is a key of a mapping, and is passed over."""
+    for name in path:
+        if name in _field_names(cls):
+            cls = declaration_in(_hint(cls, name, name)) or cls
+    return cls
+
+
+def declaration_in(annotation: Any) -> type | None:
+    """The declaration that a field may hold, such as LoRA in `LoRA | None`; None for a field of plain values."""
+    kinds = (annotation, *typing.get_args(annotation))
+    return next((kind for kind in kinds if isinstance(kind, type) and _field_names(kind)), None)
+
+
+def _field_names(cls: type) -> tuple[str, ...]:
+    return tuple(getattr(cls, "__pydantic_fields__", ()))
+
+
+def _unknown(cls: type, name: str, path: str) -> UnknownField:
+    names = _field_names(cls)
+    return UnknownField(f"unknown field {path!r}{nearest(name, names) or '.'} {cls.__name__} has: {', '.join(names)}")

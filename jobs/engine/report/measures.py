@@ -13,7 +13,7 @@ from jobs.engine.outcome.outcome import Outcome
 from jobs.engine.pool.pool import Pool
 from jobs.engine.pool.selection import Selection
 from jobs.engine.samples.parts import read_samples
-from jobs.engine.store.store import ERROR
+from jobs.engine.store.feature import ERROR
 from operators.sample import Message, instruction, joined, response, turns
 from operators.scripts import script
 from operators.unknown import UNREADABLE

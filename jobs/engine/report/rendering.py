@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, pass_eval_contex
 from jinja2.nodes import EvalContext
 
 from jobs.engine.report.display import cell, clipped, fence, markdown_cell, percent, ratio, visible
-from jobs.engine.store.store import write_atomically
+from jobs.engine.store.writing import write_atomically
 
 FILTERS = (cell, clipped, fence, markdown_cell, percent, ratio)
 

@@ -1,7 +1,8 @@
-"""How raw files are read: the options that all commands share, from the command line to the settings of an ingest.
+"""The options that several commands share, and what they say, as plain values.
 
+    --out FOLDER --store FOLDER --profile NAME         where results, features and execution settings are
     --columns instruction=question,response=answer     where records have other field names
-    --limit max_turns=20000,max_nesting=200            what a record may have at most
+    --limit max_turns=20000,max_nesting=200            the most that a record may have
     --ignore review_round                              a field by which no two records differ
     --answers optional                                 for records that have a label in place of an answer
     --max-unreadable 0.2                               the share of records that may be unreadable
@@ -12,10 +13,23 @@ Nothing heavy is imported here, so that `--help` is quick.
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from jobs.engine.terminal.errors import UsageError
+
+DEFAULT_STORE = ".winnow"
+OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "--out": {"metavar": "FOLDER", "type": Path, "help": "the folder to write to"},
+    "--store": {
+        "metavar": "FOLDER",
+        "help": f"the folder or URL where results are kept for later runs (default: {DEFAULT_STORE})",
+    },
+    "--profile": {"metavar": "NAME", "help": "how to execute: a name in cluster/profiles, or a YAML file"},
+    "--retry-errors": {"action": "store_true", "help": "compute again what failed before"},
+}
+"""The options that mean the same in every command that has them."""
 
 COLUMN_ROLES = ("instruction", "input", "response", "system")
 LIMITS = ("max_record_bytes", "max_turns", "max_nesting", "max_expansion")
@@ -24,8 +38,19 @@ COLUMN = re.compile(f"(?:{'|'.join(COLUMN_ROLES)})=")
 NEXT_COLUMN = re.compile(f",(?={COLUMN.pattern})")
 
 
+def shared_options(*names: str, required: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """A parser of the named options and of the required ones, to be a parent of a command's parser."""
+    parser = argparse.ArgumentParser(add_help=False)
+    for name in (*required, *names):
+        parser.add_argument(name, **{**OPTIONS[name], "required": name in required})
+    return parser
+
+
 def reading_options(max_unreadable: float | None = MAX_UNREADABLE) -> argparse.ArgumentParser:
-    """The parser of these options, to be a parent of a command's; max_unreadable: where none is given."""
+    """A parser of the options for raw files, to be a parent of a command's parser.
+
+    max_unreadable: the default of --max-unreadable.
+    """
     parser = argparse.ArgumentParser(add_help=False)
     group = parser.add_argument_group("how raw files are read")
     group.add_argument(
@@ -36,10 +61,10 @@ def reading_options(max_unreadable: float | None = MAX_UNREADABLE) -> argparse.A
     group.add_argument(
         "--limit",
         metavar="NAME=N,...",
-        help=f"what a record may have at most, else it is set aside: {', '.join(LIMITS)}",
+        help=f"the most that a record may have, or else it is set aside: {', '.join(LIMITS)}",
     )
     group.add_argument(
-        "--ignore", metavar="FIELD,...", help="fields by which no two records differ, beside ids and such"
+        "--ignore", metavar="FIELD,...", help="fields by which no two records differ, besides ids and the like"
     )
     group.add_argument(
         "--answers",
@@ -59,12 +84,15 @@ def reading_options(max_unreadable: float | None = MAX_UNREADABLE) -> argparse.A
 def _share(text: str) -> float:
     share = float(text)
     if not 0 <= share <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is no share, from 0 to 1")
+        raise argparse.ArgumentTypeError(f"{text} is not a share from 0 to 1")
     return share
 
 
-def spoken(argv: Sequence[str] | None) -> list[str]:
-    """The command line's words, where several ROLE=FIELD words after --columns are made one."""
+def words_of(argv: Sequence[str] | None) -> list[str]:
+    """The words of the command line, with several ROLE=FIELD words after --columns joined to one.
+
+    With None, the words that this process was started with.
+    """
     words: list[str] = []
     for word in sys.argv[1:] if argv is None else argv:
         if len(words) > 1 and words[-2] == "--columns" and COLUMN.match(words[-1]) and COLUMN.match(word):
@@ -74,8 +102,11 @@ def spoken(argv: Sequence[str] | None) -> list[str]:
     return words
 
 
-def told(options: argparse.Namespace) -> dict[str, Any]:
-    """What the options say of the settings of an ingest, as plain values; nothing of those that were not given."""
+def reading_given(options: argparse.Namespace) -> dict[str, Any]:
+    """The settings of an ingest that the options give, as plain values, without those that were not given.
+
+    UsageError where an option is no list of NAME=VALUE, or names what there is not.
+    """
     given: dict[str, Any] = {}
     if options.columns is not None:
         given["columns"] = _pairs("--columns", NEXT_COLUMN.split(options.columns))
@@ -93,7 +124,7 @@ def _pairs(option: str, words: Sequence[str]) -> dict[str, str]:
     for word in words:
         name, equals, value = word.partition("=")
         if not (name and equals and value):
-            raise UsageError(f"{option} {','.join(words)}: {word!r} is no NAME=VALUE")
+            raise UsageError(f"{option} {','.join(words)}: {word!r} is not NAME=VALUE")
         if name in pairs:
             raise UsageError(f"{option} {','.join(words)}: {name} is named twice")
         pairs[name] = value
@@ -104,5 +135,5 @@ def _number(name: str, text: str) -> int:
     if name not in LIMITS:
         raise UsageError(f"--limit {name}={text}: there is no such limit; there are {', '.join(LIMITS)}")
     if not text.isdecimal():
-        raise UsageError(f"--limit {name}={text}: {text!r} is no whole number")
+        raise UsageError(f"--limit {name}={text}: {text!r} is not a whole number")
     return int(text)

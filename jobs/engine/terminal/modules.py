@@ -25,6 +25,11 @@ def recipe_file(name: str) -> Path:
     return JOBS / "recipes" / f"{name}.py"
 
 
+def paper(recipe: str) -> str:
+    """The first paragraph of a recipe's docstring, which names its paper, on one line."""
+    return " ".join(docstring(recipe_file(recipe)).split("\n\n")[0].split())
+
+
 def docstring(file: Path) -> str:
     """What a module says of itself; empty where it says nothing."""
     return ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""

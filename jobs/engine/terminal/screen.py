@@ -1,11 +1,13 @@
 """What people see in the terminal: plain lines and small tables."""
 
+import sys
 from collections.abc import Iterable, Sequence
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
-CONSOLE = Console(highlight=False, soft_wrap=True, markup=False)
+CONSOLE = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def say(line: str = "") -> None:
@@ -20,4 +22,21 @@ def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -
         table.add_column(column, justify="left" if position == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*(str(cell) for cell in row))
+    CONSOLE.print(table)
+
+
+def show_texts(columns: Sequence[str], groups: Iterable[Iterable[Sequence[str]]]) -> None:
+    """Prints a table of texts, in groups of rows.
+
+    A terminal wraps all columns but the first one. Elsewhere each row is one line, however long.
+    """
+    table = Table(box=box.SIMPLE, header_style="bold", pad_edge=False)
+    for position, column in enumerate(columns):
+        table.add_column(column, overflow="fold", no_wrap=position == 0)
+    for group in groups:
+        table.add_section()
+        for row in group:
+            table.add_row(*row)
+    if not CONSOLE.is_terminal:
+        table.width = CONSOLE.measure(table, options=CONSOLE.options.update(width=sys.maxsize)).maximum
     CONSOLE.print(table)

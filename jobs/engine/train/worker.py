@@ -20,7 +20,7 @@ import ray
 from fsspec.implementations.local import LocalFileSystem
 
 from jobs.engine.samples.parts import Parts, read_samples
-from jobs.engine.store.store import write_atomically
+from jobs.engine.store.writing import write_atomically
 from jobs.engine.terminal.errors import OverErrorBudget, WinnowError
 from operators.base import RowError, described
 from operators.checkpoint import Checkpoint

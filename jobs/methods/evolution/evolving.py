@@ -19,6 +19,7 @@ from jobs.engine.outcome.manifest import claim, ending, write_manifest
 from jobs.engine.pool.pool import Pool
 from jobs.engine.record.declarations import plain
 from jobs.engine.store.lock import locked
+from jobs.engine.store.writing import whole_file
 from jobs.engine.terminal.errors import NothingSelected
 from jobs.engine.terminal.screen import say
 from jobs.methods.evolution.chains import begun
@@ -80,11 +81,9 @@ def evolve(wanted: Evolution, inputs: Sequence[str], out: Path, session: Session
 
 def _write_lines(rows: Iterable[Mapping[str, Any]], path: Path) -> int:
     """Writes a row a line, whole or not at all; returns how many."""
-    temporary = path.with_suffix(".tmp")
     written = 0
-    with temporary.open("wb") as file:
+    with whole_file(path) as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
             written += 1
-    temporary.replace(path)
     return written

@@ -11,7 +11,7 @@ from jobs import explain
 from jobs.engine.command.config import Request, build
 from jobs.engine.execute.columns import column
 from jobs.engine.record.entries import columns
-from jobs.engine.store.store import Feature
+from jobs.engine.store.feature import Feature
 from jobs.engine.terminal.errors import UsageError
 from jobs.recipes.deita import accepting_threshold
 from operators.kernels.repr_filter import repr_filter

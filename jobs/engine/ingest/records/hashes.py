@@ -11,7 +11,8 @@ import json
 from collections.abc import Set
 from typing import Any, NamedTuple
 
-from jobs.engine.ingest.records.formats import Read, Record
+from jobs.engine.ingest.records.formats import Read
+from jobs.engine.ingest.records.values import Record
 from jobs.engine.ingest.settings import BOOKKEEPING
 from operators.sample import text_sha
 

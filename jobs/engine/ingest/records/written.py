@@ -8,8 +8,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jobs.engine.ingest.records.formats import NO_COLUMNS, ROLES, Record, messages_of
+from jobs.engine.ingest.records.formats import NO_COLUMNS, messages_of
 from jobs.engine.ingest.records.records import DECODER
+from jobs.engine.ingest.records.turns import ROLES
+from jobs.engine.ingest.records.values import Record
 
 CHATS = {"openai": "messages", "sharegpt": "conversations"}
 """The field that holds all messages, by format."""

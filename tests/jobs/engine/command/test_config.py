@@ -18,7 +18,7 @@ from operators.checkpoint import Checkpoint
 from operators.embedding.embed import Embed
 from operators.losses.loss import Loss
 from operators.missing import ModelMissing
-from operators.training.finetune import Finetune
+from operators.training.finetune import Finetune, LoRA
 from tests.tiny import tiny_causal
 
 
@@ -131,6 +131,29 @@ def test_unknown_recipe_names_the_nearest():
 def test_wrong_override_is_refused_with_its_name(override, message):
     with pytest.raises(UsageError, match=message):
         build("ltd", Request(), [override])
+
+
+def test_lists_and_mappings_are_read_as_the_tuples_and_declarations_of_their_fields():
+    labels = ["1", "2"]
+    in_yaml = build("deita", Request(fields={"complexity": {"labels": labels}, "max_errors": 1}), [])
+    assert (in_yaml.complexity.labels, in_yaml.max_errors) == (("1", "2"), 1.0)
+    assert build("deita", Request(), ['complexity.labels=["1", "2"]']).complexity.labels == ("1", "2")
+    assert build("less", Request(), ["train.lora={rank: 4}"]).train.lora == LoRA(rank=4)
+    assert build("ltd", Request(), ["target={a: b}"]).target == "{a: b}"
+    assert build("ltd", Request(), ["target=2024-01-01"]).target == "2024-01-01"
+
+
+def test_each_wrong_field_of_a_configuration_is_told_by_its_dotted_name():
+    fields = {"embed": {"modle": {"name": "x"}, "pooling": "max"}, "seed": "1", "max_errors": True, "examples": 3}
+    with pytest.raises(UsageError) as refused:
+        build("ltd", Request(fields=fields), [])
+    assert [line.partition(":")[0].partition(";")[0] for line in str(refused.value).splitlines()] == [
+        "seed",
+        "max_errors",
+        "embed.pooling",
+        "unknown field 'embed.modle'",
+        "examples",
+    ]
 
 
 def test_later_sources_win_and_nested_fields_keep_the_recipe_s_defaults():

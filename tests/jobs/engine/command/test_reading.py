@@ -1,19 +1,19 @@
-"""The options of reading, as every command takes them."""
+"""The options that commands share, as every command takes them."""
 
 import subprocess
 import sys
 
 import pytest
 
-from jobs import curate, evaluate, evolve, finetune, ingest
+from jobs import curate, doctor, evaluate, evolve, finetune, ingest, train_scorer
 from jobs.engine.command.config import Request, build, reading
 from jobs.engine.ingest import settings_of
-from jobs.engine.terminal.arguments import reading_options, spoken, told
+from jobs.engine.terminal.arguments import reading_given, reading_options, words_of
 from jobs.engine.terminal.errors import UsageError
 
 
 def parsed(*words):
-    return told(reading_options().parse_args(spoken(words)))
+    return reading_given(reading_options().parse_args(words_of(words)))
 
 
 @pytest.mark.parametrize(
@@ -42,10 +42,10 @@ def test_options_make_the_settings_of_an_ingest_and_say_nothing_where_they_are_n
     [
         (["--columns", "question=a"], "no such role: 'question'; the roles are instruction, input, response, system"),
         (["--columns", "instruction=a"], "but not response"),
-        (["--columns", "instruction"], "'instruction' is no NAME=VALUE"),
+        (["--columns", "instruction"], "'instruction' is not NAME=VALUE"),
         (["--columns", "instruction=a,instruction=b,response=c"], "instruction is named twice"),
         (["--limit", "turns=5"], "no such limit; there are max_record_bytes, max_turns, max_nesting, max_expansion"),
-        (["--limit", "max_turns=many"], "'many' is no whole number"),
+        (["--limit", "max_turns=many"], "'many' is not a whole number"),
         (["--limit", "max_turns=0"], "max_turns: a limit is at least 1"),
     ],
 )
@@ -68,9 +68,18 @@ def test_every_command_that_reads_raw_files_takes_them_anywhere(command, words):
     for place in (1, len(words)):
         line = [*words[:place], "--columns", "instruction=q", "response=a", *words[place:], "--max-unreadable", "0.5"]
         parser = command.arguments()
-        options = (parser.parse_args if command is ingest else parser.parse_intermixed_args)(spoken(line))
-        assert told(options) == {"columns": {"instruction": "q", "response": "a"}}
+        options = (parser.parse_args if command is ingest else parser.parse_intermixed_args)(words_of(line))
+        assert reading_given(options) == {"columns": {"instruction": "q", "response": "a"}}
         assert options.max_unreadable == 0.5
+
+
+@pytest.mark.parametrize("option", ["--store", "--profile", "--columns", "--max-unreadable"])
+def test_an_option_has_one_help_text_in_all_commands(option):
+    commands = (curate, doctor, evaluate, evolve, finetune, ingest, train_scorer)
+    actions = [action for command in commands for action in command.arguments()._actions]
+    found = [(action.metavar, action.help) for action in actions if option in action.option_strings]
+    assert len(found) >= 5
+    assert len(set(found)) == 1
 
 
 @pytest.mark.parametrize(

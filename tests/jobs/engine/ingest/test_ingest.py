@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import json
 import os
+import uuid
 from dataclasses import replace
 
 import pyarrow as pa
@@ -15,7 +16,6 @@ import zstandard
 
 from jobs.engine.ingest import IngestSettings, InputError, ingest, ingest_key
 from jobs.engine.ingest.build import fetched
-from jobs.engine.ingest.folder import UNFINISHED
 from operators.sample import SAMPLE, text_sha
 
 SETTINGS = IngestSettings(task_cpus=0.5)
@@ -143,7 +143,7 @@ def test_ingest_over_what_an_earlier_one_left_starts_clean(run, tmp_path):
     for name in (
         "part-00000.parquet",
         "part-00007.parquet",
-        f"part-00001.parquet{UNFINISHED}",
+        f".{uuid.uuid4().hex}.tmp",
         "pool.json",
         "mine.txt",
     ):

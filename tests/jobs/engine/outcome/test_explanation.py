@@ -7,7 +7,7 @@ import pytest
 
 from jobs.engine.execute.columns import column
 from jobs.engine.outcome.explanation import ledger_rows, nearest_kept
-from jobs.engine.store.store import Feature
+from jobs.engine.store.feature import Feature
 from jobs.engine.terminal.errors import UsageError
 
 

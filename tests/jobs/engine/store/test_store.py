@@ -6,7 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.engine.execute.columns import column, computed
-from jobs.engine.store.store import ERROR, MISSING, VALUE, Feature, Store, take_over
+from jobs.engine.store.feature import ERROR, MISSING, VALUE, Feature, take_over
+from jobs.engine.store.store import Store
 from jobs.engine.terminal.errors import WinnowError
 from operators.base import RowError
 from tests.standins import Hashed
@@ -129,20 +130,3 @@ def test_computed_halves_a_batch_until_the_row_that_fails_is_alone():
     assert errors[5] is not None
     assert sum(len(piece) for piece in values) == 8
     assert len(sizes) <= 1 + 2 * 3
-
-
-def test_write_without_space_names_the_path_and_leaves_nothing(tmp_path):
-    import resource
-    import signal
-
-    feature = Feature(str(tmp_path / "full"))
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))
-    try:
-        with pytest.raises(OSError, match=r"while writing [\d,]+ bytes.*full/part-"):
-            written(feature, range(1000), np.random.default_rng(0).random((1000, 4)))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
-        signal.signal(signal.SIGXFSZ, ignored)
-    assert list((tmp_path / "full").iterdir()) == []

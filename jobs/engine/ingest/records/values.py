@@ -1,0 +1,45 @@
+"""The values of a record: texts, and how a message for people names what is there instead."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from jobs.engine.ingest.faults import RecordFault
+
+Record = Mapping[str, Any]
+
+
+def text_in(record: Record, field: str, where: str | None = None) -> str:
+    value = record.get(field)
+    if isinstance(value, str):
+        return value
+    raise wrong_type(where or field, value, "a string")
+
+
+def wrong_type(where: str, value: Any, expected: str) -> RecordFault:
+    return RecordFault("wrong_type", f"{where} is {_type_name(value)}, expected {expected}")
+
+
+def _type_name(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "a boolean"
+    names = {str: "a string", int: "a number", float: "a number", list: "an array", dict: "an object"}
+    return names.get(type(value), type(value).__name__)
+
+
+def field_names(record: Record) -> str:
+    """The field names of a record for a message, cut where there are very many or very long ones."""
+    if not record:
+        return "none"
+    shown = [str(name)[:60] for name in list(record)[:20]]
+    return ", ".join(shown) + (f" and {len(record) - 20} more" if len(record) > 20 else "")
+
+
+def shown(value: Any) -> str:
+    return repr(value)[:60] if isinstance(value, str) else _type_name(value)
+
+
+def as_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
