@@ -114,6 +114,26 @@ def portable(found: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def comparable(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """All outcomes, without the fingerprints of columns under models that the runs have trained.
+
+    An adapter's files name the folder of its base, which is another one each time; the columns' values stay.
+    """
+    hidden = {fingerprint for run in found.values() for fingerprint in run.get("of_trained", ())}
+    plain = {name: dict(run) for name, run in found.items()}
+    for run in plain.values():
+        run.pop("of_trained", None)
+        for column, listed in run.get("columns", {}).items():
+            shown_there = [[made[0], None if made[1] in hidden else made[1]] for made in listed]
+            run["columns"] = {**run["columns"], column: shown_there}
+    store: dict[str, list[str]] = {}
+    for name, hashes in found.get("store", {}).items():
+        operator, _, fingerprint = name.partition("-")
+        known = operator if any(each.startswith(fingerprint or "-") for each in hidden) else name
+        store[known] = sorted([*store.get(known, []), *hashes])
+    return {**plain, "store": store}
+
+
 def _near(found: Mapping[str, Any]) -> bool:
     """Whether most scores are so near to the next that a trained model's rounding, each CPU's own, turns them round."""
     scores = np.sort([score for score in found["scores"].values() if score is not None])
@@ -208,7 +228,7 @@ def main(out: str, committed: str = "", *only: str) -> None:
     with tempfile.TemporaryDirectory(prefix="golden") as folder:
         found = dict(all_runs(Path(folder), only))
         os.chdir(paths[0].parent)
-    write(paths[0], found)
+    write(paths[0], comparable(found))
     if committed:
         write(paths[1], {name: portable(each) for name, each in found.items() if name in RECIPES})
     print(f"{len(found) - 1} runs in {time.monotonic() - began:.0f} s")  # noqa: T201 - for people
