@@ -1,14 +1,14 @@
-"""The operator: a feature's declaration. Its fields are its identity, `load()` is its work.
+"""The operator: the declaration of a feature. Its fields are its identity; `load()` does the work.
 
     class Length(Operator):
         def load(self):
             return lambda batch: [len(sample.response(m)) for m in batch["messages"].to_pylist()]
 
-An operator is frozen and cheap to make: constructing one imports no model library. `load()` is called once
-in each worker, imports what it needs, and returns a function from a batch (a pyarrow table with the columns
-of `operators.sample.SAMPLE` that `reads` names, and `id`) to one value a row, in order: numbers, strings,
-dicts, vectors, or one (rows, dimensions) array for all. A row that cannot be computed gets a `RowError` as
-its value; an exception raised for a whole batch makes the engine halve the batch until the row is found.
+An operator is frozen and cheap to construct: no model library is imported. `load()` is called once per worker and
+imports what it needs. It returns a function from a batch to one value per row, in order. The batch is a pyarrow table
+with `id` and the columns of `operators.sample.SAMPLE` that `reads` lists. The values are numbers, strings, dicts,
+vectors, or one (rows, dimensions) array for all. A row that cannot be computed has a `RowError` as its value. If the
+function raises another exception, the engine halves the batch until it has found the row.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class RowError(Exception):
-    """Why one sample has no value: a kind (a short word to count by) and a message for people."""
+    """The reason why one sample has no value: a kind, which is a short word to count by, and a message for people."""
 
     def __init__(self, kind: str, message: str = ""):
         super().__init__(kind, message)
@@ -45,67 +45,69 @@ Arrivals = Callable[[pa.Table], Iterator[Mapping[int, Any]]]
 
 @dataclass(frozen=True, config=STRICT)
 class Operator:
-    """A feature's declaration: subclasses add fields with defaults and define `load`."""
+    """The declaration of a feature: subclasses add fields with defaults and define `load`."""
 
     version: ClassVar[int] = 1
-    """Raised when the code changes what it computes for the same fields."""
+    """A number that is increased when the code computes another value for the same fields."""
 
     reads: ClassVar[tuple[str, ...]] = ("messages",)
-    """Columns of the sample that the batch carries besides `id`."""
+    """The columns of the sample in a batch, besides `id`."""
 
     gives: ClassVar[pa.DataType | None] = None
-    """The Arrow type of a value; None where every value that is not an error says it alike."""
+    """The Arrow type of a value; None where it follows from any value that is not an error."""
 
     def load(self) -> Compute | Arrivals:
-        """The function that computes a batch; called once in each worker."""
+        """The function from a batch to its values; called once per worker."""
         raise TypeError(f"{type(self).__name__} does not define load()")
 
     def check(self) -> None:
-        """Raises where `load` could not succeed here; cheap, no model is loaded.
+        """Raises an error where `load` would fail on this machine; it is cheap and loads no model.
 
-        ModelMissing for a checkpoint that is not there, ValueError for a field that does not fit what it names.
+        ModelMissing for a checkpoint that is not there; ValueError for a field that does not fit its checkpoint.
         """
 
     def columns(self) -> tuple[str, ...]:
-        """What the batch carries besides `id`: `reads`, unless the fields ask for more."""
+        """The columns in a batch besides `id`: `reads`, or more where the fields need them."""
         return self.reads
 
     def belongs_to(self) -> Literal["conversation", "record"]:
-        """What a value is of: the messages alone, by which it is known again, or the record that `columns` has too.
+        """What a value depends on: the messages only, or the whole record, where `columns` has `raw`.
 
-        Two records may have the same messages and another label, or another border of instruction and input.
+        Stored values are found again by it. Two records may have the same messages and different labels, or another
+        border between instruction and input.
         """
         return "record" if "raw" in self.columns() else "conversation"
 
     def most_workers(self) -> int | None:
-        """How many workers may compute it at a time; None for as many as there is room for."""
+        """The maximum number of workers at a time; None for no maximum."""
         return None
 
     def advice(self, kind: str, column: str) -> str:
-        """What to do where too many samples of the column have an error of this kind; empty where nothing is known."""
+        """Advice for a column in which too many samples have an error of this kind; empty for none."""
         return ""
 
     def fingerprint(self) -> str:
-        """Hex SHA-256 of the canonical JSON of name, version and fields; execution settings never enter it."""
+        """Hex SHA-256 of the canonical JSON of class name, version and fields; execution settings never enter."""
         identity = {"operator": type(self).__name__, "version": self.version, "fields": described(self)}
         return hashlib.sha256(canonical_json(identity).encode()).hexdigest()
 
 
 @dataclass(frozen=True, config=STRICT)
 class Arriving(Operator):
-    """An operator whose values are dear and arrive by and by, as a server's answers do.
+    """An operator whose values are expensive and arrive one after another, such as the answers of a server.
 
-    What its `load` returns gives an iterator instead of a list: of values by row of the batch, in any order, each
-    row once. The engine keeps each lot as it arrives. An exception ends the map; what arrived is kept.
+    The function that its `load` returns gives an iterator over groups of values instead of a list. A group is a mapping
+    from the row in the batch to the value; rows come in any order, each once. The engine stores each group as it
+    arrives. An exception ends the map; the values that arrived are kept.
     """
 
     def load(self) -> Arrivals:
-        """The function that computes a batch lot by lot; called once in each worker."""
+        """The function from a batch to groups of its values; called once per worker."""
         raise TypeError(f"{type(self).__name__} does not define load()")
 
 
 def described(value: Any) -> Any:
-    """A declaration as plain JSON values; an object with an `identity()` (a checkpoint) stands for what it returns."""
+    """A declaration as plain JSON values; an object with an `identity()`, such as a checkpoint, is replaced by it."""
     if hasattr(value, "identity"):
         return described(value.identity())
     if is_dataclass(value) and not isinstance(value, type):
@@ -118,7 +120,7 @@ def described(value: Any) -> Any:
 
 
 def canonical_json(value: Any) -> str:
-    """One spelling for equal values; TypeError or ValueError for what has no stable form (callables, sets, NaN)."""
+    """JSON that is the same for equal values; TypeError or ValueError for callables, sets, NaN and the like."""
     _refuse_unstable(value)
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 

@@ -1,4 +1,4 @@
-"""How many characters a sample has."""
+"""The number of characters of a sample."""
 
 from pydantic.dataclasses import dataclass
 
@@ -8,13 +8,13 @@ from operators.templated import Templated
 
 @dataclass(frozen=True, config=STRICT)
 class Characters(Templated):
-    """The number of Unicode code points of a text of the sample; an int a row."""
+    """The number of Unicode code points of a text of the sample; one int per row."""
 
     uncounted: str = ""
-    """Characters that do not count."""
+    """Characters that are not counted."""
 
     def load(self) -> Compute:
-        """Counts each sample's text."""
+        """A function from a batch to the number of characters of each text."""
 
         def length(text: str) -> int:
             return len(text) - sum(map(text.count, set(self.uncounted)))

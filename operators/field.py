@@ -10,16 +10,16 @@ from operators.sample import spelled
 
 @dataclass(frozen=True, config=STRICT)
 class Field(Operator):
-    """A record's field as a string; the empty string where the record does not have it or it is null."""
+    """A field of the record as a string; empty where the record lacks it or it is null."""
 
     reads = ("raw",)
 
     name: str = "task"
 
     def load(self) -> Compute:
-        """Reads the field of each record; other JSON values than strings are given as JSON.
+        """A function from a batch to the field of each record; values other than strings are written as JSON.
 
-        Half of a surrogate pair, which no text can hold, is read as U+FFFD.
+        Half of a surrogate pair, which no text can contain, becomes U+FFFD.
         """
 
         def label(raw: bytes) -> str:

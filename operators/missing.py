@@ -1,5 +1,5 @@
-"""What is said of a model that is not there."""
+"""The error for a model that is not there; a module of its own, so that a command's help imports nothing heavy."""
 
 
 class ModelMissing(Exception):
-    """A checkpoint that is not where it was said to be; the message names it and says what to do."""
+    """A checkpoint, adapter or server is not there; the message names it and says what to do."""

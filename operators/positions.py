@@ -1,4 +1,4 @@
-"""How many tokens of a text a model has positions for, by its configuration alone: no weights are looked at."""
+"""The maximum number of tokens of a model's input, from its configuration only; no weights are read."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -8,10 +8,10 @@ from pydantic import Field
 from operators.checkpoint import Checkpoint
 
 USUAL_TOKENS = 2048
-"""A sample's most tokens where no number is asked for, as LESS trains and takes gradients."""
+"""The default maximum number of tokens of a sample, with which LESS trains and takes gradients."""
 
 SampleTokens = Annotated[int, Field(ge=2)] | None
-"""The tokens after which a sample is cut; None: USUAL_TOKENS, or as many as the model has positions for."""
+"""The maximum number of tokens of a sample; None: USUAL_TOKENS, or the model's positions where they are fewer."""
 
 FROM_PADDING = frozenset(
     {
@@ -31,16 +31,16 @@ FROM_PADDING = frozenset(
         "xmod",
     }
 )
-"""RoBERTa and its kin: the first token has the position after the padding token's number, so that some have no use."""
+"""RoBERTa and similar models: positions are counted from the id of the padding token plus one, so some are unused."""
 
 BY_ANOTHER_NAME = frozenset({"codegen", "ctrl", "gpt2", "gpt_bigcode", "gptj", "openai-gpt"})
-"""Those whose file says `n_positions`. T5's has that too, and knows only how far two tokens are apart."""
+"""The models whose file has `n_positions`. T5's has it too, but T5 uses the distance between tokens only."""
 
 
 def positions(config: Mapping[str, Any]) -> int | None:
-    """The most tokens of an input of a model with this config.json; None where it has no such bound, or says none."""
+    """The maximum number of tokens of an input, by the config.json of a model; None where it has no such bound."""
     config = config.get("text_config") or config
-    # DeBERTa-v3 knows only how far two tokens are apart, in buckets: a text may have any length.
+    # DeBERTa-v3 uses only the distance between two tokens, in buckets: a text may have any length.
     if not config.get("position_biased_input", True):
         return None
     kind = config.get("model_type") or ""
@@ -54,9 +54,9 @@ def positions(config: Mapping[str, Any]) -> int | None:
 
 
 def token_limit(config: Mapping[str, Any], wanted: int | None, name: str) -> int | None:
-    """The most tokens of an input: those wanted, else the model's positions, None where it has no such bound.
+    """The maximum number of tokens of an input: `wanted`, else the positions of the model; None for no bound.
 
-    ValueError where more are wanted than the model has positions for; name: the model's, for people.
+    name: of the model, for the message. ValueError where `wanted` exceeds the positions of the model.
     """
     bound = positions(config)
     if wanted is not None and bound is not None and wanted > bound:
@@ -68,7 +68,7 @@ def token_limit(config: Mapping[str, Any], wanted: int | None, name: str) -> int
 
 
 def sample_tokens(config: Mapping[str, Any], wanted: int | None, name: str) -> int:
-    """The tokens after which a sample is cut: those wanted, else USUAL_TOKENS, or all positions where they are fewer.
+    """The maximum number of tokens of a sample: `wanted`, else USUAL_TOKENS or, where fewer, the model's positions.
 
     ValueError as `token_limit`.
     """
@@ -77,6 +77,6 @@ def sample_tokens(config: Mapping[str, Any], wanted: int | None, name: str) -> i
 
 
 def refuse_too_many(model: Checkpoint, wanted: int | None) -> None:
-    """ValueError where more tokens are wanted than the model has positions for; of a hub's only config.json is had."""
+    """Raises ValueError where `wanted` exceeds the positions of the model; of a hub model only config.json is read."""
     if wanted is not None:
         token_limit(model.config(), wanted, model.name)

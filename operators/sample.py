@@ -1,7 +1,7 @@
-"""The sample: one instruction-response row of a pool, and the words used to speak of it.
+"""The sample: one instruction-response row of a pool, and its parts.
 
 A sample's conversation is a list of messages, each a role and a content. The roles are `user` and `assistant`,
-`system`, `tools` (what may be called, at the start) and `tool` (a call or what it gave back). A turn is a user
+`system`, `tools` (the tools that may be called, at the start) and `tool` (a call or its result). A turn is a user
 message with the assistant message that answers it.
 """
 
@@ -24,8 +24,8 @@ class Message(TypedDict):
 
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
-# `sha` is the hash of the whole record, `text_sha` that of what is said in it. `raw` is the record as it came in (the
-# line's bytes for .jsonl), so that a selection can give it back.
+# `sha` is the hash of the whole record, `text_sha` that of its messages. `raw` is the original record (for .jsonl the
+# bytes of the line), so that a selection can reproduce it.
 SAMPLE = pa.schema(
     [
         ("id", pa.int64()),
@@ -43,15 +43,15 @@ CANONICAL = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 NO_RECORD: Mapping[str, Any] = MappingProxyType({})
 
 INPUT_FIELDS = ("input", "context")
-"""Where Alpaca and Dolly records keep what the instruction is about; ingest puts it after the instruction."""
+"""The fields of Alpaca and Dolly records with the input of the instruction; ingest appends it to the instruction."""
 
 TEXT_FIELDS = ("instruction", "request", "response", "conversation", "system")
 
 
 def text_sha(messages: Sequence[Message], record: Mapping[str, Any] = NO_RECORD) -> bytes:
-    """The hash of what a sample says: the first 16 bytes of SHA-256 of the canonical JSON of its messages.
+    """The first 16 bytes of SHA-256 of the canonical JSON of the messages.
 
-    The input that the record keeps apart counts too: judges and rewriters are shown it apart.
+    An input in a field of its own enters too, because judges and rewriters see it apart from the instruction.
     """
     said: list[Any] = [[message["role"], message["content"]] for message in messages]
     if record.get("input") or record.get("context"):
@@ -64,7 +64,7 @@ def _last_asked(messages: Sequence[Message]) -> str:
 
 
 def input_of(asked: str, record: Mapping[str, Any]) -> str:
-    """The field of the record that a user's message ends with, on a line of its own; empty where there is none."""
+    """The input field of the record with which a user message ends, on a line of its own; empty for none."""
     for field in INPUT_FIELDS:
         more = record.get(field)
         if isinstance(more, str) and more and asked.endswith(f"\n{more}"):
@@ -73,7 +73,7 @@ def input_of(asked: str, record: Mapping[str, Any]) -> str:
 
 
 def spelled(value: Any) -> str:
-    """A value of a record as text: a string as it is, all else as JSON; half of a surrogate pair becomes U+FFFD."""
+    """A value of a record as text: a string unchanged, other values as JSON; half a surrogate pair becomes U+FFFD."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
@@ -91,34 +91,34 @@ def turns(messages: Sequence[Message]) -> list[tuple[str, str]]:
 
 
 def joined(messages: Sequence[Message], *roles: str) -> str:
-    """The contents of the messages with these roles, one after another, a newline between."""
+    """The contents of the messages with these roles, joined by newlines."""
     return "\n".join(message["content"] for message in messages if message["role"] in roles)
 
 
 def instruction(messages: Sequence[Message]) -> str:
-    """What the user says, all turns."""
+    """The text of all user messages."""
     return joined(messages, "user")
 
 
 def response(messages: Sequence[Message]) -> str:
-    """What the assistant says, all turns."""
+    """The text of all assistant messages."""
     return joined(messages, "assistant")
 
 
 class Triplet(NamedTuple):
-    """A sample as judges, rewriters and reward models see it."""
+    """A sample in the form that judges, rewriters and reward models see."""
 
     instruction: str
     input: str
-    """What the instruction is about, where the record keeps it apart; else empty."""
+    """The input of the instruction, where the record has it in a field of its own; else empty."""
     response: str
 
 
 def triplet(messages: Sequence[Message], raw: bytes) -> Triplet:
     """Instruction, input and response of a sample, from its messages and its record.
 
-    A single turn is as it is. Otherwise the response is the last assistant message, and the instruction is the
-    conversation before it, a role name before each message.
+    For several turns the response is the last assistant message, and the instruction is the conversation before it,
+    with the name of the role before each message.
     """
     before, answer = list(messages), ""
     if messages and messages[-1]["role"] == "assistant":
@@ -134,7 +134,7 @@ def triplet(messages: Sequence[Message], raw: bytes) -> Triplet:
 def text(template: str, messages: Sequence[Message], raw: bytes = b"") -> str:
     """The template with {instruction}, {request}, {response}, {conversation} and {system} filled from a sample.
 
-    {request} is the instruction without the input that it is about, which takes the record.
+    {request} is the instruction without its input; raw, the record, is needed for it only.
     """
     return template.format(
         instruction=instruction(messages),
@@ -146,12 +146,12 @@ def text(template: str, messages: Sequence[Message], raw: bytes = b"") -> str:
 
 
 def needs_record(template: str) -> bool:
-    """Whether a text of this template takes the record, and not the messages alone."""
+    """Whether the template needs the record besides the messages."""
     return any(name == "request" for _, name, _, _ in string.Formatter().parse(template))
 
 
 def checked_template(template: str) -> str:
-    """The template itself; ValueError where it names a field that a sample does not have, or none at all."""
+    """The template, unchanged; ValueError where it has an unknown field, or no field."""
     named = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
     unknown = sorted(set(named) - set(TEXT_FIELDS))
     if unknown or not named:

@@ -1,4 +1,4 @@
-"""Operators of a text that a template makes of a sample: one place says what the template takes, and fills it."""
+"""Operators on one text per sample, which a template makes from the sample."""
 
 from typing import Annotated
 
@@ -14,13 +14,13 @@ TextTemplate = Annotated[str, AfterValidator(sample.checked_template)]
 
 @dataclass(frozen=True, config=STRICT)
 class Templated(Operator):
-    """An operator of one text of each sample."""
+    """An operator on one text per sample."""
 
     text: TextTemplate = "{conversation}"
     """The text, with {instruction}, {request}, {response}, {conversation} and {system} in it."""
 
     def columns(self) -> tuple[str, ...]:
-        """The record too, where the text takes it."""
+        """The messages, and the record where the template needs it."""
         return ("messages", "raw") if sample.needs_record(self.text) else self.reads
 
     def texts(self, batch: pa.Table) -> list[str]:

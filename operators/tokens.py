@@ -1,7 +1,7 @@
-"""How many tokens a sample has, by a checkpoint's tokenizer.
+"""The number of tokens of a sample, by the tokenizer of a checkpoint.
 
-What the tokenizer does not know counts a token a character. Its one unknown token would stand for a character of
-Chinese, but for a whole clause of Thai, so that a budget in tokens would pay next to nothing for it.
+Text that is unknown to the tokenizer counts as one token per character. One unknown token can stand for a single
+character of Chinese or for a whole clause of Thai, which would cost a budget in tokens next to nothing.
 """
 
 from typing import ClassVar
@@ -16,7 +16,7 @@ from operators.unknown import further_characters
 
 @dataclass(frozen=True, config=STRICT)
 class Tokens(Templated):
-    """The number of tokens of a text of the sample, without special tokens; an int a row."""
+    """The number of tokens of a text of the sample, without special tokens; one int per row."""
 
     version: ClassVar[int] = 2
 
@@ -27,11 +27,14 @@ class Tokens(Templated):
         self.model.check()
 
     def load(self) -> Compute:
-        """Counts a batch with the checkpoint's tokenizer; ValueError where it cannot say what a token stands for."""
+        """A function from a batch to the number of tokens of each text.
+
+        ValueError where the tokenizer does not give the positions of its tokens in a text.
+        """
         from transformers import AutoTokenizer
         from transformers.utils import logging
 
-        logging.set_verbosity_error()  # a text longer than the model's window is what we came to count
+        logging.set_verbosity_error()  # no warning for a text that is longer than the model's window
         folder = self.model.folder()
         tokenizer = AutoTokenizer.from_pretrained(folder)
         if not tokenizer.is_fast:

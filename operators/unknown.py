@@ -1,9 +1,8 @@
-"""What of a text a tokenizer does not know, and a model therefore cannot read.
+"""The part of a text that is unknown to a tokenizer, and that a model therefore cannot read.
 
-A tokenizer writes one token, the unknown one, for every piece that its vocabulary cannot spell: BERT's for most Chinese
-characters, and for a whole clause of Thai. Texts of little else look alike to the model whatever they say, and what it
-computes of them are numbers like any other. Byte-level tokenizers spell everything and have no such token, or never
-write it.
+A tokenizer writes the unknown token for each piece that its vocabulary cannot spell: BERT's for most Chinese
+characters, and for a whole clause of Thai. Texts that are mostly unknown look alike to the model, yet it computes
+ordinary numbers for them. Byte-level tokenizers can spell every text and never write such a token.
 """
 
 import math
@@ -16,20 +15,20 @@ UNREADABLE = "unreadable"
 """The kind of error."""
 
 MOST = 0.3
-"""The share of a text that may be unknown."""
+"""The maximum share of a text that may be unknown."""
 
 CHARACTERS = 4
-"""Characters that a token of English has, about."""
+"""The approximate number of characters of a token in English."""
 
 EXCERPT = 60
-"""Characters of it that the error shows."""
+"""The number of characters of the text in the error."""
 
 
 def refuse_unreadable(tokenizer: Any, shown: Sequence[int], *texts: str, limit: int | None = None) -> None:
-    """Nothing; RowError where more than MOST of a text is unknown to the tokenizer.
+    """Raises RowError where more than MOST of a text is unknown to the tokenizer.
 
-    shown: the tokens of the model's whole input, in which the texts stand; where none of them is unknown, no text is
-    looked at. limit: how many tokens of a text are looked at; None for all.
+    shown: the tokens of the model's whole input, which contains the texts; where none is unknown, the texts are not
+    tokenized. limit: the number of tokens of a text to look at; None for all.
     """
     if tokenizer.unk_token_id is None or tokenizer.unk_token_id not in shown:
         return
@@ -41,11 +40,11 @@ def refuse_unreadable(tokenizer: Any, shown: Sequence[int], *texts: str, limit: 
 
 
 def unknown_share(tokenizer: Any, text: str, limit: int | None = None) -> float:
-    """The share of a text's tokens that are unknown, special tokens aside; 0 of no tokens.
+    """The share of unknown tokens in a text, without special tokens; 0 for a text without tokens.
 
-    An unknown token counts once for every CHARACTERS that it stands for: a clause of Thai is one, and would else be
-    next to nothing after an instruction in English. Of a tokenizer that does not say where its tokens stand in the
-    text each counts once. limit: as in `refuse_unreadable`.
+    An unknown token counts once per CHARACTERS characters that it stands for. A clause of Thai is one token, and would
+    otherwise count next to nothing after an instruction in English. With a tokenizer that does not give the positions
+    of its tokens, each counts once. limit: as in `refuse_unreadable`.
     """
     encoded = tokenizer(
         text,
@@ -66,9 +65,9 @@ def unknown_share(tokenizer: Any, text: str, limit: int | None = None) -> float:
 
 
 def further_characters(tokenizer: Any, text: str, tokens: Sequence[int]) -> int:
-    """How many characters a text's unknown tokens stand for beyond one each, of a tokenizer that says where they are.
+    """The number of characters of the unknown tokens of a text, less one per token.
 
-    tokens: all of the text's, without special ones.
+    tokenizer: one that gives the positions of its tokens. tokens: of the text, without special tokens.
     """
     if tokenizer.unk_token_id is None or tokenizer.unk_token_id not in tokens:
         return 0
@@ -77,12 +76,12 @@ def further_characters(tokenizer: Any, text: str, tokens: Sequence[int]) -> int:
 
 
 def _unknown(tokenizer: Any, text: str, tokens: Sequence[int], spans: Sequence[tuple[int, int]]) -> list[str]:
-    """The pieces of a text that are unknown; where it spells the unknown token itself, that is known."""
+    """The unknown pieces of a text; the literal text of the unknown token is not one of them."""
     unknown = tokenizer.unk_token_id
     pieces = [text[start:end] for token, (start, end) in zip(tokens, spans, strict=True) if token == unknown]
     return [piece for piece in pieces if piece != tokenizer.unk_token]
 
 
 def _letters(text: str) -> int:
-    """How many characters are no blanks."""
+    """The number of characters that are not blanks."""
     return sum(map(len, text.split()))

@@ -23,8 +23,9 @@ from jobs.engine.command.config import configured
 from jobs.engine.terminal.errors import UsageError, together
 from operators.base import STRICT, RowError
 from operators.checkpoint import Checkpoint
-from operators.embedding.embed import PROBES
-from operators.scoring.scorer import SETTINGS, checked_label_ids, checked_labels, checked_template
+from operators.models.probes import PROBES
+from operators.scoring.labels import checked_label_ids, checked_labels
+from operators.scoring.scorer import SETTINGS, checked_template
 from operators.supervision.supervised import Supervision
 from operators.training.finetune import Finetune
 

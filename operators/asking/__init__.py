@@ -1,1 +1,1 @@
-"""Language models that are asked: what is asked, who answers (vLLM or a server), and what a reply says."""
+"""Operators that ask language models: the questions, the models that answer (vLLM or a server), and the replies."""

@@ -1,11 +1,11 @@
-"""The chat completion that the body of a server's reply is: an answer, or what the server says is wrong.
+"""The body of a server's reply, read as a chat completion: an answer, or an error of the server.
 
     completion(b'{"choices": [{"message": {"content": "4.5"}}]}')     Completion("4.5", finished=True, masses={})
     completion(b'{"error": {"message": "overloaded", "code": 529}}')  raises ServerError
 
-Gateways send an error with HTTP status 200, a content in parts, or a page of HTML. A message's thinking, where a
-server keeps it apart, is no answer: the content is read as it is, and where there is none the reply is the thinking
-alone, opened and not closed.
+Gateways may send an error with HTTP status 200, a content in parts, or a page of HTML. Some servers return the
+thinking of a message apart from its content. The thinking is not an answer: the content alone is read. Where there is
+no content, the text is the thinking after an opening tag that is never closed.
 """
 
 import json
@@ -18,7 +18,7 @@ from operators.base import RowError
 
 THINKING = "<think>"
 CUT = ("length", "content_filter")
-"""The reasons for which a server ends an answer before the model does."""
+"""The finish reasons of an answer that the server ended before the model did."""
 SHOWN = 200
 
 TOO_LONG = ("context_length", "context length", "maximum context", "max_model_len", "too long", "input length")
@@ -31,16 +31,16 @@ STATUSES = {
     "not_found": 404,
     "rate_limit": 429,
 }
-"""The HTTP status that a word in an error's type or code stands for; any other error may pass."""
+"""The HTTP status for a word in the type or code of an error; any other error may be temporary."""
 UNAVAILABLE = 503
 
 
 class Garbled(Exception):
-    """The body is no chat completion."""
+    """The body is not a chat completion."""
 
 
 class ServerError(Exception):
-    """An error that came in the place of an answer, with the HTTP status that it should have had."""
+    """An error in place of an answer, with the HTTP status that it should have had."""
 
     def __init__(self, message: str, status: int):
         super().__init__(message, status)
@@ -58,13 +58,14 @@ class Completion:
     text: str
     finished: bool
     masses: Mapping[str, float]
-    """The probability of each label among the alternatives of the first token; 0 where it is not among them."""
+    """The probability of each label as the first token; 0 for a label that the server does not list."""
 
 
 def completion(body: bytes, labels: Sequence[str] = ()) -> Completion | RowError:
-    """What a body says; a RowError where the model or the server refuses this one question.
+    """The completion in a body, or a RowError where the model or the server refuses this one question.
 
-    ServerError where the body is an error, Garbled where it is nothing of the kind.
+    labels: the single tokens whose probability is wanted. ServerError where the body is an error, Garbled where it is
+    neither an error nor a completion.
     """
     reply = _parsed(body)
     choices = reply.get("choices")
@@ -84,12 +85,12 @@ def completion(body: bytes, labels: Sequence[str] = ()) -> Completion | RowError
         if finish == "content_filter":
             return RowError("content_filter", "the server's filter kept the answer back")
         text = _thinking(message) or text
-    # JSON can spell half a surrogate pair, which no file in UTF-8 can hold.
+    # JSON can contain half a surrogate pair, which UTF-8 cannot.
     return Completion(text.encode("utf-8", "replace").decode(), finish not in CUT, _masses(choice, labels))
 
 
 def complaint(body: bytes) -> str:
-    """What a server says in the body of an error; the beginning of the body where it says it in no known way."""
+    """The error message in a body; the beginning of the body where it has no known form."""
     try:
         error = _error(_parsed(body), None)
     except Garbled:
@@ -110,18 +111,18 @@ def _parsed(body: bytes) -> dict[str, Any]:
 
 
 def _error(reply: Mapping[str, Any], choice: Any) -> ServerError | None:
-    """The error in a reply, where there is one: of the whole, of its choice, or in the place of choices."""
+    """The error of the reply or of its choice, or in place of the choices; None where there is none."""
     error = reply.get("error") or (isinstance(choice, dict) and choice.get("error"))
     if not error and choice is None:
         error = reply.get("detail") or ("message" in reply and reply)
     if not error:
         return None
-    told = error if isinstance(error, dict) else {}
-    message = told.get("message") or told.get("detail") or error
+    details = error if isinstance(error, dict) else {}
+    message = details.get("message") or details.get("detail") or error
     message = message if isinstance(message, str) else json.dumps(message, ensure_ascii=False)
-    code = told.get("code")
+    code = details.get("code")
     named = f" ({code})" if isinstance(code, str) and not code.isdigit() else ""
-    return ServerError(f"{message[: 2 * SHOWN]}{named}", _status({**reply, **told}, message))
+    return ServerError(f"{message[: 2 * SHOWN]}{named}", _status({**reply, **details}, message))
 
 
 def _status(error: Mapping[str, Any], message: str) -> int:
@@ -137,12 +138,11 @@ def _status(error: Mapping[str, Any], message: str) -> int:
 
 
 def _texts(content: Any, kind: str) -> str:
-    """A text, or the texts of the parts of this kind, one after the other; empty where there is none."""
+    """The text of a content: a string as it is, else the concatenated texts of its parts of this kind."""
     if isinstance(content, str):
         return content
     parts = content if isinstance(content, list) else []
-    told = [part if isinstance(part, str) else _part(part, kind) for part in parts]
-    return "".join(told)
+    return "".join(part if isinstance(part, str) else _part(part, kind) for part in parts)
 
 
 def _part(part: Any, kind: str) -> str:
@@ -153,7 +153,7 @@ def _part(part: Any, kind: str) -> str:
 
 
 def _thinking(message: Mapping[str, Any]) -> str:
-    """What the model thought, as a reply that was cut off in it; empty where the message tells nothing of it."""
+    """The thinking after an opening tag, as in a reply that was cut within it; empty where there is none."""
     apart = (message.get(key) for key in ("reasoning_content", "reasoning"))
     thought = next((each for each in apart if isinstance(each, str) and each.strip()), "")
     content = message.get("content")

@@ -1,8 +1,8 @@
-"""An OpenAI-compatible server as a language model: many requests at a time, each tried again when that can help.
+"""An OpenAI-compatible server as a language model: concurrent requests, each retried where a retry can help.
 
-The client library retries what is worth it (429, 408, 5xx, a broken connection) with growing, jittered pauses, and
-waits as long as Retry-After says. What remains is one sample's error, or, where every further request would fail alike
-(no connection, a refused key, an unknown model), the end of the map. The key comes from OPENAI_API_KEY only.
+The client library retries temporary failures (429, 408, 5xx, a broken connection) with growing, jittered pauses, and
+respects Retry-After. A failure that remains is the error of one sample. Where each further request would fail in the
+same way (no connection, a refused key, an unknown model), it ends the map. The key is read from OPENAI_API_KEY only.
 """
 
 import os
@@ -21,26 +21,26 @@ from operators.missing import ModelMissing
 
 KEY = "OPENAI_API_KEY"
 RETRIES = 8
-"""Further tries after the first where the server is busy, by the client library or here."""
+"""The number of retries where the server is busy, by the client library or here."""
 PAUSE, LONGEST_PAUSE = 0.5, 8.0
-"""Seconds before the first of them, and before the last; each is twice the one before."""
+"""Seconds before the first retry, and the maximum; each pause is twice the one before."""
 GARBLED = 3
-"""Tries where the server answers with what is no reply (JSON cut short, no choice in it)."""
+"""Attempts where the reply is not a completion (JSON cut short, no choice in it)."""
 PASSING = (408, 409, 425, 429)
-"""The HTTP statuses below 500 of what another try may find mended."""
+"""The HTTP statuses below 500 of temporary errors."""
 OPTIONS = "chat_template"
-"""What a server names that does not take options for its chat template; most call them chat_template_kwargs."""
+"""Part of the error of a server that takes no options for its chat template; most call them chat_template_kwargs."""
 LOGPROBS = 20
-"""Alternatives of the first token that are asked for; the most that the API allows."""
+"""The number of alternatives of the first token to request; the maximum of the API."""
 CHECK_SECONDS = 10.0
 
 
 class Refused(Exception):
-    """Every further request would fail as this one did."""
+    """Each further request would fail in the same way."""
 
 
 def check_server(url: str) -> None:
-    """ModelMissing where nothing answers at the URL, or it refuses the key."""
+    """Raises ModelMissing where no server answers at the URL, or it refuses the key."""
     import httpx
 
     if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
@@ -49,7 +49,7 @@ def check_server(url: str) -> None:
     try:
         status = httpx.get(f"{url.rstrip('/')}/models", headers=headers, timeout=CHECK_SECONDS).status_code
     except httpx.ReadTimeout:
-        return  # it is there, and busy
+        return  # the server is there, and busy
     except httpx.HTTPError as error:
         raise ModelMissing(f"no server answers at {url}: {_said(error)}. Start it, or mend the URL") from None
     if status in (401, 403):
@@ -83,10 +83,10 @@ class Endpoint:
         key = os.environ.get(KEY) or "none"
         self.client = OpenAI(base_url=server.url, api_key=key, max_retries=RETRIES, timeout=server.timeout)
         self.takes_options = True
-        """Whether it takes options for the chat template, as far as it has said."""
+        """Whether the server takes options for the chat template, as far as its replies show."""
 
     def answers(self, questions: Sequence[Question], manner: Manner) -> Iterator[dict[int, AnswerOrError]]:
-        """The answers by position, as they come; raises Refused where the server will answer nothing."""
+        """The answers by the position of their question, as they arrive; Refused where none would be answered."""
         threads = ThreadPoolExecutor(self.server.concurrency)
         waiting: dict[Future[AnswerOrError], int] = {
             threads.submit(self._answer, question, manner): at for at, question in enumerate(questions)
@@ -99,12 +99,12 @@ class Endpoint:
                 if answered:
                     yield answered
                 for each in came.values():
-                    each.result()  # raises where it failed for good
+                    each.result()  # raises Refused
         finally:
             threads.shutdown(wait=False, cancel_futures=True)
 
     def _answer(self, question: Question, manner: Manner) -> AnswerOrError:
-        """One answer; the question is cut where the server says that it is too long."""
+        """The answer to a question, which is cut as long as the server finds it too long."""
         import openai
 
         asked: Question | None = question
@@ -128,7 +128,7 @@ class Endpoint:
                 )
             except ServerError as error:
                 status, said = error.status, _said(error)
-            if options and OPTIONS in said:  # an error may repeat the request: whether it was that, the next try shows
+            if options and OPTIONS in said:  # an error may quote the request: the next attempt shows
                 options, refused_options = {}, True
                 continue
             refused = self._refused(status, said)
@@ -139,7 +139,7 @@ class Endpoint:
         return RowError("too_long", "the prompt alone is longer than the model's context")
 
     def _refused(self, status: int, said: str) -> RowError | None:
-        """Why a question has no answer; None where a shorter one may have. Raises Refused where no question has."""
+        """The error of a question; None where a shorter question may be answered. Refused where none would be."""
         if status in (401, 403):
             raise Refused(f"{_key_refused(self.server.url, status)}. It says: {said}")
         if status == 404:
@@ -149,7 +149,7 @@ class Endpoint:
         return None if any(words in said.lower() for words in TOO_LONG) else RowError("bad_request", said)
 
     def _asked(self, question: Question, manner: Manner, options: Mapping[str, Any]) -> AnswerOrError:
-        """One request's answer, tried again where the reply is garbled or an error that may pass."""
+        """The answer to one request, retried where the reply is garbled or a temporary error."""
         request: dict[str, Any] = {
             "model": self.server.model,
             "messages": question.render(question.texts, ()),
@@ -181,7 +181,7 @@ class Endpoint:
 
 
 class Pace:
-    """At most one request in so many seconds, whichever thread makes it."""
+    """A rate limit over all threads: at most one request within a number of seconds; 0 for no limit."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -189,7 +189,7 @@ class Pace:
         self.lock = threading.Lock()
 
     def wait(self) -> None:
-        """Returns when it is this caller's turn."""
+        """Returns when the caller may send its request."""
         if not self.seconds:
             return
         with self.lock:
@@ -217,7 +217,7 @@ def _said(error: Exception) -> str:
 
 
 def _line(said: str) -> str:
-    """The first line of what was said, without the key, which servers may repeat."""
+    """The first line of a message, without the key, which servers may quote."""
     key = os.environ.get(KEY)
     line = next(iter(said.strip().splitlines()), "")[:500]
     return line.replace(key, "***") if key else line

@@ -1,17 +1,15 @@
-"""DEITA's evolution: a language model makes variants of a sample, each of the one before, and rates them together.
+"""DEITA's evolution: a language model makes variants of a sample, each from the one before, and scores them together.
 
     Evolve(dimension="complexity", step=1)       # the first variant of an instruction, more complex than it
-    Compare(dimension="complexity", attempt=0)   # a score for each variant, seen beside one another
+    Compare(dimension="complexity", attempt=0)   # a score for each variant, all in one prompt
 
-The samples of these operators are chains: the variants so far, as one conversation. Of complexity every message is
-the user's, the instruction and its variants in order; of quality the user's instruction comes first, and the
+The samples of these operators are chains: the variants so far, as one conversation. For complexity all messages are
+the user's: the instruction and its variants in order. For quality the user's instruction comes first, and the
 assistant's response and its variants follow (Liu et al. 2024, arXiv 2312.15685, sections 2.2 and 2.3; the prompts are
-ours). A chain is never cut to fit the model's context: comparing pieces would rate something else.
+our own). A chain is never cut to fit the context of the model, because the scores would be those of other texts.
 """
 
 import re
-import unicodedata
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
@@ -29,6 +27,7 @@ from operators.asking.rewrite import BLOCK_LINE
 from operators.base import STRICT, RowError
 from operators.sample import Message, text_sha
 from operators.scoring.scorer import scored_turns
+from operators.scripts import in_another_script
 
 Dimension = Literal["complexity", "quality"]
 
@@ -36,13 +35,13 @@ METHODS: dict[Dimension, tuple[str, ...]] = {
     "complexity": ("constraint", "deepen", "concretise", "reasoning"),
     "quality": ("helpfulness", "relevance", "depth", "creativity", "detail"),
 }
-"""The ways to evolve; each is the prompt deita_<dimension>_<method>."""
+"""The methods of evolving; the prompt of each is deita_<dimension>_<method>."""
 
 EVOLVES: dict[Dimension, str] = {"complexity": "user", "quality": "assistant"}
-"""Whose messages the variants are."""
+"""The role of the messages that are variants."""
 
 WITHOUT_TEXT = ("empty", "unfinished", "garbled")
-"""The outcomes of a step that made no variant; the next one starts from the variant before."""
+"""The outcomes of a step that made no variant; the next step starts from the last variant."""
 
 LEAKED = ("given instruction", "given response", "new instruction", "new response", "rewritten instruction",
           "rewritten response")  # fmt: skip
@@ -55,17 +54,16 @@ REFUSAL = re.compile(
     re.IGNORECASE,
 )
 NO_VARIANT = RowError("empty_text", "the chain has no text to evolve or to rate")
-SCRIPT_LEFT = 0.1
-"""A text whose old script has a smaller share of its letters is in another one."""
 
 
 @dataclass(frozen=True, config=STRICT)
 class Evolve(Asking):
     """The next variant of a chain: a struct of text, method and outcome.
 
-    The method is drawn evenly by seed, step and the chain itself. The outcomes of a step that made no text: `empty`,
-    `unfinished`, `garbled`. Those that are flags on a text which is kept: `unchanged` (but for blanks and case),
-    `leaked` (it speaks of its material), `refused` (it opens like a refusal and its parent does not), `other_script`.
+    The method is drawn uniformly by seed, step and chain. The outcomes of a step without a text are `empty`,
+    `unfinished` and `garbled`. The other outcomes are flags on a text that is kept: `unchanged` (apart from blanks and
+    case), `leaked` (it speaks of the prompt), `refused` (it begins like a refusal and its parent does not) and
+    `other_script`.
     """
 
     gives: ClassVar[pa.DataType] = pa.struct([("text", pa.string()), ("method", pa.string()), ("outcome", pa.string())])
@@ -81,20 +79,20 @@ class Evolve(Asking):
         return cls(**rewriter.settings(), dimension=dimension, step=step)
 
     def identity(self) -> dict[str, Any]:
-        """The fields, and the prompts' contents."""
+        """The fields, and the content of the prompts."""
         return {**super().identity(), "prompts": [self.prompt(method) for method in METHODS[self.dimension]]}
 
     def prompt(self, method: str) -> Prompt:
-        """What the model is asked to do by a method."""
+        """The prompt of a method."""
         return Prompt(f"deita_{self.dimension}_{method}")
 
     def method(self, messages: Sequence[Message]) -> str:
-        """The method that is drawn for a chain."""
+        """The method for a chain."""
         methods = METHODS[self.dimension]
         return methods[shuffled(len(methods), f"{self.seed} {self.step} {text_sha(messages).hex()}")[0]]
 
     def question(self, row: Mapping[str, Any]) -> Question | RowError:
-        """The method's rules, then the last variant, of quality with its instruction."""
+        """The rules of the method, then the last variant; for quality with its instruction."""
         messages = row["messages"]
         if not variants(messages, self.dimension):
             return NO_VARIANT
@@ -105,11 +103,11 @@ class Evolve(Asking):
         return uncut(self.prompt(self.method(messages)), texts)
 
     def unanswered(self, answer: Answer) -> bool:
-        """Whether the tokens ended before the variant did, which is then lost."""
+        """Whether the variant was cut, and is therefore lost."""
         return not answer.finished
 
     def value(self, row: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
-        """The variant that a reply is, with what is to be said of it."""
+        """The struct of an answer."""
         text, outcome = generated(answer)
         if outcome:
             text = ""
@@ -122,8 +120,8 @@ class Evolve(Asking):
 class Compare(Asking):
     """A judge's scores of a chain's variants: a struct of scores, outcomes, order, finished and reply.
 
-    scores and outcomes are by variant, as `rankings` reads them; order is which variant was shown at each
-    place, drawn by seed, attempt and the chain. Every further attempt has room for twice as many tokens.
+    scores and outcomes are by variant, as `rankings` returns them. order is the variant at each place, drawn by seed,
+    attempt and chain. Each further attempt allows twice as many tokens.
     """
 
     version: ClassVar[int] = 2
@@ -147,7 +145,7 @@ class Compare(Asking):
         return cls(**judge.settings(), dimension=dimension, attempt=attempt)
 
     def identity(self) -> dict[str, Any]:
-        """The fields, and the prompt's content."""
+        """The fields, and the content of the prompt."""
         return {**super().identity(), "prompt": self.prompt()}
 
     def prompt(self) -> Prompt:
@@ -155,17 +153,17 @@ class Compare(Asking):
         return Prompt(f"deita_rank_{self.dimension}")
 
     def manner(self) -> Manner:
-        """As the fields say, with the attempt's room."""
+        """The manner of the fields, with max_tokens doubled per attempt."""
         return replace(super().manner(), max_tokens=self.max_tokens * 2**self.attempt)
 
     def order(self, messages: Sequence[Message]) -> tuple[int, ...]:
-        """Which variant is shown at each place."""
+        """The variant at each place."""
         return shuffled(
             len(variants(messages, self.dimension)), f"{self.seed} {self.attempt} {text_sha(messages).hex()}"
         )
 
     def question(self, row: Mapping[str, Any]) -> Question | RowError:
-        """The rubric, then the variants in the attempt's order, of quality after their instruction."""
+        """The rubric, then the variants in the order of the attempt; for quality with their instruction."""
         messages = row["messages"]
         found = variants(messages, self.dimension)
         if not found:
@@ -176,7 +174,7 @@ class Compare(Asking):
         return uncut(self.prompt(), texts)
 
     def value(self, row: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
-        """The scores that a reply gives, joined to the variants."""
+        """The struct of an answer; scores and outcomes are in the order of the variants."""
         order = self.order(row["messages"])
         ranking = rankings(answer.text, len(order), self.dimension, answer.finished)
         return {
@@ -189,7 +187,7 @@ class Compare(Asking):
 
 
 def first_chain(messages: Sequence[Message], dimension: Dimension) -> list[Message] | None:
-    """The chain that a sample's first turn begins; None where the turn lacks a text that is needed."""
+    """The chain with the first turn of a sample only; None where that turn lacks a text."""
     asked, answered = next(iter(scored_turns(messages, "drop")), ("", ""))
     begun: list[Message] = [{"role": "user", "content": asked}]
     if dimension == "quality":
@@ -203,12 +201,12 @@ def longer_chain(messages: Sequence[Message], text: str, dimension: Dimension) -
 
 
 def variants(messages: Sequence[Message], dimension: Dimension) -> list[str]:
-    """A chain's variants, in order; the first is the sample's own text."""
+    """The variants in a chain, in order; the first is the text of the sample."""
     return [message["content"] for message in messages if message["role"] == EVOLVES[dimension]]
 
 
 def uncut(prompt: Prompt, texts: Texts) -> Question:
-    """The question that a prompt makes of these texts, none of which may be cut."""
+    """The question of a prompt with these texts, none of which may be cut."""
     template = opened(prompt)
 
     def render(_: Mapping[str, str], tokens: Sequence[str]) -> list[Message]:
@@ -218,7 +216,7 @@ def uncut(prompt: Prompt, texts: Texts) -> Question:
 
 
 def flag(old: str, new: str) -> str:
-    """What is to be said of a variant, given its parent; empty where nothing is."""
+    """The flag of a variant, given its parent; empty for none."""
     if "".join(old.split()).casefold() == "".join(new.split()).casefold():
         return "unchanged"
     if BLOCK_LINE.search(new) or any(words in new.lower() and words not in old.lower() for words in LEAKED):
@@ -226,17 +224,3 @@ def flag(old: str, new: str) -> str:
     if REFUSAL.match(new) and not REFUSAL.match(old):
         return "refused"
     return "other_script" if in_another_script(old, new) else ""
-
-
-def in_another_script(old: str, new: str) -> bool:
-    """Whether a text has given up the script that most letters of the old one are in."""
-    before, after = letters_by_script(old), letters_by_script(new)
-    if not before or not after:
-        return False
-    script, count = before.most_common(1)[0]
-    return count * 2 > before.total() and after[script] < SCRIPT_LEFT * after.total()
-
-
-def letters_by_script(text: str) -> Counter[str]:
-    """How many letters of each script a text has, by the first word of their Unicode names (LATIN, CJK, ARABIC)."""
-    return Counter(unicodedata.name(letter, "").partition(" ")[0] for letter in text if letter.isalpha())

@@ -1,11 +1,11 @@
-"""The judge: a language model rates each sample by a prompt's rubric.
+"""The judge: a language model that rates each sample by the rubric of a prompt.
 
     Judge(prompt=Prompt("alpagasus"), dimension="accuracy")        # the number on the first line of the reply
     Judge(prompt=Prompt("/my/rubric.txt"), form="expectation", lowest=1, highest=5)
 
-A reply that holds no rating is no number: it has an outcome (empty, no_number, out_of_scale ...), which recipes drop
-and count. Where the prompt asks for a {dimension}, its name may stand before the number, as a word for "score" may.
-The reply itself is kept beside the rating.
+A reply without a rating has no score but an outcome (empty, no_number, out_of_scale ...); recipes drop and count such
+samples. The number may follow a word for "score" or, where the prompt has a {dimension}, its name. The reply is kept
+with the rating.
 """
 
 import math
@@ -30,17 +30,17 @@ from operators.sample import Message
 TEXTS = ("instruction", "response")
 SETTINGS = ("dimension", "lowest", "highest")
 STEPS = 64
-"""At most so many ratings on a scale that a JSON schema lists."""
+"""The maximum number of ratings that a JSON schema lists."""
 
 LABELS = 10
-"""Ratings from 0 to 9 are a digit, which most tokenizers have as one token."""
+"""Ratings below this number are one digit, which is one token in most tokenizers."""
 
 Form = Literal["line", "json", "expectation", "alpagasus", "lift"]
 
 
 @dataclass(frozen=True, config=STRICT)
 class Judge(Asking):
-    """A rating a sample: a struct of score (null without one), outcome, digit_mass, reply, cut and control_tokens."""
+    """One rating per sample: a struct of score (null without one), outcome, digit_mass, reply, cut, control_tokens."""
 
     version: ClassVar[int] = 2
     reads: ClassVar[tuple[str, ...]] = ("messages", "raw")
@@ -58,15 +58,16 @@ class Judge(Asking):
     prompt: Prompt = Prompt("alpagasus")
     """The rubric: a name in operators/prompts or the path of a text file."""
     dimension: str = "accuracy"
-    """What is rated, where the prompt says {dimension}."""
+    """The value of {dimension} in the prompt: what is rated."""
     lowest: float = 0.0
     highest: float = 5.0
     step: float = Limits(default=0.5, gt=0)
-    """The distance of neighbouring ratings, where the form lists them."""
+    """The difference between neighbouring ratings, where the form lists them."""
     form: Form = "line"
-    """How the rating is read. line: the number on the first line of the reply. json: a reply bound to {"score": one of
-    the scale's ratings}. expectation: the mean of the whole ratings by their probability as the first token, one token
-    generated; digit_mass is what they have of it together. alpagasus, lift: as the released code of each reads it."""
+    """How the rating is read. line: the number on the first line of the reply. json: a reply that has to be {"score":
+    one of the ratings of the scale}. expectation: the mean of the whole ratings, weighted by their probability as the
+    first token; only one token is generated, and digit_mass is the sum of the probabilities. alpagasus, lift: as the
+    released code of each reads it."""
 
     @model_validator(mode="after")
     def _scale(self) -> "Judge":
@@ -79,12 +80,12 @@ class Judge(Asking):
         return self
 
     def check(self) -> None:
-        """ModelMissing where nobody answers; ValueError where the prompt is missing or does not fit."""
+        """ModelMissing where no model would answer; ValueError where the prompt is missing or lacks a placeholder."""
         self.prompt.template().check(TEXTS, offered=("input", *SETTINGS))
         super().check()
 
     def manner(self) -> Manner:
-        """One token for the expectation, a bound reply for json, else free text."""
+        """One token for expectation, a JSON schema for json, else free text."""
         manner = super().manner()
         if self.form == "expectation":
             return replace(manner, max_tokens=1, labels=self.labels())
@@ -111,7 +112,7 @@ class Judge(Asking):
         return [int(rating) if rating == int(rating) else rating for rating in ratings]
 
     def question(self, row: Mapping[str, Any]) -> Question:
-        """The rubric, then the sample; where it is too long the response is cut first."""
+        """The rubric, then the sample; where the prompt is too long, the response is cut first."""
         found = sample.triplet(row["messages"], row["raw"])
         template = opened(self.prompt)
         settings = {"dimension": self.dimension, "lowest": f"{self.lowest:g}", "highest": f"{self.highest:g}"}
@@ -123,7 +124,7 @@ class Judge(Asking):
         return Question({"response": found.response, "input": found.input, "instruction": found.instruction}, render)
 
     def value(self, row: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
-        """The rating that a reply makes, and the reply."""
+        """The struct of an answer."""
         rating, mass = self._read(answer), math.fsum(answer.masses.values()) if self.form == "expectation" else None
         texts = sample.triplet(row["messages"], row["raw"])
         return {
@@ -136,14 +137,14 @@ class Judge(Asking):
         }
 
     def unanswered(self, answer: Answer) -> bool:
-        """Whether the tokens ended before there was a rating; of an expectation's one token that cannot be said."""
+        """Whether the reply was cut before a rating; False for expectation, whose one token cannot show it."""
         if self.form == "expectation":
             return False
         return super().unanswered(answer) or self._read(answer).outcome == "unfinished"
 
     def _read(self, answer: Answer) -> Rating:
         scale = self.lowest, self.highest
-        # What the prompt does not ask for may be the beginning of a quotation, or one part of the rating.
+        # A dimension that is not in the prompt may be the beginning of a quotation, or one part of the rating.
         asked = self.dimension if "dimension" in opened(self.prompt).names else ""
         match self.form:
             case "expectation":
@@ -160,13 +161,13 @@ class Judge(Asking):
 
 
 def joined(texts: Mapping[str, str]) -> dict[str, str]:
-    """The texts with the input put after the instruction, for a prompt that has no place of its own for it."""
+    """The texts with the input appended to the instruction, for a prompt without an {input}."""
     asked = "\n".join(text for text in (texts["instruction"], texts["input"]) if text)
     return {"instruction": asked, "response": texts["response"]}
 
 
 def expectation(masses: Mapping[str, float]) -> Rating:
-    """The mean of the labels' numbers by their probabilities, which are normalised; no_digit where they have none."""
+    """The mean of the labels' numbers, weighted by their normalised probabilities; no_digit where all are 0."""
     total = math.fsum(masses.values())
     if not total > 0:
         return Rating(None, "no_digit")

@@ -1,7 +1,7 @@
-"""A language model in this process, by vLLM: one engine over all the GPUs that the worker sees, or on the CPU.
+"""A language model in this process, by vLLM: one engine over all GPUs of the worker, or on the CPU.
 
-The texts are rendered with the checkpoint's chat template and handed over as tokens, so that their length is known
-before the engine sees them. A checkpoint without a chat template (a base model) is given the messages' plain text.
+The texts are rendered with the chat template of the checkpoint and passed to the engine as tokens, so their length is
+known before. A checkpoint without a chat template (a base model) gets the plain text of the messages.
 """
 
 import os
@@ -14,7 +14,7 @@ from operators.base import RowError
 from operators.sample import Message
 
 BLOCK = 32
-"""Tokens a block of the prefix cache on a CPU, the fewest that it takes; its usual 128 exceed many shared prefixes."""
+"""Tokens per block of the prefix cache on a CPU: the minimum. The default, 128, exceeds many shared prefixes."""
 
 
 class LocalModel:
@@ -27,7 +27,7 @@ class LocalModel:
         self.controls = control_strings(self.tokenizer)
 
     def answers(self, questions: Sequence[Question], manner: Manner) -> Iterator[dict[int, AnswerOrError]]:
-        """All the answers in one lot: the engine batches best when it has every prompt."""
+        """All answers in one group, as the engine batches best with all prompts; ValueError where no prompt can fit."""
         labels = label_tokens(self.tokenizer, manner.labels)
         room = self.context - (1 if labels else manner.max_tokens)
         if room < 1:
@@ -52,7 +52,7 @@ class LocalModel:
         yield lot
 
     def _tokens(self, texts: list[str]) -> list[list[int]]:
-        """The tokens of prompts; a chat template has written the special ones already."""
+        """The tokens of prompts; a chat template has already written the special tokens."""
         templated = bool(getattr(self.tokenizer, "chat_template", None))
         return self.tokenizer(texts, add_special_tokens=not templated, verbose=False)["input_ids"]
 
@@ -62,10 +62,10 @@ class LocalModel:
     def _fitted(
         self, question: Question, manner: Manner, tokens: list[int], room: int
     ) -> tuple[Question, list[int]] | None:
-        """The question, cut to at most `room` tokens where it has more, and its tokens; None if that cannot be."""
+        """The question, cut where its prompt has more than `room` tokens, and the tokens; None if no cut suffices."""
         while len(tokens) > room:
             longest = next((text for text in question.texts.values() if text), "")
-            # A text's mean characters a token; what that misses the next round cuts.
+            # By the mean number of characters per token; the next round cuts what is still too long.
             share = (len(tokens) - room) / max(1, len(self.tokenizer.encode(longest, add_special_tokens=False)))
             shorter = question.shorter(max(1, int(share * len(longest))))
             if shorter is None:
@@ -76,21 +76,21 @@ class LocalModel:
 
 
 def control_strings(tokenizer: Any) -> list[str]:
-    """The tokenizer's special tokens as text, longer than a character."""
+    """The special tokens of the tokenizer as text, those of one character left out."""
     added = getattr(tokenizer, "added_tokens_decoder", {}).values()
     strings = {*tokenizer.all_special_tokens, *(str(each) for each in added if each.special)}
     return sorted(each for each in strings if len(each.strip()) > 1)
 
 
 def prompt_text(tokenizer: Any, messages: list[Message], thinking: Thinking = "off") -> str:
-    """A conversation up to where the answer begins, as the model is given it."""
+    """The text of a prompt, up to the beginning of the answer."""
     if getattr(tokenizer, "chat_template", None):
         return rendered(tokenizer, messages, thinking)
     return "\n\n".join(message["content"] for message in messages) + "\n"
 
 
 def rendered(tokenizer: Any, messages: list[Message], thinking: Thinking) -> str:
-    """The chat template's text up to where the answer begins; a system message joins the user's where it must."""
+    """The prompt by the chat template; where that refuses a system message, it is joined to the user's."""
     from jinja2 import TemplateError
 
     options = {"add_generation_prompt": True, "tokenize": False, **template_options(thinking)}
@@ -102,7 +102,7 @@ def rendered(tokenizer: Any, messages: list[Message], thinking: Thinking) -> str
 
 
 def label_tokens(tokenizer: Any, labels: Sequence[str]) -> dict[str, int]:
-    """The one token of each label; ValueError for a label that is not one token."""
+    """The token id of each label; ValueError for a label that is not a single token."""
     found = {label: tokenizer.encode(label, add_special_tokens=False) for label in labels}
     for label, tokens in found.items():
         if len(tokens) != 1:
@@ -117,7 +117,7 @@ def _engine(folder: Path, context: int | None) -> Any:
     import torch
 
     gpus = torch.cuda.device_count()
-    if not gpus:  # one process instead of three, and no minutes of compilation
+    if not gpus:  # one process instead of three, and no compilation, which takes minutes
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
@@ -130,7 +130,7 @@ def _engine(folder: Path, context: int | None) -> Any:
 
 
 def sampling(manner: Manner, labels: dict[str, int]) -> Any:
-    """vLLM's SamplingParams for a manner; labels: the tokens whose probability is wanted."""
+    """vLLM's SamplingParams for a manner; labels: the token ids whose probability is wanted."""
     from vllm import SamplingParams
     from vllm.sampling_params import StructuredOutputsParams
 

@@ -1,4 +1,4 @@
-"""The prompt: what a judge or a rewriter is asked, as a text file that sample texts are put into.
+"""The prompt for a judge or a rewriter: a text file into which the texts of a sample are inserted.
 
     [system]
     You rate answers.
@@ -8,13 +8,13 @@
     {response}
     Now write the score alone on the first line.
 
-The two headings stand alone on a line; `[system]` may be left out. Placeholders are written as for str.format,
-a literal brace doubled. Settings (trusted) are inserted as they are. Texts (a sample's, not trusted) stand alone on
-a line, in the user part, and are inserted as a block between two lines that carry a mark which no text contains:
-nothing that a text says can close its own block. No text is ever formatted, so its braces are only braces.
+Each heading is alone on its line; `[system]` may be left out. Placeholders are written as for str.format, and a literal
+brace is doubled. Settings are trusted and inserted unchanged. The texts of a sample are not trusted. Their placeholders
+are alone on a line of the user part. A text is inserted as a block between two lines with a mark that no text contains,
+so a text cannot close its own block. Texts are never formatted; their braces stay braces.
 
-A judge server keeps what equal beginnings of prompts cost to read. Write the rubric first, the samples last, and
-mention the mark, which differs from sample to sample, only right before them.
+A server reuses its work on equal beginnings of prompts. Write the rubric first and the sample last, and mention the
+mark, which differs between samples, only directly before the sample.
 """
 
 import functools
@@ -37,7 +37,7 @@ HEADINGS = {"[system]": "system", "[user]": "user"}
 MARK = "mark"
 MARK_DIGITS = 12
 
-# The control tokens of widespread chat templates; those of one tokenizer are given by the caller.
+# The control tokens of common chat templates; the caller adds those of one tokenizer.
 CONTROL = (
     r"<\|[^<>|\n]{1,40}\|>",
     r"<｜[^<>｜\n]{1,40}｜>",
@@ -53,16 +53,16 @@ Texts = Mapping[str, str | Sequence[str]]
 
 @dataclass(frozen=True, config=STRICT)
 class Prompt:
-    """A prompt by the name of one that comes with Winnow, or by the path of a text file."""
+    """A prompt, by the name of one that comes with Winnow or by the path of a text file."""
 
     name: str
 
     def identity(self) -> dict[str, str]:
-        """Hex SHA-256 of the file's text; where the file lies and how its lines end do not enter."""
+        """Hex SHA-256 of the text of the file; its path and its line endings do not enter."""
         return {"content": hashlib.sha256(self._text().encode()).hexdigest()}
 
     def template(self) -> "Template":
-        """The parsed file; ValueError where it is missing, not UTF-8, or not a template."""
+        """The parsed file; ValueError where it is missing, not UTF-8 or not a template."""
         return Template.parsed(self._text(), self.name)
 
     def _text(self) -> str:
@@ -78,24 +78,24 @@ class Prompt:
 
 @functools.cache
 def opened(prompt: Prompt) -> "Template":
-    """The prompt's template, read once in a process."""
+    """The template of the prompt, read once per process."""
     return prompt.template()
 
 
 @plain_dataclass(frozen=True)
 class Line:
-    """One line of a template: literal texts and, after each but the last, the name of a placeholder."""
+    """One line of a template: literal texts, and the name of a placeholder after each but the last."""
 
     literals: tuple[str, ...]
     names: tuple[str, ...]
 
     @property
     def alone(self) -> bool:
-        """Whether the line is a placeholder and nothing else."""
+        """Whether the line is a single placeholder."""
         return len(self.names) == 1 and not any(self.literals)
 
     def filled(self, values: Mapping[str, str]) -> str:
-        """The line with a value for each placeholder."""
+        """The line with the value of each placeholder."""
         pieces = [literal + values[name] for literal, name in zip(self.literals, self.names, strict=False)]
         return "".join(pieces) + self.literals[-1]
 
@@ -105,13 +105,13 @@ class Template:
     """A parsed prompt."""
 
     file: str
-    """What errors call it."""
+    """Its name in error messages."""
     parts: tuple[tuple[str, tuple[Line, ...]], ...]
-    """A role (system, user) with its lines, in order."""
+    """Pairs of a role (system, user) and its lines, in order."""
 
     @classmethod
     def parsed(cls, text: str, file: str) -> "Template":
-        """The template that a text is; ValueError naming the file and the line where it is none."""
+        """The template in a text; ValueError, with file and line, where the text is not one."""
         parts: dict[str, list[Line]] = {}
         lines: list[Line] | None = None
         for number, line in enumerate(text.split("\n"), start=1):
@@ -130,14 +130,14 @@ class Template:
 
     @property
     def names(self) -> frozenset[str]:
-        """The placeholders that the template uses, the mark aside."""
+        """The placeholders in the template, without the mark."""
         used = {name for _, lines in self.parts for line in lines for name in line.names}
         return frozenset(used - {MARK})
 
     def check(self, texts: Collection[str], settings: Collection[str] = (), offered: Collection[str] = ()) -> None:
-        """ValueError naming the file and the placeholder where these texts and settings do not fill the template.
+        """ValueError, with file and placeholder, where these texts and settings do not fit the template.
 
-        texts, settings: needed, each has to be used; offered: settings that may be used.
+        texts, settings: the template has to use each of them. offered: settings that it may use.
         """
         needed = {*texts, *settings}
         for name in sorted(needed - self.names):
@@ -151,11 +151,11 @@ class Template:
                     raise ValueError(f"prompt {self.file}: {{{name}}} stands alone on a line of the [user] part")
 
     def messages(self, texts: Texts, settings: Mapping[str, object], tokens: Collection[str] = ()) -> list[Message]:
-        """The conversation to ask a model with; ValueError where `check` would raise it.
+        """The messages to ask a model with; ValueError as `check`.
 
-        texts: a sample's, by placeholder; a list of texts becomes as many blocks, numbered from [1]. settings:
-        anything that str() spells. tokens: further strings, such as a tokenizer's special tokens, to break in
-        the texts like the control tokens known here.
+        texts: of a sample, by placeholder; a list of texts becomes that many blocks, numbered from [1]. settings: by
+        placeholder; they are converted with str(). tokens: further strings to break in the texts as control tokens,
+        such as the special tokens of a tokenizer.
         """
         self.check(texts, offered=settings)
         harmless = {name: _each(text, tokens) for name, text in texts.items()}
@@ -168,25 +168,25 @@ class Template:
 
 
 def control_tokens(text: str, tokens: Collection[str] = ()) -> list[str]:
-    """The control tokens in a text, in order: worth a flag, no reason to drop a sample (HTML has <s> as well)."""
+    """The control tokens in a text, in order; a reason for a flag only, as HTML has <s> too."""
     return _control(tuple(tokens)).findall(text)
 
 
 def without_control(text: str, tokens: Collection[str] = ()) -> str:
     """The text with a space after the first character of each control token, as in `< |im_end|>`.
 
-    A plain space: a tokenizer may drop a zero-width one before it looks for its special tokens. ValueError for a
-    token of a single character, which no space can break.
+    The space is a plain one, because a tokenizer may drop a zero-width space before it looks for special tokens.
+    ValueError for a token of a single character, which a space cannot break.
     """
     control = _control(tuple(tokens))
-    while control.search(text):  # again: breaking one token may leave another that overlapped it
+    while control.search(text):  # again, as a token may have overlapped another
         text = control.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
     return text
 
 
 @functools.lru_cache(maxsize=64)
 def _control(tokens: tuple[str, ...]) -> re.Pattern[str]:
-    """Matches a control token; blanks around a token do not count, so that breaking what is left breaks it."""
+    """A pattern for control tokens; blanks around the given tokens are ignored."""
     bare = sorted({token.strip() for token in tokens}, key=lambda token: (-len(token), token))
     for token in bare:
         if len(token) < 2:
@@ -212,7 +212,7 @@ def _line(line: str, where: str) -> Line:
 
 
 def _trimmed(lines: list[Line]) -> tuple[Line, ...]:
-    """The lines without the blank ones at the beginning and the end."""
+    """The lines without blank lines at the beginning and at the end."""
     filled = [at for at, line in enumerate(lines) if line.names or line.literals[0].strip()]
     return tuple(lines[filled[0] : filled[-1] + 1]) if filled else ()
 
@@ -224,7 +224,7 @@ def _each(text: str | Sequence[str], tokens: Collection[str]) -> str | list[str]
 
 
 def _unused_mark(texts: Texts) -> str:
-    """Hex digits that no text contains; the same for the same texts."""
+    """Hex digits that no text contains; they depend on the texts only."""
     whole = json.dumps(texts, ensure_ascii=False, sort_keys=True)
     numbered = (f"{number} {whole}".encode("utf-8", "surrogatepass") for number in itertools.count())
     marks = (hashlib.sha256(seed).hexdigest()[:MARK_DIGITS] for seed in numbered)

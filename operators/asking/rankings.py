@@ -1,11 +1,11 @@
-"""What a judge's reply says of several variants in one prompt: a score by bracketed index, and what follows from it.
+"""The scores in a judge's reply about several variants in one prompt, by bracketed index, and the next step.
 
     [2] Score: 5
     [1] Score: 3        rankings(reply, 2).scores == (3, 5)
 
-DEITA (Liu et al. 2024, section 2) has ChatGPT score six variants of one sample beside one another. Lines are joined
-by their index: a preamble, a blank line or another order does not move a score to another variant. The
-variants are shown in a seeded random order, against the judge's liking for places; a repeated question takes another.
+DEITA (Liu et al. 2024, section 2) has ChatGPT score six variants of one sample in one prompt. A score belongs to the
+variant whose index is on its line, so a preamble, a blank line or another order does no harm. The variants are shown in
+a seeded random order, because judges prefer some positions; a repeated question uses another order.
 """
 
 import functools
@@ -24,7 +24,7 @@ RETRIES = 2
 FEWEST = 4
 
 _LIGHT = r"[\s*_`]*"
-# A whole number, what it is out of, and words that make it no other number.
+# A whole number, the scale that it is out of, and words that do not change the number.
 SAID = re.compile(
     r"(?P<score>[-+−]?\d{1,9})(?:\s*[/／]\s*(?P<scale>\d{1,9}))?(?:\s*[分点점])?"
     r"(?:[^\w/／+%％][^\d¼-¾⅐-⅞]*)?"
@@ -33,34 +33,34 @@ SAID = re.compile(
 
 @dataclass(frozen=True)
 class Ranking:
-    """The scores of the variants in the order in which they were shown."""
+    """The scores of the variants, in the order in which they were shown."""
 
     scores: tuple[int | None, ...]
     outcomes: tuple[str, ...]
-    """"" or `duplicate` where there is a score (the last of several); else `empty`, `unfinished`, `missing`,
+    """With a score "", or `duplicate` where it is the last of several. Without one `empty`, `unfinished`, `missing`,
     `not_integer`, `other_scale`, `out_of_range`, or `misnumbered` where the reply has an index that was not shown."""
 
     @property
     def scored(self) -> int:
-        """How many variants have a score."""
+        """The number of variants with a score."""
         return sum(score is not None for score in self.scores)
 
     @property
     def flat(self) -> bool:
-        """Whether all scores there are, two or more, are the same, so that they rank nothing."""
+        """Whether there are two or more scores and all are equal, so that they rank nothing."""
         return self.scored > 1 and len({score for score in self.scores if score is not None}) == 1
 
 
-Step = Literal["keep", "flat", "retry", "retry_longer", "drop_variants", "drop_seed"]
+Step = Literal["keep", "flat", "retry", "drop_variants", "drop_seed"]
 
 
 def rankings(reply: str, count: int, dimension: str = "", finished: bool = True) -> Ranking:
     """The scores, 1 to 6, of `count` variants from lines like `[2] Score: 5`; ValueError for a count below 1.
 
-    The dimension that was asked for may stand in the place of the word "score" or beside it. A score may say what it
-    is out of, the highest or one less (DEITA's rubric goes to 5 and leaves 6 for what is beyond the judge). A sample
-    may be quoted within a sentence: a line that does not begin with an index is not read, and neither is the line
-    that a reply which is not finished was cut in.
+    The dimension may replace the word "score" or be next to it. A score may name its scale, which is the highest score
+    or one less: DEITA's rubric goes to 5 and leaves 6 for samples that are beyond the judge. Lines that do not begin
+    with an index are not read, as they may quote a sample. finished: False where the reply was cut; its last line is
+    then not read.
     """
     if count < 1:
         raise ValueError(f"a ranking has one variant or more, not {count}")
@@ -82,17 +82,16 @@ def rankings(reply: str, count: int, dimension: str = "", finished: bool = True)
     return Ranking(tuple(score for score, _ in each), tuple(outcome for _, outcome in each))
 
 
-def step(ranking: Ranking, retries: int, finish: str = "stop", fewest: int = FEWEST) -> Step:
-    """What follows from a ranking that was asked for again `retries` times.
+def step(ranking: Ranking, retries: int) -> Step:
+    """The next step after a ranking; retries: the number of repetitions of the question so far.
 
-    keep, flat (which ranks nothing: a flag) and drop_variants keep the variants that have a score; drop_seed keeps
-    none, for fewer than `fewest` have one (where fewer are shown: not all). finish: why the reply ended, as a
-    server says it; after "length" the next try needs more room (retry_longer).
+    retry asks again. keep, flat (a flag: the scores rank nothing) and drop_variants keep the variants with a score.
+    drop_seed keeps none: fewer than FEWEST variants have a score, or not all where fewer were shown.
     """
     complete = ranking.scored == len(ranking.scores)
     if not complete and retries < RETRIES:
-        return "retry_longer" if finish == "length" else "retry"
-    if ranking.scored < min(fewest, len(ranking.scores)):
+        return "retry"
+    if ranking.scored < min(FEWEST, len(ranking.scores)):
         return "drop_seed"
     if ranking.flat:
         return "flat"
@@ -100,9 +99,10 @@ def step(ranking: Ranking, retries: int, finish: str = "stop", fewest: int = FEW
 
 
 def shuffled(count: int, seed_material: str) -> tuple[int, ...]:
-    """A permutation of 0…count-1: which variant is shown at each place. The same for the same seed material.
+    """The variant at each place, a permutation of 0…count-1 that depends on the seed material only.
 
-    seed_material: what tells one question from another, such as the seed, the sample's hash and the retry.
+    seed_material: what distinguishes two questions, such as the seed, the hash of the sample and the retry. ValueError
+    for a count below 1.
     """
     if count < 1:
         raise ValueError(f"there is one variant or more to shuffle, not {count}")
@@ -110,7 +110,7 @@ def shuffled(count: int, seed_material: str) -> tuple[int, ...]:
 
 
 def unshuffled(shown: Sequence[Value], order: Sequence[int]) -> list[Value]:
-    """Values by variant of values by place; order: as `shuffled` gives it. ValueError where they do not fit."""
+    """Values by variant; shown: values by place; order: from `shuffled`. ValueError where they differ in length."""
     if sorted(order) != list(range(len(shown))):
         raise ValueError(f"{list(order)} is not a permutation of {len(shown)} places")
     by_variant = dict(zip(order, shown, strict=True))

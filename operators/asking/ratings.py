@@ -1,16 +1,16 @@
-"""What a judge's reply says: a rating, or a short word for why there is none. Text in, Rating out; no defaults.
+"""The rating in a judge's reply, or a short word for the reason why there is none. There are no default ratings.
 
     first_line("4.5\nThe response ...", 0, 5)         Rating(score=4.5, outcome="")
     first_line("8/10", 0, 5)                          Rating(score=None, outcome="other_scale")
     first_line("Accuracy: 4.5", 0, 5, "accuracy")     Rating(score=4.5, outcome="")
     json_score('{"score": 4.5}', 0, 5)                Rating(score=4.5, outcome="")
 
-The outcomes: `empty`; `unfinished` (it broke off before there was an answer: still thinking, or within the line that
-may be one); `no_number`; `several_numbers` (which one?); `prose` (one number, among words that may be a quotation of
-the sample); `other_scale`; `out_of_scale`; `not_finite`; of JSON also `not_json` (no JSON object, or words around it),
-`duplicate_keys`, `other_keys`; of the published readings `crashes`.
+The outcomes: `empty`; `unfinished` (the reply was cut before an answer: within the thinking, or within the line that
+may be the answer); `no_number`; `several_numbers`; `prose` (one number, among words that may be a quotation of the
+sample); `other_scale`; `out_of_scale`; `not_finite`; for JSON also `not_json` (not a JSON object, or words around it),
+`duplicate_keys` and `other_keys`.
 
-The published readings repeat the released code of AlpaGasus and LIFT with its faults, for runs that repeat theirs.
+The published readings repeat the released code of AlpaGasus and LIFT with its faults, to reproduce their results.
 """
 
 import functools
@@ -22,11 +22,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 SEPARATOR = r"[.．٫]"
-COMMA = r"[,，]"  # a decimal comma before one or two digits; before three it may part the thousands
+COMMA = r"[,，]"  # a decimal comma before one or two digits; before three it may separate thousands
 NUMBER = rf"(?:\d+(?:{SEPARATOR}\d+|{COMMA}\d{{1,2}})?|{SEPARATOR}\d+)(?!\d)"
 
-# The words for a score that may stand before it. Any other word may be the beginning of a quotation, except the one
-# that the judge was asked to rate: "Accuracy: 4.5", "Final accuracy score: 4.5", "Rating of accuracy: 4.5".
+# The words for "score" that may come before it. Any other word may be the beginning of a quotation, except the name of
+# the dimension that is rated: "Accuracy: 4.5", "Final accuracy score: 4.5", "Rating of accuracy: 4.5".
 OPENING = r"(?:(?:total|overall|final|my|the)\s+)*"
 LABELS = (
     r"scores?|rating|grade|total",
@@ -59,9 +59,9 @@ FENCE = re.compile(r"```(?:json)?[ \t]*\n(.*)\n[ \t]*```", re.DOTALL | re.IGNORE
 
 @dataclass(frozen=True)
 class Rating:
-    """A judge's score on its scale with the outcome "", or None with the outcome that says why.
+    """A judge's score on its scale with the outcome "", or None with the reason as the outcome.
 
-    One reading gives both a score and a reason: `published_lift`, whose 0 stands for a reply without a number too.
+    Only `published_lift` returns both a score and a reason: its 0 also stands for a reply without a number.
     """
 
     score: float | None
@@ -69,43 +69,39 @@ class Rating:
 
 
 def first_line(reply: str, lowest: float, highest: float, dimension: str = "", finished: bool = True) -> Rating:
-    """The score that the first line of the answer consists of; the reading that repairs AlpaGasus' and LIFT's.
+    """The score on the first line of the answer; this reading repairs those of AlpaGasus and LIFT.
 
-    The line may hold, besides the number, emphasis, a word for "score" or the dimension that was asked for (or both)
-    with a colon, the highest score after a slash or "out of", and a word for "points"; in any script, with a decimal
-    point or comma. No other word is read: it may belong to a quotation. Of a reply that is not finished the line is
-    read where another one follows it: the 4 that it was cut after may have been 4.5.
+    Besides the number the line may contain emphasis, a word for "score" or the dimension (or both) with a colon, the
+    highest score after a slash or "out of", and a word for "points". Digits may be of any script, with a decimal point
+    or comma. A line with other words is not read, as they may belong to a quotation. finished: False where the reply
+    was cut; its first line is then read only if another line follows, since a final 4 may be the beginning of 4.5.
     """
     return _agreed(reply, lambda answer, whole: _line_score(answer, whole, (lowest, highest), dimension), finished)
 
 
-def lift_total(reply: str) -> Rating:
-    """LIFT's total of 0 to 100 points, read from the first line."""
-    return first_line(reply, 0, 100)
-
-
 def json_score(reply: str, lowest: float, highest: float, dimension: str = "", finished: bool = True) -> Rating:
-    """The number in an answer that is {"score": number} and nothing else, in a ```json fence or not.
+    """The number in an answer that is {"score": number} and nothing else, with or without a ```json fence.
 
-    The key may be the dimension that was asked for: servers that do not bind a reply to its schema let models name it.
+    The key may be the dimension: where a server does not enforce the schema, models use that name.
     """
     return _agreed(reply, lambda answer, whole: _json_score(answer, whole, (lowest, highest), dimension), finished)
 
 
 def answers(reply: str) -> tuple[str, ...]:
-    """What may be the answer in a reply that may think first; nothing where the thinking did not come to an end.
+    """The pieces of a reply that may be the answer; empty where the thinking has no end.
 
-    A chat template may have opened the thinking, and a sample that is quoted may hold the closing tag. Hence
-    each piece that is possible: after every closing tag and, where no thinking was opened, before the first.
+    The chat template may have opened the thinking, and a quoted sample may contain the closing tag. All possible pieces
+    are therefore returned: the one after each closing tag and, where the reply opens no thinking, the one before the
+    first.
     """
     pieces = tuple(THOUGHT_END.split(reply))
     return pieces[1:] if THOUGHT.match(reply.lstrip()) else pieces
 
 
 def published_alpagasus(reply: str) -> Rating:
-    """As the released get_scores.py: the first line as Python's float reads it, an infinity too.
+    """The reading of the released get_scores.py: the first line as Python's float reads it, including infinity.
 
-    Where the code writes -1 (no number) or nan, which no threshold lets through, there is no score.
+    There is no score where the code writes -1 (no number) or nan; no threshold admits them.
     """
     line = reply.split("\n")[0]
     try:
@@ -114,26 +110,8 @@ def published_alpagasus(reply: str) -> Rating:
         return Rating(None, "no_number" if line.strip() else "empty")
 
 
-def published_alpagasus_filter(reply: str) -> Rating:
-    """As the parser in the released filter.py, which nothing calls there: it looks for "score:" and "Score:" too.
-
-    After "score:" it reads the rest of the line, after "Score:" one character; `crashes` where that raises.
-    """
-    plain = published_alpagasus(reply)
-    if plain.outcome in ("", "not_finite"):
-        return plain
-    try:
-        if "score:" in reply:
-            return _not_nan(float(reply.split("score:")[1].split("\n")[0]))
-        if "Score:" in reply:
-            return Rating(float(reply.split("Score:")[1].strip("\n")[0]))
-    except (ValueError, IndexError):
-        return Rating(None, "crashes")
-    return plain
-
-
 def published_lift(reply: str) -> Rating:
-    """As the released generate_gpt_score.py: the first digits of the first line; 0, with the outcome, without any."""
+    """The reading of the released generate_gpt_score.py: the first digits of the first line; 0 where there are none."""
     line = reply.strip().split("\n")[0]
     found = re.search(r"\d+", line)
     if found is None:
@@ -163,7 +141,7 @@ def _agreed(reply: str, read: Callable[[str, bool], Rating], finished: bool) -> 
 
 
 def _line_score(answer: str, whole: bool, scale: tuple[float, float], dimension: str) -> Rating:
-    # One blank for many: a judge that repeats itself writes thousands, and the pattern tries each.
+    # Runs of blanks become one: a judge that repeats itself writes thousands, and the pattern would try each.
     lines = (" ".join(line.translate(DECORATION).split()) for line in answer.splitlines())
     lines = [line for line in lines if line]
     if not whole and len(lines) + answer.endswith("\n") < 2:
@@ -181,7 +159,7 @@ def _line_score(answer: str, whole: bool, scale: tuple[float, float], dimension:
 
 
 def _unread(line: str, dimension: str) -> str:
-    """Why a line that is not a score has none."""
+    """The outcome of a line that is not a score."""
     if _labelled(NOT_FINITE, dimension).fullmatch(line):
         return "not_finite"
     numbers = {_value(number) for number in re.findall(NUMBER, line)}
@@ -190,7 +168,7 @@ def _unread(line: str, dimension: str) -> str:
 
 @functools.cache
 def _labelled(said: str, dimension: str) -> re.Pattern[str]:
-    """Matches what is said, with or without a label and a colon before it."""
+    """A pattern for `said`, with or without a label and a colon before it."""
     label = LABEL
     if dimension := named(dimension):
         asked = re.escape(dimension).replace(r"\ ", r"[\s-]")
@@ -199,7 +177,7 @@ def _labelled(said: str, dimension: str) -> re.Pattern[str]:
 
 
 def named(dimension: str) -> str:
-    """A dimension without what may be written in more than one way: emphasis, hyphens, blanks, accents apart."""
+    """A dimension in a normal form: without emphasis and hyphens, with single blanks and composed accents."""
     return " ".join(unicodedata.normalize("NFC", dimension).translate(DECORATION).replace("-", " ").split())
 
 

@@ -1,7 +1,7 @@
-"""The response: what a language model answers to a sample's conversation up to its last user message.
+"""The response of a language model to the conversation of a sample, up to its last user message.
 
-LIFT answers its rewritten instructions so; MoDS compares what a model says with what it ought to. A response that is
-empty or was cut off stays what it is and has an outcome that says so; it never becomes a sample.
+LIFT answers its rewritten instructions this way, and MoDS compares the response of a model with the one of the sample.
+A response that is empty or was cut off has an outcome that says so; it never becomes a sample.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,12 +18,12 @@ from operators.base import STRICT, RowError
 from operators.sample import Message
 
 SPOKEN = {"tools": "system", "tool": "user"}
-"""The roles that not every chat template knows, and who says their messages instead."""
+"""The roles that some chat templates lack, and the role that their messages get instead."""
 
 
 @dataclass(frozen=True, config=STRICT)
 class Respond(Asking):
-    """The model's own answer: a struct of response, finished and outcome."""
+    """The answer of the model: a struct of response, finished and outcome."""
 
     gives: ClassVar[pa.DataType] = pa.struct(
         [("response", pa.string()), ("finished", pa.bool_()), ("outcome", pa.string())]
@@ -32,7 +32,7 @@ class Respond(Asking):
     max_tokens: Count = 1024
 
     def question(self, row: Mapping[str, Any]) -> Question | RowError:
-        """The conversation as it is; where it is too long its earliest messages are cut first."""
+        """The conversation; where it is too long, its earliest messages are cut first."""
         asked = upto_last_user(row["messages"])
         if not any(message["content"].strip() for message in asked):
             return RowError("empty_text", "the conversation has no user message with a text")
@@ -45,20 +45,20 @@ class Respond(Asking):
         return Question({str(place): message["content"] for place, message in enumerate(asked)}, render)
 
     def value(self, row: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
-        """The answer without the thinking before it; the outcome is `cut` where the question had to be cut."""
+        """The answer without the thinking; the outcome is that of `generated`, or `cut` where the question was cut."""
         text, outcome = generated(answer)
         return {"response": text, "finished": answer.finished, "outcome": outcome or ("cut" if answer.cut else "")}
 
 
 class Generated(NamedTuple):
-    """A text that a model wrote, and why it is none to train on (empty where it is one)."""
+    """A text that a model wrote, and the reason why it cannot be trained on; empty where it can."""
 
     text: str
     outcome: str
 
 
 def generated(answer: Answer) -> Generated:
-    """The text after the thinking, stripped; the outcomes: `unfinished` (cut off), `empty`, `garbled` (no Unicode)."""
+    """The text after the thinking, stripped; the outcomes are `unfinished`, `empty` and `garbled` (not Unicode)."""
     text = unthought(answer.text)
     if text is None or not answer.finished:
         return Generated(encodable(text or ""), "unfinished")
@@ -68,9 +68,9 @@ def generated(answer: Answer) -> Generated:
 
 
 def unthought(reply: str) -> str | None:
-    """The reply without the thinking that it begins with; None where that did not come to an end.
+    """The reply without the thinking at its beginning; None where the thinking has no end.
 
-    Where a chat template opened the thinking, the reply has only its end.
+    Where the chat template opened the thinking, the reply contains only the closing tag.
     """
     end = THOUGHT_END.search(reply)
     if THOUGHT.match(reply.lstrip()):
@@ -79,11 +79,11 @@ def unthought(reply: str) -> str | None:
 
 
 def encodable(text: str) -> str:
-    """The text with a question mark for each half of a surrogate pair, which a server's JSON may hold."""
+    """The text with a question mark for each half of a surrogate pair, which the JSON of a server may contain."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def upto_last_user(messages: Sequence[Message]) -> list[Message]:
-    """The messages up to and with the last one of the user; none where there is no such message."""
+    """The messages up to and including the last user message; empty where there is none."""
     last = max((place for place, message in enumerate(messages) if message["role"] == "user"), default=-1)
     return list(messages[: last + 1])

@@ -1,9 +1,9 @@
-"""The rewriting: a language model makes a new, more demanding instruction of a sample's.
+"""Rewriting: a language model makes a more demanding instruction from that of a sample.
 
     Rewrite(prompt=Prompt("lift_rewrite_code"), model=Checkpoint("Qwen/Qwen3-8B"))
 
-A reply that is no instruction has an outcome instead, which LIFT's expansion counts: nothing that is empty, cut off,
-unchanged or full of the rewriter's own words becomes a sample.
+A reply that is not an instruction has an outcome instead, which LIFT's expansion counts: it is empty, cut off,
+unchanged, or speaks of the prompt. Such a reply never becomes a sample.
 """
 
 import re
@@ -24,7 +24,7 @@ from operators.sample import Message
 TEXTS = ("instruction", "input")
 PUBLISHED_MARK = "input:"
 
-# What rewriters put before the new instruction though they are told not to.
+# A lead-in that models write before the new instruction, although the prompt forbids it.
 LEAD_IN = re.compile(
     r"\A[\s#*_>\"'`]*"
     r"(?:(?:sure|certainly|of course|okay|ok)\b[^\n:]{0,40}[,.!]\s*)?(?:here(?:'s|’s| is| are)\b[^\n:]{0,60}?)?"
@@ -41,7 +41,7 @@ MARKERS = ("given prompt", "original prompt", "revised prompt", "rewritten promp
 
 @dataclass(frozen=True, config=STRICT)
 class Rewrite(Asking):
-    """A new instruction: a struct of instruction, input, outcome and cut (whether the old one was shown in part)."""
+    """A new instruction: a struct of instruction, input, outcome and cut (whether the old instruction was cut)."""
 
     reads: ClassVar[tuple[str, ...]] = ("messages", "raw")
     gives: ClassVar[pa.DataType] = pa.struct(
@@ -51,17 +51,17 @@ class Rewrite(Asking):
     prompt: Prompt = Prompt("lift_rewrite_general")
     """The rules: a name in operators/prompts or the path of a text file."""
     form: Literal["repaired", "published"] = "repaired"
-    """How the reply is read; see `repaired` and `published`."""
+    """How the reply is read, by the function of this name."""
     temperature: Temperature = 0.5
     max_tokens: Count = 1024
 
     def check(self) -> None:
-        """ModelMissing where nobody answers; ValueError where the prompt is missing or does not fit."""
+        """ModelMissing where no model would answer; ValueError where the prompt is missing or lacks a placeholder."""
         self.prompt.template().check(TEXTS)
         super().check()
 
     def question(self, row: Mapping[str, Any]) -> Question | RowError:
-        """The rules, then what is asked in the sample; where it is too long the input is cut first."""
+        """The rules, then instruction and input of the sample; where they are too long, the input is cut first."""
         asked = asked_of(row["messages"], row["raw"])
         if not asked.instruction.strip() and not asked.input.strip():
             return RowError("empty_text", "the sample has no instruction to rewrite")
@@ -73,29 +73,29 @@ class Rewrite(Asking):
         return Question({"input": asked.input, "instruction": asked.instruction}, render)
 
     def unanswered(self, answer: Answer) -> bool:
-        """Whether the tokens ended before the instruction did, which is then lost."""
+        """Whether the instruction was cut, and is therefore lost."""
         return not answer.finished
 
     def value(self, row: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
-        """The new instruction that a reply is, or the outcome that says why it is none."""
+        """The struct of an answer: the new instruction, or the outcome with the reason why there is none."""
         asked = asked_of(row["messages"], row["raw"])
         made = published(answer) if self.form == "published" else repaired(asked, answer)
         return {**made._asdict(), "cut": answer.cut}
 
 
 class Asked(NamedTuple):
-    """What is asked in a sample."""
+    """Instruction and input of a sample."""
 
     instruction: str
     input: str
 
     def whole(self) -> str:
-        """Both together, as a sample's message has them."""
+        """Both together, as in the message of a sample."""
         return f"{self.instruction}\n{self.input}" if self.input else self.instruction
 
 
 class Rewritten(NamedTuple):
-    """What is asked in a new sample; nothing where the outcome says why there is none."""
+    """Instruction and input of a new sample; both empty where the outcome is the reason why there is none."""
 
     instruction: str
     input: str
@@ -103,13 +103,13 @@ class Rewritten(NamedTuple):
 
 
 def opening(messages: Sequence[Message]) -> list[Message]:
-    """The tools on offer and the system's messages, before anybody speaks."""
+    """The messages of the roles tools and system at the beginning of a conversation."""
     first = next((at for at, each in enumerate(messages) if each["role"] not in ("tools", "system")), len(messages))
     return list(messages[:first])
 
 
 def asked_of(messages: Sequence[Message], raw: bytes) -> Asked:
-    """Instruction and input of a sample without its opening; of several turns the conversation before the response."""
+    """Instruction and input of a sample, without its opening; for several turns as in `sample.triplet`."""
     found = sample.triplet(messages[len(opening(messages)) :], raw)
     return Asked(found.instruction, found.input)
 
@@ -117,10 +117,10 @@ def asked_of(messages: Sequence[Message], raw: bytes) -> Asked:
 def repaired(asked: Asked, answer: Answer) -> Rewritten:
     """The reply as an instruction, without a lead-in such as "Revised prompt:".
 
-    The input is what follows the one line "Input:", where the old sample has an input too; else the whole reply is
-    the instruction, and nothing is dropped for how often it says "input:". The outcomes: those of `generated`;
-    `unchanged` (but for blanks and case); `leaked` (the rewriter speaks of its material: a block's border, or
-    "rewritten prompt" and the like where the old sample has no such words).
+    Where the old sample has an input and the reply has one line "Input:", the text after that line is the input. Else
+    the whole reply is the instruction. The outcomes are those of `generated`, `unchanged` (apart from blanks and case)
+    and `leaked` (the reply contains the border of a block, or words such as "rewritten prompt" that the old sample does
+    not contain).
     """
     text, outcome = generated(answer)
     text = LEAD_IN.sub("", text, count=1).strip()
@@ -134,9 +134,10 @@ def repaired(asked: Asked, answer: Answer) -> Rewritten:
 
 
 def published(answer: Answer) -> Rewritten:
-    """As the released expand_instruction_*_task.py: split at "input:", both sides stripped, and nothing else looked at.
+    """The reading of the released expand_instruction_*_task.py: the reply split at "input:", both sides stripped.
 
-    Two of them raise there, and the row is lost: `crashes`. What is empty or cut off is none here either.
+    With two "input:" the released code raises and the row is lost: the outcome is `crashes`. A reply that is empty or
+    cut off is not an instruction here either.
     """
     if not answer.finished or encodable(answer.text) != answer.text:
         return Rewritten("", "", "unfinished" if not answer.finished else "garbled")

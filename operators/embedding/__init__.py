@@ -1,1 +1,1 @@
-"""A text as one vector."""
+"""Embeddings: one vector per text."""

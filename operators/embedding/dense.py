@@ -11,7 +11,7 @@ ACTIVATIONS = {"Identity": lambda values: values, "Tanh": np.tanh}
 
 @dataclass(frozen=True)
 class Dense:
-    """activation(weight · vector + bias), in float64, so that a row does not depend on the rows beside it."""
+    """activation(weight · vector + bias), computed in float64, so that a row does not depend on the other rows."""
 
     weight: np.ndarray
     """(width out, width in)."""
@@ -32,5 +32,5 @@ class Dense:
         return cls(weight, tensors.get("linear.bias", np.zeros(len(weight))).astype(np.float64), activation)
 
     def __call__(self, vectors: np.ndarray) -> np.ndarray:
-        """The vectors, (rows, width in), as (rows, width out) float32."""
+        """The output of the layer for vectors (rows, width in): (rows, width out) float32."""
         return ACTIVATIONS[self.activation](vectors.astype(np.float64) @ self.weight.T + self.bias).astype(np.float32)

@@ -1,82 +1,78 @@
-"""Token lists in, one pooled vector a text out, so that a vector does not depend on the texts around it.
+"""From lists of tokens to one pooled vector per text that does not depend on the other texts of the batch.
 
-A matrix product rounds a row the same way whatever the other rows are, except where the library takes another
-code path for few rows (measured with MKL: below 4 rows on one thread, below 12 on two). Here nothing is padded
-on a CPU, so that no text is changed by its neighbours' lengths; every product has at least `FEWEST_ROWS` rows;
-attention and pooling see one length at a time. `load` checks it on the probes and computes text by text where
-it does not hold. On a GPU texts are padded and masked, and vectors may differ in the last bits between batches.
+A matrix product rounds a row the same way whatever the other rows are, except where the library takes another code
+path for few rows (measured with MKL: below 4 rows on one thread, below 12 on two). On a CPU nothing is padded, so the
+lengths of the other texts have no effect. Each product has at least `FEWEST_ROWS` rows, and attention and pooling are
+computed for one length at a time. `load` checks on the probes that the vectors are independent; where they are not,
+texts are computed one by one. On a GPU texts are padded and masked, and vectors may differ in the last bits between
+batches.
 """
 
 import itertools
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from operators.embedding.packed import Packed
+from operators.embedding.pooling import CPU_TOKENS, FEWEST_ROWS, Pooling, Tokens, pooled_state
 from operators.models.by_length import batches, shortest_first
 from operators.models.loading import bfloat16_is_fast, loaded_model
 from operators.models.precision import Precision
 
 log = logging.getLogger(__name__)
 
-Pooling = Literal["mean", "cls", "last"]
-Tokens = Sequence[int]
-
-FEWEST_ROWS = 64
-ROW_MULTIPLE = 16
-CPU_TOKENS = 1024
-"""Tokens computed at once on a CPU: the activations (1536 wide, 6 MB in float32) stay in the L3 cache."""
 GPU_TOKENS = 65536
+"""Tokens computed at once on a GPU, padding included."""
 
 WITH_A_DECODER = ("t5", "mt5", "umt5")
-"""Models that are an encoder and a decoder, of which the encoder is used."""
+"""The types of models with an encoder and a decoder, of which only the encoder is used."""
 
 CLOSE = 0.9999
-"""The least cosine to float32, over the probes, at which `auto` takes bfloat16."""
+"""The smallest cosine to float32, over the probes, at which `auto` chooses bfloat16."""
 
 
 class Encoder(Protocol):
-    """Computes texts that fit together."""
+    """A model that computes groups of texts."""
 
     budget: int
-    """The most tokens of a group; a text that has more is a group by itself."""
+    """The maximum number of tokens of a group; a longer text is a group by itself."""
 
     def groups(self, lengths: Sequence[int]) -> Iterable[list[int]]:
         """The positions of the texts of each forward pass, every text once."""
         ...
 
     def pooled(self, rows: Sequence[Tokens], pooling: Pooling) -> Tensor:
-        """The vectors of one group, (rows, width) float32 on the model's device."""
+        """The vectors of one group, (rows, width) float32, on the device of the model."""
         ...
 
 
 class EqualLengths:
-    """Any model on a CPU: texts of one length together, without padding or mask."""
+    """Any model on a CPU: texts of equal length together, without padding or mask."""
 
     def __init__(self, model: nn.Module, budget: int = CPU_TOKENS):
         self.model = model
         self.budget = budget
 
     def groups(self, lengths: Sequence[int]) -> Iterable[list[int]]:
-        """The texts of each length, as many at once as the budget has tokens for."""
+        """Groups of texts of equal length, up to the token budget."""
         for length, same in itertools.groupby(shortest_first(lengths), key=lengths.__getitem__):
             yield from _split(list(same), max(1, self.budget // length))
 
     def pooled(self, rows: Sequence[Tokens], pooling: Pooling) -> Tensor:
-        """The vectors of texts of one length; few and short ones are repeated to fill FEWEST_ROWS."""
+        """The vectors of texts of equal length; few and short texts are repeated until there are FEWEST_ROWS tokens."""
         needed = max(len(rows), -(-FEWEST_ROWS // len(rows[0])))
         filled = list(itertools.islice(itertools.cycle(rows), needed))
         states = self.model(input_ids=torch.tensor(filled)).last_hidden_state
-        return torch.stack([_pool(state, pooling) for state in states[: len(rows)]])
+        return torch.stack([pooled_state(state, pooling) for state in states[: len(rows)]])
 
 
 class Padded:
-    """Any model on a GPU: texts of like length together, padded on the right and masked."""
+    """Any model on a GPU: texts of similar length together, padded on the right and masked."""
 
     def __init__(self, model: nn.Module, padding: int, budget: int = GPU_TOKENS):
         self.model = model
@@ -84,7 +80,7 @@ class Padded:
         self.budget = budget
 
     def groups(self, lengths: Sequence[int]) -> Iterable[list[int]]:
-        """Longest first, so that memory that does not suffice shows at once."""
+        """The longest texts first, as `by_length.batches` groups them."""
         return batches(lengths, self.budget)
 
     def pooled(self, rows: Sequence[Tokens], pooling: Pooling) -> Tensor:
@@ -103,109 +99,17 @@ class Padded:
         return (states.float() * mask[:, :, None]).sum(1) / lengths[:, None]
 
 
-class Packed:
-    """BERT-shaped models on a CPU: the tokens of all texts in one matrix, attention a run of equal lengths.
-
-    Against `EqualLengths` it makes large products out of texts of different lengths and one of query, key and
-    value (11 % less time in large batches, more in small ones). In bfloat16 are only the products and what lies
-    between two of them; embeddings, sums and norms stay in float32, which halves the distance to float32 (over
-    short texts MiniLM's least cosine is 0.99993, and 0.99986 where everything is bfloat16).
-    """
-
-    TYPES = ("bert", "roberta", "xlm-roberta")
-
-    def __init__(self, model: Any, dtype: torch.dtype = torch.float32, budget: int = CPU_TOKENS):
-        self.budget = budget
-        self.dtype = dtype
-        self.heads = model.config.num_attention_heads
-        self.embeddings = model.embeddings
-        # RoBERTa counts positions from the padding token's number plus one.
-        self.first = 0 if model.config.model_type == "bert" else model.config.pad_token_id + 1
-        for module in model.encoder.modules():
-            if isinstance(module, nn.Linear):
-                module.to(dtype)
-        self.layers = [(_joined(layer.attention.self), layer) for layer in model.encoder.layer]
-
-    @classmethod
-    def fits(cls, config: Any) -> bool:
-        """Whether a model of this configuration is a plain encoder of the shape that `states` computes."""
-        return config.model_type in cls.TYPES and not (
-            getattr(config, "is_decoder", False) or getattr(config, "add_cross_attention", False)
-        )
-
-    def groups(self, lengths: Sequence[int]) -> Iterable[list[int]]:
-        """Texts in order of length up to the budget of tokens; a longer one alone."""
-        group: list[int] = []
-        tokens = 0
-        for position in shortest_first(lengths):
-            if group and tokens + lengths[position] > self.budget:
-                yield group
-                group, tokens = [], 0
-            group.append(position)
-            tokens += lengths[position]
-        if group:
-            yield group
-
-    def pooled(self, rows: Sequence[Tokens], pooling: Pooling) -> Tensor:
-        """The vectors of texts that are in order of length."""
-        lengths = [len(row) for row in rows]
-        states = self.states([token for row in rows for token in row], lengths)
-        return torch.stack([_pool(state, pooling) for state in states[: sum(lengths)].split(lengths)])
-
-    def states(self, tokens: list[int], lengths: list[int]) -> Tensor:
-        """The last hidden states, (tokens, width), of texts laid end to end, and of the filling rows after them."""
-        filling = max(FEWEST_ROWS - len(tokens), -len(tokens) % ROW_MULTIPLE)
-        positions = [self.first + at for length in lengths for at in range(length)] + [self.first] * filling
-        embedded = self.embeddings
-        hidden = embedded.word_embeddings(torch.tensor(tokens + [0] * filling))
-        hidden = hidden + embedded.token_type_embeddings.weight[0]
-        hidden = embedded.LayerNorm(hidden + embedded.position_embeddings(torch.tensor(positions)))
-        for (weight, bias), layer in self.layers:
-            joined = F.linear(hidden.to(self.dtype), weight, bias)
-            attended = layer.attention.output.dense(self._attention(joined, lengths))
-            hidden = layer.attention.output.LayerNorm(hidden + attended)
-            inner = layer.intermediate.intermediate_act_fn(layer.intermediate.dense(hidden.to(self.dtype)))
-            hidden = layer.output.LayerNorm(hidden + layer.output.dense(inner))
-        return hidden
-
-    def _attention(self, joined: Tensor, lengths: list[int]) -> Tensor:
-        """What each token attends to in its own text; joined: (tokens, 3 * width), the result (tokens, width)."""
-        width = joined.shape[1] // 3
-        context = joined.new_zeros(joined.shape[0], width)
-        start = 0
-        for length, same in itertools.groupby(lengths):
-            count = sum(1 for _ in same)
-            run = slice(start, start + count * length)
-            parts = joined[run].view(count, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-            attended = F.scaled_dot_product_attention(parts[0], parts[1], parts[2]).transpose(1, 2)
-            context[run].view(count, length, self.heads, -1).copy_(attended)
-            start = run.stop
-        return context
-
-
-def _joined(attention: Any) -> tuple[Tensor, Tensor]:
-    parts = (attention.query, attention.key, attention.value)
-    return torch.cat([part.weight for part in parts]).detach(), torch.cat([part.bias for part in parts]).detach()
-
-
-def _pool(state: Tensor, pooling: Pooling) -> Tensor:
-    """A text's vector, float32, from its own states (tokens, width) alone."""
-    if pooling == "mean":
-        return state.float().mean(0)
-    return state[0 if pooling == "cls" else -1].float()
-
-
 def _split(items: list[int], size: int) -> Iterable[list[int]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def _sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on the device; a copy to a GPU does not wait."""
+    """The tensor on the device; a copy to a GPU is asynchronous."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
 def encode(encoder: Encoder, rows: Sequence[Tokens], pooling: Pooling) -> np.ndarray:
-    """The vectors of the texts in their order, (rows, width) float32; no row may be empty."""
+    """The vectors of the texts in the order of the rows, (rows, width) float32; no row may be empty."""
     with torch.inference_mode():
         groups = list(encoder.groups([len(row) for row in rows]))
         pooled = torch.cat([encoder.pooled([rows[position] for position in group], pooling) for group in groups])
@@ -215,7 +119,11 @@ def encode(encoder: Encoder, rows: Sequence[Tokens], pooling: Pooling) -> np.nda
 
 
 def load(folder: Path, precision: Precision, probes: Sequence[Tokens], padding: int, pooling: Pooling) -> Encoder:
-    """The encoder of the model in the folder, on the GPU where there is one, in the precision asked for."""
+    """The encoder of the model in the folder, on the GPU where there is one.
+
+    probes: the tokens of some texts, on which "auto" and the independence of rows are checked. padding: the id of the
+    token that fills rows up on a GPU. ValueError where the checkpoint lacks weights other than a pooler's.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def checked(dtype: torch.dtype) -> tuple[Encoder, np.ndarray]:
@@ -237,7 +145,7 @@ def load(folder: Path, precision: Precision, probes: Sequence[Tokens], padding: 
 
 
 def _encoder(folder: Path, dtype: torch.dtype, device: torch.device, padding: int) -> Encoder:
-    """The encoder that suits model and device."""
+    """The kind of encoder for the model and the device."""
     from transformers import AutoConfig
 
     if device.type == "cuda":
@@ -257,6 +165,6 @@ def _model(folder: Path, dtype: torch.dtype) -> Any:
 
 
 def least_cosine(first: np.ndarray, second: np.ndarray) -> float:
-    """The least cosine between two arrays' rows; NaN where a row has none."""
+    """The smallest cosine between the rows of two arrays, (rows, width) each; NaN where a row is all zeros."""
     dots = np.einsum("ij,ij->i", first, second)
     return float(np.min(dots / np.linalg.norm(first, axis=1) / np.linalg.norm(second, axis=1)))

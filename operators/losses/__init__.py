@@ -1,1 +1,1 @@
-"""How well a model predicts a sample's response or its class."""
+"""How well a model predicts the response or the class of a sample."""

@@ -1,10 +1,10 @@
-"""How wrong a classifier is about a text: the EL2N of its class and of its slots.
+"""The error of a classifier for a text: the EL2N of its class and of its slots.
 
     ClassError(Checkpoint("/runs/epoch-4"), labels=Labels(label="intent", slots="slots", words="tokens"))
 
-EL2N is the length of softmax minus one-hot (Paul et al. 2021, arXiv 2107.07075, definition 2.3); an utterance has one
-of its intent and one of each slot (Attendu and Corbeil 2023, arXiv 2306.03208; its trainer/callbacks.py), which
-`kernels.nlu_diet.joint_error` makes one number of.
+EL2N is the length of the vector softmax minus one-hot (Paul et al. 2021, arXiv 2107.07075, definition 2.3). An
+utterance has one for its intent and one for each slot (Attendu and Corbeil 2023, arXiv 2306.03208, and their
+trainer/callbacks.py). `kernels.nlu_diet.joint_error` combines them to one number.
 """
 
 import math
@@ -26,7 +26,7 @@ FIELDS = ("el2n", "slot_sum", "slot_fro", "nll_mean")
 
 @dataclass(frozen=True, config=STRICT)
 class ClassError(Operator):
-    """The EL2N of a text's class (0 to the root of 2); that of its slots, as sum and as root of the sum of squares."""
+    """The EL2N of a text's class (0 to the root of 2), and that of its slots: sum, and root of the sum of squares."""
 
     version: ClassVar[int] = 2
 
@@ -45,11 +45,11 @@ class ClassError(Operator):
 
     model: Checkpoint
     labels: Labels
-    """Where texts and labels are, with the names that the model was trained to tell."""
+    """Where texts and labels are, with the names that the model was trained to predict."""
     max_tokens: SampleTokens = None
-    """A text's tokens after which it is cut, and its value flagged."""
+    """The maximum number of tokens of a text; a longer one is cut and its value flagged."""
     dropout: Literal["off", "on"] = "off"
-    """on: as in training, from a seed of each sample's own."""
+    """on: as in training, with a seed of its own for each sample."""
     precision: Precision = "auto"
     """auto: bfloat16 on a GPU that multiplies it, float32 elsewhere."""
 
@@ -59,11 +59,12 @@ class ClassError(Operator):
         refuse_too_many(self.model, self.max_tokens)
 
     def load(self) -> Compute:
-        """A function from a batch to a struct, or a RowError, a row: FIELDS, how many slots there are, how many were
-        told right, and tokens; whether the class was told right and the text cut. `nll_mean` is the class's (nats).
+        """A function from a batch to one struct or RowError per row.
 
-        The kinds of error are those of `Labelling` and nonfinite. On a CPU, and with dropout, a value is bitwise the
-        same whatever samples are with it. ValueError for a model that does not tell these labels.
+        The struct has FIELDS, of which `nll_mean` is that of the class (nats); the numbers of slots, of correctly
+        predicted slots and of tokens; whether the class is predicted correctly, and whether the text was cut. The kinds
+        of error are those of `Labelling`, and nonfinite. On a CPU, and with dropout on any device, a value is bitwise
+        the same whatever samples are in its batch. ValueError for a model that predicts other labels.
         """
         import torch
 
@@ -92,7 +93,7 @@ class ClassError(Operator):
 
 
 def _values(model: Any, rows: list[Supervised], labels: Labels) -> Iterator[dict[str, Any] | RowError]:
-    """The value of each text, computed together."""
+    """The value of each text of one pass."""
     import torch
     import torch.nn.functional as F
 

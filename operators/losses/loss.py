@@ -1,11 +1,12 @@
-"""How a language model takes a sample's response: the loss and the EL2N of its tokens, by one forward pass.
+"""The loss and the EL2N of the tokens of a sample's response under a language model, by one forward pass.
 
     Loss(Checkpoint("/models/base"), template="alpaca", max_tokens=512)          # one of LoBaSS's two models
     Loss(Checkpoint("/models/base"), adapter=Checkpoint("/runs/warmup/epoch-1"))    # EL2N after an epoch
 
-LoBaSS and DavIR (arXiv 2310.13008) compare the loss under two models; EL2N is the data diets' score (Paul et al. 2021,
-arXiv 2107.07075, definition 2.3; by token, over supervised tokens only, after Marion et al. 2023, arXiv 2309.04564,
-equation 6). A template and tokenizer that are the same for two models make their numbers those of the same tokens.
+LoBaSS and DavIR (arXiv 2310.13008) compare the loss under two models. EL2N is the score of the data diets (Paul et al.
+2021, arXiv 2107.07075, definition 2.3). Here it is per token, over the supervised tokens only, as in Marion et al.
+2023 (arXiv 2309.04564, equation 6). The values of two models are of the same tokens where template and tokenizer are
+the same.
 """
 
 from collections.abc import Callable
@@ -30,7 +31,7 @@ FIELDS = ("nll_mean", "nll_sum", "el2n_mean", "el2n_sum", "el2n_fro")
 
 @dataclass(frozen=True, config=STRICT)
 class Loss(Operator):
-    """Over a response's tokens: how many, their negative log-likelihood (nats) and their EL2N (0 to the root of 2)."""
+    """For the tokens of a response: their number, negative log-likelihood (nats) and EL2N (0 to the root of 2)."""
 
     version: ClassVar[int] = 2
 
@@ -40,12 +41,12 @@ class Loss(Operator):
 
     model: Checkpoint
     adapter: Checkpoint | None = None
-    """A LoRA adapter of the model, such as an epoch's folder of a training run."""
+    """A LoRA adapter of the model, such as the folder of an epoch of a training run."""
     template: Template = "tulu"
     max_tokens: SampleTokens = None
-    """A sample's tokens after which it is cut, and its value flagged."""
+    """The maximum number of tokens of a sample; a longer one is cut and its value flagged."""
     precision: Precision = "auto"
-    """auto: bfloat16 on a GPU that multiplies it, float32 elsewhere. Losses that are compared want the same."""
+    """auto: bfloat16 on a GPU that multiplies it, float32 elsewhere. Compare losses of one precision only."""
 
     def check(self) -> None:
         """ModelMissing where model or adapter is not there; ValueError for more tokens than positions."""
@@ -55,11 +56,11 @@ class Loss(Operator):
         refuse_too_many(self.model, self.max_tokens)
 
     def load(self) -> Compute:
-        """A function from a batch to a struct, or a RowError, a row: tokens, FIELDS and whether the sample was cut.
+        """A function from a batch to one struct or RowError per row: tokens, FIELDS and whether the sample was cut.
 
-        `el2n_fro` is the root of the sum of squares. The kinds of error are those of `Supervision` and nonfinite.
-        On a CPU a value is bitwise the same whatever samples are with it. ValueError for an adapter or a template
-        that does not fit the model.
+        `el2n_fro` is the root of the sum of squares. The kinds of error are those of `Supervision`, and nonfinite. On a
+        CPU a value is bitwise the same whatever samples are in its batch. ValueError for an adapter or a template that
+        does not fit the model.
         """
         import torch
 
@@ -108,7 +109,7 @@ def _values(model: Any, head: Any, rows: list[Supervised], token_stats: Callable
 
 
 def _by_tiles(model: Any, head: Any, ids: "Tensor", supervised: "Tensor", targets: "Tensor") -> "TokenStats":
-    """From the hidden states that the head would get, of which it gets none: no table of logits is made."""
+    """The statistics from the hidden states before the head, without a table of all logits."""
     from operators.kernels.token_stats import token_stats
     from operators.models.forward import caught
 
@@ -118,7 +119,7 @@ def _by_tiles(model: Any, head: Any, ids: "Tensor", supervised: "Tensor", target
 
 
 def _by_logits(model: Any, head: Any, ids: "Tensor", supervised: "Tensor", targets: "Tensor") -> "TokenStats":
-    """From the model's own logits of the supervised positions, for a model that caps or scales them."""
+    """The statistics from the model's logits at the supervised positions, for a model that caps or scales them."""
     import torch.nn.functional as F
 
     from operators.kernels.token_stats import TokenStats, el2n

@@ -1,1 +1,1 @@
-"""Models that judge a text with a number: reward models and DEITA's scorers."""
+"""Models that score a text: reward models and DEITA's scorers."""

@@ -1,11 +1,11 @@
-"""What a reward model thinks of an answer: of a sample's last one, or of any.
+"""The reward of an answer by a reward model: of the last answer of a sample, or of any.
 
     Reward()                                                         # OpenAssistant's DeBERTa, which MoDS uses
     Reward(model=Checkpoint("/models/skywork"), pair="chat", precision="bfloat16")
 
-A reward model is a sequence classifier with one logit, which is the reward as it comes: no sigmoid, higher is
-better (Du et al., MoDS, arXiv 2311.15653, and its released quality evaluation). Two models' rewards are on two
-scales, so a threshold belongs to one model.
+A reward model is a sequence classifier with one logit. The logit is the reward, without a sigmoid; higher is better
+(Du et al., MoDS, arXiv 2311.15653, and its released quality evaluation). The rewards of two models are on two scales,
+so a threshold belongs to one model.
 """
 
 from collections.abc import Callable, Sequence
@@ -45,7 +45,8 @@ class Reward(Operator):
     pair: Literal["segments", "chat"] = "segments"
     """segments: question and answer as the tokenizer's two segments; chat: by the checkpoint's chat template."""
     max_tokens: Annotated[int, Field(ge=1)] | None = 2048
-    """An input's most tokens, to which the answer is cut; None: the model's positions, where it has such a bound."""
+    """The maximum number of tokens of an input; the answer is cut to fit. None: the positions of the model, if it has
+    such a bound."""
     precision: Precision = "float32"
     """auto: bfloat16 on a GPU that multiplies it, float32 elsewhere."""
 
@@ -55,16 +56,16 @@ class Reward(Operator):
         refuse_too_many(self.model, self.max_tokens)
 
     def advice(self, kind: str, column: str) -> str:
-        """A model that reads many languages, where this one cannot read the texts."""
+        """Names a model that reads many languages, where this one cannot read the texts."""
         if kind != UNREADABLE:
             return ""
         return (
-            "a reward model made of a multilingual language model reads them, as Skywork's of Qwen3: set "
+            "a reward model made of a multilingual language model reads them, such as Skywork's of Qwen3: set "
             f"{column}.model.name=Skywork/Skywork-Reward-V2-Qwen3-0.6B {column}.pair=chat"
         )
 
     def load(self) -> Compute:
-        """A function from a batch to {"reward": float, "truncated": bool}, or a RowError, for each row.
+        """A function from a batch to {"reward": float, "truncated": bool} or a RowError, per row.
 
         The kinds of error are no_answer (no assistant message) and those of `rewards`.
         """
@@ -78,17 +79,18 @@ class Reward(Operator):
         return compute
 
     def rewards(self) -> Rewards:
-        """A function from pairs to {"reward", "truncated"} or a RowError for each, whoever wrote the answer.
+        """A function from pairs to {"reward": float, "truncated": bool} or a RowError, per pair.
 
-        The kinds of error are no_question, too_long (no room is left for the answer), chat_template (it refuses
-        the messages), unreadable (both together, or the answer alone; operators/unknown.py) and no_score (the logit
-        is not a number). An empty answer has a reward. ValueError where the model has more than one logit, lacks a
-        chat template that is asked for, or has fewer positions than max_tokens.
+        The kinds of error are no_question, too_long (there is no room for the answer), chat_template (it refuses the
+        messages), unreadable (the pair, or the answer alone; operators/unknown.py) and no_score (the logit is not a
+        number). An empty answer has a reward. ValueError where the model has more than one logit, lacks the chat
+        template that pair="chat" needs, or has fewer positions than max_tokens.
         """
         from transformers import AutoConfig, AutoModelForSequenceClassification
 
         from operators.models import loading
-        from operators.scoring import windows
+        from operators.scoring.passes import classifier_passes
+        from operators.scoring.windows import Window
 
         folder = self.model.folder()
         labels = AutoConfig.from_pretrained(folder, local_files_only=True).num_labels
@@ -98,9 +100,9 @@ class Reward(Operator):
         if self.pair == "chat" and tokenizer.chat_template is None:
             raise ValueError(f"{folder} has no chat template: set pair=segments, or add chat_template.jinja to it")
         model = loading.placed_model(folder, AutoModelForSequenceClassification, self.precision)
-        window = windows.Window(tokenizer, loading.token_limit(model, self.max_tokens))
+        window = Window(tokenizer, loading.token_limit(model, self.max_tokens))
         written = {"segments": _segments, "chat": _chat}[self.pair]
-        passes = windows.classifier_passes(model)
+        passes = classifier_passes(model)
 
         def compute(pairs: Sequence[Pair]) -> list[dict[str, Any] | RowError]:
             inputs = [_attempted(window, written, pair) for pair in pairs]
@@ -112,13 +114,13 @@ class Reward(Operator):
 
 
 def last_pair(messages: Sequence[Message]) -> Pair | None:
-    """The messages before the last assistant message, and that one's text; None without one."""
+    """The messages before the last assistant message, and its text; None where there is no such message."""
     answers = [at for at, message in enumerate(messages) if message["role"] == "assistant"]
     return (messages[: answers[-1]], messages[answers[-1]]["content"]) if answers else None
 
 
 def question(before: Sequence[Message]) -> str:
-    """What a model without a chat template is asked: the user's one message, or the conversation with its roles."""
+    """The question for a model without a chat template: the single user message, or the conversation with its roles."""
     return sample.triplet([*before, {"role": "assistant", "content": ""}], b"").instruction
 
 
@@ -140,7 +142,7 @@ def _chat(tokenizer: Any, before: Sequence[Message], answer: str) -> "Tokens":
 def _attempted(
     window: "Window", written: "Callable[[Any, Sequence[Message], str], Tokens]", pair: Pair
 ) -> "tuple[Tokens, bool] | RowError":
-    """A pair's input and whether the answer was cut, or why it has none."""
+    """The input for a pair and whether the answer was cut, or the reason why there is none."""
     before, answer = pair
     if not sample.instruction(before).strip():
         return RowError("no_question", "the user says nothing before the answer")
@@ -153,7 +155,7 @@ def _attempted(
         refuse_unreadable(window.tokenizer, tokens["input_ids"], f"{asked}\n{kept}", kept)
     except RowError as error:
         return error
-    # The reward of nothing would pass for the answer's.
+    # Else the reward of an empty answer would be taken for the reward of this one.
     emptied = bool(answer.strip()) and not kept.strip()
     return too_long if emptied or window.exceeded(tokens) > 0 else (tokens, kept != answer)
 

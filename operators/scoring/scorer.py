@@ -1,12 +1,13 @@
-"""DEITA's trained scorers: how complex an instruction is, how good a response, as a number on a scale of labels.
+"""DEITA's trained scorers: the complexity of an instruction, or the quality of a response, as a number.
 
     Scorer(model=Checkpoint("/models/complexity"))                    # with a scorer.json beside its config.json
     Scorer(model=..., template="... {instruction} ... {response} ... ", labels=("1", "2", "3", "4", "5", "6"))
 
 A scorer is a causal language model that was trained to write one label after a filled template. The score is the
-label it expects: the sum of k * p_k, p the softmax of the labels' logits alone (Liu et al., "What Makes Good Data
-for Alignment?", ICLR 2024, and its released scorer). Every turn is scored by itself, without history. Other than in
-the released code, a prompt over the limit is cut and flagged, and a sample that has no score has an error, not 3.0.
+expected label: the sum of k * p_k, where p is the softmax over the logits of the labels only (Liu et al., "What Makes
+Good Data for Alignment?", ICLR 2024, and its released scorer). Each turn is scored by itself, without history. Unlike
+in the released code, a prompt over the limit is cut and flagged, and a sample without a score has an error instead of
+3.0.
 """
 
 import json
@@ -24,10 +25,10 @@ from pydantic.dataclasses import dataclass
 
 from operators.base import STRICT, Compute, Operator, RowError
 from operators.checkpoint import Checkpoint
-from operators.embedding.embed import PROBES
 from operators.models.precision import Precision
 from operators.positions import refuse_too_many
 from operators.sample import Message
+from operators.scoring.labels import checked_label_ids, checked_labels, expected_labels
 from operators.unknown import refuse_unreadable
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ TEMPLATE_FIELDS = ("instruction", "response")
 
 
 def checked_template(template: str) -> str:
-    """The template itself; ValueError where it names another field than instruction and response, or none."""
+    """The template, unchanged; ValueError where it has another field than instruction and response, or none."""
     named = _fields(template)
     unknown = sorted(named - set(TEMPLATE_FIELDS))
     if unknown or not named:
@@ -49,21 +50,13 @@ def checked_template(template: str) -> str:
     return template
 
 
-def checked_labels(labels: tuple[str, ...]) -> tuple[str, ...]:
-    """The labels themselves; ValueError unless they are two or more different whole numbers."""
-    numbers = {int(label) for label in labels if label.strip().isdecimal()}
-    if len(labels) < 2 or len(numbers) != len(labels):
-        raise ValueError(f"a scorer's labels are two or more different whole numbers, not {list(labels)}")
-    return labels
-
-
 def _fields(template: str) -> set[str]:
     return {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
 
 
 @dataclass(frozen=True, config=STRICT)
 class Scorer(Operator):
-    """The scores of a sample's turns, and whether a turn had to be cut to be scored."""
+    """The score of each turn of a sample, and whether the prompt of a turn had to be cut."""
 
     version: ClassVar[int] = 2
 
@@ -71,13 +64,14 @@ class Scorer(Operator):
 
     model: Checkpoint
     template: Annotated[str, AfterValidator(checked_template)] | None = None
-    """The prompt with {instruction} and {response}, up to where the label follows; None: as scorer.json says."""
+    """The prompt before the label, with {instruction} and {response}; None: that of scorer.json."""
     labels: Annotated[tuple[str, ...], AfterValidator(checked_labels)] | None = None
-    """The labels, each one token after the template; None: as scorer.json says."""
+    """The labels, each one token after the template; None: those of scorer.json."""
     max_tokens: Annotated[int, Field(ge=1)] | None = None
-    """A prompt's most tokens; None: the model's positions. The response is cut first, then the instruction."""
+    """The maximum number of tokens of a prompt; None: the positions of the model. The response is cut first, then the
+    instruction."""
     turns: Literal["drop", "empty_response"] = "drop"
-    """A last user message that nobody answers: dropped, or, as the released code does, a turn with response ""."""
+    """A last user message without an answer: drop, or, as in the released code, a turn with an empty response."""
     precision: Precision = "auto"
     """auto: bfloat16 on a GPU that multiplies it, float32 elsewhere."""
 
@@ -87,27 +81,28 @@ class Scorer(Operator):
         refuse_too_many(self.model, self.max_tokens)
 
     def load(self) -> Compute:
-        """A function from a batch to {"scores": a float a turn, "truncated": bool}, or a RowError, for each row.
+        """A function from a batch to {"scores": one float per turn, "truncated": bool} or a RowError, per row.
 
-        One turn without a score leaves the sample without: the kinds of error are no_turns, empty_text (the
+        A sample has an error where one of its turns has no score. The kinds of error are no_turns, empty_text (the
         template is filled with blanks), unreadable (operators/unknown.py) and no_score (a logit is not a number).
         ValueError where neither the fields nor scorer.json give template and labels, where a label is not one token
-        of its own after the template, and where max_tokens is more than the model has positions or less than the
+        of its own after the template, and where max_tokens is more than the positions of the model or less than the
         template needs.
         """
         from transformers import AutoModelForCausalLM
 
         from operators.models import loading
-        from operators.scoring import windows
+        from operators.scoring.passes import causal_passes
+        from operators.scoring.windows import Window
 
         folder = self.model.folder()
         template, labels = self._settings(folder)
         tokenizer = loading.fast_tokenizer(folder)
         columns = checked_label_ids(tokenizer, template, labels)
         model = loading.placed_model(folder, AutoModelForCausalLM, self.precision)
-        prompts = Prompts(template, windows.Window(tokenizer, loading.token_limit(model, self.max_tokens)))
+        prompts = Prompts(template, Window(tokenizer, loading.token_limit(model, self.max_tokens)))
         prompts.refuse_no_room()
-        passes = windows.causal_passes(model)
+        passes = causal_passes(model)
         numbers = np.array([int(label) for label in labels])
 
         def compute(batch: pa.Table) -> list[dict[str, Any] | RowError]:
@@ -121,13 +116,15 @@ class Scorer(Operator):
         return compute
 
     def _settings(self, folder: Path) -> tuple[str, tuple[str, ...]]:
-        """Template and labels, of the fields or else of scorer.json; ValueError where one is in neither."""
+        """Template and labels, from the fields or else from scorer.json; ValueError where one is in neither."""
         path = folder / SETTINGS
         written = _settings_in(path)
         template = self.template if self.template is not None else written.get("template")
         labels = self.labels if self.labels is not None else written.get("labels")
         if not isinstance(template, str):
-            raise ValueError(f"no template: write one in {path} or set template=... to the text the scorer learnt from")
+            raise ValueError(
+                f"no template: write one in {path} or set template=... to the text that the scorer was trained on"
+            )
         if not isinstance(labels, list | tuple) or not all(isinstance(label, str) for label in labels):
             raise ValueError(f"no labels: list them as strings in {path} or set labels=... to what the scorer writes")
         return checked_template(template), checked_labels(tuple(labels))
@@ -135,13 +132,13 @@ class Scorer(Operator):
 
 @plain_dataclass(frozen=True)
 class Prompts:
-    """A scorer's prompts: its template, filled, fitted into the model's window."""
+    """The prompts of a scorer: its template, filled and fitted into the window of the model."""
 
     template: str
     window: "Window"
 
     def attempted(self, pairs: Sequence[tuple[str, str]]) -> "list[tuple[Tokens, bool]] | RowError":
-        """Each turn's prompt and whether it was cut, or why the sample has none."""
+        """The prompt of each turn and whether it was cut, or the reason why the sample has none."""
         if not pairs:
             return RowError("no_turns", "no user message with an answer")
         try:
@@ -150,11 +147,11 @@ class Prompts:
             return error
 
     def prompt(self, instruction: str, response: str) -> "tuple[Tokens, bool]":
-        """The tokens, and whether the response, and then the instruction, was cut at its end.
+        """The tokens, and whether the response, or after it the instruction, was cut at its end.
 
-        RowError where the template is filled with nothing but blanks, or with what the model cannot read.
+        RowError where the template is filled with blanks only, or with a text that the model cannot read.
         """
-        # What the template does not show is neither cut nor flagged.
+        # A text that is not in the template is neither cut nor flagged.
         shown = _fields(self.template)
         asked = instruction if "instruction" in shown else ""
         answered = response if "response" in shown else ""
@@ -169,7 +166,7 @@ class Prompts:
         return tokens, (asked, answered) != whole
 
     def refuse_no_room(self) -> None:
-        """ValueError where the template fills the window by itself."""
+        """ValueError where the template alone fills the window."""
         if self.window.limit is not None and self.window.exceeded(self._tokens("", "")) >= 0:
             raise ValueError(f"max_tokens={self.window.limit} leaves no room for a text in the scorer's template")
 
@@ -181,8 +178,8 @@ class Prompts:
 def scored_turns(messages: Sequence[Message], last: Literal["drop", "empty_response"]) -> list[tuple[str, str]]:
     """The (instruction, response) pairs of a conversation, by role and not by position.
 
-    Messages of one role in a row are joined by a newline; what the assistant says before any user does is left
-    out, and so are other roles. `last`: what becomes of a user message at the end.
+    Successive messages of one role are joined by a newline. Other roles are left out, and so are messages of the
+    assistant before the first of the user. last: whether a user message at the end is dropped or has an empty response.
     """
     spoken = [message for message in messages if message["role"] in ("user", "assistant")]
     runs = [
@@ -196,22 +193,8 @@ def scored_turns(messages: Sequence[Message], last: Literal["drop", "empty_respo
     return [(asked, answered) for (_, asked), (_, answered) in zip(runs[::2], runs[1::2], strict=True)]
 
 
-def expected_labels(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The label that each row of logits expects, (rows,) float64; NaN where a logit is NaN or all are -inf.
-
-    logits: (rows, labels); labels: (labels,) the numbers they stand for.
-
-    >>> expected_labels(np.zeros((1, 6)), np.arange(1, 7))
-    array([3.5])
-    """
-    with np.errstate(invalid="ignore"):
-        weights = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-        # A row's sum, not a product with a vector: that rounds by how many rows there are.
-        return (weights * labels).sum(axis=1) / weights.sum(axis=1)
-
-
 def _settings_in(path: Path) -> dict[str, Any]:
-    """What a scorer.json says, nothing where there is none; ValueError where it is no JSON object."""
+    """The content of a scorer.json, empty where there is none; ValueError where it is not a JSON object."""
     try:
         written = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except ValueError as error:
@@ -226,35 +209,3 @@ def _value(prompts: "Sequence[tuple[Tokens, bool]]", scores: list[float]) -> dic
         turn = int(np.isfinite(scores).argmin()) + 1
         return RowError("no_score", f"turn {turn}: the model gives no label a probability")
     return {"scores": scores, "truncated": any(cut for _, cut in prompts)}
-
-
-def checked_label_ids(tokenizer: Any, template: str, labels: Sequence[str]) -> list[int]:
-    """The labels' token ids; ValueError where a label is not one token of its own after the template, with advice."""
-    ids = label_ids(tokenizer, template, labels)
-    refused = [label for label, token in zip(labels, ids, strict=True) if token is None]
-    if not refused:
-        return [token for token in ids if token is not None]
-    shorter, spaced = template.rstrip(" "), [" " + label.strip() for label in labels]
-    advice = "use another tokenizer, and a scorer trained with it"
-    if shorter != template and None not in label_ids(tokenizer, shorter, spaced):
-        advice = f"a template without the blank at its end fits, with the labels {spaced}"
-    raise ValueError(
-        f"the label {refused[0]!r} is not one token of its own after the template: the tokenizer of "
-        f"{tokenizer.name_or_path} joins it with what stands before, or writes it as several; {advice}"
-    )
-
-
-def label_ids(tokenizer: Any, template: str, labels: Sequence[str]) -> list[int | None]:
-    """The one token that each label adds to a filled template, the same for texts of many kinds; None without one."""
-    answers = [*reversed(PROBES), ""]
-    prompts = [template.format(instruction=text, response=answers[at]) for at, text in enumerate([*PROBES, "?"])]
-    before = [tokenizer(prompt, verbose=False)["input_ids"] for prompt in prompts]
-    found: list[int | None] = []
-    for label in labels:
-        after = [tokenizer(prompt + label, verbose=False)["input_ids"] for prompt in prompts]
-        added = {
-            tuple(new[len(old) :]) if new[: len(old)] == old else () for old, new in zip(before, after, strict=True)
-        }
-        only = added.pop() if len(added) == 1 else ()
-        found.append(only[0] if len(only) == 1 and only[0] != tokenizer.unk_token_id else None)
-    return found

@@ -1,1 +1,1 @@
-"""The tokens of a sample, and what a model is trained to predict in them."""
+"""The tokens of a sample, and the labels that a model is trained to predict at them."""

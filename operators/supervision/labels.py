@@ -1,18 +1,18 @@
-"""What a classifier is shown of a sample and what it has to tell: a class and, of an utterance, a slot a word.
+"""The text of a sample that a classifier reads, and its labels: a class and, for an utterance, one slot per word.
 
-    Labels(label="category")                                            # a class a text
+    Labels(label="category")                                            # one class per text
     Labels(label="intent", slots="slots", words="tokens")               # intent and slots together
     {"instruction": "flights to Oslo", "tokens": ["flights", "to", "Oslo"], "slots": ["O", "O", "city"], "intent": …}
 
-Class and slots are fields of the original record. Words and slots are lists that go together one by one, or strings
-that are cut at blanks; a text that is written without blanks wants lists. The words are looked for in the text one
-after another, and the text is tokenized whole, as it will be when the model is used. A word's slot is told at the token
-that it begins in; a second word that begins there goes without.
+Class and slots are fields of the original record. Words and slots are two lists of equal length, or two strings that
+are split at blanks; a text without blanks between its words needs lists. The words are searched for in the text one
+after another. The text is tokenized as a whole, as it will be when the model is used. The slot of a word is predicted
+at the token in which the word begins; a second word that begins in the same token has no slot.
 """
 
 import json
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
 from typing import Annotated, Any
 
@@ -31,26 +31,26 @@ Names = Annotated[tuple[str, ...], Field(strict=False)]
 
 @dataclass(frozen=True, config=STRICT)
 class Labels:
-    """Where a sample's text and labels are, and the labels there are, in the order of the model's logits."""
+    """Where the text and the labels of a sample are, and all label names in the order of the model's logits."""
 
     label: str = "label"
-    """The record's field with the class."""
+    """The field of the record with the class."""
     slots: str | None = None
-    """The record's field with a slot a word; None: a text has a class alone."""
+    """The field of the record with one slot per word; None: a text has a class only."""
     words: str | None = None
-    """The record's field with the words; None: the text, cut at blanks."""
+    """The field of the record with the words; None: the text, split at blanks."""
     text: TextTemplate = "{instruction}"
     classes: Names = ()
-    """Empty: all that the samples of the pool have, sorted."""
+    """Empty: all classes of the samples of the pool, sorted."""
     slot_names: Names = ()
-    """The same of slots; their logits come after those of the classes."""
+    """The same for slots; their logits come after those of the classes."""
 
     def named(self) -> bool:
-        """Whether the labels there are have been filled in."""
+        """Whether the names of classes, and of slots where there are any, are filled in."""
         return len(self.classes) > 1 and (self.slots is None or len(self.slot_names) > 0)
 
     def of(self, raw: bytes) -> tuple[str, list[str]]:
-        """The class and the slots of a record; RowError no_label and no_slots where it has none."""
+        """The class and the slots of a record; RowError no_label or no_slots where it has none."""
         record = json.loads(raw)
         value = record.get(self.label)
         if value is None or value == "":
@@ -60,12 +60,13 @@ class Labels:
 
 @plain_dataclass(frozen=True)
 class Labelling:
-    """A function from a sample to the Supervised that a classifier is trained on, of at most `max_tokens` tokens.
+    """A function from a sample to the `Supervised` that a classifier is trained on, of at most `max_tokens` tokens.
 
-    Without slots the class's number is the label of the last token. With slots it is that of the token that tells the
-    class: the first, where the tokenizer puts one for that (BERT's [CLS]), else an end-of-sequence token at the end;
-    and a word's first token has its slot's number, counted on from the classes. ValueError at construction for a
-    tokenizer that does not say where its tokens stand in the text, or has neither of those two.
+    Without slots the number of the class is the label of the last token. With slots it is the label of the token at
+    which the class is predicted: the first token where the tokenizer adds one for this purpose (BERT's [CLS]), else an
+    end-of-sequence token at the end. The first token of a word then has the number of its slot as its label, plus the
+    number of classes. With slots, ValueError at construction for a tokenizer that does not give the position of its
+    tokens in the text, and for one that has neither of those two tokens.
     """
 
     tokenizer: Any
@@ -74,21 +75,23 @@ class Labelling:
 
     def __post_init__(self) -> None:
         if self.labels.slots and not self.tokenizer.is_fast:
-            raise ValueError("the tokenizer does not tell where its tokens stand in the text: slots want a fast one")
+            raise ValueError("the tokenizer does not give the positions of its tokens in a text: slots need a fast one")
         if self.labels.slots and not self.begins_with_class and self.tokenizer.eos_token_id is None:
-            raise ValueError("the tokenizer has no token at which the class can be told: give it a cls or eos token")
+            raise ValueError(
+                "the tokenizer lacks a token at which the class can be predicted: give it a cls or eos token"
+            )
 
     @property
     def begins_with_class(self) -> bool:
-        """Whether the tokenizer puts a token there that is meant to tell the class; having one is not using it."""
+        """Whether the tokenizer adds the token for the class to a text; a tokenizer may have one and not use it."""
         return self.tokenizer.cls_token_id in self.tokenizer("")["input_ids"]
 
     def __call__(self, id: int, messages: Sequence[Message], raw: bytes) -> Supervised:
-        """The sample's tokens and labels.
+        """The tokens of the sample with their labels.
 
-        RowError empty_text; no_label and no_slots for what the record lacks; unknown_label for a name that is not among
-        those there are; slots_do_not_fit where words and slots are not as many, or a word is not in the text;
-        unreadable (operators/unknown.py).
+        RowError empty_text; no_label or no_slots where the record lacks them; unknown_label for a name that is not in
+        `Labels`; slots_do_not_fit where the numbers of words and slots differ, or a word is not in the text; unreadable
+        (operators/unknown.py).
         """
         text = sample.text(self.labels.text, messages, raw)
         if not text.strip():
@@ -113,8 +116,8 @@ class Labelling:
         tokens, spans = encoded["input_ids"], encoded["offset_mapping"]
         targets = [IGNORED] * len(tokens)
         slot_number = _numbers(self.labels.slot_names)
-        told = {at: slot_number(slot) for at, slot in self._placed(text, raw, slots, spans)}
-        for at, slot in told.items():
+        numbers = {at: slot_number(slot) for at, slot in self._placed(text, raw, slots, spans)}
+        for at, slot in numbers.items():
             targets[at] = len(self.labels.classes) + slot
         if first:
             targets[tokens.index(self.tokenizer.cls_token_id)] = number
@@ -126,7 +129,7 @@ class Labelling:
     def _placed(
         self, text: str, raw: bytes, slots: list[str], spans: Sequence[tuple[int, int]]
     ) -> Iterator[tuple[int, str]]:
-        """The token that each slot is told at, with the slot; none for words that were cut off."""
+        """Pairs of a token's position and the slot that is predicted there; words that were cut off have none."""
         words = text.split() if self.labels.words is None else _listed(json.loads(raw), self.labels.words)
         if len(words) != len(slots):
             raise RowError("slots_do_not_fit", f"{len(words)} words and {len(slots)} slots")
@@ -143,7 +146,8 @@ class Labelling:
                 yield real[at][1], slot
 
 
-def _numbers(names: Sequence[str]) -> Any:
+def _numbers(names: Sequence[str]) -> Callable[[str], int]:
+    """The function from a name to its number; it raises RowError unknown_label."""
     known: Mapping[str, int] = {name: number for number, name in enumerate(names)}
 
     def number(name: str) -> int:
@@ -155,7 +159,7 @@ def _numbers(names: Sequence[str]) -> Any:
 
 
 def _listed(record: Mapping[str, Any], field: str) -> list[str]:
-    """The strings of a field, one by one; RowError no_slots where it has none."""
+    """The strings of a field: a list as it is, a string split at blanks; RowError no_slots for anything else."""
     value = record.get(field)
     if isinstance(value, str):
         return sample.spelled(value).split()

@@ -9,8 +9,8 @@ import yaml
 
 from jobs import explain
 from jobs.engine.report.markup import percent
-from jobs.engine.report.measures import script
 from jobs.engine.store.lock import locked
+from operators.scripts import script
 from tests.jobs.corpora import jsonl, ledger, records
 from tests.tiny import tiny_encoder
 

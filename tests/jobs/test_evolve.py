@@ -9,7 +9,7 @@ import yaml
 from jobs import evolve
 from jobs.engine.terminal.errors import UsageError
 from jobs.methods.evolution import evolution
-from operators.asking.evolve import Compare, Evolve, first_chain, flag, in_another_script, longer_chain
+from operators.asking.evolve import Compare, Evolve, first_chain, flag, longer_chain
 from operators.asking.language_model import Answer
 from tests.jobs.corpora import jsonl
 from tests.servers import failed, prompt, served
@@ -253,7 +253,6 @@ def test_a_reply_without_a_text_makes_no_variant():
         value = Evolve().value(row, answer)
         assert value["outcome"] == outcome
         assert bool(value["text"]) == (outcome == "unchanged")
-    assert not in_another_script("", "abc")
 
 
 def test_scores_are_joined_to_the_variants_whatever_the_order_they_were_shown_in():

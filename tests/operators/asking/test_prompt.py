@@ -7,12 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.asking.prompt import FOLDER, Prompt, Template, control_tokens, without_control
+from operators.asking.prompt import Prompt, Template, control_tokens, without_control
 from operators.base import described
 from operators.checkpoint import MINILM, Checkpoint
 
-SHIPPED = sorted(path.stem for path in FOLDER.glob("*.txt"))
-LISTS = ("variants",)
 SETTINGS = {"dimension": "accuracy", "lowest": 0, "highest": 5}
 
 PLAIN = "[system]\nYou rate {dimension}.\n\n[user]\nThe mark is {mark}.\n{response}\nGive {lowest} to {highest}.\n"
@@ -20,13 +18,6 @@ PLAIN = "[system]\nYou rate {dimension}.\n\n[user]\nThe mark is {mark}.\n{respon
 
 def template(text: str = PLAIN) -> Template:
     return Template.parsed(text, "mine.txt")
-
-
-def shipped(name: str, text: str) -> list:
-    """The messages of a prompt that comes with Winnow, every sample text being this one."""
-    read = Prompt(name).template()
-    texts = {field: [text, f"{text}!"] if field in LISTS else text for field in read.names - SETTINGS.keys()}
-    return read.messages(texts, SETTINGS)
 
 
 def mark_of(content: str) -> str:
@@ -246,55 +237,3 @@ def test_prompt_that_is_not_utf8_is_refused(tmp_path):
     (tmp_path / "latin.txt").write_bytes("[user]\nschön".encode("latin-1"))
     with pytest.raises(ValueError, match="not UTF-8 at byte 10"):
         Prompt(str(tmp_path / "latin.txt")).template()
-
-
-def test_shipped_prompts_are_there_and_take_their_texts():
-    takes = {
-        "alpagasus": {"instruction", "input", "response"},
-        "lift_judge": {"instruction", "input", "response"},
-        "lift_rewrite_code": {"instruction", "input"},
-        "lift_rewrite_general": {"instruction", "input"},
-        "deita_rank_complexity": {"variants"},
-        "deita_rank_quality": {"instruction", "variants"},
-    }
-    ways = ("constraint", "deepen", "concretise", "reasoning")
-    takes |= {f"deita_complexity_{way}": {"instruction"} for way in ways}
-    kinds = ("helpfulness", "relevance", "depth", "creativity", "detail")
-    takes |= {f"deita_quality_{kind}": {"instruction", "response"} for kind in kinds}
-    assert sorted(takes) == SHIPPED
-    for name, texts in takes.items():
-        settings = SETTINGS if name == "alpagasus" else ()
-        Prompt(name).template().check(texts, settings)
-
-
-@pytest.mark.parametrize("name", SHIPPED)
-def test_shipped_prompts_differ_between_samples_from_the_mark_on(name):
-    one, other = shipped(name, "Name three colors."), shipped(name, "Nenne drei Farben.")
-    assert one[:-1] == other[:-1]
-    first, second = one[-1]["content"], other[-1]["content"]
-    mark = mark_of(first)
-    rubric = first[: first.index(mark)]
-    assert second.startswith(rubric + mark_of(second))
-    before_block = first[first.index(mark) : first.index("\n=== ")]
-    assert len(before_block) < 400  # nothing but what the mark is for; the rubric came before
-    after = first[first.rindex(mark) :].split("\n", 1)[1]
-    assert len(after.split()) > 15  # the instruction once more
-
-
-@pytest.mark.parametrize("name", SHIPPED)
-def test_shipped_prompts_read_cleanly(name):
-    text = (FOLDER / f"{name}.txt").read_text(encoding="utf-8")
-    assert text.endswith("\n")
-    assert not re.search(r"[ \t]$", text, re.MULTILINE)
-    assert control_tokens(text) == []
-
-
-def test_lift_judge_examples_add_up():
-    content = shipped("lift_judge", "x")[-1]["content"]
-    totals = [int(found) for found in re.findall(r"^Grade:\n(\d+)$", content, re.MULTILINE)]
-    parts = re.findall(
-        r"^Clarity (\d+):.*Difficulty (\d+):.*Explanation (\d+):.*Accuracy (\d+):", content, re.MULTILINE
-    )
-    assert [sum(map(int, part)) for part in parts] == totals
-    assert len(totals) == 3
-    assert all(int(score) <= most for part in parts for score, most in zip(part, (15, 25, 25, 35), strict=True))

@@ -147,28 +147,26 @@ def ranking(*scores: int | None) -> Ranking:
 
 
 @pytest.mark.parametrize(
-    ("found", "retries", "finish", "expected"),
+    ("found", "retries", "expected"),
     [
-        (ranking(*SCORES), 0, "stop", "keep"),
-        (ranking(*SCORES), 2, "length", "keep"),
-        (ranking(3, 5, 1, None, 2, 6), 0, "stop", "retry"),
-        (ranking(3, 5, 1, None, 2, 6), 1, "stop", "retry"),
-        (ranking(3, 5, 1, None, 2, 6), 2, "stop", "drop_variants"),
-        (ranking(3, 5, None, None, 2, 6), 2, "stop", "drop_variants"),
-        (ranking(3, None, None, None, 2, 6), 2, "stop", "drop_seed"),
-        (ranking(*[None] * 6), 0, "stop", "retry"),
-        (ranking(*[None] * 6), 2, "stop", "drop_seed"),
-        (ranking(3, 5, 1, 4, None, None), 0, "length", "retry_longer"),
-        (ranking(3, 5, 1, 4, None, None), 2, "length", "drop_variants"),
-        (ranking(*[4] * 6), 0, "stop", "flat"),
-        (ranking(4, 4, 4, 4, 4, None), 1, "stop", "retry"),
-        (ranking(4, 4, 4, 4, 4, None), 2, "stop", "flat"),
-        (ranking(4, 3), 0, "stop", "keep"),
-        (ranking(4, None), 2, "stop", "drop_seed"),
+        (ranking(*SCORES), 0, "keep"),
+        (ranking(*SCORES), 2, "keep"),
+        (ranking(3, 5, 1, None, 2, 6), 0, "retry"),
+        (ranking(3, 5, 1, None, 2, 6), 1, "retry"),
+        (ranking(3, 5, 1, None, 2, 6), 2, "drop_variants"),
+        (ranking(3, 5, None, None, 2, 6), 2, "drop_variants"),
+        (ranking(3, None, None, None, 2, 6), 2, "drop_seed"),
+        (ranking(*[None] * 6), 0, "retry"),
+        (ranking(*[None] * 6), 2, "drop_seed"),
+        (ranking(*[4] * 6), 0, "flat"),
+        (ranking(4, 4, 4, 4, 4, None), 1, "retry"),
+        (ranking(4, 4, 4, 4, 4, None), 2, "flat"),
+        (ranking(4, 3), 0, "keep"),
+        (ranking(4, None), 2, "drop_seed"),
     ],
 )
-def test_step_follows_from_what_is_scored_and_how_often_it_was_asked(found, retries, finish, expected):
-    assert step(found, retries, finish) == expected
+def test_step_follows_from_what_is_scored_and_how_often_it_was_asked(found, retries, expected):
+    assert step(found, retries) == expected
 
 
 @given(st.integers(1, 12), st.text(st.characters(codec="utf-8"), max_size=10))

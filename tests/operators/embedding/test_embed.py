@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import random
 import shutil
 import subprocess
 import sys
@@ -16,63 +15,12 @@ from operators import sample
 from operators.base import RowError
 from operators.checkpoint import MINILM, Checkpoint
 from operators.embedding import embed
-from operators.embedding.embed import PROBES, Embed, cut
-
-TEXTS = [
-    "Name three primary colors.",
-    "大学の三人は東京に行った。山水之中有一小村。",  # of characters that MiniLM's vocabulary has
-    "Ok",
-    "Écris une lettre polie à ton voisin. " * 3,
-    "Write a function that sorts a list.\ndef sort(values):\n    return sorted(values)",
-    "Краткое изложение причин, по которым империя пришла в упадок.",
-    "A long answer follows. " + "It names the causes, weighs them one against another, and ends. " * 30,
-]
-
-
-def batch(texts: list[str]) -> pa.Table:
-    messages = [[{"role": "user", "content": text}] for text in texts]
-    return pa.table({"messages": pa.array(messages, sample.MESSAGES)})
-
-
-def many_texts(count: int) -> list[str]:
-    drawn = random.Random(5)
-    words = [*" ".join(TEXTS).split(), *"前有山水里和尚人事明日", "ß", "½", "x" * 90]
-    return [" ".join(drawn.choices(words, k=max(1, int(drawn.lognormvariate(2.0, 0.9))))) for _ in range(count)]
-
-
-def in_batches(compute, texts: list[str], size: int) -> np.ndarray:
-    return np.concatenate([compute(batch(texts[at : at + size])) for at in range(0, len(texts), size)])
-
-
-def tiny(folder: Path, kind: str) -> Path:
-    """A random model of a few layers with MiniLM's tokenizer."""
-    import torch
-    from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel, XLMRobertaConfig, XLMRobertaModel
-
-    torch.manual_seed(0)
-    shape = {"vocab_size": 30522, "hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
-    shape |= {"intermediate_size": 96, "max_position_embeddings": 160}
-    model = {
-        "bert": lambda: BertModel(BertConfig(**shape)),
-        "xlm-roberta": lambda: XLMRobertaModel(XLMRobertaConfig(**shape, pad_token_id=1)),
-        "llama": lambda: LlamaModel(LlamaConfig(**shape, num_key_value_heads=2)),
-    }[kind]()
-    for weight in model.parameters():  # so that biases count and the texts' vectors differ
-        torch.nn.init.normal_(weight, std=0.2)
-    model.save_pretrained(folder)
-    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"):
-        shutil.copy(Checkpoint(MINILM).folder() / name, folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory) -> dict[str, Path]:
-    return {kind: tiny(tmp_path_factory.mktemp(kind), kind) for kind in ("bert", "xlm-roberta", "llama")}
-
-
-@pytest.fixture(scope="module")
-def minilm():
-    return Embed(precision="float32", stored="float32").load()
+from operators.embedding.advice import Advice
+from operators.embedding.embed import Embed
+from operators.models import cutting
+from operators.models.cutting import cut
+from operators.models.probes import PROBES
+from tests.operators.embedding.texts import TEXTS, batch, in_batches
 
 
 def one_by_one(folder: Path, texts: list[str]) -> list:
@@ -111,24 +59,6 @@ def test_bfloat16_keeps_to_float32(minilm, monkeypatch):
     assert cosines(found, minilm(batch(short))).min() >= 0.9999
 
 
-def test_auto_takes_bfloat16_only_where_it_is_fast_and_close(folders, monkeypatch):
-    from operators.embedding import encoder
-
-    operator = Embed(model=Checkpoint(str(folders["bert"])), stored="float32")
-    exact, short = (
-        Embed(model=operator.model, stored="float32", precision=precision).load()(batch(TEXTS))
-        for precision in ("float32", "bfloat16")
-    )
-    monkeypatch.setattr(encoder, "bfloat16_is_fast", lambda _: True)
-    monkeypatch.setattr(encoder, "CLOSE", 0.5)
-    assert np.array_equal(operator.load()(batch(TEXTS)), short)
-    monkeypatch.setattr(encoder, "CLOSE", 1.1)
-    assert np.array_equal(operator.load()(batch(TEXTS)), exact)
-    monkeypatch.setattr(encoder, "CLOSE", 0.5)
-    monkeypatch.setattr(encoder, "bfloat16_is_fast", lambda _: False)
-    assert np.array_equal(operator.load()(batch(TEXTS)), exact)
-
-
 @pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
 @pytest.mark.parametrize("kind", ["bert", "xlm-roberta", "llama"])
 def test_pooling_equals_transformers_one_by_one(folders, kind, pooling):
@@ -144,75 +74,6 @@ def test_pooling_equals_transformers_one_by_one(folders, kind, pooling):
     texts = TEXTS[:6]
     expected = np.stack([pooled[pooling](state) for state in one_by_one(folders[kind], texts)])
     np.testing.assert_allclose(operator.load()(batch(texts)), expected, atol=2e-5)
-
-
-def test_padding_is_masked_out_of_the_mean(folders):
-    """The path of a GPU, computed here on the CPU: two sentences of 5 and 10 tokens, by hand."""
-    import torch
-    from transformers import AutoModel
-
-    from operators.embedding import encoder
-
-    model = AutoModel.from_pretrained(folders["bert"]).eval()
-    rows = [[101, 7592, 2088, 999, 102], [101, 2023, 2003, 1037, 2936, 6251, 2084, 2008, 1012, 102]]
-    by_hand = [model(input_ids=torch.tensor([row])).last_hidden_state[0].detach().numpy() for row in rows]
-    padded = encoder.Padded(model, padding=0)
-    pools = {"mean": [state.sum(0) / len(state) for state in by_hand]}
-    pools |= {"cls": [state[0] for state in by_hand], "last": [state[-1] for state in by_hand]}
-    for pooling, expected in pools.items():
-        np.testing.assert_allclose(encoder.encode(padded, rows, pooling), np.stack(expected), atol=2e-5)
-
-
-def test_minilm_vectors_are_bitwise_the_same_in_any_batch(minilm):
-    texts = many_texts(200)
-    order = random.Random(1).sample(range(200), 200)
-    together = minilm(batch(texts))
-    shuffled = [texts[at] for at in order]
-    for size, count in ((1, 60), (7, 100), (64, 200), (200, 200)):
-        found = in_batches(minilm, shuffled[:count], size)
-        assert np.array_equal(found, together[order[:count]]), f"batches of {size}"
-
-
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("kind", ["bert", "llama"])
-def test_vectors_are_bitwise_the_same_in_any_batch_on_two_threads(folders, kind, precision):
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        compute = Embed(model=Checkpoint(str(folders[kind])), precision=precision, stored="float32").load()
-        texts = many_texts(20)
-        together = compute(batch(texts))
-        for size in (1, 7):
-            assert np.array_equal(in_batches(compute, texts, size), together), f"batches of {size}"
-    finally:
-        torch.set_num_threads(threads)
-
-
-def test_texts_are_computed_alone_where_rows_depend_on_each_other(folders, monkeypatch, caplog):
-    from operators.embedding import encoder
-
-    class Leaking(encoder.Packed):
-        def pooled(self, rows, pooling):
-            return super().pooled(rows, pooling) + len(rows)
-
-    monkeypatch.setattr(encoder, "Packed", Leaking)
-    compute = Embed(model=Checkpoint(str(folders["bert"])), scale="raw", stored="float32").load()
-    assert "one at a time" in caplog.text
-    assert np.array_equal(in_batches(compute, TEXTS, 1), compute(batch(TEXTS)))
-
-
-def test_packed_and_equal_lengths_agree():
-    from transformers import AutoModel, AutoTokenizer
-
-    from operators.embedding import encoder
-
-    folder = Checkpoint(MINILM).folder()
-    model = AutoModel.from_pretrained(folder).eval()
-    rows = AutoTokenizer.from_pretrained(folder)(TEXTS, truncation=True, max_length=256)["input_ids"]
-    packed = encoder.encode(encoder.Packed(model), rows, "mean")
-    np.testing.assert_allclose(encoder.encode(encoder.EqualLengths(model), rows, "mean"), packed, atol=1e-5)
 
 
 def test_texts_without_content_are_errors_and_the_others_values(minilm):
@@ -267,10 +128,10 @@ def test_a_huge_text_is_cut_to_what_is_read(minilm):
     for text in (long, " " * 100_000 + TEXTS[0], "x" * 90 + " then words. " * 30_000):
         whole = minilm(batch([text]))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(embed, "CHARACTERS", 10**7)
+            patch.setattr(cutting, "CHARACTERS", 10**7)
             assert np.array_equal(minilm(batch([text])), whole)
     assert minilm(batch(["x" * 100_000 + " then words. " * 3_000]))[0].kind == "unreadable"
-    assert len(cut(long, 256, lambda text: len(text) // 3)) == 2 * 256 * embed.CHARACTERS
+    assert len(cut(long, 256, lambda text: len(text) // 3)) == 2 * 256 * cutting.CHARACTERS
     assert len(cut(" " * 10**7, 256, lambda text: 0)) == 2 * 256 * 1024
 
 
@@ -304,7 +165,7 @@ def test_auto_pooling_follows_the_checkpoint(folders, tmp_path):
     modules = '[{"path": "", "type": "models.Transformer"}, {"path": "1_Pooling", "type": "models.%s"}]'
     (advice / "modules.json").write_text(modules % "Pooling")
     (advice / "1_Pooling").mkdir()
-    read = lambda: embed.Advice.read(advice).chosen_pooling()  # noqa: E731
+    read = lambda: Advice.read(advice).chosen_pooling()  # noqa: E731
     for written, pooling in {
         '{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false}': "cls",
         '{"pooling_mode": "lasttoken", "include_prompt": true}': "last",

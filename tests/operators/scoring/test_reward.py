@@ -1,16 +1,15 @@
 """Reward: the one logit of a pair, whatever is computed with it, and nothing cut in silence."""
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
-from operators import sample
 from operators.base import RowError
 from operators.checkpoint import Checkpoint
 from operators.missing import ModelMissing
 from operators.models import loading
-from operators.scoring import windows
+from operators.scoring import passes
 from operators.scoring.reward import Reward, last_pair, question
+from tests.operators.scoring.scorers import batch, break_token, conversation
 from tests.tiny import tiny_causal, tiny_reward
 
 PAIRS = [
@@ -20,16 +19,6 @@ PAIRS = [
     ("اشرح الفرق بين الطقس والمناخ", "👍🏽 e\u0301"),
     ("Кратко.", "Империя пришла в упадок. " * 3),
 ]
-
-
-def conversation(*contents: str, roles: str = "ua") -> list[dict]:
-    names = {"u": "user", "a": "assistant", "s": "system"}
-    cycle = (roles * len(contents))[: len(contents)]
-    return [{"role": names[role], "content": content} for role, content in zip(cycle, contents, strict=True)]
-
-
-def batch(*conversations: list[dict]) -> pa.Table:
-    return pa.table({"messages": pa.array(list(conversations), sample.MESSAGES)})
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +72,7 @@ def test_padded_passes_give_what_texts_give_alone(folders, kind, budget):
     tokenizer = loading.fast_tokenizer(folders[kind])
     model = loading.placed_model(folders[kind], AutoModelForSequenceClassification, "float32")
     rows = [tokenizer(*pair, return_attention_mask=False) for pair in PAIRS]
-    alone, padded = (windows.Passes(model, "right", 0, tokens).logits(rows, [0]) for tokens in (1, budget))
+    alone, padded = (passes.Passes(model, "right", 0, tokens).logits(rows, [0]) for tokens in (1, budget))
     np.testing.assert_allclose(padded, alone, atol=1e-5)
 
 
@@ -209,24 +198,18 @@ def test_a_classifier_without_a_padding_token_computes_texts_one_by_one(folders)
 
     model = loading.placed_model(folders["llama"], AutoModelForSequenceClassification, "float32")
     model.config.pad_token_id = None
-    passes = windows.classifier_passes(model)
+    alone = passes.classifier_passes(model)
     rows = [{"input_ids": [1, 9, 8, 7]}, {"input_ids": [1, 9]}]
-    together = passes.logits(rows, [0])
-    assert together.tolist() == [passes.logits([row], [0])[0].tolist() for row in rows]
-    assert passes.budget == 1
+    together = alone.logits(rows, [0])
+    assert together.tolist() == [alone.logits([row], [0])[0].tolist() for row in rows]
+    assert alone.budget == 1
 
 
-def test_a_logit_that_is_no_number_is_an_error(operators, monkeypatch):
-    compute = operators["segments"].load()
-    passed = windows.Passes.logits
-
-    def broken(self, rows, columns):
-        logits = passed(self, rows, columns)
-        logits[0] = np.nan
-        return logits
-
-    monkeypatch.setattr(windows.Passes, "logits", broken)
-    error, fine = compute(batch(conversation(*PAIRS[0]), conversation(*PAIRS[1])))
+def test_a_logit_that_is_no_number_is_an_error_of_its_row_alone(tmp_path):
+    folder = tiny_reward(tmp_path)
+    first, second = (loading.fast_tokenizer(folder)(*pair)["input_ids"] for pair in PAIRS[:2])
+    break_token(folder, next(token for token in first if token not in second))
+    error, fine = Reward(model=Checkpoint(str(folder))).load()(batch(*(conversation(*pair) for pair in PAIRS[:2])))
     assert str(error) == "no_score: the model's logit is nan"
     assert np.isfinite(fine["reward"])
 
@@ -241,11 +224,6 @@ def test_every_field_enters_the_fingerprint(folders):
         Reward(model=model, precision="bfloat16"),
     ]
     assert len({each.fingerprint() for each in made}) == len(made)
-
-
-def test_values_fit_the_declared_type(operators):
-    values = operators["segments"].load()(batch(conversation(*PAIRS[0])))
-    assert pa.array(values, Reward.gives).to_pylist() == values
 
 
 def test_a_missing_model_is_an_error(tmp_path):

@@ -1,56 +1,15 @@
 """Scorer: the expected label of each turn, whatever is scored with it, and never a number for nothing."""
 
-import json
-import math
-
 import numpy as np
-import pyarrow as pa
 import pytest
 
-from operators import sample
 from operators.base import RowError
-from operators.checkpoint import Checkpoint
 from operators.missing import ModelMissing
 from operators.models import loading
-from operators.scoring import windows
-from operators.scoring.scorer import Prompts, Scorer, expected_labels, label_ids, scored_turns
-from tests.tiny import tiny_causal, tiny_reward, tiny_tokenizer
-
-LABELS = ("1", "2", "3", "4", "5", "6")
-COMPLEXITY = "Rate the question.\nQuestion: {instruction} \nScore: "
-QUALITY = "Rate the answer.\nQuestion: {instruction}\nAnswer: {response}\nScore: "
-PAIRS = [
-    ("Name a river.", "The Danube."),
-    ("列举三种颜色。", "红色、蓝色和绿色。"),
-    ("Écris {un} poème {0}", "{instruction} {{}} {"),
-    ("اشرح الفرق بين الطقس والمناخ", "👍🏽 e\u0301"),
-    ("?", ""),
-    ("Кратко.", "Империя пришла в упадок. " * 3),
-]
-
-
-def conversation(*contents: str, roles: str = "ua") -> list[dict]:
-    names = {"u": "user", "a": "assistant", "s": "system", "t": "tool"}
-    cycle = (roles * len(contents))[: len(contents)]
-    return [{"role": names[role], "content": content} for role, content in zip(cycle, contents, strict=True)]
-
-
-def batch(*conversations: list[dict]) -> pa.Table:
-    return pa.table({"messages": pa.array(list(conversations), sample.MESSAGES)})
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tiny_causal(tmp_path_factory.mktemp("scorer"))
-
-
-@pytest.fixture(scope="module")
-def tokenizer(folder):
-    return loading.fast_tokenizer(folder)
-
-
-def scorer(folder, **fields) -> Scorer:
-    return Scorer(model=Checkpoint(str(folder)), **({"template": QUALITY, "labels": LABELS} | fields))
+from operators.scoring import passes, windows
+from operators.scoring.scorer import Prompts, scored_turns
+from tests.operators.scoring.scorers import COMPLEXITY, LABELS, PAIRS, QUALITY, batch, break_token, conversation, scorer
+from tests.tiny import tiny_causal, tiny_reward
 
 
 def plain_score(folder, template: str, pair: tuple[str, str]) -> float:
@@ -64,33 +23,6 @@ def plain_score(folder, template: str, pair: tuple[str, str]) -> float:
         logits = AutoModelForCausalLM.from_pretrained(folder)(**prompt).logits[0, -1]
     chances = torch.softmax(logits[tokenizer.convert_tokens_to_ids(list(LABELS))], 0)
     return float((chances * torch.arange(1, 7)).sum())
-
-
-@pytest.mark.parametrize(
-    ("logits", "expected"),
-    [
-        ([0.7] * 6, 3.5),
-        ([math.log(k) for k in range(1, 7)], 4.333333),
-        ([1, 2, 3, 2, 1, 0], 3.072639),
-        ([1001, 1002, 1003, 1002, 1001, 1000], 3.072639),
-        ([-math.inf] * 5 + [0], 6.0),
-        ([-math.inf] * 6, math.nan),
-        ([0, 1, math.nan, 1, 0, 0], math.nan),
-    ],
-)
-def test_expected_label_of_logits(logits, expected):
-    found = expected_labels(np.array([logits], np.float32), np.arange(1, 7))
-    np.testing.assert_allclose(found, [expected], rtol=1e-6)
-
-
-def test_an_expected_label_does_not_depend_on_the_other_rows():
-    logits = np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32)
-    together = expected_labels(logits, np.arange(1, 7))
-    assert [expected_labels(row[None], np.arange(1, 7))[0] for row in logits] == together.tolist()
-
-
-def test_a_label_counts_as_its_number_wherever_it_stands():
-    assert expected_labels(np.array([[0, -np.inf], [-np.inf, 0]]), np.array([10, 2])).tolist() == [10, 2]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +73,7 @@ def test_padded_passes_give_what_texts_give_alone(folder, tokenizer, budget):
 
     with torch.no_grad():
         alone = [model(input_ids=torch.tensor([row["input_ids"]])).logits[0, -1, 5:9].numpy() for row in rows]
-    found = windows.Passes(model, "left", 0, budget).logits(rows, [5, 6, 7, 8])
+    found = passes.Passes(model, "left", 0, budget).logits(rows, [5, 6, 7, 8])
     np.testing.assert_allclose(found, np.stack(alone), atol=1e-5)
 
 
@@ -197,81 +129,6 @@ def test_max_tokens_has_to_lie_between_the_template_and_the_positions(folder):
         scorer(folder, max_tokens=9).load()
 
 
-def test_a_tokenizer_that_joins_blank_and_digit_is_refused_with_what_fits(tmp_path):
-    joined = tiny_causal(tmp_path, digits="joined")
-    with pytest.raises(
-        ValueError, match=r"label '1' .*without the blank at its end fits, with the labels \[' 1', ' 2'"
-    ):
-        scorer(joined).load()
-    fitting = scorer(joined, template=QUALITY.rstrip(), labels=tuple(" " + label for label in LABELS))
-    (value,) = fitting.load()(batch(conversation(*PAIRS[0])))
-    assert 1 < value["scores"][0] < 6
-
-
-def test_a_label_of_several_tokens_is_refused(folder):
-    with pytest.raises(ValueError, match=r"label '10' .*use another tokenizer"):
-        scorer(folder, labels=("1", "10")).load()
-
-
-def test_label_ids_are_the_tokens_after_any_text(tmp_path):
-    alone, joined = tiny_tokenizer(tmp_path / "a"), tiny_tokenizer(tmp_path / "j", digits="joined")
-    assert label_ids(alone, QUALITY, LABELS) == alone.convert_tokens_to_ids(list(LABELS))
-    assert label_ids(joined, QUALITY, LABELS) == [None] * 6
-    # After a field, what precedes the label is the text's own end: there is no one token for all texts.
-    assert None in label_ids(joined, "{instruction} ", LABELS)
-
-
-def test_template_and_labels_come_from_scorer_json_and_enter_the_fingerprint(tmp_path):
-    folder = tiny_causal(tmp_path)
-    (folder / "scorer.json").write_text(json.dumps({"template": COMPLEXITY, "labels": LABELS}))
-    written = Scorer(model=Checkpoint(str(folder)))
-    before = written.fingerprint()
-    samples = batch(*(conversation(*pair) for pair in PAIRS))
-    assert written.load()(samples) == scorer(folder, template=COMPLEXITY).load()(samples)
-    (folder / "scorer.json").write_text(json.dumps({"template": QUALITY, "labels": LABELS}))
-    assert written.fingerprint() != before
-    assert written.load()(samples) == scorer(folder).load()(samples)
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        (None, "no template"),
-        ('{"labels": ["1", "2"]}', "no template"),
-        ('{"template": "{instruction}: "}', "no labels"),
-        ('{"template": "{instruction}: ", "labels": [1, 2]}', "no labels"),
-        ('{"template": "{instruction}: ", "labels": ["1", "one"]}', "different whole numbers"),
-        ('{"template": "{conversation}: ", "labels": ["1", "2"]}', "unknown field {conversation}"),
-        ('["1"]', "not a JSON object"),
-        ("{", "not JSON"),
-    ],
-)
-def test_a_scorer_without_usable_settings_is_refused(tmp_path, content, reason):
-    folder = tiny_causal(tmp_path)
-    if content is not None:
-        (folder / "scorer.json").write_text(content)
-    with pytest.raises(ValueError, match=reason):
-        Scorer(model=Checkpoint(str(folder))).load()
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"template": "no field"},
-        {"template": "{instruction.__class__}"},
-        {"labels": ("1",)},
-        {"labels": ("1", " 1")},
-        {"labels": ("1", "high")},
-        {"max_tokens": 0},
-        {"turns": "keep"},
-        {"temperature": 0.5},
-    ],
-)
-def test_wrong_fields_are_refused(fields):
-    with pytest.raises(ValueError, match="validation error"):
-        Scorer(model=Checkpoint("a/b"), **fields)
-
-
 def test_every_field_enters_the_fingerprint(folder, tmp_path):
     base = scorer(folder)
     others = [
@@ -293,24 +150,16 @@ def test_a_sample_that_cannot_be_scored_has_an_error_and_its_neighbours_have_sco
     assert values[1] == scorer(folder).load()(batch(conversation(*PAIRS[0])))[0]
 
 
-def test_logits_that_are_not_numbers_are_an_error(folder, monkeypatch):
-    compute = scorer(folder).load()
-    passed = windows.Passes.logits
-
-    def broken(self, rows, columns):
-        logits = passed(self, rows, columns)
-        logits[1] = np.nan
-        return logits
-
-    monkeypatch.setattr(windows.Passes, "logits", broken)
-    (error, fine) = compute(batch(conversation(*PAIRS[0], *PAIRS[1]), conversation(*PAIRS[2])))
+def test_logits_that_are_not_numbers_are_an_error_of_their_sample_alone(tmp_path):
+    folder = tiny_causal(tmp_path)
+    first, second, third = (
+        loading.fast_tokenizer(folder)(QUALITY.format(instruction=asked, response=answered))["input_ids"]
+        for asked, answered in PAIRS[:3]
+    )
+    break_token(folder, next(token for token in second if token not in first + third))
+    (error, fine) = scorer(folder).load()(batch(conversation(*PAIRS[0], *PAIRS[1]), conversation(*PAIRS[2])))
     assert str(error) == "no_score: turn 2: the model gives no label a probability"
     assert len(fine["scores"]) == 1
-
-
-def test_values_fit_the_declared_type(folder):
-    values = scorer(folder).load()(batch(conversation(*PAIRS[0], *PAIRS[1])))
-    assert pa.array(values, Scorer.gives).to_pylist() == values
 
 
 def test_missing_models_and_missing_weights_are_errors(folder, tmp_path):

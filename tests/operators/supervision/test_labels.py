@@ -93,7 +93,7 @@ def test_a_class_token_that_the_tokenizer_has_and_does_not_use_tells_nothing(tmp
     made = labelled(tokenizer, "to Oslo", record)
     assert (made.input_ids[-1], made.labels[-1]) == (tokenizer.eos_token_id, 0)
     tokenizer.eos_token = None
-    with pytest.raises(ValueError, match="no token at which the class can be told"):
+    with pytest.raises(ValueError, match="a token at which the class can be predicted"):
         labelled(tokenizer, "to Oslo", record)
 
 

@@ -17,9 +17,9 @@ from jobs.engine.execute.session import Session
 from jobs.engine.outcome import ledger
 from jobs.engine.outcome.outcome import Outcome
 from jobs.engine.pool.pool import Pool
+from jobs.engine.report import measures
 from jobs.engine.report.card import write_card
-from jobs.engine.report.measures import script
-from jobs.engine.report.report import measures, write_report
+from jobs.engine.report.report import write_report
 from jobs.engine.store.store import Store
 from operators.base import Operator
 from operators.sample import SAMPLE, text_sha
@@ -315,20 +315,6 @@ def test_report_tells_by_script_what_was_kept_and_what_no_model_could_read(outco
         "Thai": ["5%", "0%", "\xd70", "100%"],
     }
     assert html.count("<span>unreadable</span>") == 1
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("naïve Straße", "Latin"), ("Ода к радости, ok", "Cyrillic"), ("مرحبا بكم 123", "Arabic"),
-        ("中文 abc", "Latin"),
-        ("日本語のテキスト", "Japanese"), ("東京の大学", "Japanese"), ("中文里没有假名", "Han"), ("한국어", "Hangul"),
-        ("नमस्ते", "Devanagari"), ("Ελληνικά", "Greek"), ("ช่วยอธิบาย", "Thai"), ("שלום", "Hebrew"), ("ꀀꀁ", "other"),
-        ("1 + 1 = 2 \U0001f600", "no letters"), ("", "no letters"),
-    ],
-)  # fmt: skip
-def test_script_of_a_text_is_that_of_most_letters(text, expected):
-    assert script(text) == expected
 
 
 def _card(outcome):

@@ -1,0 +1,124 @@
+"""The ways to write a conversation out for training, piece by piece, and as Jinja for a model that is asked."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from operators.base import RowError
+from operators.sample import Message
+
+PREAMBLE = "You are given an instruction. Answer it with a response that does what it asks for."
+
+
+class Piece(NamedTuple):
+    """One piece of a conversation in its written form."""
+
+    text: str | None
+    """None for the end-of-sequence token."""
+    supervised: bool = False
+    """Whether the piece is trained on."""
+
+
+def is_answer(message: Message) -> bool:
+    """Whether a message is trained on: the assistant's, with a text that is not blank."""
+    return message["role"] == "assistant" and bool(message["content"].strip())
+
+
+def _tulu(tokenizer: Any, messages: Sequence[Message]) -> Iterator[Piece]:
+    for message in messages:
+        trained = is_answer(message)
+        yield Piece(f"<|{message['role']}|>\n")
+        yield Piece(message["content"].strip(), trained)
+        if message["role"] == "assistant":
+            yield Piece(None, trained)
+        yield Piece("\n", trained)
+
+
+def _alpaca(tokenizer: Any, messages: Sequence[Message]) -> Iterator[Piece]:
+    if not messages or messages[0]["role"] != "system":
+        yield Piece(PREAMBLE)
+    for position, message in enumerate(messages):
+        if message["role"] == "assistant":
+            yield Piece("\n\n### Response:")
+            yield Piece(message["content"], is_answer(message))
+            yield Piece(None, is_answer(message))
+        elif message["role"] == "user":
+            yield Piece(f"\n\n### Instruction:\n{message['content']}")
+        else:
+            yield Piece(f"\n\n{message['content']}" if position else message["content"])
+
+
+def _plain(tokenizer: Any, messages: Sequence[Message]) -> Iterator[Piece]:
+    return (Piece(message["content"], is_answer(message)) for message in messages)
+
+
+def _chat(tokenizer: Any, messages: Sequence[Message]) -> Iterator[Piece]:
+    """The conversation as the template writes it, cut at the places where the model would begin and end a response."""
+    whole = _rendered(tokenizer, messages)
+    at = 0
+    for position, message in enumerate(messages):
+        if not is_answer(message):
+            continue
+        prompt = _rendered(tokenizer, messages[:position], add_generation_prompt=True)
+        response = _response(whole, prompt, _rendered(tokenizer, messages[: position + 1]), message["content"].strip())
+        yield Piece(whole[at : len(prompt)])
+        yield Piece(response, True)
+        at = len(prompt) + len(response)
+    yield Piece(whole[at:])
+
+
+def _response(whole: str, prompt: str, until: str, content: str) -> str:
+    """What the template writes for a response after its prompt, including the end of the turn.
+
+    whole: the written conversation. prompt, until: the conversation before the response, and up to its end. Templates
+    that show the thinking of the last response only write an earlier response differently in the whole; its content
+    and the end of the turn are the same. RowError chat_template where they are not.
+    """
+    if whole.startswith(prompt) and until.startswith(prompt):
+        if whole.startswith(until):
+            return until[len(prompt) :]
+        found = until.rfind(content)
+        written = until[found:]
+        if found >= len(prompt) and whole.startswith(written, len(prompt)):
+            return written
+    raise RowError("chat_template", "the template writes a conversation's beginning and its whole differently")
+
+
+def _rendered(tokenizer: Any, messages: Sequence[Message], **options: bool) -> str:
+    from jinja2 import TemplateError
+
+    given = [{"role": message["role"], "content": message["content"]} for message in messages]
+    try:
+        return tokenizer.apply_chat_template(given, tokenize=False, **options)
+    except (
+        TemplateError,
+        TypeError,
+        IndexError,
+    ) as error:  # a template that is not made for the messages
+        raise RowError("chat_template", f"{type(error).__name__}: {error}") from error
+
+
+# A template's name: the function from a tokenizer and messages to pieces.
+WRITTEN: Mapping[str, Callable[[Any, Sequence[Message]], Iterator[Piece]]] = {
+    "tulu": _tulu,
+    "tulu_prefixes": _tulu,
+    "alpaca": _alpaca,
+    "chat": _chat,
+    "plain": _plain,
+}
+
+
+# Jinja drops the line break after a block, so every line break is spelled out.
+TULU = (
+    "{% for message in messages %}{{ '<|' + message['role'] + '|>\n' + message['content'] | trim }}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
+)
+
+ALPACA = (
+    "{% if not messages or messages[0]['role'] != 'system' %}{{ '" + PREAMBLE + "' }}{% endif %}"
+    "{% for message in messages %}{% if message['role'] == 'assistant' %}"
+    "{{ '\n\n### Response:' + message['content'] + eos_token }}{% elif message['role'] == 'user' %}"
+    "{{ '\n\n### Instruction:\n' + message['content'] }}{% else %}"
+    "{{ ('' if loop.first else '\n\n') + message['content'] }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '\n\n### Response:' }}{% endif %}"
+)

@@ -1,0 +1,162 @@
+"""A server as a language model: what is retried, what is an error of one sample, and what ends the map."""
+
+import pytest
+
+from operators.asking import endpoint
+from operators.base import RowError
+from tests.batches import TEXTS, batch
+from tests.operators.asking.asked import remote, values
+from tests.servers import failed, prompt, said, served
+
+
+def test_every_row_has_one_value_whatever_the_server_does():
+    order = [text for text, _ in TEXTS]
+    asked_before = set()
+
+    def reply(request):
+        text = prompt(request)
+        first = next(at for at, sample in enumerate(order) if f"\n{sample}\n=== end of instruction" in text)
+        again = first in asked_before
+        asked_before.add(first)
+        if not again and first == 0:
+            return failed(429, seconds=0.1)
+        if not again and first == 1:
+            return failed(500)
+        if not again and first == 2:
+            return 200, {}, b'{"choices": [{"mess'
+        if not again and first == 3:
+            return None
+        return "I would say that this is rather good." if first == 4 else said("4.5\nBecause.")
+
+    with served(reply) as server:
+        found = values(remote(server))
+    assert [each["outcome"] for each in found].count("") == 5
+    assert {each["score"] for each in found} == {4.5, None}
+    assert len(server.requests) == 10
+
+
+def test_what_does_not_help_is_not_tried_again():
+    with served(lambda request: failed(400, "temperature is not supported")) as server:
+        found = values(remote(server), batch([("a", "b")]))
+    assert isinstance(found[0], RowError)
+    assert found[0].kind == "bad_request"
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        (failed(401, "Incorrect API key provided: sk-canary"), "refuses the key .HTTP 401.: set OPENAI_API_KEY"),
+        (failed(404, "The model `any` does not exist"), "does not know the model 'any'"),
+    ],
+)
+def test_a_server_that_will_never_answer_ends_the_map_and_the_key_is_not_told(monkeypatch, reply, message):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-canary")
+    with served(lambda request: reply) as server, pytest.raises(Exception, match=message) as caught:
+        values(remote(server))
+    assert "sk-canary" not in str(caught.value)
+    assert server.headers[0]["authorization"] == "Bearer sk-canary"
+
+
+def test_a_sample_longer_than_the_context_is_cut_from_the_answers_end_and_flagged():
+    def reply(request):
+        text = prompt(request)
+        return failed(400, "This model's maximum context length is 900 tokens") if len(text) > 3500 else "3"
+
+    with served(reply) as server:
+        long, short = values(remote(server), batch([("Écris.", "Il pleut. " * 400), ("a", "b")]))
+    assert long["cut"]
+    assert not short["cut"]
+    assert long["score"] == 3
+    assert "Écris." in server.prompts[-1] or "Écris." in server.prompts[-2]
+
+
+def test_a_server_is_asked_not_to_think_and_one_that_takes_no_such_option_is_asked_without_it():
+    def strict(request):
+        if "chat_template_kwargs" in request:
+            return failed(400, "Unrecognized request argument supplied: chat_template_kwargs")
+        return "4\n"
+
+    many = batch([(f"a{i}", "b") for i in range(6)])
+    with served(lambda request: "4\n") as server:
+        values(remote(server), many)
+        assert all(not request["chat_template_kwargs"]["enable_thinking"] for request in server.requests)
+        values(remote(server, thinking="default"), batch([("a", "b")]))
+        assert "chat_template_kwargs" not in server.requests[-1]
+    with served(strict) as server:
+        assert [each["score"] for each in values(remote(server, concurrency=1), many)] == [4] * 6
+        assert len(server.requests) == 7, "it is told once"
+
+
+def test_an_error_that_repeats_the_request_does_not_switch_the_thinking_on():
+    def reply(request):
+        if "a0\n" not in prompt(request):
+            return "4\n"
+        return 422, {}, f'{{"detail": "not this one: {", ".join(request)}"}}'.encode()
+
+    with served(reply) as server:
+        found = values(remote(server, concurrency=1), batch([(f"a{i}", "b") for i in range(3)]))
+    assert isinstance(found[0], RowError)
+    assert found[0].kind == "bad_request"
+    assert ["chat_template_kwargs" in request for request in server.requests] == [True, False, True, True]
+
+
+def test_an_error_that_may_pass_is_asked_again_though_its_status_is_200(monkeypatch):
+    monkeypatch.setattr(endpoint, "PAUSE", 0.01)
+    replies = [
+        {"error": {"message": "overloaded", "type": "server_error"}},
+        {"error": {"message": "slow down", "code": 429}},
+        "4\n",
+    ]
+    with served(lambda request: replies[len(server.requests) - 1]) as server:
+        (found,) = values(remote(server), batch([("a", "b")]))
+    assert found["score"] == 4
+    assert len(server.requests) == 3
+
+
+def html(request):
+    return 200, {"Content-Type": "text/html"}, b"<html><body>gateway</body></html>"
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind", "message", "tries"),
+    [
+        (lambda _: {"error": {"message": "overloaded", "type": "server_error"}}, "server_error", "overloaded", 9),
+        (lambda _: {"error": {"message": "no such parameter", "code": 400}}, "bad_request", "no such parameter", 1),
+        (html, "garbled_reply", "not JSON: <html><body>gateway", 3),
+        (lambda _: {"id": "x", "choices": []}, "garbled_reply", 'no choices: {"id": "x"', 3),
+        (lambda _: {"choices": [{"message": None}]}, "garbled_reply", "no message", 3),
+        (
+            lambda _: {"choices": [{"message": {"content": None, "refusal": "I will not."}}]},
+            "refused",
+            "I will not.",
+            1,
+        ),
+    ],
+)
+def test_a_body_that_is_no_answer_is_an_error_in_the_server_s_words(monkeypatch, reply, kind, message, tries):
+    monkeypatch.setattr(endpoint, "PAUSE", 0.001)
+    with served(reply) as server:
+        (found,) = values(remote(server), batch([("a", "b")]))
+    assert isinstance(found, RowError)
+    assert found.kind == kind
+    assert message in found.message
+    assert len(server.requests) == tries
+
+
+def test_a_refused_key_in_a_body_ends_the_map():
+    error = {"error": {"message": "No auth credentials found", "code": 401}}
+    with (
+        served(lambda request: error) as server,
+        pytest.raises(Exception, match=r"refuses the key .HTTP 401.*No auth credentials found"),
+    ):
+        values(remote(server))
+
+
+def test_a_content_in_parts_is_read_without_the_thinking():
+    parts = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm 3"}]}, {"type": "text", "text": "4.5"}]
+    body = said("")
+    body["choices"][0]["message"]["content"] = parts
+    with served(lambda request: body) as server:
+        (found,) = values(remote(server), batch([("a", "b")]))
+    assert (found["score"], found["reply"]) == (4.5, "4.5")
