@@ -1,4 +1,4 @@
-"""What the benchmarks work on: records of a file or made on the spot, and a random language model."""
+"""The data of the benchmarks: records of a file or of the demo, and a random language model."""
 
 import json
 from collections.abc import Iterable
@@ -12,12 +12,12 @@ DEMO_SAMPLES = 3200
 
 
 def say_beside() -> None:
-    """Has the engine say to standard error what it says, so that a benchmark prints its line and nothing else."""
+    """Sends the engine's messages to standard error, so that a benchmark prints nothing but its line."""
     CONSOLE.stderr = True
 
 
 def records(data: Path | None) -> list[dict[str, Any]]:
-    """The records of a file, a JSON array or JSON lines; without one those of the demo's corpus."""
+    """The records of a file, which is a JSON array or JSON lines; None: those of the demo's corpus."""
     if data is None:
         return list(corpus(DEMO_SAMPLES))
     written = data.read_text(encoding="utf-8")
@@ -27,7 +27,7 @@ def records(data: Path | None) -> list[dict[str, Any]]:
 
 
 def llama(folder: Path, texts: Iterable[str], vocabulary: int, seed: int = 0, **shape: Any) -> Path:
-    """The folder, with a Llama of two layers with random weights, and a byte-level tokenizer trained on the texts."""
+    """Writes a two-layer Llama with random weights, and a byte-level tokenizer of the texts; returns the folder."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast

@@ -2,9 +2,9 @@
 
     python -m benchmarks.embed [--data FILE] [--n 512] [--cores N] [--repeats 3] [--precision auto]
 
-Both run in one process, in turn, on the same texts and cores, since only ratios mean something on a shared
-machine. The peer uses the cores as it does, with a thread on each; ours as the engine does, with a worker of one
-thread on each. Where the machine is busy, the ratio of CPU seconds is the steadier one. One JSON line is printed.
+Both run in one process, in turn, on the same texts and cores, because only ratios are meaningful on a shared machine.
+The peer uses the cores in its own way, with one thread on each. Embed uses them as the engine does, with one worker of
+one thread on each. On a busy machine the ratio of CPU seconds is the more stable one. Prints one JSON line.
 """
 
 import argparse
@@ -38,7 +38,7 @@ WORDS = (
 
 
 def built_texts(count: int, seed: int) -> list[str]:
-    """Instruction-like texts; lengths are log-normal about 55 words, as those of Alpaca's answers are."""
+    """Instruction-like texts with log-normal lengths of about 55 words, like Alpaca's answers."""
     drawn = random.Random(seed)
     verbs, things, known = VERBS.split(), THINGS.split(","), WORDS.split()
 
@@ -57,7 +57,7 @@ def read_texts(path: Path, count: int, seed: int) -> list[str]:
 
 
 def measured(texts: list[str], model: str, precision: str, repeats: int) -> dict[str, object]:
-    """The medians of both, their ratio, and the least cosine of a text's two vectors."""
+    """The median times of both, their ratio, and the least cosine between a text's two vectors."""
     import torch
     from sentence_transformers import SentenceTransformer
 

@@ -1,18 +1,18 @@
-"""What does a sample's LESS feature cost, from tokens to projection, beside the loop and the projector of its code?
+"""What does a sample's LESS feature cost, from tokens to projection, compared with the loop and projector of LESS?
 
     python -m benchmarks.gradients [--hidden 512] [--layers 8] [--rank 64] [--samples 8] [--dimensions 8192]
 
-The reference takes one sample at a time: all logits, a backward pass that forms the adapter's gradients, Adam's step;
-and projects 16 steps at a time, for each block of 128 columns with a matrix of signs that it draws anew (LESS without a
-GPU). Ours are tapped passes, as the operator runs them, and the projection of `--together` steps at a time: by shift,
-which is the default, and by the same law as the reference's, independent signs. `compared` is the recipe where the
-targets are known: no projection, but each parameter's steps compared with the directions of `--subtasks` in passing.
+The reference takes one sample at a time: all logits, a backward pass that forms the adapter's gradients, and Adam's
+step. It projects 16 steps at a time, and draws a new matrix of signs for each block of 128 columns, as LESS does
+without a GPU. Ours runs passes with hooks, as the operator does, and projects `--together` steps at a time: by shift,
+which is the default, and by independent signs, as the reference does. `compared` is the recipe for known targets: it
+projects nothing, and compares each parameter's steps with the directions of `--subtasks` subtasks during the pass.
 
-All run in this process, in turns, on the same float32 model with random weights and samples of random tokens, of which
-about a third are a response. CPU seconds decide, as walls are other people's; medians of `--repeats`, a sample. The
-projections are timed on a part of the work, all of which is alike, and scaled up: `--blocks` of the reference's blocks
-of columns, and a `--share` of ours' coordinates. `relative_error` is the largest distance of a sample's gradient
-to the reference's, over its length, with all samples padded and in one pass; alone, as on a CPU, they are closer.
+All sides run in this process, in turns, on the same float32 model with random weights, and on samples of random tokens,
+about a third of which are a response. Times are CPU seconds, because wall time depends on other processes: medians over
+`--repeats`, per sample. The projections are timed on a part of the work, which is uniform, and scaled up: `--blocks` of
+the reference's blocks of columns, and a `--share` of our coordinates. `relative_error` is the largest relative distance
+of a sample's gradient to the reference's, with all samples padded in one pass. Alone, as on a CPU, they are closer.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from operators.supervision.supervised import IGNORED
 VOCABULARY = 32_000
 COLUMNS = 128
 TOGETHER = 16
-"""Samples that LESS projects at a time."""
+"""The number of samples that LESS projects at a time."""
 
 Moments = dict[str, tuple[torch.Tensor, torch.Tensor]]
 
@@ -64,7 +64,7 @@ def made_rows(count: int, seed: int = 0) -> list[Row]:
 
 
 def made_model(hidden: int, layers: int, rank: int) -> Any:
-    """A Llama with a LoRA adapter on q, k, v and o, all of random weights."""
+    """A Llama with a LoRA adapter on q, k, v and o, all with random weights."""
     from peft import LoraConfig, get_peft_model
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -85,14 +85,14 @@ def made_model(hidden: int, layers: int, rank: int) -> Any:
 
 
 def reference_gradient(model: Any, row: Row) -> torch.Tensor:
-    """(P,) by autograd."""
+    """(P,) gradient of the adapter by autograd."""
     model.zero_grad()
     model(input_ids=torch.tensor([row.input_ids]), labels=torch.tensor([row.labels])).loss.backward()
     return torch.cat([weight.grad.view(-1) for weight in model.parameters() if weight.grad is not None])
 
 
 def reference_feature(model: Any, row: Row, moments: Moments) -> torch.Tensor:
-    """(P,) Adam's step with the gradient of a sample, as LESS's code takes it."""
+    """(P,) Adam's step with a sample's gradient, as LESS's code computes it."""
     gradient = reference_gradient(model, row)
     first, second = (torch.cat([pair[which] for pair in moments.values()]) for which in (0, 1))
     step, squares = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
@@ -100,27 +100,27 @@ def reference_feature(model: Any, row: Row, moments: Moments) -> torch.Tensor:
 
 
 def reference_columns(features: torch.Tensor, block: int) -> torch.Tensor:
-    """(n, 128) one block of the columns of the features' projection."""
+    """(n, 128) one block of columns of the features' projection."""
     generator = torch.Generator().manual_seed(1000 * block)
     signs = torch.empty(features.shape[1], COLUMNS).bernoulli_(0.5, generator=generator)
     return features @ signs.mul_(2).sub_(1)
 
 
 class Clock:
-    """CPU seconds by name, of several goes."""
+    """CPU seconds of several repeats, by name."""
 
     def __init__(self) -> None:
         self.spent: dict[str, list[float]] = {}
 
     def timed(self, name: str, work: Callable[[], Any]) -> Any:
-        """What the work returns."""
+        """Runs the work, notes its CPU seconds, and returns its result."""
         before = time.process_time()
         found = work()
         self.spent.setdefault(name, []).append(time.process_time() - before)
         return found
 
     def milliseconds(self, name: str, samples: float) -> float:
-        """The median of the goes, a sample."""
+        """The median over the repeats, in milliseconds per sample."""
         return 1e3 * float(np.median(self.spent[name])) / samples
 
 
@@ -134,7 +134,7 @@ def compare(
     blocks: int,
     repeats: int,
 ) -> dict[str, object]:
-    """One line: the times a sample of both sides, their ratios, and the error."""
+    """The result line: the times per sample of both sides, their ratios, and the error."""
     adapter = {name: weight for name, weight in model.named_parameters() if "lora_" in name}
     layers = per_sample.adapter_layers(model)
     drawn = torch.Generator().manual_seed(1)
@@ -219,7 +219,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--dimensions", type=int, default=8192)
     parser.add_argument("--subtasks", type=int, default=9)
-    parser.add_argument("--together", type=int, default=128, help="samples projected at a time")
+    parser.add_argument("--together", type=int, default=128, help="number of samples projected at a time")
     parser.add_argument("--share", type=float, default=1 / 32)
     parser.add_argument("--blocks", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)

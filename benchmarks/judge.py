@@ -2,10 +2,10 @@
 
 python -m benchmarks.judge [--rows 2500] [--repeats 2]
 
-Both sides rate the same prompts with the same model on this machine in turns: `bare` is one LLM.generate a batch in
-this process, on prompts that are written already; `operator` is the whole map, from samples to committed parts,
-by one worker. The first batch of each warms it up and does not count. The model is tiny and random, so that what is
-not the engine weighs as much as it ever can; any real model hides it. One JSON line.
+Both sides rate the same prompts with the same model on this machine, in turns. `bare` is one LLM.generate per batch in
+this process, on prompts that are written already. `operator` is the whole map, from samples to committed parts, by one
+worker. The first batch of each is a warm-up and does not count. The model is tiny and random, so that the cost outside
+the engine weighs as much as possible; any real model hides it. Prints one JSON line.
 """
 
 import argparse
@@ -30,7 +30,7 @@ CONTEXT = 2048
 
 
 def model(folder: Path) -> Path:
-    """A random Llama whose heads are large enough for vLLM's CPU attention, with a tokenizer that knows the rubric."""
+    """A random Llama with heads large enough for vLLM's CPU attention, and a tokenizer trained on the rubric."""
     rubric = Path(__file__).parents[1] / "operators" / "prompts" / "alpagasus.txt"
     return llama(
         folder,

@@ -1,22 +1,22 @@
-"""How much faster is k_center than the loop MoDS runs, and does it pick the same points?
+"""How much faster is k_center than the loop of MoDS, and does it pick the same points?
 
     python -m benchmarks.k_center [--k 500 3000] [--vectors embeddings.npy]
 
-The reference is that loop: at each step `pairwise_distances` of all points to the new centre, which takes
-the norms again and float32 to float64 in blocks, then a minimum and an argmax. Both sides run in this process,
-in turns, on the same threads; the reference for all its steps once, ours `--repeats` times in between.
-CPU seconds decide, as walls are other people's: `ratio` is the reference's over the median of ours.
-`identical` says that every pick is the one the definition makes (float64 distances rounded to float32, the lowest
-position among equals). The reference rounds squared distances instead, and may therefore settle a near tie the
-other way, after which the two go their own ways with equal right: `first_other_than_reference`.
+The reference is that loop. Each step computes `pairwise_distances` of all points to the new center, which recomputes
+the norms and converts float32 to float64 in blocks, then a minimum and an argmax. Both sides run in this process, in
+turns, on the same threads: the reference once for all its steps, and ours `--repeats` times in between. Times are CPU
+seconds, because wall time depends on other processes: `ratio` is the reference's over the median of ours. `identical`
+says whether every pick is that of the definition (float64 distances rounded to float32, ties to the lowest position).
+The reference rounds squared distances instead, so it may decide a near tie differently. From there on the picks of the
+two differ, and both are valid: `first_other_than_reference`.
 
-Without --vectors the points are made, to resemble text embeddings: unit vectors of 384 dimensions, a common
-direction of length 0.2, 2,000 topics of very unequal size, around each a spread that varies from point to
-point, variances that decay over 300 dimensions; a fifth of the points are rewordings of others, from slight
-to loose, and 3 % are exact duplicates. On 52,002 real sentences and answers (all-MiniLM-L6-v2 of Alpaca and
-Dolly) the median nearest-neighbour cosine is .80, the median and 99th percentile of all pairs .04 and .32, the
-participation ratio of the variances 130 and the radius at k = 10, 100, 500 is 1.41, 1.32, 1.25; the made
-points have .80, .04, .49, 80 and 1.40, 1.32, 1.27.
+Without --vectors the points are generated to resemble text embeddings. They are unit vectors of 384 dimensions with a
+common direction of length 0.2, in 2,000 topics of very unequal size. The spread around a topic varies from point to
+point, and variances decay over 300 dimensions. A fifth of the points are rewordings of others, from slight to loose,
+and 3 % are exact duplicates. On 52,002 real sentences and answers (all-MiniLM-L6-v2 of Alpaca and Dolly), the median
+nearest-neighbour cosine is .80, the median and 99th percentile over all pairs are .04 and .32, the participation ratio
+of the variances is 130, and the radius at k = 10, 100, 500 is 1.41, 1.32, 1.25. The generated points have .80, .04,
+.49, 80 and 1.40, 1.32, 1.27.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from operators.kernels.k_center import k_center
 
 
 def text_like(n: int, width: int, seed: int = 0) -> np.ndarray:
-    """(n, width) float32 unit vectors; see the module's text."""
+    """(n, width) float32 unit vectors that resemble text embeddings, as the module's docstring describes."""
     random = np.random.default_rng(seed)
     shares = random.pareto(1.2, 2000) + 0.2
     topic = random.choice(2000, n, p=shares / shares.sum())
@@ -53,7 +53,7 @@ def text_like(n: int, width: int, seed: int = 0) -> np.ndarray:
 
 
 def mods_steps(points: np.ndarray, k: int) -> Iterator[tuple[int, np.ndarray]]:
-    """The reference, a pick at a time."""
+    """The reference, one pick at a time, with the distances to the nearest center."""
     nearest, best = np.full(len(points), np.inf, np.float32), 0
     for _ in range(k):
         to_center = pairwise_distances(points, points[best : best + 1], metric="euclidean")[:, 0]
@@ -63,7 +63,7 @@ def mods_steps(points: np.ndarray, k: int) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def first_wrong(points: np.ndarray, picks: np.ndarray) -> int | None:
-    """The first pick that the definition would not make: float64 distances rounded to float32, lowest first."""
+    """The number of the first pick that differs from the definition; None where all picks agree with it."""
     exact = points.astype(np.float64)
     norms = np.square(exact).sum(axis=1)
     nearest = np.full(len(points), np.inf)
@@ -83,14 +83,14 @@ def first_wrong(points: np.ndarray, picks: np.ndarray) -> int | None:
 
 
 def seconds(work: Callable[[], object]) -> tuple[float, float]:
-    """CPU and wall seconds of calling it."""
+    """CPU and wall seconds of a call."""
     cpu, wall = time.process_time(), time.perf_counter()
     work()
     return time.process_time() - cpu, time.perf_counter() - wall
 
 
 def compare(points: np.ndarray, k: int, repeats: int) -> dict[str, object]:
-    """One line: both sides' times, their ratio, and whether the picks are the same."""
+    """The result line: both sides' times, their ratio, and whether the picks are the same."""
     k_center(points[:5000], 20)
     ours, reference, picks, nearest = [], [], [], np.empty(0)
     steps = mods_steps(points, k)
@@ -126,12 +126,12 @@ def compare(points: np.ndarray, k: int, repeats: int) -> dict[str, object]:
 
 
 def main() -> None:
-    """Print a JSON line for each k."""
+    """Prints one JSON line per k."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--n", type=int, default=52_000)
     parser.add_argument("--d", type=int, default=384)
     parser.add_argument("--k", type=int, nargs="+", default=[500, 3000])
-    parser.add_argument("--vectors", help="an .npy file of (n, d) float32 embeddings instead of made ones")
+    parser.add_argument("--vectors", help="an .npy file of (n, d) float32 embeddings instead of generated ones")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
     given = parser.parse_args()

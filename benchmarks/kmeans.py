@@ -2,10 +2,10 @@
 
     python -m benchmarks.kmeans [--k 228] [--vectors embeddings.npy]
 
-faiss runs 10 iterations on all points and then labels them, since labels and distances are what kmeans returns;
-MiniBatchKMeans runs with its own defaults from random points. Each contender runs once a seed, in turns, in
-this process and on the same threads. Times are CPU seconds, medians over the seeds. `ratio_train` is ours over
-faiss without its labelling, `ratio` over both. Made points: see `benchmarks.k_center`.
+faiss runs 10 iterations on all points and then labels them, because kmeans returns labels and distances.
+MiniBatchKMeans runs with its own defaults from random points. Each side runs once per seed, in turns, in this process
+and on the same threads. Times are CPU seconds, medians over the seeds. `ratio_train` is ours over faiss without
+labelling, and `ratio` is ours over faiss with it. `benchmarks.k_center` describes the generated points.
 """
 
 import argparse
@@ -26,7 +26,7 @@ Run = tuple[float, float, float]
 
 
 def faiss_run(points: np.ndarray, k: int, seed: int) -> Run:
-    """CPU seconds of training, of both, and the inertia of the labels."""
+    """CPU seconds of training, of training and labelling, and the inertia."""
     begin = time.process_time()
     clustering = faiss.Kmeans(points.shape[1], k, niter=10, seed=seed + 1, max_points_per_centroid=len(points))
     clustering.train(points)
@@ -57,7 +57,7 @@ def minibatch_run(points: np.ndarray, k: int, seed: int) -> Run:
 
 
 def compare(points: np.ndarray, k: int, seeds: int) -> dict[str, object]:
-    """One line: medians of times and inertias a point, and the ratios to faiss."""
+    """The result line: median times and inertias per point, and the ratios to faiss."""
     contenders: dict[str, Callable[[np.ndarray, int, int], Run]] = {
         "faiss": faiss_run,
         "ours": ours_run,
@@ -85,12 +85,12 @@ def compare(points: np.ndarray, k: int, seeds: int) -> dict[str, object]:
 
 
 def main() -> None:
-    """Print one JSON line."""
+    """Prints one JSON line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--n", type=int, default=52_000)
     parser.add_argument("--d", type=int, default=384)
     parser.add_argument("--k", type=int, default=228)
-    parser.add_argument("--vectors", help="an .npy file of (n, d) float32 embeddings instead of made ones")
+    parser.add_argument("--vectors", help="an .npy file of (n, d) float32 embeddings instead of generated ones")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seeds", type=int, default=5)
     given = parser.parse_args()

@@ -3,11 +3,11 @@
 python -m benchmarks.less_mixture [--kind cooking] [--rows 2000] [--planted 100]
 python -m benchmarks.less_mixture --data alpaca.json dolly.json --kind summarization
 
-The pool is a random draw of the first file with samples of one category of the second one mixed in; the targets are
-other samples of that category. Without files the demo's corpus is both, and a category is a topic of it. A small Llama
-begins at random, learns from the pool, and selects 5 % of it by LESS. The ratio is how much more frequent the kind is
-there than in the pool, and of a random selection it would be 1. The second side is the same selection by projected
-features; the two must rank alike. One JSON line.
+The pool is a random draw of the first file, mixed with samples of one category of the second file. The targets are
+other samples of that category. Without files, both come from the demo's corpus, and a category is one of its topics. A
+small Llama starts from random weights, learns from the pool, and LESS selects 5 % of the pool with it. The ratio is the
+frequency of the kind in the selection over that in the pool; it is 1 for a random selection. The second side is the
+same selection by projected features, and the two rankings should agree. Prints one JSON line.
 """
 
 import argparse
@@ -34,17 +34,17 @@ from operators.training.finetune import Finetune, LoRA
 TARGETS = 36
 TOKENS = 1024
 CHARACTERS = 3000
-"""Of a record at most, so that its response is within the tokens."""
+"""The most characters of a record, so that its response lies within the tokens."""
 
 
 def model(folder: Path, texts: list[str]) -> Checkpoint:
-    """A random Llama of two layers with a tokenizer of the texts."""
+    """A random two-layer Llama with a tokenizer trained on the texts."""
     shape = {"hidden_size": 256, "intermediate_size": 688, "num_attention_heads": 4, "max_position_embeddings": TOKENS}
     return Checkpoint(str(llama(folder, texts, vocabulary=4000, **shape)))
 
 
 def mixture(others: list[dict], wanted: list[dict], rows: int, planted: int) -> tuple[list[dict], list[dict]]:
-    """The pool's records, those of the kind first, and the targets'."""
+    """The pool's records, those of the kind first, and the targets' records."""
     drawn = random.Random(0)
     drawn.shuffle(wanted)
     targets, kept = wanted[:TARGETS], wanted[TARGETS : TARGETS + planted]
@@ -52,7 +52,7 @@ def mixture(others: list[dict], wanted: list[dict], rows: int, planted: int) -> 
 
 
 def read(data: list[Path] | None, kind: str) -> tuple[list[dict], list[dict]]:
-    """The records of other kinds, and those of the kind: of two files, or both of the demo's corpus by its topics."""
+    """The records of other kinds, and those of the kind, from two files or from the topics of the demo's corpus."""
     if data is None:
         made = [record for record in records(None) if record["kind"] == "ordinary"]
         first = [record for record in made if record["topic"] != kind]
@@ -64,7 +64,7 @@ def read(data: list[Path] | None, kind: str) -> tuple[list[dict], list[dict]]:
 
 
 def short(record: dict) -> bool:
-    """Whether the model reads all of it."""
+    """Whether the model can read all of a record."""
     return sum(len(record[name]) for name in ("instruction", "input", "output")) <= CHARACTERS
 
 
@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=2000)
     parser.add_argument("--planted", type=int, default=100)
     parser.add_argument("--steps", type=int, default=250)
-    parser.add_argument("--folder", type=Path, help="kept, and gone on with; a temporary one by default")
+    parser.add_argument("--folder", type=Path, help="a folder to keep and to continue in; a temporary one by default")
     options = parser.parse_args()
     folder = options.folder or Path(tempfile.mkdtemp(prefix="less"))
     others, wanted = read(options.data, options.kind)

@@ -1,18 +1,17 @@
-"""Does LoBaSS's normalised score follow the answer's length less than the unnormalised one, as its paper has it?
+"""Does LoBaSS's normalised score depend less on the answer's length than the unnormalised one, as its paper says?
 
     python -m benchmarks.lobass_length [--data FILE] [--samples 1500] [--hidden 64] [--seed 0]
 
-FILE is a JSON array or JSON lines of instruction data; without one it is the demo's corpus. `--samples` of it are
-scored, and as many others make the base.
-That is a small Llama with a tokenizer of its own, which first reads the others' responses as plain text, five times;
-the reference is fine-tuned from it on the scored samples, three times. One JSON line: Spearman's correlation between
-a response's length in tokens and
+FILE is a JSON array or JSON lines of instruction data; by default it is the demo's corpus. `--samples` of its records
+are scored, and as many others train the base. The base is a small Llama with its own tokenizer, trained for five epochs
+on the others' responses as plain text. The reference is fine-tuned from it on the scored samples, for three epochs.
+Prints one JSON line with Spearman's correlation between a response's number of tokens and
 
     normalised        1 - reference / base
-    unnormalised      base - reference, of the sums; unnormalised_mean: of the means a token
+    unnormalised      base - reference, of the sums; unnormalised_mean: of the means per token
 
-The paper's are of models of 2 billion weights on Alpaca: .30 to .47 normalised, .75 to .83 unnormalised, without signs.
-A model this small shows the direction and no more; `as_expected` says whether it does.
+The paper's correlations, for models of 2 billion weights on Alpaca, are .30 to .47 normalised and .75 to .83
+unnormalised, as absolute values. A model this small shows only the direction; `as_expected` says whether it does.
 """
 
 import argparse
@@ -48,7 +47,7 @@ Conversation = list[Message]
 
 
 def read(data: Path | None) -> list[Conversation]:
-    """The conversations of the records, in order; records of no known format are left out."""
+    """The conversations of the records, in order, without records of an unknown format."""
     found = []
     for record in records(data):
         try:
@@ -59,13 +58,13 @@ def read(data: Path | None) -> list[Conversation]:
 
 
 def made_base(folder: Path, texts: Sequence[str], hidden: int, seed: int) -> None:
-    """A Llama of two layers with random weights, and a tokenizer trained on the texts."""
+    """Writes a two-layer Llama with random weights, and a tokenizer trained on the texts."""
     shape = {"hidden_size": hidden, "intermediate_size": 2 * hidden, "num_attention_heads": 4}
     llama(folder, texts, VOCABULARY, seed, num_key_value_heads=4, max_position_embeddings=TOKENS, **shape)
 
 
 def tokenized(folder: Path, conversations: Sequence[Conversation], template: Template) -> list[Supervised]:
-    """The conversations that have something to supervise."""
+    """The tokens of the conversations that have something to supervise."""
     from transformers import AutoTokenizer
 
     supervision = Supervision(AutoTokenizer.from_pretrained(folder), template, TOKENS)
@@ -79,13 +78,13 @@ def tokenized(folder: Path, conversations: Sequence[Conversation], template: Tem
 
 
 def losses(model: Path, conversations: Sequence[Conversation]) -> list[Any]:
-    """What Loss gives of each conversation."""
+    """The value of `Loss` for each conversation."""
     batch = pa.table({"id": range(len(conversations)), "messages": pa.array(conversations, MESSAGES)})
     return list(Loss(Checkpoint(str(model)), template="alpaca", max_tokens=TOKENS).load()(batch))
 
 
 def trained(folder: Path, base: Sequence[Conversation], scored: Sequence[Conversation], hidden: int, seed: int) -> Any:
-    """The folders of the base, which has read some conversations, and of the reference, which was tuned on others."""
+    """The folders of the base, trained on some conversations, and of the reference, fine-tuned on others."""
     random = folder / "random"
     made_base(random, [message["content"] for messages in base for message in messages], hidden, seed)
     reading = Finetune(
@@ -108,7 +107,7 @@ def trained(folder: Path, base: Sequence[Conversation], scored: Sequence[Convers
 
 
 def compared(folder: Path, conversations: Sequence[Conversation], samples: int, hidden: int, seed: int) -> Any:
-    """One line: the correlations, and what they are of."""
+    """The result line: the correlations, and what they were computed on."""
     began = time.monotonic()
     order = np.random.default_rng(seed).permutation(len(conversations))
     scored, others = ([conversations[at] for at in part] for part in (order[:samples], order[samples : 2 * samples]))

@@ -1,16 +1,16 @@
-"""What does a sample's projection cost, by block and by shift, beside the dense matrix made the naive way?
+"""What does a sample's projection cost, by block and by shift, compared with a dense matrix generated naively?
 
     python -m benchmarks.projection [--coordinates 262144] [--dimensions 8192] [--samples 64]
 
-The reference projects as the projector that LESS uses without a GPU does: for each block of 128 columns it seeds a
-generator, draws a (coordinates, 128) matrix of signs with it, and multiplies. All its blocks cost the same, so a
-`--share` of them is run and the time scaled up. `reference` is its time for all samples at once; `less` is what the
-same parts come to where the signs are drawn again for every 16 samples, which is how LESS calls it. All sides take the
-same float32 rows in this process, in turns: some columns of the reference, then ours. CPU seconds decide, as walls are
-other people's; ours are the medians of `--repeats`. Ratios are over ours.
+The reference works like the projector that LESS uses without a GPU: for each block of 128 columns it seeds a generator,
+draws a (coordinates, 128) matrix of signs with it, and multiplies. All blocks cost the same, so only a `--share` of
+them is run and the time is scaled up. `reference` is its time for all samples at once. `less` is the time when the
+signs are drawn again for every 16 samples, as LESS does. All sides take the same float32 rows in this process, in
+turns: some columns of the reference, then ours. Times are CPU seconds, because wall time depends on other processes;
+ours are medians over `--repeats`. Ratios are over ours.
 
-Errors are those of the inner products of all pairs of unit rows after projection, root mean square, beside what theory
-gives for the same pairs: sqrt((1 + <x, y>² - 2 sum x² y²) / dimensions). The reference's, of fewer columns, is scaled
+Errors are root mean square errors of the inner products of all pairs of unit rows after projection. Theory predicts,
+for the same pairs, sqrt((1 + <x, y>² - 2 sum x² y²) / dimensions). The reference's error, of fewer columns, is scaled
 by the root of their share. The rows share a direction, as gradients do.
 """
 
@@ -27,11 +27,11 @@ from operators.kernels.projection import Projection, project
 
 COLUMNS = 128
 TOGETHER = 16
-"""Samples that LESS projects at a time."""
+"""The number of samples that LESS projects at a time."""
 
 
 def gradients(samples: int, coordinates: int, seed: int = 0) -> torch.Tensor:
-    """(samples, coordinates) unit rows with pairwise cosines of about .2 and coordinates of very unequal size."""
+    """(samples, coordinates) unit rows, with pairwise cosines of about .2 and coordinates of very unequal size."""
     random = torch.Generator().manual_seed(seed)
     rows = torch.randn(samples, coordinates, generator=random) + 0.5 * torch.randn(coordinates, generator=random)
     return torch.nn.functional.normalize(rows * torch.rand(coordinates, generator=random).pow_(3))
@@ -44,7 +44,7 @@ def naive_signs(coordinates: int, block: int) -> torch.Tensor:
 
 
 def cpu_seconds(work: Callable[[], torch.Tensor]) -> tuple[float, torch.Tensor]:
-    """CPU seconds of calling it, and what it returns."""
+    """CPU seconds of a call, and its result."""
     before = time.process_time()
     made = work()
     return time.process_time() - before, made
@@ -58,7 +58,7 @@ def pair_errors(rows: torch.Tensor, projected: torch.Tensor) -> float:
 
 
 def expected_error(rows: torch.Tensor, dimensions: int) -> float:
-    """What theory says `pair_errors` is."""
+    """The error that theory predicts for `pair_errors`."""
     first, second = torch.triu_indices(len(rows), len(rows), offset=1)
     products, squares = (rows @ rows.T)[first, second], rows.square()
     variance = (1 + products.square() - 2 * (squares @ squares.T)[first, second]) / dimensions
@@ -66,7 +66,7 @@ def expected_error(rows: torch.Tensor, dimensions: int) -> float:
 
 
 def compare(coordinates: int, dimensions: int, samples: int, share: float, repeats: int) -> dict[str, object]:
-    """One line: the times a sample and the errors of the three."""
+    """The result line: the times per sample and the errors of all sides."""
     rows = gradients(samples, coordinates)
     sides = {kind: Projection(kind, dimensions, 0, coordinates) for kind in ("rademacher", "shift")}
     for one in sides.values():
@@ -111,12 +111,12 @@ def compare(coordinates: int, dimensions: int, samples: int, share: float, repea
 
 
 def main() -> None:
-    """Print a JSON line."""
+    """Prints one JSON line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--coordinates", type=int, default=262_144)
     parser.add_argument("--dimensions", type=int, default=8192, help=f"a multiple of {COLUMNS}")
     parser.add_argument("--samples", type=int, default=128)
-    parser.add_argument("--share", type=float, default=0.25, help="of the reference's columns to run")
+    parser.add_argument("--share", type=float, default=0.25, help="the share of the reference's columns to run")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=2)
     given = parser.parse_args()

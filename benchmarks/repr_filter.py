@@ -1,16 +1,16 @@
-"""How much faster is repr_filter than the walk a row at a time, and does it keep the same rows?
+"""How much faster is repr_filter than a walk one row at a time, and does it keep the same rows?
 
     python -m benchmarks.repr_filter [--n 3000 6000] [--vectors embeddings.npy]
 
-The reference does at each step what DEITA's released filter does with its default batch size of one: it gathers
-the embeddings kept so far (float64, as they come out of its data frame), casts them to float32, normalises both
-sides, and compares one matrix-vector product with the threshold. Both sides run in this process, in turns, on the
-same threads; the reference for all its rows once, ours `--repeats` times in between. CPU seconds decide, as walls are
-other people's: `ratio` is the reference's over the median of ours. `identical` says that both keep the same rows.
+The reference does in each step what DEITA's released filter does with its default batch size of one. It gathers the
+embeddings kept so far (float64, as its data frame has them), casts them to float32, normalises both sides, and compares
+one matrix-vector product with the threshold. Both sides run in this process, in turns, on the same threads: the
+reference once for all its rows, and ours `--repeats` times in between. Times are CPU seconds, because wall time depends
+on other processes: `ratio` is the reference's over the median of ours. `identical`: whether both keep the same rows.
 
-Without --vectors the points are made, to resemble text embeddings (see `benchmarks.k_center`), and then an eighth
-of the rows is replaced by rewordings of others whose cosines to them spread around the threshold: a fifth of
-all rows is dropped.
+Without --vectors the points are generated to resemble text embeddings (see `benchmarks.k_center`). Then an eighth of
+the rows is replaced by rewordings of others, whose cosines to them are spread around the threshold. A fifth of all rows
+is dropped.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from operators.kernels.repr_filter import repr_filter
 
 
 def reworded(n: int, width: int, seed: int = 0) -> np.ndarray:
-    """(n, width) float32 unit vectors with rewordings; see the module's text."""
+    """(n, width) float32 unit vectors with rewordings, as the module's docstring describes."""
     points = text_like(n, width, seed)
     random = np.random.default_rng(seed + 1)
     said, again = random.choice(n, (2, n // 8), replace=False)
@@ -37,7 +37,7 @@ def reworded(n: int, width: int, seed: int = 0) -> np.ndarray:
 
 
 def steps(embeddings: np.ndarray, threshold: float) -> Iterator[list[int]]:
-    """The reference, a row at a time: the rows kept so far."""
+    """The reference, one row at a time; yields the rows kept so far."""
     kept = [0]
     yield kept
     for row in range(1, len(embeddings)):
@@ -50,7 +50,7 @@ def steps(embeddings: np.ndarray, threshold: float) -> Iterator[list[int]]:
 
 
 def compare(points: np.ndarray, threshold: float, repeats: int) -> dict[str, object]:
-    """One line: both sides' times, their ratio, and whether the rows kept are the same."""
+    """The result line: both sides' times, their ratio, and whether they keep the same rows."""
     found = repr_filter(points, None, threshold)
     ours, reference, kept, walked = [], [], [], 0
     walk = steps(points.astype(np.float64), threshold)
@@ -80,12 +80,12 @@ def compare(points: np.ndarray, threshold: float, repeats: int) -> dict[str, obj
 
 
 def main() -> None:
-    """Print a JSON line for each n."""
+    """Prints one JSON line per n."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--n", type=int, nargs="+", default=[3000, 6000])
     parser.add_argument("--d", type=int, default=384)
     parser.add_argument("--threshold", type=float, default=0.9)
-    parser.add_argument("--vectors", help="an .npy file of (n, d) float32 embeddings instead of made ones")
+    parser.add_argument("--vectors", help="an .npy file of (n, d) float32 embeddings instead of generated ones")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
     given = parser.parse_args()

@@ -1,9 +1,9 @@
-"""Does the driver stay small, whatever the corpus? Ingest, map and reduce of generated samples, start to end.
+"""Does the driver stay small for any corpus? Ingests, maps and reduces generated samples, from start to end.
 
     python -m benchmarks.scale [--samples 300000] [--store FOLDER]
 
-The operator is a stand-in whose vectors (64 dimensions) follow from the samples' content hashes. One JSON line:
-seconds a verb, and the driver's peak memory, which must stay under 1 GiB.
+The operator is a stand-in that derives vectors of 64 dimensions from the samples' content hashes. Prints one JSON line:
+seconds per verb, and the driver's peak memory, which must stay under 1 GiB.
 """
 
 import argparse
@@ -28,12 +28,12 @@ from operators.kernels.kmeans import kmeans
 
 @dataclass(frozen=True, config=STRICT)
 class Hashed(Operator):
-    """A unit vector that follows from the sample's content hash."""
+    """A unit vector derived from the sample's content hash."""
 
     dimensions: int = 64
 
     def load(self) -> Compute:
-        """Expands each hash to a vector."""
+        """A function that expands each hash of a batch to a vector."""
 
         def vectors(batch):
             drawn = [
@@ -46,7 +46,7 @@ class Hashed(Operator):
 
 
 def generate(path: Path, samples: int) -> None:
-    """Writes so many records, one in a hundred a repeat of the one before it."""
+    """Writes `samples` records; every hundredth repeats the one before it."""
     with path.open("w") as file:
         for i in range(samples):
             serial = i - (i % 100 == 99)
@@ -59,7 +59,7 @@ def generate(path: Path, samples: int) -> None:
 
 
 def measured(folder: Path, samples: int) -> dict[str, object]:
-    """Seconds a verb and the driver's peak memory."""
+    """The seconds per verb and the driver's peak memory."""
     generate(folder / "in.jsonl", samples)
     profile = Profile(default=Execution(rows=8192))
     session = Session(Store(str(folder / "store")), profile)

@@ -2,14 +2,15 @@
 
     python -m benchmarks.token_stats [--classes 151936 32000] [--width 896 512] [--tokens 512]
 
-There are two references. `written` is the definitions as one writes them: the (tokens, V) logits, cross_entropy of
-them, and the norm of softmax less one_hot. `lean` makes one log_softmax serve both, and writes over its exponential
-instead of making a table of one-hot rows. All sides take the same float32 hidden states, head and targets, in this
-process, in turns. CPU seconds decide, as walls are other people's: a ratio is a reference's median over ours.
-`product` is the bare matrix product in our tiles: `lean_over_product` is the ratio that statistics for nothing would
-have. Memory is by how much the process's resident set peaks above what it was before the call, from the kernel's own
-high-water mark (Linux), at each side's first call at full size; a pass at a small size before has loaded the
-libraries. Errors are the largest differences from float64 on the first 64 tokens.
+There are two references. `written` is the definition written out: the (tokens, V) logits, their cross_entropy, and the
+norm of softmax minus one_hot. `lean` uses one log_softmax for both, and overwrites its exponential instead of building
+a table of one-hot rows. All sides take the same float32 hidden states, head and targets, in this process, in turns.
+Times are CPU seconds, because wall time depends on other processes: a ratio is a reference's median over ours.
+`product` is the matrix product alone, in our tiles: `lean_over_product` is the ratio if the statistics cost nothing.
+
+Memory is the rise of the process's resident set during a call, from the kernel's high-water mark (Linux). It is
+measured in each side's first call at full size, after a small call that loads the libraries. Errors are the largest
+differences from float64 on the first 64 tokens.
 """
 
 import argparse
@@ -30,14 +31,14 @@ Stats = tuple[torch.Tensor, torch.Tensor]
 
 
 def written(hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tensor) -> Stats:
-    """NLL and EL2N from all logits, each by its definition, in the precision of what is given."""
+    """NLL and EL2N from all logits, each by its definition, in the precision of the inputs."""
     logits = hidden @ head.T
     nll = functional.cross_entropy(logits, targets, reduction="none")
     return nll, (logits.softmax(1) - functional.one_hot(targets, len(head))).norm(dim=1)
 
 
 def lean(hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tensor) -> Stats:
-    """The same from one log_softmax."""
+    """NLL and EL2N from one log_softmax."""
     rows = torch.arange(len(targets))
     logs = torch.log_softmax(hidden @ head.T, dim=1)
     nll = -logs[rows, targets]
@@ -47,7 +48,7 @@ def lean(hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tensor) -> Sta
 
 
 def tiled(hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tensor) -> Stats:
-    """Ours."""
+    """NLL and EL2N by `token_stats`."""
     stats = token_stats(hidden, head, targets)
     return stats.nll, stats.el2n
 
@@ -61,14 +62,14 @@ def products(hidden: torch.Tensor, head: torch.Tensor) -> None:
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
-    """CPU seconds of calling it."""
+    """CPU seconds of a call."""
     before = time.process_time()
     work()
     return time.process_time() - before
 
 
 def resident(field: str) -> float:
-    """MB of the process's memory: VmRSS, what it holds now, or VmHWM, the most since the mark was reset."""
+    """The process's memory in MB: VmRSS is the current one, VmHWM the highest since the mark was reset."""
     found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
     if found is None:
         raise RuntimeError(f"/proc/self/status has no {field}")
@@ -76,7 +77,7 @@ def resident(field: str) -> float:
 
 
 def peak_memory(work: Callable[[], object]) -> float:
-    """MB by which the resident set rises above what it is now while `work` runs."""
+    """The rise of the resident set in MB while `work` runs."""
     Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
     before = resident("VmRSS")
     work()
@@ -84,7 +85,7 @@ def peak_memory(work: Callable[[], object]) -> float:
 
 
 def compare(classes: int, width: int, tokens: int, repeats: int) -> dict[str, object]:
-    """One line: both sides' times, errors and memory."""
+    """The result line: all sides' times, errors and memory."""
     random = torch.Generator().manual_seed(0)
     head = torch.randn(classes, width, generator=random) * width**-0.5
     hidden = torch.randn(tokens, width, generator=random) * 3  # logits of standard deviation 3, as models have
@@ -127,7 +128,7 @@ def compare(classes: int, width: int, tokens: int, repeats: int) -> dict[str, ob
 
 
 def main() -> None:
-    """Print a JSON line for each size of vocabulary."""
+    """Prints one JSON line per vocabulary size."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--classes", type=int, nargs="+", default=[151_936, 32_000])
     parser.add_argument("--width", type=int, nargs="+", default=[896, 512])

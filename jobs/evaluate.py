@@ -1,13 +1,15 @@
-"""How well a model predicts held-out responses, or a classifier the labels: overall and for each file.
+"""How well a model predicts held-out responses, or a classifier their labels: overall and for each file.
 
     winnow evaluate models/ltd held_out.jsonl --out ltd.json
     winnow evaluate /models/base held_out.jsonl other.jsonl template=alpaca max_tokens=512
 
-The loss is the negative log-likelihood a token of the responses (nats), and perplexity its exponential; the interval
-is where 95 % of samples drawn again would put them (bootstrap over samples). MODEL is a model or an adapter that
-jobs.finetune wrote: it is shown samples in the template that it was trained with, unless a field says otherwise.
-Numbers of two models are comparable where template, tokenizer and max_tokens are the same. Of a classifier it is the
-loss of the class, and the shares of classes and of slots that it tells right.
+The loss is the negative log-likelihood per token of the responses (nats), and perplexity is its exponential. The
+interval holds 95 % of the values that samples drawn again would give (bootstrap over samples). For a classifier, the
+results are the loss of the class and the accuracy of classes and slots.
+
+MODEL is a model, or an adapter that jobs.finetune wrote. Its samples are in the template that it was trained with,
+unless a field says otherwise. The results of two models are comparable where template, tokenizer and max_tokens are the
+same.
 """
 
 import argparse
@@ -40,7 +42,7 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def _show(facts: dict[str, Any], level: float) -> None:
-    """A line a number: a source's counts stand beside the first of its own."""
+    """Prints one line per result; a source's counts are beside the first of its results."""
 
     def written(value: float | None) -> str:
         return "over 1e308" if value is None else f"{value:,.4g}"

@@ -4,8 +4,8 @@
     winnow finetune data.jsonl --out models/all base.name=/models/base lora=none template=alpaca epochs=3
 
 The fields are those of a training run: base, lora (none: all weights are trained), template, epochs, batch,
-learning_rate … The folder gets the last epoch's model, its tokenizer, losses.jsonl and manifest.yaml; the store keeps
-all epochs. The same command goes on after a stop, behind the last whole epoch.
+learning_rate … The output folder gets the last epoch's model, its tokenizer, losses.jsonl and manifest.yaml. The store
+keeps all epochs. After a stop, the same command continues after the last whole epoch.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def trainer(overrides: Sequence[str]) -> Finetune:
-    """The training run with its fields set by `field=value`; UsageError names the one that is wrong or missing."""
+    """The training run with its fields set by `field=value`; UsageError names a field that is wrong or missing."""
     from jobs.engine.command.config import configured
     from operators.training.finetune import Finetune
 
@@ -52,16 +52,16 @@ def trainer(overrides: Sequence[str]) -> Finetune:
 
 
 def checked_trainer(overrides: Sequence[str]) -> Finetune:
-    """As `trainer`; ModelMissing where what it begins with is not there."""
+    """As `trainer`; ModelMissing where the model that it starts from is not there."""
     wanted = trainer(overrides)
     wanted.check()
     return wanted
 
 
 def finetune(wanted: Finetune, inputs: Sequence[str], out: Path, session: Session) -> dict[str, Any]:
-    """Trains on all samples of the inputs and writes the last epoch's model into `out`; what the log has of it.
+    """Trains on all samples of the inputs and writes the last epoch's model into `out`.
 
-    UsageError where `out` holds another run.
+    Returns the log's entry of the training. UsageError where `out` holds another run.
     """
 
     from jobs.engine.execute.session import connect

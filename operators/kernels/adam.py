@@ -1,7 +1,7 @@
-"""The feature that LESS takes of a gradient: the step that Adam would make with it, or the gradient itself.
+"""LESS's features of gradients: the step that Adam would make with a gradient, or the gradient itself.
 
-Gradients are (n, P) with a row a sample, moments (P,) as the optimiser of the warmup left them. All of it goes
-coordinate by coordinate, so a module's slice of the coordinates may be given by itself.
+Gradients are (n, P), one row per sample. Moments are (P,), as the optimiser of the warm-up left them. Every coordinate
+is computed by itself, so the functions also take a slice of the coordinates, such as one module's.
 """
 
 from typing import Literal
@@ -21,13 +21,16 @@ def adam_feature(
     epsilon: float = EPSILON,
     placement: Literal["inside", "outside"] = "inside",
 ) -> torch.Tensor:
-    """(n, P) m' / sqrt(v' + epsilon) in float32, with m' and v' the moments after one more step with the gradient.
+    """Adam's step with each gradient, (n, P) float32: m' / sqrt(v' + epsilon).
 
-    m' = b1 m + (1 - b1) g, v' = b2 v + (1 - b2) g², uncorrected for bias (LESS, definition 3.1, as its code has it).
-    placement: epsilon inside the root, as LESS's code has it, or outside, as optimisers do: sqrt(v') + epsilon. It
-    matters: inside, 1e-8 is a floor of 1e-4 under a denominator that is often smaller.
+    m' = b1 m + (1 - b1) g and v' = b2 v + (1 - b2) g² are the moments after one more step with the gradient g, without
+    bias correction (Xia et al. 2024, definition 3.1, as in LESS's code).
 
-    A gradient that is not finite gives a feature that is not. ValueError for shapes that do not fit, a negative
+    first, second: (P,) the moments m and v. placement: "inside" adds epsilon inside the root, as LESS's code does;
+    "outside" computes sqrt(v') + epsilon, as Adam does. The difference matters: inside, an epsilon of 1e-8 keeps the
+    denominator above 1e-4, and it is often smaller otherwise.
+
+    A gradient that is not finite gives a feature that is not finite. ValueError for shapes that do not fit, a negative
     second moment, betas outside [0, 1) or an epsilon that is not positive.
     """
     step = _second_moments(gradients, second, betas, epsilon)
@@ -42,14 +45,14 @@ def adam_feature(
 
 
 def sgd_feature(gradients: torch.Tensor) -> torch.Tensor:
-    """(n, P) float32: the gradient as it is, which LESS takes of target samples."""
+    """The gradients themselves as (n, P) float32, which LESS uses for target samples."""
     return gradients.float()
 
 
 def _second_moments(
     gradients: torch.Tensor, second: torch.Tensor, betas: tuple[float, float], epsilon: float
 ) -> torch.Tensor:
-    """(n, P) float32 v', the caller's to write over."""
+    """(n, P) float32 v', in new memory that the caller may overwrite."""
     if gradients.ndim != 2:
         raise ValueError(f"gradients: (n, P) wanted, not {tuple(gradients.shape)}")
     if not all(0 <= beta < 1 for beta in betas):

@@ -1,4 +1,4 @@
-"""How far a mean over samples would be off, had other samples been drawn: the bootstrap's percentile interval."""
+"""The bootstrap's percentile interval of a mean over samples."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ BLOCK = 1 << 22
 
 
 class Interval(NamedTuple):
-    """An estimate and what it would lie between."""
+    """An estimate, and the bounds of its interval."""
 
     estimate: float
     low: float
@@ -19,13 +19,14 @@ class Interval(NamedTuple):
 def interval(
     totals: np.ndarray, counts: np.ndarray | None = None, *, level: float = 0.95, draws: int = 1000, seed: int = 0
 ) -> Interval:
-    """sum(totals) / sum(counts), with the percentile interval over samples drawn again with replacement.
+    """sum(totals) / sum(counts), with its percentile interval (Efron and Tibshirani 1993, section 13.3).
 
-    totals, counts: (n,); without counts each is 1, which makes the mean. A mean loss a token has the samples' summed
-    losses for totals and their tokens for counts: the tokens of a sample are drawn together, as they are not
-    independent. Two models on the same samples are compared by the differences of their totals, not by their two
-    intervals. level: the share of draws inside (Efron and Tibshirani 1993, section 13.3). ValueError for no sample, a
-    value that is not finite, a count that is not positive.
+    The samples are drawn again with replacement, `draws` times. totals, counts: (n,); the default counts are 1, which
+    gives the mean. For a mean loss per token, totals are the samples' summed losses and counts their numbers of tokens:
+    the tokens of a sample are drawn together, because they are not independent. level: the share of the draws that
+    lies inside the interval. ValueError for no samples, a value that is not finite, or a count that is not positive.
+
+    To compare two models on the same samples, use the differences of their totals, not their two intervals.
 
     >>> interval(np.array([1.0, 2.0, 3.0]), draws=2000)
     Interval(estimate=2.0, low=1.0, high=3.0)
@@ -45,8 +46,8 @@ def interval(
 
 def _check(totals: np.ndarray, counts: np.ndarray, level: float, draws: int) -> None:
     if totals.ndim != 1 or totals.shape != counts.shape or not len(totals):
-        raise ValueError(f"totals and counts are one value a sample each, not {totals.shape} and {counts.shape}")
+        raise ValueError(f"totals and counts have one value per sample each, not {totals.shape} and {counts.shape}")
     if not (np.isfinite(totals).all() and np.isfinite(counts).all() and (counts > 0).all()):
-        raise ValueError("a total is not finite, or a count not a positive number")
+        raise ValueError("a total is not finite, or a count is not a positive number")
     if not 0 < level < 1 or draws < 1:
-        raise ValueError(f"level lies between 0 and 1 and draws from 1 on, not {level} and {draws}")
+        raise ValueError(f"level is between 0 and 1, and draws at least 1, not {level} and {draws}")

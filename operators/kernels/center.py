@@ -1,4 +1,4 @@
-"""The mean direction of points and the point closest to it."""
+"""The mean direction of points, and the point closest to a center."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from operators.kernels.rows import Position
 
 
 def mean_direction(points: np.ndarray) -> np.ndarray:
-    """The mean of the points divided by its length, (d,) float64; the mean itself where its length is zero."""
+    """The mean of the points, (n, d), divided by its length; (d,) float64. A mean of zero is returned as it is."""
     mean = np.zeros(points.shape[1])
     for start in range(0, len(points), 65_536):
         mean += points[start : start + 65_536].sum(axis=0, dtype=np.float64)
@@ -16,9 +16,10 @@ def mean_direction(points: np.ndarray) -> np.ndarray:
 
 
 def closest(points: np.ndarray, center: np.ndarray) -> Position:
-    """The position of the point with the least Euclidean distance to the center, the lowest on ties.
+    """The position of the point, of (n, d), with the least Euclidean distance to the center, (d,).
 
-    Distances are compared as float32, so that points which tie but for rounding tie.
+    Ties go to the lowest position. Distances are compared as float32, so that points which differ only by rounding tie.
+    ValueError for no points.
 
     >>> closest(np.array([[1, 0], [0.8, 0.6], [0.6, 0.8], [0, 1]]), np.array([0.70710678, 0.70710678]))
     1

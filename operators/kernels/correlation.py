@@ -1,12 +1,13 @@
-"""How much alike two columns rank the same samples."""
+"""Rank correlation of two columns of scores."""
 
 import numpy as np
 
 
 def spearman(first: np.ndarray, second: np.ndarray) -> float:
-    """Spearman's rank correlation of two columns, -1 … 1; NaN for fewer than two samples or a column of one value.
+    """Spearman's rank correlation of two columns, from -1 to 1.
 
-    first, second: (n,); equal values share the mean of their ranks. ValueError for different lengths, or a NaN.
+    first, second: (n,); equal values share the mean of their ranks. NaN for fewer than two samples, or where all values
+    of a column are equal. ValueError for columns of different lengths, or a NaN.
 
     >>> spearman(np.array([1.0, 2.0, 3.0]), np.array([10.0, 30.0, 20.0]))
     0.5
@@ -24,6 +25,6 @@ def spearman(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def mean_ranks(values: np.ndarray) -> np.ndarray:
-    """(n,) float64 ranks from 0 on, the lowest value first; equal values share the mean of theirs."""
+    """(n,) float64 ranks from 0, the lowest value first; equal values share the mean of their ranks."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts + 1) / 2)[inverse]

@@ -1,4 +1,4 @@
-"""What is done with the scores of a data diet: averaged over runs, and cut (Paul et al. 2021, arXiv 2107.07075)."""
+"""The scores of a data diet: their mean over runs, and which samples are kept (Paul et al. 2021, arXiv 2107.07075)."""
 
 from itertools import combinations
 from typing import Literal, NamedTuple
@@ -13,21 +13,22 @@ Keep = Literal["top", "middle", "bottom", "window"]
 
 
 class OverRuns(NamedTuple):
-    """What several runs say of n samples, each run by a score of its own: EL2N, a gradient's length, forgettings."""
+    """The scores of n samples over several runs; a score is an EL2N, a gradient norm or a number of forgettings."""
 
     mean: np.ndarray
-    """(n,) float64; NaN for a sample that lacks a score in some run, as it is not to be compared with the others."""
+    """(n,) float64; NaN for a sample without a score in some run, because it is not comparable to the others."""
     spread: np.ndarray
-    """(n,) float64 standard deviation over the runs; 0 of a single one."""
+    """(n,) float64 standard deviation over the runs; 0 for a single run."""
     agreement: float
-    """Spearman's correlation of two runs' scores, the mean over all pairs; NaN of a single run."""
+    """The mean over all pairs of runs of Spearman's correlation of their scores; NaN for a single run."""
 
 
 def over_runs(*runs: np.ndarray, times: np.ndarray | None = None) -> OverRuns:
-    """The mean of the runs' scores, which are lengths: the mean of norms (definition 2.1), not the norm of a mean.
+    """The mean of the runs' scores: the mean of norms (definition 2.1), not the norm of a mean.
 
-    runs: (n,) each. times: (n,) what each score counts, in every run: a mean loss's slope times the tokens is that of
-    the summed loss. ValueError without a run, and for runs of different lengths.
+    runs: (n,) scores each. times: (n,) factors of the scores, the same in every run. The gradient of a mean loss times
+    the number of tokens is that of the summed loss, for example. ValueError for no runs, and for runs of different
+    lengths.
     """
     if not runs or len({np.shape(run) for run in runs}) > 1:
         raise ValueError(f"a run or more, of as many samples each, wanted, not {[np.shape(run) for run in runs]}")
@@ -42,10 +43,10 @@ def over_runs(*runs: np.ndarray, times: np.ndarray | None = None) -> OverRuns:
 
 
 def forgettings(correct: np.ndarray) -> np.ndarray:
-    """(n,) float64 times that each sample went from right to wrong; inf for one that was never right.
+    """(n,) float64 number of forgettings: how often each sample went from correct to wrong (Toneva et al. 2019).
 
-    correct: (visits, n) of 0 and 1 or booleans, in order of time: whether the sample was classified correctly when
-    it came by (Toneva et al. 2019). ValueError for another value, and without a visit.
+    correct: (visits, n) of 0 and 1, or booleans, in order of time: whether the sample was predicted correctly when it
+    was trained on. A sample that was never correct has inf. ValueError for other values, and for no visits.
 
     >>> forgettings(np.array([[0, 1, 1, 0], [1, 0, 1, 0], [0, 1, 1, 0], [1, 0, 1, 0]]))
     array([ 1.,  2.,  0., inf])
@@ -69,16 +70,18 @@ def kept(
 ) -> Positions:
     """Positions of the `count` samples that are kept, (count,) int64, best first; ties in ascending position.
 
-    top: the highest scores, the highest first. bottom: the lowest, the lowest first. middle: those whose ranks lie
-    nearest to the middle one, nearest first, so that it too holds every smaller one. window: from the ascending
-    order those after the first `offset`, the highest first; with it the hardest, often mislabelled, stay out.
+    top: the highest scores, the highest first. bottom: the lowest scores, the lowest first. middle: the scores whose
+    ranks are nearest to the middle rank, the nearest first, so that a larger count keeps what a smaller one keeps.
+    window: the `count` scores after the first `offset` in ascending order, the highest first; it leaves out the hardest
+    samples, which are often mislabelled.
 
-    A NaN is no score and never kept; top, bottom and middle give fewer where fewer have a score. ValueError for a
-    negative count, for an offset without a window and the reverse, and for a window that does not fit.
+    A NaN is not a score and is never kept: top, bottom and middle return fewer samples where fewer have a score.
+    ValueError for a negative count, for an offset without a window or a window without an offset, and for a window that
+    does not fit into the scores.
     """
     scores = np.asarray(scores, np.float64)
     if count < 0:
-        raise ValueError(f"count is from 0 on, not {count}")
+        raise ValueError(f"count is at least 0, not {count}")
     if (keep == "window") != (offset is not None):
         raise ValueError("an offset goes with keep='window' and with nothing else")
     scored = len(scores) - int(np.isnan(scores).sum())
@@ -98,7 +101,7 @@ def kept(
 
 
 def counts_by_label(labels: np.ndarray, kept: np.ndarray) -> dict[str, int]:
-    """How many samples of each label are kept, 0 where none is; labels: (n,) strings, kept: (n,) booleans.
+    """The number of kept samples per label, 0 where none is kept; labels: (n,) strings, kept: (n,) booleans.
 
     >>> counts_by_label(np.array(["joy", "anger", "joy"]), np.array([True, False, True]))
     {'anger': 0, 'joy': 2}

@@ -1,8 +1,8 @@
-"""Euclidean distances that can be compared exactly: what k_center, kmeans and prototype share.
+"""Euclidean distances that can be compared exactly, for k_center, kmeans and prototype.
 
-The distance that counts between two stored vectors is computed in float64 from their stored values and
-rounded to float32 (`distances`). Matrix products in float32 estimate its square within `rounding`; only
-comparisons closer than that need the distance that counts.
+The exact distance of two stored vectors is computed in float64 from their stored values and rounded to float32
+(`distances`). Matrix products in float32 estimate its square with an error of at most `rounding`. Only comparisons
+closer than that need the exact distance.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ else:
     from operators.kernels.on_use import torch
 
 BLOCK = 1024  # rows of a matrix product at a time
-NARROW = 256  # rows at a time in float64: larger temporaries are given back and faulted in again
+NARROW = 256  # rows at a time in float64: the allocator returns larger temporaries, which then fault in again
 PAIRS = 4096  # distances at a time
 
 
 def float_matrix(points: np.ndarray, name: str = "points") -> np.ndarray:
-    """The points; ValueError where they are no (n, d) matrix of floats."""
+    """The points as an array; ValueError where they are not an (n, d) matrix of floats."""
     points = np.asarray(points)
     if points.ndim != 2 or points.dtype not in (np.float16, np.float32, np.float64):
         shape = f"{points.dtype} of shape {points.shape}"
@@ -33,9 +33,10 @@ def float_matrix(points: np.ndarray, name: str = "points") -> np.ndarray:
 
 
 def finite_matrix(points: np.ndarray, offset: int = 0, name: str = "points") -> np.ndarray:
-    """The points; ValueError where they are no (n, d) matrix of finite floats, naming the first bad row.
+    """The points as an array; ValueError where they are not an (n, d) matrix of finite floats.
 
-    Rows are named from `offset` on. Values beyond 1e17 are refused too: their squares leave float32.
+    The message names the first bad row, counted from `offset`. Values beyond 1e17 are refused too, because sums of
+    their squares overflow float32.
     """
     points = float_matrix(points, name)
     limit = min(1e17, float(np.finfo(points.dtype).max))
@@ -53,9 +54,9 @@ def spans(stop: int, size: int, start: int = 0) -> list[tuple[int, int]]:
 
 
 def distances(points: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """(m,) float32 distance of each point to the other one of the same row (or to the only one).
+    """(m,) float32 exact distance of each point, of (m, d), to the other in the same row, of (m, d) or (1, d).
 
-    A row's value depends on that row alone: NumPy sums each contiguous row by itself.
+    A row's value depends on that row alone, because NumPy sums each contiguous row by itself.
 
     >>> distances(np.array([[0.0, 0.0], [3.0, 1.0]]), np.array([[3.0, 4.0]]))
     array([5., 3.], dtype=float32)
@@ -87,11 +88,11 @@ def squared_norms(points: torch.Tensor) -> torch.Tensor:
 
 
 def rounding(width: int, radius: float) -> float:
-    """A bound on |estimate - truth| of a squared distance of vectors of this width, norms up to radius.
+    """A bound on the error of an estimated squared distance, for vectors of this width with norms up to radius.
 
-    In units of radius**2 and u = 2**-24: 3(d + 1)u for the product with a norm as its bias, whatever the
-    order of summation; 8u for coordinates rounded to float32; 12u for norms and additions; 16u so that
-    distances rounding to the same float32 are within reach of each other; 4u to spare. Then underflow.
+    In units of radius**2, with u = 2**-24, it is the sum of: 3(d + 1)u for the product with a norm as its bias, in any
+    order of summation; 8u for coordinates rounded to float32; 12u for norms and additions; 16u, so that distances which
+    round to the same float32 lie within the bound of each other; and 4u to spare. A last term covers underflow.
     """
     units = (3 * (width + 1) + 40) * 2.0**-24
     return radius**2 * units / (1 - units) + (width + 1) * 2.0**-120
@@ -105,14 +106,14 @@ def estimates(
 
 
 def near_pairs(squared: torch.Tensor, error: float) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of the estimates that may be the smallest of their row, in order of rows."""
+    """The rows and the columns of the estimates that may be the smallest of their row, in order of rows."""
     reach = squared.amin(1, keepdim=True) + 2 * error
     row, column = torch.nonzero(squared <= reach, as_tuple=True)
     return row.cpu().numpy(), column.cpu().numpy()
 
 
 class Centers:
-    """A growing list of centres, as stored and as float32 coordinates from an origin, in room for all."""
+    """A growing list of centers, in memory for all: as stored, and as float32 coordinates from an origin."""
 
     def __init__(self, origin: np.ndarray, error: float, room: int, dtype: np.dtype):
         self.origin = origin
@@ -123,18 +124,18 @@ class Centers:
         self.count = 0
 
     def add(self, stored: np.ndarray, points: torch.Tensor, norms: torch.Tensor) -> None:
-        """Append centres."""
+        """Appends centers."""
         span = slice(self.count, self.count + len(stored))
         self.stored[span], self.points[span], self.norms[span] = stored, points, norms
         self.count += len(stored)
 
     def last(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The last so many and their squared norms."""
+        """The last `count` centers and their squared norms."""
         span = slice(self.count - count, self.count)
         return self.points[span], self.norms[span]
 
     def nearest(self, stored: np.ndarray, points: torch.Tensor, norms: torch.Tensor) -> np.ndarray:
-        """(m,) float32 exact distance of each point to its nearest centre."""
+        """(m,) float32 exact distance of each point to its nearest center."""
         found = np.full(len(stored), np.inf, np.float32)
         for start, stop in spans(len(stored), BLOCK):
             for begin, end in spans(self.count, PAIRS):
@@ -154,7 +155,7 @@ class Centers:
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Within it float32 products are float32 products, whatever the process has asked of torch."""
+    """A context in which float32 products are computed in float32, whatever the process has set in torch."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:

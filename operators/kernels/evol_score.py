@@ -1,7 +1,7 @@
-"""The evol score: how complex a sample's instructions are times how good its responses, over its turns.
+"""The evol score: the complexity of a sample's instructions times the quality of its responses, over its turns.
 
-DEITA's ranking (Liu et al. 2024, arXiv 2312.15685, section 2.4). Its sum favours long conversations; mean, max and
-last are the same scores without that.
+DEITA ranks by it (Liu et al. 2024, arXiv 2312.15685, section 2.4). The paper's sum favours long conversations; mean,
+max and last do not.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,10 +22,10 @@ AGGREGATES: dict[str, Callable[[np.ndarray], float]] = {
 def evol_score(
     complexity: Sequence[Sequence[float]], quality: Sequence[Sequence[float]], aggregate: Aggregate = "sum"
 ) -> np.ndarray:
-    """(n,) float64: of each row's turns the products of complexity and quality, aggregated; NaN where a turn's is.
+    """(n,) float64 evol scores: per row, the turns' products of complexity and quality, aggregated.
 
-    complexity, quality: n rows, each the scores of a sample's turns, in order; rows may differ in length.
-    ValueError, naming the row, where the two have different numbers of turns or a row has none.
+    complexity, quality: n rows, each with the scores of a sample's turns, in order; rows may differ in length. A NaN
+    among them makes the score NaN. ValueError, with the row, where the two have different numbers of turns, or none.
 
     >>> evol_score([[2, 3, 4], [5]], [[4, 5, 1], [3]])
     array([27., 15.])

@@ -1,16 +1,16 @@
-"""LESS: how much a step on a sample lowers the loss of a target, seen by the angle between gradients.
+"""LESS: how much a step on a sample lowers the loss of a target, estimated by the angle between gradients.
 
     score(z) = max over subtasks j of  sum over checkpoints i of  w_i  mean over targets t of j of  cos(f_i(z), h_i(t))
 
-(Xia et al. 2024, definition 3.1.) f is the Adam feature of a sample's gradient, h the gradient of a
-target, w the mean learning rates of the checkpoints. The mean over a subtask goes inside the product, so one vector a
+(Xia et al. 2024, definition 3.1.) f is the Adam feature of a sample's gradient, h the gradient of a target, and w the
+mean learning rates of the checkpoints. The mean over a subtask's targets goes inside the product, so one vector per
 subtask stands for all its targets:
 
     mean over t of cos(f, h_t) = < f, mean of h_t / |h_t| > / |f|
 
-Both parts of the right-hand side add up over slices of the coordinates. So features need not be kept, nor projected:
-where they are made module by module, `dots` and `squares` of each module's slice are summed, and that is exact. Of
-projected features `subtask_cosines` takes a whole column.
+Both parts of the right-hand side are sums over slices of the coordinates. So features need not be stored or projected:
+when they are computed module by module, `dots` and `squares` of each module's slice are added up, which is exact. For
+stored, projected features, `subtask_cosines` takes a whole column.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 else:
     from operators.kernels.on_use import torch
 
-ROWS = 8192  # features at a time in float32, whatever they are stored as
+ROWS = 8192  # rows that are converted to float32 at a time
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Influence:
     scores: np.ndarray
     """(n,) float64, from -1 to 1; NaN for a sample with a feature that is not finite."""
     subtasks: np.ndarray
-    """(n,) int64 the subtask that the score is of, the lowest on ties; -1 where the score is NaN."""
+    """(n,) int64 the subtask that has the score, the lowest on ties; -1 where the score is NaN."""
 
 
 def subtask_vectors(
@@ -46,12 +46,12 @@ def subtask_vectors(
 ) -> torch.Tensor:
     """(s, P) float32, the vector that stands for each subtask's targets at one checkpoint.
 
-    targets: (t, P) gradients or their projections; subtasks: (t,) whole numbers from 0 on, the subtask of each.
-    mean_of_cosines, as LESS's code: the mean of the targets' unit vectors; cosine_of_mean, as its text has it: the
-    unit vector of the targets' mean. The two are the same for subtasks of one target. A target of zero counts as a
-    vector of zero.
+    targets: (t, P) gradients or their projections. subtasks: (t,) integers from 0, the subtask of each target.
+    aggregate: "mean_of_cosines" is the mean of the targets' unit vectors, as in LESS's code; "cosine_of_mean" is the
+    unit vector of the targets' mean, as in LESS's text. The two are equal for subtasks with one target. A target of
+    zero counts as a vector of zero.
 
-    ValueError for a target that is not finite, and for a number that no target bears below one that some does.
+    ValueError for a target that is not finite, and for subtask numbers with a gap.
     """
     subtasks = np.asarray(subtasks)
     if targets.ndim != 2 or subtasks.shape != (len(targets),) or not len(targets):
@@ -60,7 +60,7 @@ def subtask_vectors(
         raise ValueError(f"aggregate is 'mean_of_cosines' or 'cosine_of_mean', not {aggregate!r}")
     names = np.unique(subtasks)
     if not np.array_equal(names, np.arange(len(names))):
-        raise ValueError(f"subtasks are numbered from 0 on without a gap, not {names.tolist()}")
+        raise ValueError(f"subtasks are numbered from 0 without a gap, not {names.tolist()}")
     finite = targets.isfinite().all(1)
     if not finite.all():
         raise ValueError(f"target {int(finite.int().argmin())} holds a NaN or an infinity")
@@ -70,9 +70,9 @@ def subtask_vectors(
 
 
 def unit_rows(vectors: torch.Tensor) -> torch.Tensor:
-    """(n, P) float32 rows of length 1; a row of zeros stays one.
+    """(n, P) float32 rows of length 1; a row of zeros stays as it is.
 
-    Divided by the largest entry first, so that the squares of small gradients do not vanish.
+    Rows are divided by their largest entry first, so that the squares of small gradients do not underflow.
     """
     vectors = vectors.float()
     largest = vectors.abs().amax(1, keepdim=True)
@@ -81,20 +81,20 @@ def unit_rows(vectors: torch.Tensor) -> torch.Tensor:
 
 
 def dots(features: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-    """(n, s) float32 products of features and subtasks' vectors; those of slices of the coordinates add up."""
+    """(n, s) float32 products of features and subtasks' vectors; products of slices of the coordinates add up."""
     return features.float() @ vectors.float().T
 
 
 def squares(features: torch.Tensor) -> torch.Tensor:
-    """(n,) float64 squared lengths of features; those of slices of the coordinates add up."""
+    """(n,) float64 squared lengths of features; squared lengths of slices of the coordinates add up."""
     return torch.linalg.vector_norm(features, dim=1, dtype=torch.float64).square()
 
 
 def cosines(products: torch.Tensor, lengths: torch.Tensor) -> np.ndarray:
     """(n, s) float64 mean cosine of each sample with each subtask's targets at one checkpoint.
 
-    products, lengths: what `dots` and `squares` are over all coordinates. A feature of length 0 has cosine 0 with
-    everything, one that is not finite NaN.
+    products, lengths: `dots` and `squares` over all coordinates. A feature of length 0 has cosine 0 with everything. A
+    feature that is not finite has cosine NaN.
     """
     finite = products.isfinite().all(1) & lengths.isfinite()
     shares = products.double() / torch.where(lengths > 0, lengths, 1).sqrt()[:, None]
@@ -104,8 +104,9 @@ def cosines(products: torch.Tensor, lengths: torch.Tensor) -> np.ndarray:
 def weighted_influence(by_checkpoint: Sequence[np.ndarray], learning_rates: Sequence[float]) -> Influence:
     """The scores from the (n, s) `cosines` of each checkpoint and the checkpoints' mean learning rates.
 
-    The learning rates weigh the checkpoints by their shares; the best subtask is taken of the weighted sum. ValueError
-    where there are not as many, the tables differ in shape, or the learning rates are no weights.
+    The shares of the learning rates weight the checkpoints. A sample's score is the largest weighted sum over subtasks.
+    ValueError where the numbers of tables and rates differ, where the tables differ in shape, and for learning rates as
+    `checkpoint_weights` raises it.
     """
     weights = checkpoint_weights(learning_rates)
     if len(by_checkpoint) != len(weights):
@@ -118,14 +119,16 @@ def weighted_influence(by_checkpoint: Sequence[np.ndarray], learning_rates: Sequ
 
 
 def checkpoint_weights(learning_rates: Sequence[float]) -> np.ndarray:
-    """(c,) float64 share of each checkpoint's mean learning rate; ValueError where they are no weights.
+    """(c,) float64 share of each checkpoint's mean learning rate in their sum.
+
+    ValueError for rates that are negative, not finite, or all 0.
 
     >>> checkpoint_weights([3e-5, 1e-5])
     array([0.75, 0.25])
     """
     rates = np.asarray(learning_rates, np.float64)
     if rates.ndim != 1 or not (np.isfinite(rates).all() and (rates >= 0).all() and rates.sum() > 0):
-        raise ValueError(f"learning rates are from 0 on and not all 0, not {list(learning_rates)}")
+        raise ValueError(f"learning rates are at least 0 and not all 0, not {list(learning_rates)}")
     return rates / rates.sum()
 
 
@@ -136,10 +139,10 @@ def subtask_cosines(
     subtasks: np.ndarray,
     aggregate: Literal["mean_of_cosines", "cosine_of_mean"] = "mean_of_cosines",
 ) -> np.ndarray:
-    """(n, s) float64 `cosines` of stored features (n, d) with targets' (t, d), both of one checkpoint.
+    """(n, s) float64 `cosines` of stored features, (n, d), with those of targets, (t, d), at one checkpoint.
 
-    Both are projected alike, or not at all, and of any length: only directions count. The rest as `subtask_vectors`
-    takes it. ValueError where the two differ in d.
+    Both come from the same projection, or from none. Their lengths do not matter: only directions count. subtasks and
+    aggregate: as for `subtask_vectors`. ValueError where the two differ in d.
     """
     vectors = subtask_vectors(torch.from_numpy(np.array(targets, np.float32)), subtasks, aggregate)
     if features.ndim != 2 or features.shape[1] != vectors.shape[1]:

@@ -1,18 +1,18 @@
-"""k-center greedy: pick the point farthest from every centre so far, again and again; exact, in few rounds.
+"""k-center greedy: repeatedly picks the point farthest from all centers so far; exact, in few rounds.
 
-The picks are those of the plain loop (Gonzalez 1985; the core-sets of Sener and Savarese 2018; the
-diversity step of LTD and MoDS) over `distance.distances`, the lowest position first among equals. The
-plain loop reads every point for every pick. Here most points keep a stale bound of their distance:
+The picks are those of the plain loop (Gonzalez 1985; the core-sets of Sener and Savarese 2018; the diversity step of
+LTD and MoDS) over `distance.distances`; ties go to the lowest position. The plain loop reads every point for every
+pick. Here most points keep an outdated upper bound of their distance, and a round has three steps:
 
-1. flush: a sample, brought up to date, tells how far down the two thousand largest bounds will reach; each
-   point above meets the centres it has missed, by matrix product, for as long as it stays above. Those
-   that do are the candidates, and a cap bounds every other point;
-2. greedy among the candidates for as long as the best certainly beats the cap. They are treated the
-   same way once more: a front of a few hundred, whose exact distances are kept, is picked from in cache;
-3. repeat, with more candidates where no pick was certain.
+1. Flush. A sample of the points is brought up to date. It shows how large a bound has to be to belong to the two
+   thousand largest. Each point above that meets the centers it has missed, by matrix product, as long as its bound
+   stays above. The points that stay above are the candidates, and a cap bounds all other points.
+2. Pick greedily among the candidates as long as the best one certainly beats the cap. This works the same way once
+   more: a few hundred candidates form a front, whose exact distances are kept in cache.
+3. Repeat, with more candidates where no pick was certain.
 
-Single precision decides only what `distance.rounding` cannot turn round. Points may live in several
-shards, each flushed where it is: the picks do not depend on their number, on threads or on the device.
+Float32 estimates decide only what an error of `distance.rounding` cannot change. The points may lie in several shards,
+each flushed where it is. The picks depend neither on the number of shards and threads nor on the device.
 """
 
 import warnings
@@ -34,23 +34,23 @@ else:
 CANDIDATES = 2048  # of 384 dimensions: 3 MB, a share of an L3 cache
 FRONT = 256  # 400 kB, an L2 cache
 NONE = np.empty(0, np.int64)
-ROOMY = 16  # candidates a pick still wanted; with fewer, fewer points need be brought up to date
+ROOMY = 16  # candidates per pick that is still wanted; with fewer, fewer points have to be brought up to date
 
 
 @dataclass(frozen=True)
 class Cover:
-    """The picks, best first."""
+    """The picks of k-center, best first."""
 
     picks: Positions
-    """(m,) int64 positions in the order they were picked, without the warm ones."""
+    """(m,) int64 positions in the order in which they were picked, without the warm ones."""
     distances: np.ndarray
-    """(m,) float32 distance to the nearest centre at the time; inf for a first pick with none before it."""
+    """(m,) float32 distance of each pick to the nearest center before it; inf for a first pick without warm ones."""
     radius: float
-    """The largest distance of a point to its nearest centre; inf where there is no centre."""
+    """The largest distance of a point to its nearest center; inf where there is no center."""
 
 
 class Round:
-    """Greedy picks among candidates for as long as they certainly beat every other point."""
+    """Greedy picks among candidates, as long as they certainly beat every other point."""
 
     def __init__(self, candidates: Candidates, centers: Centers):
         self.candidates = candidates
@@ -62,7 +62,7 @@ class Round:
         self.exhausted = not len(candidates.positions) and candidates.cap == -np.inf
 
     def run(self, room: int) -> None:
-        """Fill `picks` with at most `room` rows; `exhausted` when no other point is left at a distance."""
+        """Adds up to `room` rows to `picks`; sets `exhausted` when every point left coincides with a center."""
         size = FRONT
         alive, cap = np.arange(len(self.candidates.positions)), self.candidates.cap
         while len(self.picks) < room and not self.exhausted:
@@ -78,7 +78,7 @@ class Round:
             size = FRONT if len(chosen) else 4 * size
 
     def _front(self, rows: np.ndarray, floor: float, room: int) -> list[int]:
-        """Greedy picks among the rows while they certainly beat the floor: which of the rows they are."""
+        """Picks greedily among the rows while the picks certainly beat the floor; returns their places in `rows`."""
         error, lengths = self.centers.error, self.candidates.norms[rows]
         points, norms = self.bounds.points.index_select(0, torch.from_numpy(rows)), torch.from_numpy(lengths)
         stored = self.candidates.vectors[rows]
@@ -101,7 +101,7 @@ class Round:
             between += lengths
             between += lengths[best] - error
             lower = np.flatnonzero(between <= squared)
-            out = between[lower] < floor - 4 * error  # no pick of this front, so how far it is need not be known
+            out = between[lower] < floor - 4 * error  # no pick of this front: its exact distance is not needed
             exact[lower[out]], squared[lower[out]] = 0, -np.inf
             lower = lower[~out]
             if len(lower):
@@ -113,17 +113,17 @@ class Round:
 
 
 Ask = Callable[..., list[Any]]
-"""ask(method, *arguments): the answer of every shard to the call, in the order of the shards."""
+"""ask(method, *arguments) calls a method of every shard and returns their answers, in the order of the shards."""
 
 
 def cover(
     ask: Ask,
     k: int,
     *,
-    first: int | None = None,
-    warm: Sequence[int] | np.ndarray = (),
+    first: Position | None = None,
+    warm: Positions = NONE,
 ) -> Cover:
-    """The cover of all shards' points, whose positions run from 0 on; otherwise as `k_center`."""
+    """The picks among all shards' points, whose positions count from 0; otherwise as `k_center`."""
     extents = ask("extent")
     total = sum(count for count, *_ in extents)
     k, taken = _checked(k, first, warm, total)
@@ -146,9 +146,9 @@ def cover(
 def _checked(k: int, first: int | None, warm: Sequence[int] | np.ndarray, total: int) -> tuple[int, np.ndarray]:
     taken = np.asarray(warm, dtype=np.int64).reshape(-1)
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 0:
-        raise ValueError(f"k is a whole number from 0 on, not {k!r}")
+        raise ValueError(f"k is an integer of at least 0, not {k!r}")
     if first is not None and len(taken):
-        raise ValueError("first is where a cover without warm positions starts; give one or the other")
+        raise ValueError("first is the first pick where there are no warm positions; give one or the other")
     for position in [*taken.tolist(), *([] if first is None else [first])]:
         if not 0 <= position < total:
             raise ValueError(f"position {position} is not one of the {total} points")
@@ -158,7 +158,7 @@ def _checked(k: int, first: int | None, warm: Sequence[int] | np.ndarray, total:
 def _greedy(
     ask: Ask, extents: list[tuple[int, int, np.ndarray, float]], taken: np.ndarray, room: int
 ) -> tuple[list[int], list[float]]:
-    """Picks, at most `room`, after the centres at the positions `taken`, and their distances."""
+    """Up to `room` picks after the centers at the positions `taken`, and their distances."""
     origin = _origin(extents)
     radius = max(ask("place", origin))
     news = _vectors(ask, taken)
@@ -183,7 +183,7 @@ def _greedy(
 
 
 def _origin(extents: list[tuple[int, int, np.ndarray, float]]) -> np.ndarray:
-    """Zero, or the mean of the samples where it is long enough for estimates from zero to be coarse."""
+    """Zero, or the mean of the sampled points where it is so long that estimates from zero would be coarse."""
     size = max(sum(size for _, size, _, _ in extents), 1)
     mean = np.sum([total for *_, total, _ in extents], axis=0) / size
     square = sum(square for *_, square in extents) / size
@@ -200,7 +200,7 @@ def _vectors(ask: Ask, positions: np.ndarray) -> np.ndarray:
 
 
 def _merged(answers: list[Candidates]) -> Candidates:
-    """The candidates of all shards that may beat every point that is none."""
+    """The candidates of all shards that may beat every point that is not a candidate."""
     if len(answers) == 1:
         return answers[0]
     cap = max(answer.cap for answer in answers)
@@ -220,12 +220,14 @@ def k_center(
     warm: Positions = NONE,
     device: str = "cpu",
 ) -> Cover:
-    """The k points picked greedily, each the farthest from the warm ones and those before it.
+    """Picks k points greedily, each the farthest from the warm points and the picks before it.
 
-    points: (n, d) float16, float32 or float64. Without warm positions the first pick is `first`, or position 0. The
-    picks stop when every point left coincides with a centre; a warning says when there are fewer than k. ValueError
-    for a row with a NaN, an infinity or a value beyond 1e17, for a k that is no whole number from 0 on, and for a
-    position outside the points.
+    points: (n, d) float16, float32 or float64. warm: positions of points that count as centers already. Without them
+    the first pick is `first`, or position 0. device: where torch computes the matrix products.
+
+    Picking stops when every point left coincides with a center; a warning says so where there are fewer than k picks.
+    ValueError for a row with a NaN, an infinity or a value beyond 1e17, for a k that is not an integer of at least 0,
+    and for a position outside the points.
 
     >>> k_center(np.array([[0.0], [1.0], [4.0], [10.0]]), 3)
     Cover(picks=array([0, 3, 2]), distances=array([inf, 10.,  4.], dtype=float32), radius=1.0)

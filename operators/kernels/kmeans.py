@@ -1,13 +1,12 @@
-"""k-means: Lloyd's iterations, the early ones on a sample; the same clustering on any number of threads.
+"""k-means: Lloyd's iterations (1982), the early ones on a sample; the same clustering on any number of threads.
 
-Lloyd (1982). Points go to centroids by matrix
-product in float32; where that cannot tell two centroids apart, by the float64 distances, the lowest
-label first among equals. Sums are exact: values are first rounded to a grid so coarse that float64 adds
-them without error, and so fine (2**-50 of n times the largest norm) that it does not show. Neither
-threads, shards nor the order of addition can therefore change a label or a centroid.
+Matrix products in float32 assign points to centroids. Where they cannot tell two centroids apart, the exact distances
+do, and ties go to the lowest label. Sums are exact: values are first rounded to a grid that is coarse enough for
+float64 to add them without error, and fine enough (2**-50 of n times the largest norm) not to matter. So neither
+threads nor shards nor the order of addition change a label or a centroid.
 
-A centroid left without points moves to the point farthest from its own centroid, the lowest position
-among equals; several take the next farthest points that differ.
+A centroid without points moves to the point that is farthest from its own centroid; ties go to the lowest position.
+Several such centroids take the next farthest points that differ.
 """
 
 from __future__ import annotations
@@ -38,12 +37,12 @@ else:
 
 SHARE = 4  # the sample is one point in four,
 SAMPLE = 8192  # but never fewer than this many,
-EACH = 40  # nor than this many a centroid
+EACH = 40  # nor than this many per centroid
 
 
 @dataclass(frozen=True)
 class Clustering:
-    """Centroids and the points' labels; every point is labelled with its nearest centroid."""
+    """Centroids, and the label of each point: its nearest centroid."""
 
     centroids: np.ndarray
     """(k, d) float32; fewer rows than asked for where points coincide."""
@@ -54,7 +53,7 @@ class Clustering:
     inertia: float
     """The sum of the squared distances."""
     iterations: int
-    """How often the centroids were moved, fewer than asked for where labels stopped changing."""
+    """The number of times that the centroids were moved; lower than requested where labels stopped changing."""
 
 
 def kmeans(
@@ -66,11 +65,15 @@ def kmeans(
     full_iterations: int = 3,
     device: str = "cpu",
 ) -> Clustering:
-    """A clustering of the points around k centroids.
+    """Clusters the points around k centroids.
 
-    points: (n, d) float16, float32 or float64, taken as float32. The last `full_iterations` see every
-    point, those before a seeded sample (all points where they are few). ValueError for a row with a NaN
-    or an infinity, for no points, for k below 1, and for iterations below 0 or fewer than the full ones.
+    points: (n, d) float16, float32 or float64, converted to float32. iterations: at most so many in all. The last
+    `full_iterations` use every point; those before use a sample that the seed decides, or all points where they are
+    few. The first centroids are k points that differ, in an order that the seed decides. device: where torch computes
+    the matrix products.
+
+    ValueError for a row with a NaN or an infinity, for no points, for k below 1, and for iterations fewer than the full
+    ones.
 
     >>> kmeans(np.array([[0.0], [1.0], [10.0], [11.0]]), 2, seed=0).inertia
     1.0
@@ -97,7 +100,7 @@ def kmeans(
 
 
 class Cloud:
-    """Points on a device, with what assigning them needs."""
+    """Points on a device, with their norms, to be assigned to centroids."""
 
     def __init__(self, rows: np.ndarray, device: str = "cpu"):
         self.rows = rows
@@ -106,7 +109,7 @@ class Cloud:
         self.radius = math.sqrt(float(self.norms.max()))
 
     def labels(self, centroids: np.ndarray) -> np.ndarray:
-        """(n,) int32 label of the nearest centroid, the lowest among equals."""
+        """(n,) int32 label of the nearest centroid, the lowest on ties."""
         centers = torch.from_numpy(centroids).to(self.points.device)
         norms = squared_norms(centers)
         error = rounding(centroids.shape[1], max(self.radius, math.sqrt(float(norms.max()))))
@@ -127,7 +130,7 @@ class Cloud:
         return found
 
     def _settled(self, rows: np.ndarray, pair: np.ndarray, rival: np.ndarray, centroids: np.ndarray) -> np.ndarray:
-        """(m,) the label of the least exact distance of each row, the lowest among equals."""
+        """(m,) label of the least exact distance of each row, the lowest on ties."""
         exact = np.empty(len(pair), np.float32)
         for begin, end in spans(len(pair), PAIRS):
             exact[begin:end] = distances(self.rows[rows[pair[begin:end]]], centroids[rival[begin:end]])
@@ -136,7 +139,7 @@ class Cloud:
 
 
 def sums(rows: np.ndarray, labels: np.ndarray, k: int, grid: float) -> tuple[np.ndarray, np.ndarray]:
-    """(k, d) float64 sums of the rows by label, exact on the grid, and (k,) counts; they add up in any order."""
+    """The sums of the rows by label, (k, d) float64, exact on the grid in any order, and the counts, (k,)."""
     shift = 1.5 * 2.0**52 * grid
     total = torch.zeros(k, rows.shape[1], dtype=torch.float64)
     index, points = torch.from_numpy(labels).long(), torch.from_numpy(rows)
@@ -147,7 +150,7 @@ def sums(rows: np.ndarray, labels: np.ndarray, k: int, grid: float) -> tuple[np.
 
 
 def grid_of(count: int, largest: float) -> float:
-    """The finest power of two on which float64 sums `count` values up to `largest` without error."""
+    """The finest power of two to whose multiples float64 sums `count` values up to `largest` without error."""
     return 2.0 ** (math.frexp(max(count, 1) * max(largest, 2.0**-100))[1] - 51)
 
 
@@ -184,7 +187,7 @@ def distances_to_own(rows: np.ndarray, centroids: np.ndarray, labels: np.ndarray
 
 
 def _distinct(rows: np.ndarray, order: np.ndarray, k: int) -> np.ndarray:
-    """The first k rows, in this order, that differ; fewer where there are no more."""
+    """The first k rows in this order that differ; fewer where there are no more."""
     seen: dict[bytes, int] = {}
     for position in order:
         seen.setdefault((rows[position] + 0.0).tobytes(), position)

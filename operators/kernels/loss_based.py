@@ -1,4 +1,4 @@
-"""LoBaSS: how much of a sample's loss fine-tuning takes away (Zhou et al. 2023, arXiv 2310.13008; version 2: DavIR)."""
+"""LoBaSS: how much of a sample's loss fine-tuning removes (Zhou et al. 2023, arXiv 2310.13008; version 2: DavIR)."""
 
 from typing import Literal
 
@@ -17,16 +17,18 @@ def learnability(
     version: Version = "v2",
     reduction: Reduction = "mean",
 ) -> np.ndarray:
-    """(n,) float64 score of each sample, the highest the most worth learning; NaN where there is none.
+    """(n,) float64 learnability score of each sample: higher scores are more worth learning.
 
     base: the model before fine-tuning; reference: the same model after it. sums: (n,) each response's negative
-    log-likelihood in nats, summed over its tokens; tokens: (n,) whole numbers, how many those are, 0 where there is
-    nothing to score. v1_unnormalised is base - reference, of the losses a token or of their sums as `reduction` says;
-    v1_normalised and v2 divide it by base, at most 1, and the reduction cancels. A score is NaN where a sample has no
-    token or a loss is not finite, and where a normalised one would divide by a loss of 0.
+    log-likelihood (nats), summed over its tokens. tokens: (n,) integers, the number of those tokens, 0 where there is
+    nothing to score.
 
-    ValueError for columns of different lengths, token counts that differ between the models (they have then not read
-    the same tokens), or a loss or a count below 0.
+    version: "v1_unnormalised" is base - reference, of the losses per token or of their sums, as `reduction` says.
+    "v1_normalised" and "v2" divide that by base, so they are at most 1, and the reduction cancels.
+
+    A score is NaN where a sample has no token, where a loss is not finite, and where a normalised score would divide by
+    a loss of 0. ValueError for columns of different lengths, for token counts that differ between the models (which
+    then have not read the same tokens), and for a loss or a count below 0.
     """
     _check(base_sums, base_tokens, reference_sums, reference_tokens)
     if version not in ("v1_unnormalised", "v1_normalised", "v2"):
@@ -55,10 +57,10 @@ def worth_learning(
     least_loss: float = 0.0,
     least_tokens: int = 1,
 ) -> np.ndarray:
-    """(n,) whether a sample is at or above all of the floors, which are not the paper's: it goes by rank alone.
+    """(n,) bool, whether a sample is at or above all floors; a score of NaN is not.
 
-    losses: (n,) of the base model, nats a token; tokens: (n,) of the response. A score near 1 of next to no loss, or of
-    a token or two, is chance rather than something learnt. A score of NaN is above no floor.
+    losses: (n,) the base model's, nats per token. tokens: (n,) the response's. The floors are not in the paper, which
+    goes by rank alone. A score near 1 for a tiny loss, or for a token or two, is chance rather than something learnt.
     """
     wanted = ~np.isnan(scores) & (losses >= least_loss) & (tokens >= least_tokens)
     return wanted if least_score is None else wanted & (scores >= least_score)

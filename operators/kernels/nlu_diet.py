@@ -1,8 +1,8 @@
 """A data diet that changes as a model is trained (Attendu and Corbeil 2023, arXiv 2306.03208).
 
-Every so many epochs the model scores all samples, the scores so far are smoothed, and the model goes on with the
-samples that then score highest. What is smoothed is the history of scores and nothing else, so that the choice of any
-cycle can be made again from it.
+After every few epochs the model scores all samples, the scores so far are smoothed, and training goes on with the
+samples whose smoothed scores are highest. Smoothing uses the history of scores alone, so the choice of any cycle can be
+repeated from it.
 """
 
 from typing import Literal
@@ -19,12 +19,13 @@ Smoothing = Literal["ema", "mean", "latest"]
 def joint_error(
     of_class: np.ndarray, slot_sum: np.ndarray, slot_fro: np.ndarray, slots: np.ndarray, joint: Joint = "norm"
 ) -> np.ndarray:
-    """(n,) float64, one error of an utterance's class and of its slots (trainer/callbacks.py, compute_el2n).
+    """(n,) float64, one error from an utterance's class and slots (trainer/callbacks.py, compute_el2n).
 
-    of_class: (n,) the EL2N of the class. slot_sum, slot_fro: that of the slots, summed, and the root of the sum of
-    squares. slots: how many there are. norm: the length of all errors together, which grows with the number of slots;
-    sum: class plus sum; mean: half the class plus half the mean of the slots. An utterance without a slot has 0 for
-    them.
+    of_class: (n,) the EL2N of the class. slot_sum, slot_fro: (n,) the sum of the slots' EL2N, and the root of the sum
+    of their squares. slots: (n,) the number of slots.
+
+    joint: "norm" is the length of all errors together, which grows with the number of slots; "sum" is the class's plus
+    the slots' sum; "mean" is half the class's plus half the slots' mean. An utterance without slots has 0 for them.
 
     >>> joint_error(np.array([0.5]), np.array([1.5]), np.array([1.2]), np.array([2]), "norm")
     array([1.3])
@@ -40,11 +41,12 @@ def joint_error(
 def smoothed(
     *cycles: np.ndarray, smoothing: Smoothing = "ema", alpha: float = 0.8, last: int = 1, bonus: float = 0.0
 ) -> np.ndarray:
-    """(n,) float64, one score of those of all cycles so far, the earliest first (trainer/prune_utils.py, fetch_ema).
+    """(n,) float64, one smoothed score from those of all cycles so far (trainer/prune_utils.py, fetch_ema).
 
-    ema: alpha times a cycle's score plus 1 - alpha times what came before, begun with the first; to it `bonus` times
-    the standard deviation is added, weighted alike and corrected for its bias, once there are two cycles. mean: over
-    the last so many cycles; latest: the last one's. NaN where a cycle has a NaN. ValueError without a cycle.
+    cycles: (n,) scores each, the earliest cycle first. smoothing: "ema" is alpha times a cycle's score plus 1 - alpha
+    times the average before it, which begins with the first cycle's score. From the second cycle on, `bonus` times the
+    standard deviation is added to it, with the same weights and corrected for bias. "mean" is the mean over the last
+    `last` cycles, "latest" the score of the last one. NaN where a cycle has a NaN. ValueError for no cycle.
 
     >>> smoothed(np.array([0.9]), np.array([0.3]), np.array([0.6]))
     array([0.564])
@@ -74,7 +76,7 @@ def diet_scores(
     last: int = 1,
     bonus: float = 0.0,
 ) -> np.ndarray:
-    """(n,) float64, the smoothed errors of all cycles; columns: the four of `joint_error`, of each cycle in turn."""
+    """(n,) float64, the smoothed joint errors; columns: the four of `joint_error`, for each cycle in turn."""
     errors = [joint_error(*columns[at : at + 4], joint=joint) for at in range(0, len(columns), 4)]
     return smoothed(*errors, smoothing=smoothing, alpha=alpha, last=last, bonus=bonus)
 
@@ -82,17 +84,17 @@ def diet_scores(
 def hardest(scores: np.ndarray, count: int, *, offset: int = 0) -> Positions:
     """Positions of the `count` highest scores after the first `offset`, the highest first; ties in ascending position.
 
-    A NaN is no score and never among them; fewer are given where fewer have a score.
+    A NaN is not a score and is never among them. Fewer positions are returned where fewer samples have a score.
     """
     scored = int(np.isfinite(scores).sum())
     return ranked(scores)[:scored][offset : offset + count]
 
 
 def between_quantiles(scores: np.ndarray, share: float, *, offset: float = 0.0) -> Positions:
-    """Positions of the scores between two quantiles, both bounds in, the highest first: as the released code chooses.
+    """Positions of the scores between two quantiles, bounds included, the highest first, as the released code does.
 
-    The bounds are the quantiles 1 - offset and 1 - offset - share, by linear interpolation, so that more than the share
-    are given where scores tie. ValueError where they do not lie from 0 to 1.
+    The bounds are the quantiles 1 - offset and 1 - offset - share, by linear interpolation. Where scores tie, more than
+    the share are returned. ValueError where a quantile is not between 0 and 1.
 
     >>> between_quantiles(np.array([0.564, 0.152, 0.5, 0.1]), 0.5)
     array([0, 2])
@@ -108,11 +110,11 @@ def between_quantiles(scores: np.ndarray, share: float, *, offset: float = 0.0) 
 
 
 def cycles(epochs: int, full: int, every: int) -> list[int]:
-    """How many epochs each training takes: first on all samples, then on those that are chosen anew after each.
+    """The number of epochs of each training: first on all samples, then on samples that are chosen anew each time.
 
-    After the `full` epochs come as many trainings of `every` epochs as there is room for, and one of what is left. With
-    no full epochs the first choice is made without a score. ValueError where nothing would be trained, or full is more
-    than there are epochs.
+    The `full` epochs on all samples come first. Then come as many trainings of `every` epochs as fit, and one of the
+    remaining epochs. With no full epochs the first choice is made without scores. ValueError where nothing would be
+    trained, and where full is more than epochs.
 
     >>> cycles(10, 2, 3)
     [2, 3, 3, 2]

@@ -1,6 +1,6 @@
-"""torch for kernels that recipes name and workers run: it is imported when it is first used.
+"""torch, imported when it is first used, for kernels that recipes name on the driver and workers run.
 
-A driver names kernels and runs none. Without this each of its commands, and each mistyped one, would wait for torch.
+The driver runs no kernel. Without this module every command, even a mistyped one, would wait for torch to load.
 """
 
 import importlib
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class OnUse:
-    """A module that is imported by the first attribute that is asked of it."""
+    """A module that is imported when one of its attributes is first read."""
 
     def __init__(self, name: str):
         self._name = name

@@ -1,17 +1,17 @@
-"""Random projections that keep inner products, made on the spot and the same on every machine.
+"""Random projections that keep inner products, generated when they are used and the same on every machine.
 
     E < project(x), project(y) > = <x, y>,    standard error at most sqrt((|x|²|y|² + <x, y>²) / dimensions)
 
-rademacher: every coordinate has a row of independent signs, 1 / sqrt(dimensions) long each: what LESS takes. Bit
-j % 64 of a hash of seed, coordinate and j // 64 is the sign of column j, 1 for minus. The matrix is hashed a block at
-a time, and a block serves all samples at hand: hundreds of samples a call make its cost small.
+rademacher: every coordinate has a row of independent signs, scaled by 1 / sqrt(dimensions), as in LESS. Column j has
+the sign of bit j % 64 of a hash of seed, coordinate and j // 64; 1 means minus. The matrix is hashed one block at a
+time, and a block serves all samples of a call: with hundreds of samples per call its cost is small.
 
-shift: a CountSketch (Charikar et al. 2002) whose hash is, for each run of `dimensions` coordinates, a random cyclic
-shift: each coordinate gets a random sign and is added to one place. The same error at a hundredth of the work. The
-signs of run c are those of row c of the matrix, and its shift comes of the hash of the word after them.
+shift: a CountSketch (Charikar et al. 2002) whose hash is a random cyclic shift for each run of `dimensions`
+coordinates. Each coordinate gets a random sign and is added to one place. The error is the same at a hundredth of the
+cost. The signs of run c are those of row c of the matrix, and its shift is the hash of the word after them.
 
-The hash is integer arithmetic modulo 2**64 alone (the finaliser of SplitMix64, Steele et al. 2014), so that a CPU and
-any GPU make the same signs. Results differ in the order of sums only.
+The hash uses only integer arithmetic modulo 2**64 (the finaliser of SplitMix64, Steele et al. 2014), so a CPU and any
+GPU generate the same signs. Results differ only by the order of sums.
 """
 
 import math
@@ -21,7 +21,7 @@ from typing import Literal
 import torch
 
 GOLDEN = 0x9E3779B97F4A7C15  # SplitMix64's step: from one coordinate to the next
-COLUMN = 0xD1B54A32D192ED03  # odd as well: from one word of 64 columns to the next
+COLUMN = 0xD1B54A32D192ED03  # odd too: from one word of 64 columns to the next
 CPU_BLOCK = (1024, 16)  # coordinates by words of columns: 4 MB of float32 signs, written and read in cache
 CUDA_BLOCK = (8192, 128)  # 256 MB
 RUN_SIGNS = 2**18  # signs of a shift at a time: 1 MB
@@ -29,19 +29,19 @@ RUN_SIGNS = 2**18  # signs of a shift at a time: 1 MB
 
 @dataclass(frozen=True)
 class Projection:
-    """Which projection it is. Features of two are comparable where the two are equal, and never else."""
+    """The declaration of a projection. Projected features are comparable only if their projections are equal."""
 
     kind: Literal["rademacher", "shift"]
     dimensions: int
     seed: int
     coordinates: int
-    """How many there are in all, before projecting."""
+    """The number of coordinates before projection."""
 
     def __post_init__(self) -> None:
         if self.kind not in ("rademacher", "shift"):
             raise ValueError(f"kind is 'rademacher' or 'shift', not {self.kind!r}")
         if self.dimensions < 1 or self.coordinates < 1:
-            raise ValueError(f"dimensions and coordinates are from 1 on, not {self.dimensions} and {self.coordinates}")
+            raise ValueError(f"dimensions and coordinates are at least 1, not {self.dimensions} and {self.coordinates}")
         if not 0 <= self.seed < 2**64:
             raise ValueError(f"seed is from 0 to 2**64 - 1, not {self.seed}")
 
@@ -56,10 +56,12 @@ def project(
 ) -> torch.Tensor:
     """(n, dimensions) float32 projections of the rows, on their device.
 
-    gradients: (n, width) floats, the coordinates from `offset` on; the projections of slices add up to that of the
-    whole. precision: what a rademacher product is computed in; bfloat16 errs by some thousandths of a row's length,
-    less than the projection itself up to a hundred thousand dimensions, where the hardware multiplies it. A row that
-    is not finite gives one that is not. ValueError for a slice that reaches beyond the projection's coordinates.
+    gradients: (n, width) floats, the coordinates from `offset` on. The projections of slices add up to that of the
+    whole. precision: of a rademacher product. The error of bfloat16 is a few thousandths of a row's length, which is
+    less than the error of the projection for up to a hundred thousand dimensions.
+
+    A row that is not finite gives a projection that is not finite. ValueError for a slice that reaches beyond the
+    projection's coordinates.
     """
     if gradients.ndim != 2 or not gradients.is_floating_point():
         raise ValueError(f"gradients: (n, width) floats wanted, not {tuple(gradients.shape)} {gradients.dtype}")
@@ -74,31 +76,31 @@ def project(
 
 
 def words(seed: int, rows: range, columns: range, device: torch.device) -> torch.Tensor:
-    """(rows, columns) int64: 64 random bits for each row and word of columns, that follow from the three numbers."""
+    """(rows, columns) int64, 64 random bits per row and word of columns, which depend only on seed, row and column."""
     state = torch.arange(rows.start, rows.stop, device=device)[:, None] * _signed(GOLDEN)
     state = state + torch.arange(columns.start, columns.stop, device=device) * _signed(COLUMN)
-    # Hashed itself, so that the rows of one seed are not those of another, moved.
+    # The seed is hashed first, so that the rows of one seed are not the shifted rows of another.
     state += int(_mixed(torch.tensor([_signed(seed)]).add_(_signed(GOLDEN))))
     return _mixed(state)
 
 
 def _mixed(state: torch.Tensor) -> torch.Tensor:
-    """SplitMix64's finaliser, in place. int64 products wrap as unsigned ones do; its shift has to lose the sign."""
+    """SplitMix64's finaliser, in place. int64 products wrap like unsigned ones; shifts have to drop the sign."""
     state.bitwise_xor_((state >> 30) & (2**34 - 1)).mul_(_signed(0xBF58476D1CE4E5B9))
     state.bitwise_xor_((state >> 27) & (2**37 - 1)).mul_(_signed(0x94D049BB133111EB))
     return state.bitwise_xor_((state >> 31) & (2**33 - 1))
 
 
 def _signed(number: int) -> int:
-    """The int64 of the same bits."""
+    """The int64 with the same bits."""
     return (number + 2**63) % 2**64 - 2**63
 
 
 class _Signs:
-    """A block of +1 and -1 made of words, in memory that the next block writes over."""
+    """Blocks of +1 and -1 made from words, each in the memory of the one before."""
 
     def __init__(self, rows: int, columns: int, dtype: torch.dtype, device: torch.device):
-        # The sign is a float's highest bit, and the rest of the word is 1.0: integer operations write floats.
+        # A float's highest bit is its sign, and the other bits are those of 1.0: integer operations write floats.
         self.integers, self.one, self.bits = (
             (torch.int32, 0x3F800000, 32) if dtype == torch.float32 else (torch.int16, 0x3F80, 16)
         )
@@ -106,7 +108,7 @@ class _Signs:
         self.room = torch.empty(rows * columns * 64, dtype=self.integers, device=device)
 
     def of(self, hashed: torch.Tensor) -> torch.Tensor:
-        """(rows, columns * 64) signs of the words; bit b of every part of a word stands before bit b + 1 of any."""
+        """(rows, columns * 64) signs of the words; bit b of all parts of words comes before bit b + 1 of any part."""
         parts = hashed.view(self.integers)
         planes = self.room[: parts.numel() * self.bits].view(len(parts), self.bits, parts.shape[1])
         for bit in range(self.bits):
@@ -115,7 +117,7 @@ class _Signs:
         return planes.view(self.dtype).view(len(parts), -1)
 
     def in_order(self, sums: torch.Tensor) -> torch.Tensor:
-        """Columns as `of` gives them, put in the order of the bits of the words."""
+        """The columns of `of`, sorted into the order of the bits of the words."""
         planes = sums.view(len(sums), self.bits, sums.shape[1] // 64, 64 // self.bits)
         return planes.permute(0, 2, 3, 1).reshape(sums.shape)
 
@@ -162,9 +164,9 @@ def _shifted(gradients: torch.Tensor, projection: Projection, offset: int) -> to
 
 
 def _add_turned(found: torch.Tensor, part: torch.Tensor, signs: torch.Tensor, place: int) -> None:
-    """Add part * signs to the columns from `place` on, the first one following the last."""
+    """Adds part * signs to the columns from `place` on, cyclically."""
     length = found.shape[1]
-    for low in (0, length):  # up to the last column, and from the first on
+    for low in (0, length):  # up to the last column, then from the first
         left, right = max(place, low), min(place + part.shape[1], low + length)
         if left < right:
             inside = slice(left - place, right - place)

@@ -1,7 +1,7 @@
-"""Prototype distance and its quotas: how far a point lies from its own centroid, and who is easy or hard.
+"""Prototype distance, from a point to its own centroid, and quotas of easy and hard points by it.
 
-The difficulty of Sorscher et al. 2022 (one minus the cosine to the k-means centroid) and the selection
-of DEFT-UCS (Das and Khetan 2023): of each centroid's points some of the closest and some of the farthest.
+The distance is the difficulty of Sorscher et al. 2022: one minus the cosine to the k-means centroid. The quotas are the
+selection of DEFT-UCS (Das and Khetan 2023): some of the closest and some of the farthest points of each centroid.
 """
 
 import math
@@ -14,11 +14,11 @@ from operators.kernels.rows import Positions
 
 
 def prototype_distance(points: np.ndarray, centroids: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(n,) float32 of one minus the cosine of each point to the centroid of its label, 0 to 2.
+    """(n,) float32, one minus the cosine of each point to the centroid of its label; from 0 to 2.
 
-    points: (n, d), centroids: (k, d), labels: (n,) from 0 to k - 1. A zero centroid has no direction: its
-    points get their Euclidean distance to it instead (`without_direction` names such centroids). A zero
-    point has none either: it gets 1. ValueError for a NaN, an infinity, or a label that is none.
+    points: (n, d). centroids: (k, d). labels: (n,) from 0 to k - 1. A zero centroid has no direction: its points get
+    their Euclidean distance to it instead (`without_direction` returns such centroids). A zero point has no direction
+    either: it gets 1. ValueError for a NaN, an infinity, or a label without a centroid.
 
     >>> prototype_distance(np.array([[1.0, 0.0], [1.0, 1.0]]), np.array([[0.0, 2.0]]), np.array([0, 0]))
     array([1.        , 0.29289323], dtype=float32)
@@ -40,15 +40,15 @@ def prototype_distance(points: np.ndarray, centroids: np.ndarray, labels: np.nda
 
 
 def without_direction(centroids: np.ndarray) -> np.ndarray:
-    """(k,) bool: the centroids that are zero, whose points prototype_distance measures by length."""
+    """(k,) bool, which centroids are zero; `prototype_distance` measures their points by length."""
     return ~np.any(np.asarray(centroids), axis=1)
 
 
 class Quota(NamedTuple):
-    """The picks of every centroid, centroid by centroid."""
+    """The picks of all centroids, one centroid after another."""
 
     positions: Positions
-    """(m,) int64, by label; of a label first the easy ones, closest first, then the hard ones, farthest first."""
+    """(m,) int64, by label; within a label first the easy ones, closest first, then the hard ones, farthest first."""
     tags: np.ndarray
     """(m,) "easy" or "hard"."""
 
@@ -56,10 +56,10 @@ class Quota(NamedTuple):
 def quota(distances: np.ndarray, labels: np.ndarray, per_centroid: int, easy: float, hard: float) -> Quota:
     """The floor(easy * per_centroid) closest and floor(hard * per_centroid) farthest points of each centroid.
 
-    Points of a centroid stand in order of (distance, position): among equals the lower position is the
-    easier and the higher the harder. Easy ones are taken first, hard ones from what is left. A centroid
-    with fewer points than per_centroid gives all of them: easy up to its quota, the others hard, or all
-    easy where hard is 0. ValueError for a NaN distance, and for shares that are negative or exceed 1.
+    distances, labels: (n,). The points of a centroid are ordered by (distance, position): of equal distances the lower
+    position is the easier. Easy points are taken first, then hard ones from the rest. A centroid with fewer points than
+    per_centroid gives all of them: easy ones up to their quota and the rest as hard, or all as easy where hard is 0.
+    ValueError for a NaN distance, and for shares that are negative or exceed 1 together.
 
     >>> quota(np.array([0.3, 0.1, 0.2]), np.array([0, 0, 0]), 2, 0.5, 0.5).positions
     array([1, 0])
@@ -105,5 +105,5 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 def _labels(labels: np.ndarray, count: int) -> np.ndarray:
     labels = np.asarray(labels)
     if labels.shape != (count,) or labels.dtype.kind not in "iu" or (labels < 0).any():
-        raise ValueError(f"labels: {count} whole numbers from 0 on wanted")
+        raise ValueError(f"labels: {count} integers of at least 0 wanted")
     return labels.astype(np.int64)

@@ -1,10 +1,10 @@
-"""A total order of scores: the highest first, the lowest position among equals."""
+"""A total order of scores: the highest first, and of equal scores the lowest position first."""
 
 import numpy as np
 
 
 def ranked(scores: np.ndarray) -> np.ndarray:
-    """Positions of the scores, best first; ties in ascending position, NaN last. (n,) int64.
+    """(n,) int64 positions of the scores, the highest score first; ties in ascending position, NaN last.
 
     >>> ranked(np.array([1.0, 3.0, np.nan, 3.0]))
     array([1, 3, 0, 2])

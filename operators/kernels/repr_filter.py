@@ -1,13 +1,13 @@
-"""Repr Filter: walk down the ranks and keep a row unless it is too similar to one that is kept; exact, by blocks.
+"""Repr Filter: goes down the ranks and keeps a row unless it is too similar to a kept row; exact, in blocks.
 
-The diversity step of DEITA (Liu et al. 2024, "What Makes Good Data for Alignment?", Algorithm 1), which the paper
-writes with a distance and its authors run with the cosine similarity. Only kept rows ever block: a row that is
-near a dropped one alone is kept.
+The diversity step of DEITA (Liu et al. 2024, "What Makes Good Data for Alignment?", Algorithm 1). The paper writes it
+with a distance, and its authors run it with the cosine similarity. Only kept rows block others: a row that is similar
+to dropped rows only is kept.
 
-The similarity that counts between two rows is the float64 product of their float32 unit vectors, rounded to float32
-and compared with the threshold rounded to float32. Matrix products in float32 only find the pairs that may lie above
-the threshold (`margin`); the product that counts decides. The outcome therefore depends on no block size, number of
-threads or device, nor on whether the walk was made at once or continued on a longer prefix.
+The exact similarity of two rows is the float64 product of their float32 unit vectors, rounded to float32. It is
+compared with the threshold rounded to float32. Matrix products in float32 only find the pairs that may lie above the
+threshold (`margin`), and the exact similarity decides. So the outcome depends neither on the block size nor on the
+number of threads nor on the device, nor on whether a walk was continued on more rows.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ if TYPE_CHECKING:
 else:
     from operators.kernels.on_use import torch
 
-BLOCK = 512  # rows that meet the kept ones at a time, and then each other
-TILE = 2048  # kept rows that a block meets before its blocked rows leave; the products, 4 MB, stay in a cache
+BLOCK = 512  # rows that are compared with the kept rows at a time, and then with each other
+TILE = 2048  # kept rows that a block is compared with before its blocked rows leave; the products (4 MB) fit a cache
 
 
 @dataclass(frozen=True)
 class Filtered:
-    """What a walk down the ranks kept, and what blocked the others; n rows were given."""
+    """The rows, of n, that a walk down the ranks kept, and which rows blocked the others."""
 
     kept: np.ndarray
     """(m,) int64 positions, best first."""
     blocker: np.ndarray
-    """(n,) int64 position of the first kept row, from the best down, that is too similar; -1 where there is none."""
+    """(n,) int64 position of the best kept row that is too similar; -1 where there is none."""
     similarity: np.ndarray
     """(n,) float32 cosine similarity to the blocker; NaN where there is none."""
     looked: int
-    """How many rows, from the best down, were kept or blocked; the walk stops with the last one it had room for."""
+    """The number of rows that were kept or blocked, from the best down; the walk stops when enough rows are kept."""
     threshold: float
 
 
 class Kept:
-    """The unit vectors of the kept rows, on a device, in room that doubles."""
+    """The unit vectors of the kept rows, on a device, in memory that doubles when it is full."""
 
     def __init__(self, width: int, threshold: float, device: str):
         self.floor = threshold - margin(width)
@@ -54,7 +54,7 @@ class Kept:
         self.count = 0
 
     def add(self, rows: torch.Tensor) -> None:
-        """Append rows."""
+        """Appends rows."""
         count = self.count + len(rows)
         if count > len(self.rows):
             room = self.rows.new_empty(max(count, 2 * len(self.rows)), self.rows.shape[1])
@@ -64,9 +64,9 @@ class Kept:
         self.count = count
 
     def blockers(self, rows: torch.Tensor, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(b,) which kept row blocks each row first, -1 for none, and the (b,) similarities.
+        """The number of the best kept row that blocks each row, (b,), -1 for none, and their similarities, (b,).
 
-        units: the rows once more, off the device.
+        units: the same rows, on the CPU.
         """
         blocker, similarity = _unblocked(len(rows))
         free = np.arange(len(rows))
@@ -81,7 +81,7 @@ class Kept:
     def _first(
         self, rows: np.ndarray, units: np.ndarray, products: torch.Tensor, tile: torch.Tensor
     ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Rows that a row of the tile blocks, the first that does, and their similarity, some at a time."""
+        """Yields blocked rows, the first row of the tile that blocks each of them, and their similarities."""
         near = (products.amax(1) > self.floor).nonzero()[:, 0]
         may = (products[near] > self.floor).cpu().numpy()
         rows = rows[near.cpu().numpy()]
@@ -96,7 +96,7 @@ class Kept:
             rows, may = rows[left], may[left]
 
     def blockers_within(self, rows: torch.Tensor, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(b,) which row of the block that is itself kept blocks each row first, -1 for none, and the similarities."""
+        """As `blockers`, by the rows of the block that are kept themselves."""
         blocker, similarity = _unblocked(len(rows))
         may = (rows @ rows.T > self.floor).tril(-1).cpu().numpy()
         for row in np.flatnonzero(may.any(axis=1)):
@@ -117,14 +117,15 @@ def repr_filter(
     block: int = BLOCK,
     device: str = "cpu",
 ) -> Filtered:
-    """The rows, best first, whose cosine similarity to every row kept before them is at most the threshold.
+    """Keeps the rows whose cosine similarity to every row kept before them is at most the threshold.
 
-    embeddings: (n, d) float16, float32 or float64, best row first, of any length but zero. The walk stops with
-    `size` rows; None: at the end. With `earlier`, the outcome for the first rows of the same embeddings (and perhaps a
-    smaller size), it goes on from there. A block needs block * (block + 2048) * 4 bytes.
+    embeddings: (n, d) float16, float32 or float64, best row first; rows need not have length 1. size: the number of
+    kept rows at which the walk stops; None: it goes to the end. earlier: the outcome for the first rows of the same
+    embeddings, possibly with a smaller size, from which the walk continues. block: the number of rows at a time, which
+    take block * (block + 2048) * 4 bytes. device: where torch computes the matrix products.
 
-    ValueError for a row that is zero or holds a NaN or an infinity, for a size or block that is none, for a
-    threshold that no cosine reaches and for an earlier outcome that is not of this walk.
+    ValueError for a row that is zero or has a NaN or an infinity, for a size or a block that is not a valid integer,
+    for a threshold that no cosine reaches, and for an earlier outcome that is not of this walk.
 
     >>> rows = np.array([[1.0, 0.0], [1.0, 0.1], [1.0, 1.0]])
     >>> repr_filter(rows, None).kept
@@ -163,19 +164,19 @@ def repr_filter(
 
 
 def similarities(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """(m,) float32 products of unit vectors of the same row, computed in float64; from -1 to 1.
+    """(m,) float32 products of the unit vectors in the same row of both, computed in float64; from -1 to 1.
 
-    A row's value depends on that row alone: NumPy sums each contiguous row by itself.
+    A row's value depends on that row alone, because NumPy sums each contiguous row by itself.
     """
     products = rows.astype(np.float64) * others.astype(np.float64)
     return np.clip(products.sum(axis=1), -1, 1).astype(np.float32)
 
 
 def margin(width: int) -> float:
-    """A bound on how far a float32 product of unit vectors of this width may be from the similarity that counts.
+    """A bound on the difference between a float32 product of unit vectors of this width and their exact similarity.
 
-    In units of 2**-24: the width for a sum of products in any order; 8 for lengths that are not quite one, for
-    the threshold and the similarity rounded to float32, and for the comparison.
+    In units of 2**-24 it is the sum of: the width, for a sum of products in any order; and 8, for lengths that are not
+    quite one, for the rounding of threshold and similarity to float32, and for the comparison.
     """
     units = (width + 8) * 2.0**-24
     return units / (1 - units)
@@ -186,7 +187,7 @@ def _unblocked(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _directed(embeddings: np.ndarray) -> np.ndarray:
-    """The embeddings; ValueError where they are no matrix of finite rows with a direction, naming the first bad one."""
+    """The embeddings as an array; ValueError, with the first bad row, where a row is not finite or is zero."""
     rows = finite_matrix(embeddings, name="embeddings")
     zero = ~rows.any(axis=1)
     if zero.any():
@@ -195,19 +196,19 @@ def _directed(embeddings: np.ndarray) -> np.ndarray:
 
 
 def _checked(count: int, size: int | None, threshold: float, block: int) -> int:
-    """The most rows that can be kept."""
+    """The largest number of rows that can be kept."""
     if not -1 <= threshold <= 1:
         raise ValueError(f"threshold is a cosine similarity, from -1 to 1, not {threshold!r}")
     for name, number, least in (("size", count if size is None else size, 0), ("block", block, 1)):
         if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < least:
-            raise ValueError(f"{name} is a whole number from {least} on, not {number!r}")
+            raise ValueError(f"{name} is an integer of at least {least}, not {number!r}")
     return count if size is None else min(int(size), count)
 
 
 def _begun(
     count: int, room: int, threshold: float, earlier: Filtered | None
 ) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
-    """Where the walk goes on, the positions kept so far, and blockers and similarities for all rows."""
+    """The row at which the walk continues, the positions kept so far, and blockers and similarities for all rows."""
     blocker, similarity = _unblocked(count)
     if earlier is None:
         return 0, np.empty(0, np.int64), blocker, similarity

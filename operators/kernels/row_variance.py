@@ -1,18 +1,18 @@
-"""Row variance: how unevenly a row's standardised embedding spreads over the principal axes, and LIFT's other scores.
+"""Row variance: how unevenly a row's standardised embedding spreads over the principal axes, and LIFT's length score.
 
-The variety step of LIFT (arXiv 2312.11508): standardise the columns of the embeddings, project on the
-axes that explain 95 % of the variance, take the variance of each row's coordinates and keep the fifth of the rows
-with the highest; and the length score of its quality step. Large values mark rows far from the centre. It is no
-norm: turning an axis round changes it, so how axes are turned is part of the definition.
+The variety step of LIFT (arXiv 2312.11508) standardises the columns of the embeddings and projects them on the axes
+that explain 95 % of the variance. A row's score is the variance of its coordinates, and the fifth of the rows with the
+highest scores is kept. Large values mark rows far from the center. The score is not a norm: flipping the sign of an
+axis changes it, so the signs of the axes are part of the definition.
 
-The axes of standardised columns are the eigenvectors of the correlation matrix, and that needs only `Moments`, which
-add up over shards:
+The axes of standardised columns are the eigenvectors of the correlation matrix. That needs only `Moments`, which add up
+over shards:
 
     axes = principal_axes(sum_of_all(moments(shard) for shard in shards))
     scores = [axes_variance(shard, axes) for shard in shards]
 
-`row_variance` does the same for one array. All is computed in float64; the size of shards shows in its rounding only.
-Axes with equal eigenvalues are not determined, and neither are then the scores.
+`row_variance` does the same for one array. Everything is computed in float64, so shards change only the rounding. Axes
+with equal eigenvalues are not determined, and then the scores are not either.
 """
 
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ import numpy as np
 
 from operators.kernels.distance import BLOCK, finite_matrix, spans
 
-ROUNDING = 1e-10  # relative; what is closer than this counts as equal where an axis is chosen or turned
+ROUNDING = 1e-10  # relative; values closer than this count as equal where an axis is chosen or its sign is
 
 Components = Literal["reach", "one_fewer"]
 Signs = Literal["loadings", "projections"]
@@ -32,9 +32,9 @@ Signs = Literal["loadings", "projections"]
 
 @dataclass(frozen=True)
 class Moments:
-    """Of n rows: their mean, and the sum of the outer products of what they differ from it by.
+    """The mean of n rows, and the sum of the outer products of their deviations from it.
 
-    Sums of the rows and of their outer products would add up more simply, and lose the variance of a column
+    Sums of the rows and of their outer products would be simpler to add up, but would lose the variance of a column
     whose mean is large.
     """
 
@@ -54,7 +54,7 @@ class Moments:
 
 @dataclass(frozen=True)
 class Axes:
-    """How embeddings are standardised, and the principal axes that they are then projected on, q of them."""
+    """The standardisation of embeddings, and the q principal axes that they are projected on."""
 
     mean: np.ndarray
     """(d,) float64."""
@@ -63,7 +63,7 @@ class Axes:
     directions: np.ndarray
     """(q, d) float64 unit vectors, the largest variance first."""
     explained: float
-    """The share of the variance that these axes have."""
+    """The share of the variance that these axes explain."""
 
     def projections(self, embeddings: np.ndarray) -> np.ndarray:
         """(n, q) float64 coordinates of the standardised embeddings."""
@@ -71,7 +71,7 @@ class Axes:
 
 
 class RowVariance(NamedTuple):
-    """A score for each row and how many axes it is of."""
+    """The score of each row, and the number of axes that it uses."""
 
     values: np.ndarray
     """(n,) float64."""
@@ -79,7 +79,7 @@ class RowVariance(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """Where values are cut, and which are above."""
+    """A threshold, and which values are above it."""
 
     value: float
     kept: np.ndarray
@@ -95,8 +95,8 @@ def row_variance(
 ) -> RowVariance:
     """The variance of each row's coordinates on the principal axes.
 
-    embeddings: (n, d) float16, float32 or float64. components and explained as in `principal_axes`; signs as in
-    `Axes` from `principal_axes` ("loadings"), or turned by `turned` ("projections"). ValueError as for these.
+    embeddings: (n, d) float16, float32 or float64. explained, components: as for `principal_axes`. signs: of the axes,
+    as `principal_axes` sets them ("loadings"), or as `turned` does ("projections"). ValueError as those functions.
 
     >>> row_variance(np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]]) * [1, 9]).components
     2
@@ -110,7 +110,7 @@ def row_variance(
 
 
 def moments(embeddings: np.ndarray) -> Moments:
-    """The moments of (n, d) embeddings; ValueError where they are no matrix of finite rows."""
+    """The moments of (n, d) embeddings; ValueError where a value is not finite."""
     rows = finite_matrix(embeddings, name="embeddings")
     width = rows.shape[1]
     found = Moments(0, np.zeros(width), np.zeros((width, width)))
@@ -123,18 +123,19 @@ def moments(embeddings: np.ndarray) -> Moments:
 
 
 def sum_of_all(shards: Iterable[Moments]) -> Moments:
-    """The moments of the rows of all shards, at least one."""
+    """The moments of the rows of all shards, of which there is at least one."""
     return reduce(Moments.__add__, shards)
 
 
 def principal_axes(found: Moments, explained: float = 0.95, components: Components = "reach") -> Axes:
-    """The eigenvectors of the correlation matrix, each turned so that its largest loading is positive.
+    """The eigenvectors of the correlation matrix, with signs that make the largest loading of each positive.
 
-    components: how many; "reach": as many as have the share `explained` of the variance (the paper), "one_fewer":
-    one less, but at least one (the released code, which takes a position from 0 for a count). Of loadings of one
-    size the first column's decides, as scikit-learn's svd_flip(u_based_decision=False) does.
+    components: "reach" returns as many axes as explain the share `explained` of the variance, as the paper does.
+    "one_fewer" returns one axis fewer, but at least one, as the released code does, which takes an index from 0 for a
+    count. Where several loadings are the largest, the first column's is positive, as in scikit-learn's
+    svd_flip(u_based_decision=False).
 
-    ValueError where all rows are the same, or there are none, and for an `explained` outside (0, 1].
+    ValueError where all rows are equal, or there are none, and for an `explained` outside (0, 1].
     """
     if not 0 < explained <= 1:
         raise ValueError(f"explained is a share of the variance above 0, at most 1, not {explained!r}")
@@ -156,10 +157,10 @@ def principal_axes(found: Moments, explained: float = 0.95, components: Componen
 
 
 def _standardised(found: Moments) -> tuple[np.ndarray, np.ndarray]:
-    """(d,) the scale of the columns, and (d, d) their correlations, zero for constant ones."""
+    """The scale of the columns, (d,), and their correlations, (d, d), which are zero for constant columns."""
     count = max(found.count, 1)
     variance = np.diag(found.scatter) / count
-    # Rounding gives a constant column a variance up to this (scikit-learn's StandardScaler draws the line there too).
+    # Rounding gives a constant column a variance up to this; scikit-learn's StandardScaler uses the same bound.
     epsilon = np.finfo(np.float64).eps
     constant = variance <= count * epsilon * variance + (count * found.mean * epsilon) ** 2
     scale = np.where(constant, 1, np.sqrt(variance))
@@ -170,7 +171,7 @@ def _standardised(found: Moments) -> tuple[np.ndarray, np.ndarray]:
 
 
 def extremes(embeddings: np.ndarray, axes: Axes) -> np.ndarray:
-    """(q,) float64 coordinate of the largest size on each axis, with its sign; the first row's of equal ones."""
+    """(q,) float64, on each axis the coordinate with the largest absolute value; on ties, that of the first row."""
     rows = finite_matrix(embeddings, name="embeddings")
     found = np.zeros(len(axes.directions))
     for start, stop in spans(len(rows), BLOCK):
@@ -179,16 +180,16 @@ def extremes(embeddings: np.ndarray, axes: Axes) -> np.ndarray:
 
 
 def turned(axes: Axes, extremes_of_shards: Iterable[np.ndarray]) -> Axes:
-    """The axes turned so that the coordinate of the largest size on each is positive, given `extremes` of all shards.
+    """The axes with signs that make the coordinate with the largest absolute value positive, as in older scikit-learn.
 
-    As the svd_flip(u_based_decision=True) of earlier scikit-learn did.
+    (That is svd_flip(u_based_decision=True).) extremes_of_shards: what `extremes` returns for each shard.
     """
     signs = np.where(_farther(list(extremes_of_shards)) < 0, -1.0, 1.0)
     return replace(axes, directions=axes.directions * signs[:, None])
 
 
 def _farther(coordinates: list[np.ndarray]) -> np.ndarray:
-    """Of each column the entry of the largest size, the first of equal ones."""
+    """The entry of each column with the largest absolute value, the first on ties."""
     table = np.array(coordinates)
     sizes = np.abs(table)
     first = (sizes >= sizes.max(axis=0) * (1 - ROUNDING)).argmax(axis=0)
@@ -196,7 +197,7 @@ def _farther(coordinates: list[np.ndarray]) -> np.ndarray:
 
 
 def axes_variance(embeddings: np.ndarray, axes: Axes) -> np.ndarray:
-    """(n,) float64 variance (population) of each row's coordinates on the axes."""
+    """(n,) float64 population variance of each row's coordinates on the axes."""
     rows = finite_matrix(embeddings, name="embeddings")
     found = np.empty(len(rows))
     for start, stop in spans(len(rows), BLOCK):
@@ -205,10 +206,10 @@ def axes_variance(embeddings: np.ndarray, axes: Axes) -> np.ndarray:
 
 
 def percentile_cut(values: np.ndarray, percentile: float = 80) -> Cut:
-    """The percentile, linearly interpolated, and the values strictly above it.
+    """The percentile of the values, by linear interpolation, and which values are strictly above it.
 
-    Where many values tie with the percentile, fewer than the rest are above, or none. ValueError for no values,
-    a NaN and a percentile outside 0 to 100.
+    Where many values tie with the percentile, fewer values are above it than the percentile suggests, or none.
+    ValueError for no values, a NaN, and a percentile outside 0 to 100.
 
     >>> percentile_cut(np.array([9.0, 0.0, 1.0, 0.0, 16.0]), 75)
     Cut(value=9.0, kept=array([False, False, False, False,  True]))
@@ -225,10 +226,10 @@ def percentile_cut(values: np.ndarray, percentile: float = 80) -> Cut:
 
 
 def length_score(lengths: np.ndarray, percentile: float = 98) -> np.ndarray:
-    """(n,) float64 scores: 100 from the percentile of the lengths on, below in proportion to it.
+    """(n,) float64 length scores: 100 from the percentile of the lengths on, and in proportion to the length below it.
 
-    lengths: (n,) characters. Where the percentile is zero every row has 100. ValueError for a length that is
-    negative or not finite, and as `percentile_cut`.
+    lengths: (n,) in characters. Where the percentile is 0, every row has 100. ValueError for a length that is negative
+    or not finite, and as `percentile_cut`.
 
     >>> length_score(np.array([10, 20, 40]), 50)
     array([ 50., 100., 100.])

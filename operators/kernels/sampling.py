@@ -1,4 +1,4 @@
-"""Random choices that follow from a seed."""
+"""Random choices that a seed decides."""
 
 import numpy as np
 
@@ -6,15 +6,16 @@ from operators.kernels.rows import Positions
 
 
 def random_order(n: int, seed: int) -> np.ndarray:
-    """A random permutation of 0 … n - 1 that follows from the seed; (n,) int64."""
+    """(n,) int64 random permutation of 0 … n - 1, which depends only on n and the seed."""
     return np.random.default_rng(seed).permutation(n)
 
 
 def stratified_sample(labels: np.ndarray, size: int, seed: int) -> Positions:
-    """Positions of a random sample of so many rows with each label's share of them all; (size,) ascending.
+    """(size,) positions, ascending, of a random sample in which each label has its share of all rows.
 
-    A label with n rows of N gives its share size * n / N rounded down, and the rows still wanted go one each
-    to the labels with the largest remainders (Hamilton's method; ties to the label that sorts first).
+    A label with n of N rows gives size * n / N rows, rounded down. The rows still wanted come one each from the labels
+    with the largest remainders (Hamilton's method); ties go to the label that sorts first. ValueError for a size that
+    is negative or larger than the number of rows.
     """
     if not 0 <= size <= len(labels):
         raise ValueError(f"cannot take {size} of {len(labels)} rows")

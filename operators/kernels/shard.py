@@ -1,6 +1,6 @@
-"""The points of a shard, and stale bounds of their distances to centres, brought up to date where needed.
+"""One shard of k-center greedy: points, and upper bounds of their distances, brought up to date where needed.
 
-The half of k-center greedy that stays with the points: see `k_center`, whose driver asks it for candidates.
+It is the part of the algorithm that stays where the points are. The driver, in `k_center`, asks it for candidates.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 else:
     from operators.kernels.on_use import torch
 
-SHARE = 50  # one point in fifty is always brought up to date: these tell how deep to go
-STEP = 96  # centres, half as many to half as many again, that a stale point meets before another look at it
-SAFE = 1e33  # a squared norm up to here has no value that `finite_matrix` refuses
-SAMPLE = 1024  # points that decide whether to move the origin
+SHARE = 50  # one point in fifty is always brought up to date, to estimate how many bounds exceed a value
+STEP = 96  # centers, within a half of it, that an outdated point meets before its bound is looked at again
+SAFE = 1e33  # a vector whose squared norm is at most this has no value that `finite_matrix` refuses
+SAMPLE = 1024  # points from which the driver decides whether to move the origin
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Points that may be next. `bounds` are estimates of squared distances; `cap` bounds all other points."""
+    """Points that may be picked next. `bounds` estimate their squared distances; `cap` bounds all other points'."""
 
     positions: np.ndarray
     vectors: np.ndarray
@@ -53,7 +53,7 @@ class Bounds:
         self.scratch = torch.empty(min(BLOCK, len(points)), points.shape[1], device=points.device)
 
     def meet(self, rows: np.ndarray, centers: torch.Tensor, norms: torch.Tensor) -> None:
-        """Lower the bounds of the rows, in ascending order, by these centres."""
+        """Lowers the bounds of the rows, which are in ascending order, by these centers."""
         for start, stop in spans(len(rows), BLOCK):
             some = rows[start:stop]
             products = torch.addmm(norms[:, None], centers, self._gathered(some).T, alpha=-2)
@@ -67,7 +67,7 @@ class Bounds:
         return torch.index_select(self.points, 0, index, out=self.scratch[: len(rows)])
 
     def foremost(self, rows: np.ndarray, reach: float, count: int) -> tuple[np.ndarray, float]:
-        """Of the rows above `reach`, at most `count`, with the largest bounds; and what bounds the others."""
+        """The rows above `reach` with the largest bounds, at most `count`, and a bound of the others."""
         rows = rows[self.bounds[rows] > reach]
         if len(rows) > count:
             bounds = self.bounds[rows]
@@ -77,7 +77,7 @@ class Bounds:
 
 
 class StaleBounds(Bounds):
-    """Bounds whose points meet centres no sooner than they have to, and until then are too large."""
+    """Bounds whose points meet a center only when they have to; until then the bounds are too large."""
 
     def __init__(self, points: torch.Tensor, norms: np.ndarray):
         super().__init__(points, norms, np.full(len(points), np.inf, np.float32))
@@ -86,13 +86,13 @@ class StaleBounds(Bounds):
         self.center_norms = torch.empty(0, device=points.device)
 
     def add(self, centers: torch.Tensor, taken: np.ndarray) -> None:
-        """Take in centres; the rows `taken` leave."""
+        """Adds centers; the rows `taken`, which they are, stop being candidates."""
         self.centers = torch.cat([self.centers, centers])
         self.center_norms = torch.cat([self.center_norms, squared_norms(centers)])
         self.bounds[taken] = -np.inf
 
     def top(self, count: int) -> tuple[np.ndarray, float]:
-        """Rows, at most `count` and all up to date, with the largest bounds; and what bounds all others."""
+        """The rows with the largest bounds, at most `count` and all up to date, and a bound of all others."""
         sample = np.arange(0, len(self.bounds), SHARE)
         self._refresh(sample, -np.inf)
         fresh = np.sort(self.bounds[sample])[::-1]
@@ -108,14 +108,14 @@ class StaleBounds(Bounds):
             wanted *= 2
 
     def _refresh(self, rows: np.ndarray, reach: float) -> None:
-        """Bring the rows up to date, each for as long as its bound exceeds `reach`."""
+        """Brings the rows up to date, each as long as its bound exceeds `reach`."""
         while True:
             rows = rows[(self.bounds[rows] > reach) & (self.seen[rows] < len(self.centers))]
             if not len(rows):
                 return
             seen = self.seen[rows]
             begin = int(seen.min())
-            end = (begin + STEP // 2) // STEP * STEP + STEP  # rows that lag differently meet at multiples of STEP
+            end = (begin + STEP // 2) // STEP * STEP + STEP  # so that rows with different backlogs share later steps
             end = end if end + STEP // 2 < len(self.centers) else len(self.centers)
             group = rows[seen == begin]
             self.meet(group, self.centers[begin:end], self.center_norms[begin:end])
@@ -123,7 +123,7 @@ class StaleBounds(Bounds):
 
 
 class Shard:
-    """The points at positions `offset`, `offset + 1`, …; what `cover` asks of each, here or on an actor."""
+    """The points at positions `offset`, `offset + 1`, …, with the methods that `cover` calls, here or on an actor."""
 
     def __init__(self, points: np.ndarray, offset: int = 0, device: str = "cpu"):
         self.stored = float_matrix(points)
@@ -134,31 +134,31 @@ class Shard:
             finite_matrix(self.stored, offset)
 
     def _see_from(self, origin: np.ndarray) -> None:
-        """Coordinates from the origin, and their squared norms."""
+        """Sets the coordinates from the origin, and their squared norms."""
         self.origin = origin
         points = placed(self.stored, origin)
         self.norms = squared_norms(points).numpy()
         self.points = points.to(self.device)
 
     def extent(self) -> tuple[int, int, np.ndarray, float]:
-        """How many points there are, and of a sample: its size, sum of vectors, sum of squared norms."""
+        """The number of points, and of a sample of them: its size, sum of vectors and sum of squared norms."""
         sample = self.stored[:: len(self.stored) // SAMPLE + 1].astype(np.float64)
         return len(self.stored), len(sample), sample.sum(axis=0), float(np.square(sample).sum())
 
     def place(self, origin: np.ndarray) -> float:
-        """Move the points to the origin and forget all centres; the largest norm there."""
+        """Moves the points to the origin and forgets all centers; returns the largest norm."""
         if origin.any():
             self._see_from(origin)
         self.bounds = StaleBounds(self.points, self.norms)
         return float(self.norms.max(initial=0)) ** 0.5
 
     def vectors(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Which of the positions are here (a mask), and their vectors as stored."""
+        """Which of the positions are in this shard, as a mask, and their vectors as stored."""
         here = (positions >= self.offset) & (positions < self.offset + len(self.stored))
         return here, self.stored[positions[here] - self.offset]
 
     def flush(self, centers: np.ndarray, taken: np.ndarray, count: int) -> Candidates:
-        """The points, at most `count`, with the largest bounds after these centres; positions `taken` leave."""
+        """The candidates, at most `count`, after adding these centers, which are the points at positions `taken`."""
         here, _ = self.vectors(taken)
         with full_precision():
             known = placed(centers, self.origin).to(self.device)
@@ -169,8 +169,8 @@ class Shard:
 
 
 def placed(points: np.ndarray, origin: np.ndarray) -> torch.Tensor:
-    """(n, d) float32 coordinates from the origin; float32 points seen from zero are not copied."""
-    with warnings.catch_warnings():  # read-only arrays, as Ray hands them out, are not written to
+    """(n, d) float32 coordinates from the origin; float32 points are not copied where the origin is zero."""
+    with warnings.catch_warnings():  # Ray's arrays are read-only, and are not written to here
         warnings.simplefilter("ignore", UserWarning)
         stored = torch.from_numpy(np.ascontiguousarray(points))
     if not origin.any():

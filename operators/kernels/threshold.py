@@ -1,10 +1,12 @@
-"""A threshold for a wanted share of the scores."""
+"""Thresholds for a given share of the scores."""
 
 import numpy as np
 
 
 def threshold_for(scores: np.ndarray, fraction: float) -> float:
-    """The score at or above which the share of the scores comes nearest to the fraction; of two the higher.
+    """The score for which the share of scores at or above it is nearest to the fraction; on ties the higher score.
+
+    ValueError for no scores.
 
     >>> threshold_for(np.array([1.0, 2.0, 2.0, 5.0]), 0.3)
     5.0
@@ -18,13 +20,13 @@ def threshold_for(scores: np.ndarray, fraction: float) -> float:
 
 
 def histogram(scores: np.ndarray) -> dict[str, int]:
-    """How many scores have each value, to two decimals, lowest first."""
+    """The number of scores per value, rounded to two decimals, the lowest value first."""
     values, counts = np.unique(np.round(scores, 2), return_counts=True)
     return {f"{value:g}": int(count) for value, count in zip(values, counts, strict=True)}
 
 
 def threshold_above(scores: np.ndarray, fraction: float) -> float:
-    """A threshold that at least this fraction of the scores lies strictly above, and no more than ties ask for.
+    """A threshold such that at least this fraction of the scores is strictly above it, and no more than ties require.
 
     >>> threshold_above(np.array([1.0, 2.0, 3.0, 4.0]), 0.5)
     2.0
@@ -36,7 +38,7 @@ def threshold_above(scores: np.ndarray, fraction: float) -> float:
 
 
 def threshold_below(scores: np.ndarray, fraction: float) -> float:
-    """A threshold that at least this fraction of the scores lies strictly below, and no more than ties ask for.
+    """A threshold such that at least this fraction of the scores is strictly below it, and no more than ties require.
 
     >>> threshold_below(np.array([1.0, 2.0, 3.0, 4.0]), 0.5)
     3.0

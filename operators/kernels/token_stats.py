@@ -1,14 +1,14 @@
-"""How a language model takes each token: its negative log-likelihood and its EL2N, without a table of logits.
+"""The negative log-likelihood and the EL2N of each token under a language model, without a table of logits.
 
-EL2N is |p - onehot(y)|, p the softmax over the vocabulary and y the target (Paul et al. 2021, definition 2.3; by
-token as Marion et al. 2023, equation 6). Both follow from the margin between the target's logit and the others':
+EL2N is |p - onehot(y)|, with p the softmax over the vocabulary and y the target (Paul et al. 2021, definition 2.3; per
+token as in Marion et al. 2023, equation 6). Both follow from the margin between the target's logit and the others:
 
     margin = logsumexp(others) - logit of y,    1 - p_y = sigmoid(margin),    NLL = log(1 + exp(margin)),
     EL2N   = (1 - p_y) sqrt(1 + sum q²),        q the softmax over the others alone
 
-Nothing here subtracts two numbers close to one, so a token that the model is all but certain of keeps its digits;
-sum p² - 2 p_y + 1 is 0 in float32 from p_y = .9999 on. The sums over the others are taken a tile of the vocabulary at
-a time, with the largest logit so far as their scale, so that a tile is all there ever is of the logits.
+Nothing here subtracts two numbers close to one, so a token that the model is almost certain of keeps its digits. The
+textbook form, sum p² - 2 p_y + 1, is 0 in float32 from p_y = .9999 on. The sums over the other logits are computed one
+tile of the vocabulary at a time, scaled by the largest logit so far, so only one tile of logits exists at a time.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ CUDA_TILE = (2048, 16_384)  # 128 MB: kernels large enough that launching them c
 
 @dataclass(frozen=True)
 class TokenStats:
-    """What a model makes of each token; NaN where its logits hold a NaN or an infinity upwards."""
+    """Statistics of each token; NaN where its logits contain a NaN or a positive infinity."""
 
     nll: torch.Tensor
     """(tokens,) float32 negative log-likelihood in nats."""
@@ -32,12 +32,12 @@ class TokenStats:
 
 @dataclass(frozen=True)
 class SampleStats:
-    """The same by sample; NaN in every float of a sample that has no token."""
+    """The statistics per sample; every float of a sample without tokens is NaN."""
 
     tokens: torch.Tensor
-    """(n,) int64 tokens of the sample."""
+    """(n,) int64 number of tokens of the sample."""
     nll_sum: torch.Tensor
-    """(n,) float32, as all that follow."""
+    """(n,) float32, like all fields below."""
     nll_mean: torch.Tensor
     el2n_sum: torch.Tensor
     el2n_mean: torch.Tensor
@@ -46,7 +46,7 @@ class SampleStats:
 
 
 class _Others:
-    """Of each row: its target's logit, and sums over the other logits seen so far, as multiples of exp(top)."""
+    """For each row, its target's logit, and sums over the other logits so far, as multiples of exp(top)."""
 
     def __init__(self, rows: int, device: torch.device):
         # The least float, not -inf: rows whose logits so far are all -inf then need no case of their own.
@@ -56,7 +56,7 @@ class _Others:
         self.own = torch.full((rows,), torch.nan, device=device)
 
     def add(self, span: slice, logits: torch.Tensor, targets: torch.Tensor) -> None:
-        """Take in more logits of the rows of the span, writing over them; targets: their columns, if among them."""
+        """Adds more logits of the rows of the span, and overwrites them; targets: columns, which may lie outside."""
         among = torch.nonzero((targets >= 0) & (targets < logits.shape[1]))[:, 0]
         self.own[span][among] = logits[among, targets[among]]
         logits[among, targets[among]] = -torch.inf
@@ -82,14 +82,14 @@ def token_stats(
     *,
     tile: tuple[int, int] | None = None,
 ) -> TokenStats:
-    """NLL and EL2N of each token, (tokens,) float32 each, whatever the precision of what is given.
+    """NLL and EL2N of each token, (tokens,) float32 each, for inputs of any precision.
 
-    hidden: (tokens, h) last hidden states, each of which predicts its target; head: (V, h), the rows of the output
-    layer; targets: (tokens,) int64 of 0 … V - 1; bias: (V,). All on one device. Tokens that are not scored (prompt,
-    padding, label -100) are left out before. tile: how many tokens by how many of the vocabulary at a time; the
-    default suits the device, and another changes the last digits only.
+    hidden: (tokens, h) last hidden states, each of which predicts its target. head: (V, h), the rows of the output
+    layer. targets: (tokens,) int64 of 0 … V - 1. bias: (V,). All are on one device. The caller leaves out tokens that
+    are not scored (prompt, padding, label -100). tile: the numbers of tokens and of vocabulary entries at a time; the
+    default suits the device, and another changes only the last digits.
 
-    ValueError for shapes that do not fit, fewer than two classes, or a target that is none of them.
+    ValueError for shapes that do not fit, fewer than two classes, or a target outside them.
     """
     tokens, classes = len(hidden), len(head)
     if head.ndim != 2:
@@ -115,9 +115,10 @@ def token_stats(
 
 @torch.no_grad()
 def el2n(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """(n,) float32 EL2N of a classifier: |softmax(logits) - onehot(labels)|; labels: (n,) int64 of 0 … classes - 1.
+    """(n,) float32 EL2N of a classifier: |softmax(logits) - onehot(labels)|.
 
-    ValueError for shapes that do not fit, fewer than two classes, or a label that is none of them.
+    logits: (n, classes). labels: (n,) int64 of 0 … classes - 1. ValueError for shapes that do not fit, fewer than two
+    classes, or a label outside them.
 
     >>> el2n(torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1]]).log(), torch.tensor([0, 2]))
     tensor([0.3742, 1.2083])
@@ -130,9 +131,10 @@ def el2n(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def sample_stats(stats: TokenStats, samples: torch.Tensor, n: int) -> SampleStats:
-    """The tokens' values by sample; samples: (tokens,) int64, the number of each token's sample, of 0 … n - 1.
+    """The statistics of n samples from those of their tokens; sums are computed in float64.
 
-    Summed in float64. ValueError for shapes that do not fit or a sample that is none of the n.
+    samples: (tokens,) int64 of 0 … n - 1, the number of each token's sample. ValueError for shapes that do not fit, and
+    for a number outside the n.
     """
     if samples.shape != stats.nll.shape or samples.dtype != torch.int64:
         raise ValueError(f"samples: {tuple(stats.nll.shape)} int64 wanted, not {tuple(samples.shape)} {samples.dtype}")
@@ -164,7 +166,7 @@ def _check_range(numbers: torch.Tensor, stop: int, name: str) -> None:
 
 
 def _operand(matrix: torch.Tensor) -> torch.Tensor:
-    """The matrix as it is multiplied: a GPU takes halves and gives float32, a CPU would round the logits to halves."""
+    """The matrix to multiply. A GPU multiplies halves into float32; a CPU would round the logits to halves."""
     return matrix if matrix.is_cuda and matrix.dtype in (torch.float16, torch.bfloat16) else matrix.float()
 
 

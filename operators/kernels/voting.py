@@ -1,4 +1,4 @@
-"""Majority votes of labels within the centroids they fall to."""
+"""Majority votes of labels among the rows of each centroid."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ from operators.kernels.rows import Positions
 
 
 def centroids_of(target: str, centroids: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The centroids of whose rows the target is the most frequent label, ascending; a tie is the target's.
+    """The centroids, ascending, among whose rows the target is the most frequent label; the target wins ties.
 
     centroids, labels: (n,), the centroid and the label of each row.
 
@@ -26,10 +26,10 @@ def centroids_of(target: str, centroids: np.ndarray, labels: np.ndarray) -> np.n
 def rows_of(
     centroids: np.ndarray, labels: np.ndarray, target: str, by: Literal["centroid", "label"]
 ) -> tuple[Positions, Positions]:
-    """Positions of the target's rows, and of those among them that bear its label; ascending.
+    """The positions of the target's rows, and of those among them with its label; both ascending.
 
-    By centroid these are all rows of the centroids that it has the majority in; by label, and where it has none,
-    the rows with its label.
+    by: "centroid" returns all rows of the centroids in which the target has the majority. "label", and the case that it
+    has no majority, return the rows with its label.
     """
     labelled = np.flatnonzero(labels == target)
     inside = np.flatnonzero(np.isin(centroids, centroids_of(target, centroids, labels)))

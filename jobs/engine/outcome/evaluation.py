@@ -40,7 +40,7 @@ class Evaluation:
 
     template: Template = "tulu"
     max_tokens: SampleTokens = None
-    """A sample's tokens after which it is cut; none: 2,048, or as many as the model has positions for."""
+    """The number of tokens after which a sample is cut; none: 2,048, or fewer where the model has fewer positions."""
     precision: Precision = "auto"
     level: Annotated[float, Field(gt=0, lt=1)] = 0.95
     """The share of draws inside the interval."""
@@ -51,14 +51,21 @@ class Evaluation:
 
 
 def evaluation(model: str, overrides: Iterable[str]) -> Evaluation:
-    """The evaluation with its fields set by `field=value`, template and length as a model's training.json has them."""
+    """The evaluation with its fields set by `field=value`.
+
+    The defaults of template and max_tokens are those of the model's training.json, where it has one. UsageError names a
+    field that is wrong.
+    """
     declaration = _declaration(Path(model).expanduser())
     learnt = {name: declaration[name] for name in ("template", "max_tokens") if name in declaration}
     return configured(Evaluation, learnt, overrides)
 
 
 def losses(model: str, wanted: Evaluation) -> Loss | ClassError:
-    """The operator that computes the losses of a model, of an adapter and the base it names, or of a classifier."""
+    """The operator that computes the losses of a model, of an adapter on the base that it names, or of a classifier.
+
+    UsageError for a classifier's adapter, and for an adapter that does not name its base.
+    """
     folder = Path(model).expanduser()
     checkpoint = Checkpoint(str(folder.absolute())) if folder.is_dir() else Checkpoint(model)
     declaration = _declaration(folder)
@@ -85,7 +92,7 @@ def checked(model: str, overrides: Iterable[str]) -> tuple[Evaluation, Loss | Cl
 
 
 def _declaration(folder: Path) -> dict[str, Any]:
-    """How the model in a folder was trained; empty where that is not known."""
+    """The declaration of the training of the model in a folder; empty where it is not known."""
     path = folder / FACTS
     if not path.is_file():
         return {}
@@ -106,10 +113,10 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def intervals(*columns: np.ndarray, groups: np.ndarray, level: float, draws: int, seed: int) -> list[Interval]:
-    """A mean with its interval: of all samples, then of each group, by number.
+    """The mean with its interval, over all samples first and then over each group, in the order of the groups' numbers.
 
-    columns: (n,), what a sample adds to the sum, and what to the count where that is not 1; a sample that adds nothing
-    to it is left out. groups: (n,) the number of its group.
+    columns: (n,) the totals of the samples and, where they are not 1, their counts. A sample whose count is 0 is left
+    out. groups: (n,) the number of each sample's group.
     """
     totals, counts = (*columns, np.ones(len(groups)))[:2]
     chosen = [counts > 0, *((groups == group) & (counts > 0) for group in range(int(groups.max()) + 1))]
@@ -117,7 +124,7 @@ def intervals(*columns: np.ndarray, groups: np.ndarray, level: float, draws: int
 
 
 def measures(operator: Loss | ClassError) -> dict[str, tuple[str, ...]]:
-    """The columns of each number that is told: what it is the mean of, and what over."""
+    """The columns behind each reported mean: of the totals, and of the counts where those are not 1."""
     if isinstance(operator, Loss):
         return {"loss": ("loss.nll_sum", "loss.tokens")}
     slots = {"slot accuracy": ("loss.slots_right", "loss.slots")} if operator.labels.slots else {}
@@ -127,7 +134,10 @@ def measures(operator: Loss | ClassError) -> dict[str, tuple[str, ...]]:
 def evaluated(
     operator: Loss | ClassError, wanted: Evaluation, inputs: Sequence[str], session: Session
 ) -> dict[str, Any]:
-    """What the model makes of the inputs, overall and by source."""
+    """The evaluation's results, overall and by source, as JSON can hold them.
+
+    Computes the losses of the inputs, or takes them from the store. WinnowError where no sample has a loss.
+    """
     with locked(session.store.url, say):
         connect(session.profile)
         pool = Pool.of(inputs, session)
@@ -160,10 +170,10 @@ def evaluated(
 
 
 def _row(found: Mapping[str, Interval], tokens: np.ndarray, cut: np.ndarray) -> dict[str, Any]:
-    """What is told of some samples; of a language model, whose loss is by token, the perplexity too."""
-    told: dict[str, Iterable[float | None]] = dict(found)
+    """The results for some samples, with the perplexity for a language model, whose loss is per token."""
+    results: dict[str, Iterable[float | None]] = dict(found)
     if list(found) == ["loss"]:
         limit = math.log(sys.float_info.max)
-        told["perplexity"] = [math.exp(value) if value < limit else None for value in found["loss"]]
+        results["perplexity"] = [math.exp(value) if value < limit else None for value in found["loss"]]
     counts = {"samples": len(tokens), "tokens": int(tokens.sum()), "truncated": int(cut.sum())}
-    return {**counts, **{name: dict(zip(Interval._fields, each, strict=True)) for name, each in told.items()}}
+    return {**counts, **{name: dict(zip(Interval._fields, each, strict=True)) for name, each in results.items()}}
