@@ -234,15 +234,25 @@ def test_a_few_samples_that_the_embedder_cannot_read_are_set_aside_and_reported(
     assert "set embed.model.name=intfloat/multilingual-e5-small" in said
 
 
+def test_a_gzip_file_that_was_cut_short_gives_the_records_before_the_cut(run, tmp_path):
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in records(80))
+    (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(text.encode())[:-20])
+    code, said = run("at_random", "cut.jsonl.gz", "--out", "out", "budget=3")
+    assert code == 0
+    assert "3 kept, 75 dropped, 0 duplicate, 1 quarantined" in said
+    (set_aside,) = [row for row in ledger(tmp_path / "out") if row["state"] == "quarantined"]
+    assert (set_aside["line"], set_aside["reason"].partition(":")[0]) == (79, "truncated_file")
+    (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(b'{"instruction": "a", "output": "b"}\n')[:-9])
+    code, said = run("at_random", "cut.jsonl.gz", "--out", "none")
+    assert code == 3
+    assert "no valid sample in cut.jsonl.gz" in said
+
+
 def test_nothing_valid_or_too_many_failures_is_exit_code_3(run, tmp_path):
     (tmp_path / "empty.jsonl").write_text("")
     code, said = run("at_random", "empty.jsonl", "--out", "a")
     assert code == 3
     assert "no valid sample in empty.jsonl" in said
-    (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(b'{"instruction": "a", "output": "b"}\n' * 1)[:-9])
-    code, said = run("at_random", "cut.jsonl.gz", "--out", "b")
-    assert code in (0, 3)
-    assert "quarantined" in said
     rows = [{"instruction": " " * (i + 1), "output": "\t"} for i in range(3)] + records(80)
     jsonl(tmp_path / "blank.jsonl", rows)
     code, said = run("ltd", "blank.jsonl", "--out", "c", "budget=5")
