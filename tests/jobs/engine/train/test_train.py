@@ -1,4 +1,4 @@
-"""Training on a pool's samples, the commands around it, and a scorer that learns what its pairs say."""
+"""Training on a pool's samples, the commands around it, and a scorer that learns from its pairs."""
 
 import json
 import resource
@@ -359,7 +359,7 @@ def test_fields_of_a_training_run_are_read_from_the_command_line():
 
 
 def rated(salt: str, count: int) -> list[dict]:
-    """Instructions that speak of goats, with the score 6, and of bread, with 1."""
+    """Instructions about goats, with the score 6, and about bread, with the score 1."""
     made = []
     for at in range(count):
         subject, score = (("goats", 6), ("bread", 1))[at % 2]
