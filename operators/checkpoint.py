@@ -240,6 +240,6 @@ def _missing(name: str, revision: str | None, why: str) -> ModelMissing:
 
     wanted = name if revision is None else f"{name} at revision {revision}"
     return ModelMissing(
-        f"model {wanted} cannot be had. Tried: the folder {name}, the cache {HF_HUB_CACHE}, {why}. "
+        f"model {wanted} is not available. Tried: the folder {name}, the cache {HF_HUB_CACHE}, {why}. "
         "Give a folder that holds it with, for example, embed.model.name=/path/to/folder"
     )

@@ -38,7 +38,7 @@ class Tokens(Templated):
         folder = self.model.folder()
         tokenizer = AutoTokenizer.from_pretrained(folder)
         if not tokenizer.is_fast:
-            raise ValueError(f"{folder} has no tokenizer.json: without it what it does not know cannot be counted")
+            raise ValueError(f"{folder} has no tokenizer.json: without it, unknown text cannot be counted")
 
         def compute(batch):
             texts = self.texts(batch)

@@ -83,7 +83,7 @@ def completion(body: bytes, labels: Sequence[str] = ()) -> Completion | RowError
         if refusal := message.get("refusal"):
             return RowError("refused", str(refusal))
         if finish == "content_filter":
-            return RowError("content_filter", "the server's filter kept the answer back")
+            return RowError("content_filter", "the server's content filter withheld the answer")
         text = _thinking(message) or text
     # JSON can contain half a surrogate pair, which UTF-8 cannot.
     return Completion(text.encode("utf-8", "replace").decode(), finish not in CUT, _masses(choice, labels))
@@ -106,7 +106,7 @@ def _parsed(body: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise Garbled(f"the reply is not JSON: {_shown(body)}") from None
     if not isinstance(reply, dict):
-        raise Garbled(f"the reply is no JSON object: {_shown(body)}")
+        raise Garbled(f"the reply is not a JSON object: {_shown(body)}")
     return reply
 
 

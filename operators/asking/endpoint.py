@@ -51,7 +51,7 @@ def check_server(url: str) -> None:
     except httpx.ReadTimeout:
         return  # the server is there, and busy
     except httpx.HTTPError as error:
-        raise ModelMissing(f"no server answers at {url}: {_said(error)}. Start it, or mend the URL") from None
+        raise ModelMissing(f"no server answers at {url}: {_said(error)}. Start it, or correct the URL") from None
     if status in (401, 403):
         raise ModelMissing(_key_refused(url, status))
 

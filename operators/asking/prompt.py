@@ -148,7 +148,7 @@ class Template:
         for role, lines in self.parts:
             for name in sorted({name for line in lines for name in line.names} & {*texts}):
                 if role == "system" or not all(line.alone for line in lines if name in line.names):
-                    raise ValueError(f"prompt {self.file}: {{{name}}} stands alone on a line of the [user] part")
+                    raise ValueError(f"prompt {self.file}: {{{name}}} has to be alone on a line of the [user] part")
 
     def messages(self, texts: Texts, settings: Mapping[str, object], tokens: Collection[str] = ()) -> list[Message]:
         """The messages to ask a model with; ValueError as `check`.
@@ -198,7 +198,7 @@ def _line(line: str, where: str) -> Line:
     try:
         pieces = list(string.Formatter().parse(line))
     except ValueError as error:
-        raise ValueError(f"{where}: {error}; a literal brace is written twice") from error
+        raise ValueError(f"{where}: {error}; write a literal brace twice") from error
     literals, names = [""], []
     for literal, name, form, conversion in pieces:
         literals[-1] += literal

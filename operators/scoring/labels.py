@@ -42,7 +42,7 @@ def checked_label_ids(tokenizer: Any, template: str, labels: Sequence[str]) -> l
         advice = f"a template without the blank at its end fits, with the labels {spaced}"
     raise ValueError(
         f"the label {refused[0]!r} is not one token of its own after the template: the tokenizer of "
-        f"{tokenizer.name_or_path} joins it with what stands before, or writes it as several; {advice}"
+        f"{tokenizer.name_or_path} joins it with the text before it, or writes it as several tokens; {advice}"
     )
 
 

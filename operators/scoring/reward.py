@@ -95,7 +95,7 @@ class Reward(Operator):
         folder = self.model.folder()
         labels = AutoConfig.from_pretrained(folder, local_files_only=True).num_labels
         if labels != 1:
-            raise ValueError(f"{folder} is no reward model: one logit is the reward, and it has num_labels={labels}")
+            raise ValueError(f"{folder} is not a reward model, which has one logit: num_labels={labels}")
         tokenizer = loading.fast_tokenizer(folder)
         if self.pair == "chat" and tokenizer.chat_template is None:
             raise ValueError(f"{folder} has no chat template: set pair=segments, or add chat_template.jinja to it")

@@ -152,7 +152,7 @@ def _numbers(names: Sequence[str]) -> Callable[[str], int]:
 
     def number(name: str) -> int:
         if name not in known:
-            raise RowError("unknown_label", f"{name!r} is none of the {len(known)} labels that the model tells apart")
+            raise RowError("unknown_label", f"{name!r} is none of the {len(known)} labels that the model predicts")
         return known[name]
 
     return number

@@ -80,7 +80,7 @@ def _response(whole: str, prompt: str, until: str, content: str) -> str:
         written = until[found:]
         if found >= len(prompt) and whole.startswith(written, len(prompt)):
             return written
-    raise RowError("chat_template", "the template writes a conversation's beginning and its whole differently")
+    raise RowError("chat_template", "the template writes the beginning of a conversation differently from the whole")
 
 
 def _rendered(tokenizer: Any, messages: Sequence[Message], **options: bool) -> str:

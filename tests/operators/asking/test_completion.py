@@ -91,7 +91,7 @@ def test_a_complaint_is_the_server_s_message_or_what_the_body_begins_with():
         (b"", "the reply is empty"),
         (b"<html>gateway</html>", "not JSON: <html>gateway</html>"),
         (b'{"choices": [{"mes', "not JSON"),
-        (b"[1]", "no JSON object"),
+        (b"[1]", "not a JSON object"),
         (b'{"choices": null}', "no choices"),
         (b'{"choices": []}', "no choices"),
         (b'{"choices": ["4"]}', "no choices"),

@@ -194,9 +194,9 @@ def test_parsed_what_is_no_template_is_refused(text, message):
         ("[user]\n{lowest}", r"mine.txt: the placeholder {response} is missing"),
         ("[user]\n{response}", r"mine.txt: the placeholder {lowest} is missing"),
         ("[user]\n{lowest}\n{respones}\n{response}", r"mine.txt: unknown placeholder {respones}; .*response"),
-        ("[system]\n{response}\n[user]\n{lowest}", r"mine.txt: {response} stands alone"),
-        ("[user]\n{lowest}: {response}", r"mine.txt: {response} stands alone"),
-        ("[user]\n{lowest}\n{response}{response}", r"mine.txt: {response} stands alone"),
+        ("[system]\n{response}\n[user]\n{lowest}", r"mine.txt: {response} has to be alone"),
+        ("[user]\n{lowest}: {response}", r"mine.txt: {response} has to be alone"),
+        ("[user]\n{lowest}\n{response}{response}", r"mine.txt: {response} has to be alone"),
     ],
 )
 def test_check_template_that_does_not_fit_is_refused(text, message):
