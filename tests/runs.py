@@ -1,4 +1,4 @@
-"""Small training runs and what is in their folders."""
+"""Small training runs, and the content of their folders."""
 
 import json
 import shutil
@@ -53,7 +53,7 @@ def losses_one_by_one(model, samples) -> tuple[np.ndarray, np.ndarray]:
 
 
 def spoilt(base, folder, token) -> Path:
-    """The folder, with a copy of a model whose embedding of the token is NaN."""
+    """Writes a copy of a model whose embedding of the token is NaN, and returns the folder."""
     shutil.copytree(base, folder)
     weights = load_file(base / "model.safetensors")
     weights["model.embed_tokens.weight"][token] = float("nan")

@@ -1,1 +1,1 @@
-"""Gradients of each sample by itself: taken, projected, compared and measured."""
+"""Per-sample gradients: computed, projected, compared with targets, and their norms."""

@@ -147,7 +147,7 @@ class Gradient(Operator):
 
 
 def _compared(model: Any, layers: "Layers", feature: "Feature", directions: Mapping[str, "Tensor"]) -> "Vectors":
-    """Cosines to directions, each parameter's share of which is taken as its gradients pass by."""
+    """A function from rows to their cosines to the directions, added up parameter by parameter."""
     import torch
 
     from operators.gradients import features as gradient_features
@@ -166,7 +166,10 @@ def _compared(model: Any, layers: "Layers", feature: "Feature", directions: Mapp
 
 
 def _projected(model: Any, layers: "Layers", feature: "Feature", law: "Projection", precision: Precision) -> "Vectors":
-    """Projections, whose signs are dear: as many samples as memory holds wait for one another and share them."""
+    """A function from rows to their projections, of as many rows at a time as fit in memory.
+
+    Generating a projection's signs is expensive, and rows that are projected together share them.
+    """
     import torch
 
     from operators.gradients import features as gradient_features

@@ -1,1 +1,1 @@
-"""Array functions: numpy in, numpy out. They know nothing of Ray, operators or files."""
+"""Functions of numpy or torch arrays, which know nothing of Ray, operators or files."""

@@ -67,7 +67,7 @@ def kmeans(
 ) -> Clustering:
     """Clusters the points around k centroids.
 
-    points: (n, d) float16, float32 or float64, converted to float32. iterations: at most so many in all. The last
+    points: (n, d) float16, float32 or float64, converted to float32. iterations: the most in all. The last
     `full_iterations` use every point; those before use a sample that the seed decides, or all points where they are
     few. The first centroids are k points that differ, in an order that the seed decides. device: where torch computes
     the matrix products.

@@ -1,1 +1,1 @@
-"""Training as a declaration and as a loop: adapters or all weights, on one process or several."""
+"""Training: its declaration and its loop, of adapters or all weights, on one process or several."""

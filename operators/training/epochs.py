@@ -1,7 +1,7 @@
 """The folders of a run's epochs: which of them are whole, writing one, and going on after one.
 
-An epoch's folder is written under another name and renamed when it is whole. So whatever is named `epoch-<number>`
-can be used and gone on from. `files.py` says what lies in it.
+An epoch's folder is written under another name and renamed when it is whole. So a folder named `epoch-<number>` can be
+used, and training can continue after it. `files.py` lists its files.
 """
 
 import importlib.metadata

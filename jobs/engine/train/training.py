@@ -56,7 +56,7 @@ def trained(samples: Samples, session: Session, trainer: Finetune, ids: np.ndarr
     ModelMissing where the base is not there. UsageError where the store is not a folder on a file system, where the
     pool has fewer than two classes, or no slots, for more tokens than the base has positions, and where no step would
     have a learning rate above 0. OverErrorBudget where more samples than `max_errors` allows cannot be written in the
-    template. WinnowError for whatever ends the training; it names the samples whose loss is not finite.
+    template. WinnowError for other errors; it names the samples whose loss is not finite.
     """
     try:
         trainer.check()

@@ -124,7 +124,7 @@ def carry_out(training: Training) -> None:
             _write_outcome(training, samples, limit)
     except WinnowError:
         raise
-    except Exception as error:  # the driver is told of every kind, and some cannot be pickled
+    except Exception as error:  # the driver gets every error as text, because some cannot be pickled
         plain = isinstance(error, ValueError | OSError | ModelMissing)
         reason = str(error) if plain else f"{type(error).__name__}: {error}"
         raise WinnowError(f"train: {reason}. {how_to_go_on(folder)}") from error

@@ -1,4 +1,4 @@
-"""Gradient and GradientNorm: the values are those of a loop with autograd and a matrix, after a real warm-up."""
+"""Gradient and GradientNorm against a loop with autograd and a matrix, after a real warm-up."""
 
 import math
 import shutil
@@ -64,7 +64,7 @@ def base(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def epoch(base, tmp_path_factory):
-    """What a warm-up of one epoch leaves."""
+    """The folder of a warm-up of one epoch."""
     declaration = Finetune(
         Checkpoint(str(base)),
         lora=LoRA(rank=4, alpha=16.0),
@@ -93,7 +93,7 @@ def norm_of(base, epoch=None, **fields) -> GradientNorm:
 
 
 def loop(base, epoch, wanted, conversations=SAMPLES):
-    """(rows, P) gradients of the wanted parameters, one sample after another, their names and the losses."""
+    """(rows, P) gradients of the wanted parameters, one sample after another; the parameters' names; the losses."""
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
@@ -267,7 +267,7 @@ def test_an_untrained_adapter_is_refused_but_for_plain_gradients(base, epoch, tm
 
 
 def altered(epoch, folder, change):
-    """A copy of an epoch's folder with its adapter changed."""
+    """Copies an epoch's folder with a changed adapter, and returns the copy."""
     shutil.copytree(epoch, folder, dirs_exist_ok=True)
     weights = load_file(folder / "adapter_model.safetensors")
     changed = {name: change(name, weight).contiguous() for name, weight in weights.items()}

@@ -1,4 +1,4 @@
-"""The gradients of classifiers: those of a loop with autograd, the published vectors, and padding without effect.
+"""The gradients of classifiers against a loop with autograd and published vectors, and the absence of padding in them.
 
 test_gradient.py has those of language models.
 """
@@ -38,7 +38,7 @@ def table(rows=TEXTS):
 
 
 def saved(folder, labels):
-    """The folder, with a classifier of the labels, whose head is random too."""
+    """Writes a classifier of the labels with a random head, and returns the folder."""
     kind = AutoModelForTokenClassification if labels.slots else AutoModelForSequenceClassification
     torch.manual_seed(1)
     names = dict(enumerate((*labels.classes, *labels.slot_names)))
@@ -142,7 +142,7 @@ def test_norms_of_other_classifiers_together_are_those_of_autograd_one_by_one(ki
 
 
 class LinearSoftmax(nn.Module):
-    """x W + b for the x that a token stands for, W = [[1, 0, -1], [0, 2, 0]] and b = 0."""
+    """Computes x W + b for the x of a token, with W = [[1, 0, -1], [0, 2, 0]] and b = 0."""
 
     base_model_prefix = "body"
     config = type("config", (), {"pad_token_id": 0})
@@ -170,7 +170,7 @@ def test_the_published_vectors_of_a_linear_softmax():
 
 def test_a_layer_that_is_given_tokens_of_some_texts_is_not_taken_for_a_head():
     class Experts(LinearSoftmax):
-        """Sends two tokens, of whichever texts, to an expert: as many as there are texts."""
+        """Sends two tokens to an expert, whatever texts they are of: as many as there are texts."""
 
         def __init__(self):
             super().__init__()

@@ -1,4 +1,4 @@
-"""The batch's gradients are those of a loop over the samples with autograd."""
+"""Per-sample gradients of a batch equal those of a loop over the samples with autograd."""
 
 from dataclasses import dataclass
 
@@ -68,7 +68,7 @@ def adapted(model=None, modules=("q_proj", "k_proj", "v_proj", "o_proj"), **sett
 
 
 def mean_loss(model, sample: Row):
-    """By the model's own loss, from the whole of its logits."""
+    """The loss that the model itself computes from all of its logits."""
     return model(input_ids=torch.tensor([sample.input_ids]), labels=torch.tensor([sample.labels])).loss
 
 
@@ -95,7 +95,7 @@ def tapped_gradients(model, layers, rows=ROWS):
 
 
 def assert_close(found, expected, tolerance=1e-5):
-    """Relative to each row's length, as one is interested in directions."""
+    """Compares relative to each row's length, because only directions matter."""
     error = (found - expected).flatten(1).norm(dim=1) / expected.flatten(1).norm(dim=1)
     assert error.max() <= tolerance
 

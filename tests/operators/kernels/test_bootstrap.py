@@ -1,4 +1,4 @@
-"""The interval against what is known of it."""
+"""The bootstrap's interval against its known properties."""
 
 import numpy as np
 import pytest

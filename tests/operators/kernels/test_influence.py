@@ -1,4 +1,4 @@
-"""LESS's scores against values worked out by hand and against all cosines taken one by one."""
+"""LESS's scores against values computed by hand, and against all cosines computed one by one."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ HAND_SUBTASKS = np.array([0, 0, 1, 1])
 
 
 def influence(features, targets, subtasks, learning_rates, aggregate="mean_of_cosines"):
-    """The scores from the stored features of each checkpoint, as the recipe goes about it."""
+    """The scores from the stored features of each checkpoint, computed as the recipe does."""
     tables = [
         subtask_cosines(column, targets=wanted, subtasks=subtasks, aggregate=aggregate)
         for column, wanted in zip(features, targets, strict=True)

@@ -121,7 +121,7 @@ def test_kmeans_centroid_left_without_points_moves_to_the_farthest(monkeypatch):
 
 
 def _first(rows, order, k):
-    """As seeds two centroids of which the second is nobody's; afterwards the first rows of the order."""
+    """Two first centroids, the second of which gets no point; afterwards the first rows of the order."""
     return np.array([[0.0], [1000.0]], np.float32) if len(order) == len(rows) and k == 2 else rows[order[:k]]
 
 

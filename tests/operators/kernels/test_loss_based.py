@@ -16,7 +16,7 @@ losses = st.lists(st.tuples(st.floats(1e-3, 1e3), st.floats(0, 1e3), st.integers
 
 
 def of_means(means, tokens=None):
-    """Summed losses and token counts of responses with these losses a token."""
+    """Summed losses and token counts of responses with these losses per token."""
     tokens = np.full(len(means), 10) if tokens is None else np.array(tokens)
     return np.array(means, float) * tokens, tokens
 

@@ -1,4 +1,4 @@
-"""Projections against their definition in whole numbers, and against the error that theory gives them."""
+"""Projections against their definition in integers, and against the error that theory predicts."""
 
 from itertools import pairwise
 
@@ -14,7 +14,7 @@ WORD = 2**64
 
 
 def mixed(state):
-    """SplitMix64's finaliser in Python's own integers."""
+    """SplitMix64's finaliser in Python integers."""
     state = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9 % WORD
     state = (state ^ (state >> 27)) * 0x94D049BB133111EB % WORD
     return state ^ (state >> 31)
@@ -108,7 +108,7 @@ def test_project_bad_rows_show_and_leave_the_others_alone(kind, scale):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("related", [0.0, 0.7])
 def test_project_keeps_inner_products_as_theory_says(kind, related):
-    """Over seeds: no bias beyond 4 standard errors, and the variance of the estimate that theory gives."""
+    """Over many seeds the bias is below 4 standard errors, and the variance is what theory predicts."""
     dimensions, seeds = 64, 400
     pair = rows(2, 500)
     pair[1] = related * pair[0] + (1 - related**2) ** 0.5 * pair[1]

@@ -1,4 +1,4 @@
-"""Prototype distance and quotas, with the vectors of the published methods' notes."""
+"""Prototype distance and quotas against published vectors and naive code."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""repr_filter against the walk a row at a time, with the vectors of the published method's notes."""
+"""repr_filter against a walk one row at a time, and against published vectors."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ BLOCKS = (1, 7, 1024)
 
 
 def naive(rows, size, threshold):
-    """The definition: kept positions, and of every row looked at the first kept one that is too similar."""
+    """The definition: the kept positions, and for every row looked at, the first kept row that is too similar."""
     units = unit(rows).astype(np.float64)
     kept, blocker, similarity = [], [-1] * len(rows), [None] * len(rows)
     for row in range(len(rows)):

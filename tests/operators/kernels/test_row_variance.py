@@ -1,4 +1,4 @@
-"""LIFT's row variance and length score against scikit-learn, and with the vectors of the method's notes."""
+"""LIFT's row variance and length score against scikit-learn and published vectors."""
 
 from dataclasses import replace
 
@@ -33,12 +33,12 @@ def text_like(seed, n=400, width=24):
 
 
 def naive(rows, count):
-    """scikit-learn's projections on so many axes, by its exact solver."""
+    """scikit-learn's projections on `count` axes, by its exact solver."""
     return PCA(count, svd_solver="full").fit_transform(StandardScaler().fit_transform(rows))
 
 
 def reach(rows, explained=0.95):
-    """How many axes the definition takes."""
+    """The number of axes by the definition."""
     shares = PCA(svd_solver="full").fit(StandardScaler().fit_transform(rows)).explained_variance_ratio_
     return int(np.argmax(np.cumsum(shares) >= explained)) + 1
 

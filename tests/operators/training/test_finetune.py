@@ -1,4 +1,4 @@
-"""What a training run is: its learning rates and its identity."""
+"""The declaration of a training run: its learning rates and its identity."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ from tests.runs import declared
 
 
 def test_rates_are_those_that_the_released_less_weighs_its_checkpoints_by():
-    """The README's numbers for 13,533 samples; a rate is logged there when the schedule has moved on to the next."""
+    """The numbers of LESS's README for 13,533 samples, which logs a rate after the schedule has moved to the next."""
     declaration = Finetune(Checkpoint("any"))
     steps = declaration.steps(13_533)
     logged = [declaration.rate(step, 4 * steps) for step in range(1, 4 * steps)] + [0.0]

@@ -1,4 +1,4 @@
-"""Two processes that train together, with copies of a model or shards of it, against one."""
+"""Two processes that train together, on copies or shards of a model, against one process."""
 
 import json
 import pickle
@@ -37,14 +37,14 @@ dist.destroy_process_group()
 
 
 def begun_on_two_ranks(runs, folder) -> list[subprocess.Popen]:
-    """Both ranks, which carry out one run after the other: declaration, samples, its folder, layout."""
+    """Starts both ranks, which carry out the runs one after another: (declaration, samples, folder, layout) each."""
     (folder / "runs").write_bytes(pickle.dumps(runs))
     arguments = [sys.executable, "-c", RANK, str(folder / "runs"), str(folder / "meeting")]
     return [subprocess.Popen([*arguments, str(rank)]) for rank in (0, 1)]
 
 
 def assert_near(folder, other, atol):
-    """Of two runs of two epochs: losses, and what the last one left, but for the order of sums."""
+    """Compares the losses and the last epoch of two runs of two epochs, up to the order of sums."""
     for found, expected in zip(lines(folder), lines(other), strict=True):
         assert found == pytest.approx(expected, rel=1e-4)
     found, expected = tensors(folder / "epoch-2"), tensors(other / "epoch-2")
@@ -61,7 +61,7 @@ def test_two_ranks_train_as_one_process_does_dropout_included(base, samples, tmp
 
 
 def tied(base, folder):
-    """The model, with its embeddings for a head."""
+    """Writes the model with its embeddings as its head, and returns the folder."""
     shutil.copytree(base, folder)
     config = json.loads((base / "config.json").read_text()) | {"tie_word_embeddings": True}
     (folder / "config.json").write_text(json.dumps(config))
@@ -108,6 +108,6 @@ def test_two_ranks_that_share_a_model_train_as_one_process_and_either_goes_on_wh
 
 
 def copied(run, folder):
-    """A run as it was after its first epoch."""
+    """Copies a run as it was after its first epoch."""
     shutil.copytree(run / "epoch-1", folder / "epoch-1")
     shutil.copy(run / "losses.jsonl", folder)

@@ -1,4 +1,4 @@
-"""The training loop against torch written out by hand, against itself interrupted, and what it refuses."""
+"""The training loop against a loop written by hand, against itself after a stop, and what it refuses."""
 
 import json
 import resource
@@ -26,7 +26,7 @@ from tests.tiny import TEXTS
 
 
 class Failing(Sequence):
-    """Samples of which so many can be had, then the process is stopped."""
+    """Samples of which `left` can be read; the next one stops the process."""
 
     def __init__(self, samples, left):
         self.samples, self.left = samples, left
@@ -42,7 +42,7 @@ class Failing(Sequence):
 
 
 def by_hand(declaration, samples):
-    """All weights or the adapter's after training a sample at a time, with transformers' schedule; also the losses."""
+    """The trained weights and the losses after training one sample at a time, with the schedules of transformers."""
     from transformers import get_cosine_schedule_with_warmup, get_linear_schedule_with_warmup
 
     model = untrained_model(declaration).train()

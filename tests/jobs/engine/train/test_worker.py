@@ -1,0 +1,103 @@
+"""The worker of a training run, without Ray: what it refuses, records and packs."""
+
+import json
+import resource
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from jobs.engine.terminal.errors import OverErrorBudget, WinnowError
+from jobs.engine.train.worker import Tokenized, Training, carry_out
+from operators.base import RowError
+from operators.supervision.supervised import IGNORED, Supervised
+from operators.training.finetune import LoRA
+from tests.jobs.pool_runs import TEXTS, declared
+from tests.runs import lines
+from tests.tiny import CHAT, tiny_causal
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return tiny_causal(tmp_path_factory.mktemp("base"))
+
+
+def asked_of(pool, trainer, folder) -> Training:
+    return Training(trainer, pool.parts, np.arange(pool.samples), str(folder), 0.0, "cpu", 1, 4096)
+
+
+def test_a_full_disk_is_told_and_leaves_no_half_epoch(make_pool, base, tmp_path):
+    asked = asked_of(make_pool(TEXTS[:8]), declared(base), tmp_path / "run")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3_000, hard))
+    try:
+        with pytest.raises(WinnowError, match=r"(?s)(epoch-1|too large).*the same command goes on"):
+            carry_out(asked)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["losses.jsonl"]
+    carry_out(asked)
+    assert json.loads((tmp_path / "run/outcome.json").read_text())["outcome"]["samples"] == 8
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"lora": LoRA(modules=("c_attn",))}, r"no linear layer named c_attn; .*k_proj, lm_head, o_proj"),
+        ({"max_tokens": 4096}, "has 256 positions"),
+        ({"epochs": 1, "batch": 8, "warmup": 0.5}, "warm-up takes all of the run's 1 steps"),
+        ({"max_tokens": 4}, "none of 8 samples can be trained on; the first is sample 0: nothing_to_supervise"),
+    ],
+)
+def test_what_cannot_be_trained_is_told(make_pool, base, tmp_path, fields, told):
+    with pytest.raises(WinnowError, match=told):
+        carry_out(asked_of(make_pool(TEXTS[:8]), declared(base, **fields), tmp_path / "run"))
+
+
+def test_the_batch_and_the_tokens_that_nobody_asked_for_are_recorded(make_pool, base, tmp_path):
+    trainer = declared(base, batch=None, max_tokens=None, epochs=1)
+    carry_out(asked_of(make_pool([*TEXTS[:20], "bread " * 500]), trainer, tmp_path / "run"))
+    outcome = json.loads((tmp_path / "run/outcome.json").read_text())["outcome"]
+    assert (outcome["samples"], outcome["left_out"]) == (20, {"nothing_to_supervise": 1})
+    assert (outcome["batch"], outcome["max_tokens"]) == (8, 256)
+    assert json.loads((tmp_path / "run/epoch-1/training.json").read_text())["batch"] == 8
+    assert len(lines(tmp_path / "run")) == 3
+
+
+def test_a_tokenizer_without_an_end_or_a_template_is_told(make_pool, base, tmp_path):
+    shutil.copytree(base, tmp_path / "bare")
+    settings = tmp_path / "bare/tokenizer_config.json"
+    content = {key: value for key, value in json.loads(settings.read_text()).items() if key != "eos_token"}
+    settings.write_text(json.dumps(content))
+    (tmp_path / "bare/chat_template.jinja").unlink()
+    for template, told in (("tulu", "no end-of-sequence token"), ("chat", "no chat template")):
+        with pytest.raises(WinnowError, match=told):
+            carry_out(asked_of(make_pool(TEXTS[:8]), declared(tmp_path / "bare", template=template), tmp_path / "run"))
+
+
+def test_samples_that_the_template_refuses_count_against_the_errors_allowed(make_pool, base, tmp_path):
+    shutil.copytree(base, tmp_path / "strict")
+    refusing = "{% if '北京北京' in messages[0]['content'] %}{{ raise_exception('no') }}{% endif %}" + CHAT
+    (tmp_path / "strict/chat_template.jinja").write_text(refusing)
+    asked = asked_of(
+        make_pool(["北京北京", *TEXTS[:5]]), declared(tmp_path / "strict", template="chat"), tmp_path / "run"
+    )
+    with pytest.raises(OverErrorBudget, match=r"1 of 6 samples .* the first is sample 0: chat_template"):
+        carry_out(asked)
+    carry_out(replace(asked, allowed=1.0))
+    outcome = json.loads((tmp_path / "run/outcome.json").read_text())["outcome"]
+    assert (outcome["samples"], outcome["left_out"]) == (5, {"chat_template": 1})
+
+
+def test_packed_samples_are_what_was_packed():
+    rows = [Supervised(at + 7, (1, 5, 9 + at), (IGNORED, 5, IGNORED)) for at in range(3)]
+
+    def supervision(position, messages):
+        if position == 1:
+            raise RowError("odd", "so it is")
+        return rows[position]
+
+    packed = Tokenized.of([(at, []) for at in range(3)], supervision)
+    assert list(packed) == [rows[0], rows[2]]
+    assert (len(packed), packed.left_out, packed.example) == (2, {"odd": 1}, "the first is sample 1: odd: so it is")
