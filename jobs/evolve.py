@@ -4,12 +4,12 @@
     winnow evolve quality data.jsonl --out out/quality judge.model.name=gpt-4o-mini judge.endpoint=https://...
 
 2,000 seeds are drawn at random. Each is evolved in 5 steps, and a method is drawn for every step: an instruction
-becomes more complex, or a response better, than the one before. The judge sees the six variants together, in a random order,
-and scores them from 1 to 6. If a score is missing, it is asked again in another order, up to twice. A variant without a
-score is left out, and so is a seed with fewer than four scored variants. pairs.jsonl has one line per scored variant,
-with its seed, step, method and remarks (unchanged, leaked, refused, other_script). manifest.yaml has the counts of all
-of them. Only the first turn of a conversation is evolved. After a stop the same command goes on and asks nothing twice;
-`--retry-errors` asks again what failed. (Liu et al. 2024, arXiv 2312.15685, sections 2.2 and 2.3.)
+becomes more complex, or a response better, than the one before. The judge sees the six variants together, in a random
+order, and scores them from 1 to 6. If a score is missing, it is asked again in another order, up to twice. A variant
+without a score is left out, and so is a seed with fewer than four scored variants. pairs.jsonl has one line per scored
+variant, with its seed, step, method and remarks (unchanged, leaked, refused, other_script). manifest.yaml has the
+counts of all of them. Only the first turn of a conversation is evolved. After a stop the same command goes on and asks
+nothing twice; `--retry-errors` asks again what failed. (Liu et al. 2024, arXiv 2312.15685, sections 2.2 and 2.3.)
 """
 
 import argparse
