@@ -12,17 +12,17 @@ HELP = ("-h", "--help")
 
 
 def overview() -> str:
-    """The commands, a line each."""
+    """Returns the overview of the commands, one line per command."""
     files = commands()
     width = max(map(len, files))
     lines = [f"  {name:<{width}}  {docstring(file).partition(chr(10))[0]}" for name, file in files.items()]
     return "\n".join(
-        ["usage: winnow COMMAND ...", "", *lines, "", "`winnow COMMAND --help` tells what a command takes."]
+        ["usage: winnow COMMAND ...", "", *lines, "", "`winnow COMMAND --help` describes the arguments of a command."]
     )
 
 
 def run(words: list[str]) -> int:
-    """Runs the command that the first word names with the others; returns its exit code."""
+    """Runs the command that the first word names, with the other words as arguments. Returns its exit code."""
     if not words or words[0] in HELP:
         say(overview())
         return 0 if words else UsageError.exit_code
@@ -35,7 +35,7 @@ def run(words: list[str]) -> int:
 
 
 def main() -> int:
-    """The program; returns the exit code."""
+    """Runs the program. Returns the exit code."""
     return exit_code(lambda: run(sys.argv[1:]))
 
 

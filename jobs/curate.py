@@ -51,12 +51,12 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--config", help="a YAML file with recipe, inputs and fields, or the manifest of a run")
     parser.add_argument("--as-published", action="store_true", help="the released code's behaviour, quirks included")
-    parser.add_argument("--plan", action="store_true", help="say what would be computed, and stop")
+    parser.add_argument("--plan", action="store_true", help="print what would be computed, and compute nothing")
     return parser
 
 
 def asked(options: argparse.Namespace) -> tuple[Request, list[str]]:
-    """The request of a command line on top of its --config, and the field=value overrides."""
+    """Returns the request of the command line, which extends that of its --config, and the field=value overrides."""
     from jobs.engine.command.config import Request, read_request
 
     overrides, words = fields_and_others(options.words)
@@ -75,7 +75,7 @@ def asked(options: argparse.Namespace) -> tuple[Request, list[str]]:
 
 
 def checked(request: Request, overrides: Sequence[str]) -> Recipe:
-    """The recipe with its fields set; everything that can be told of it without data is refused at once."""
+    """Returns the recipe with its fields set. UsageError or ModelMissing says all that is wrong without data."""
     from jobs.engine.command.config import build
 
     recipe = build(request.recipe or "", request, overrides)
@@ -159,7 +159,7 @@ def _worded(fact: Any) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns the exit code."""
+    """Runs the command. Returns the exit code."""
     options = arguments().parse_intermixed_args(words_of(argv))
 
     from jobs.engine.command.asked import Asked

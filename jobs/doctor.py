@@ -1,4 +1,4 @@
-"""What is installed, what the cluster offers, and what a recipe would need.
+"""What is installed, what the cluster has, and what a recipe needs.
 
 winnow doctor
 winnow doctor ltd embed.model.name=/models/e5
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from jobs.engine.recipe.recipe import Recipe
 
 Finding = tuple[str, str, str]
-"""What was looked at, `ok`, `note` or `missing`, and what was found or what to do."""
+"""What was checked; `ok`, `note` or `missing`; and what was found or what to do."""
 
 NEEDED = ("ray", "torch", "transformers", "pyarrow", "numpy")
 LOW_SPACE = 10 * 2**30
 
 
 def software() -> Iterator[Finding]:
-    """Python, the packages every recipe needs, and which vLLM there is."""
+    """Checks Python, the packages that every recipe needs, and vLLM."""
     good = (3, 11) <= sys.version_info[:2] < (3, 14)
     yield (
         "python",
@@ -62,7 +62,7 @@ def software() -> Iterator[Finding]:
 
 
 def machine(store: Path) -> Iterator[Finding]:
-    """The disk under the store and the shared memory that Ray keeps blocks in."""
+    """Checks the disk of the store, and the shared memory in which Ray keeps blocks."""
     existing = next(folder for folder in (store, *store.parents) if folder.exists())
     free = shutil.disk_usage(existing).free
     writable = os.access(existing, os.W_OK)
@@ -84,7 +84,7 @@ def machine(store: Path) -> Iterator[Finding]:
 
 
 def cluster(how: Profile, store: Path) -> Iterator[Finding]:
-    """The nodes, CPUs and GPUs of the cluster, against what the profile asks for."""
+    """Checks the nodes, CPUs and GPUs of the cluster against the profile."""
     import ray
 
     from jobs.engine.execute.session import connect
@@ -103,12 +103,12 @@ def cluster(how: Profile, store: Path) -> Iterator[Finding]:
 
 
 def recipe(name: str, asked: Recipe) -> Iterator[Finding]:
-    """What the recipe refuses, whether each of its operators could be loaded here, and what it trains begun."""
+    """Checks the fields of the recipe, and whether each of its operators and trainers could be loaded here."""
     from operators.base import Operator
     from operators.training.finetune import Finetune
 
-    for told in asked.refusals():
-        yield name, "missing", told
+    for refusal in asked.refusals():
+        yield name, "missing", refusal
     for field, step in asked.steps().items():
         if not isinstance(step, Operator | Finetune):
             continue
@@ -124,7 +124,7 @@ def arguments() -> argparse.ArgumentParser:
     """The parser of the command line."""
     parser = argparse.ArgumentParser(
         prog=program("doctor"),
-        description="Look whether Winnow can run here.",
+        description="Check whether Winnow can run here.",
         parents=[shared_options("--store", "--profile")],
     )
     parser.add_argument("words", nargs="*", metavar="RECIPE field=value", help=f"one of {', '.join(recipe_names())}")
@@ -132,20 +132,20 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns the exit code: 1 where something is missing."""
+    """Runs the command. Returns the exit code, which is 1 if something is missing."""
     options = arguments().parse_intermixed_args(argv)
 
     from jobs.engine.command.config import Request, build
     from jobs.engine.execute.profile import profile
 
     name, *overrides = options.words or [""]
-    looks = [partial(build, name, Request(recipe=name), overrides)] if name else []
-    how, *asked = together([partial(profile, options.profile), *looks])
+    checks = [partial(build, name, Request(recipe=name), overrides)] if name else []
+    how, *asked = together([partial(profile, options.profile), *checks])
     store = Path(options.store or DEFAULT_STORE).absolute()
     findings = [*software(), *machine(store), *cluster(how, store)]
     for each in asked:
         findings += recipe(name, each)
-    show("", ["looked at", "", "found"], findings)
+    show("", ["checked", "", "found"], findings)
     wrong = [each for each in findings if each[1] == "missing"]
     say("ready" if not wrong else f"{len(wrong)} thing(s) missing: see above")
     return 1 if wrong else 0

@@ -3,13 +3,13 @@
     winnow evolve complexity data.jsonl --out out/complexity rewriter.model.name=/models/qwen
     winnow evolve quality data.jsonl --out out/quality judge.model.name=gpt-4o-mini judge.endpoint=https://...
 
-Of 2,000 seeds drawn at random each is evolved in 5 steps, a method drawn for every step: an instruction becomes more
-complex, or a response better, than the one before. The judge sees the six variants together, in a random order, and
-scores them from 1 to 6; where a score is missing it is asked again, up to twice, in another order. A variant without
-a score is left out, and a seed of which fewer than four have one. pairs.jsonl has a line a scored variant, with its
-seed, step, method and what there is to say of it (unchanged, leaked, refused, other_script); manifest.yaml counts
-all of it. Only the first turn of a conversation is evolved. The same command goes on after a stop and asks nothing
-twice; `--retry-errors` asks again what failed. (Liu et al. 2024, arXiv 2312.15685, sections 2.2 and 2.3.)
+2,000 seeds are drawn at random. Each is evolved in 5 steps, and a method is drawn for every step: an instruction
+becomes more complex, or a response better, than the one before. The judge sees the six variants together, in a random
+order, and scores them from 1 to 6. If a score is missing, it is asked again in another order, up to twice. A variant
+without a score is left out, and so is a seed with fewer than four scored variants. pairs.jsonl has one line per scored
+variant, with its seed, step, method and remarks (unchanged, leaked, refused, other_script). manifest.yaml has the
+counts of all of them. Only the first turn of a conversation is evolved. After a stop the same command goes on and asks
+nothing twice; `--retry-errors` asks again what failed. (Liu et al. 2024, arXiv 2312.15685, sections 2.2 and 2.3.)
 """
 
 import argparse
@@ -30,7 +30,7 @@ def arguments() -> argparse.ArgumentParser:
         description="Make training pairs for DEITA's scorers.",
         parents=[shared_options("--store", "--profile", "--retry-errors", required=["--out"]), reading_options()],
     )
-    parser.add_argument("dimension", help="what the scorer is to tell: complexity or quality")
+    parser.add_argument("dimension", help="what the scorer is to score: complexity or quality")
     parser.add_argument(
         "words", nargs="+", metavar="INPUT... field=value", help="raw files or one ingested pool, and fields"
     )
@@ -38,7 +38,7 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns the exit code."""
+    """Runs the command. Returns the exit code."""
     options = arguments().parse_intermixed_args(words_of(argv))
 
     from jobs.engine.command.places import look_at, out_folder, refuse_other_run, store_at

@@ -1,10 +1,10 @@
-"""Raw files to a pool: unique valid samples with dense ids, what was set aside, and why.
+"""Raw files to a pool: unique valid samples with dense ids, and the records set aside with the reasons.
 
     winnow ingest data.jsonl more/*.parquet --out pool
     winnow ingest odd.jsonl --out pool --columns instruction=question response=answer
 
-Records that cannot be read, or that have no answer, are set aside in quarantine.jsonl with the reason. A pool can be
-given to every other command in place of raw files. Large corpora are best ingested once.
+Records that cannot be read, or that have no answer, are set aside in quarantine.jsonl with the reason. Every other
+command takes a pool in place of raw files. Ingest a large corpus once, and give the pool to the other commands.
 """
 
 import argparse
@@ -22,7 +22,7 @@ def arguments() -> argparse.ArgumentParser:
     """The parser of the command line."""
     parser = argparse.ArgumentParser(
         prog=program("ingest"),
-        description="Make a pool of raw files.",
+        description="Make a pool from raw files.",
         parents=[shared_options("--profile"), reading_options()],
     )
     parser.add_argument("inputs", nargs="+", help="files, folders, globs or URLs: .json .jsonl(.gz .zst) .parquet")
@@ -31,7 +31,7 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns the exit code."""
+    """Runs the command. Returns the exit code."""
     options = arguments().parse_args(words_of(argv))
 
     from jobs.engine.command.places import look_at, out_pool

@@ -3,14 +3,15 @@
     winnow train_scorer out/complexity/pairs.jsonl --out scorers/complexity finetune.base.name=/models/base
     winnow train_scorer released.jsonl --out scorers/quality --settings scorer.json finetune.lora.rank=64
 
-The pairs are those that jobs.evolve writes (instruction, response where quality is scored, score), or the released
-form: a conversation of the filled template and the score, for which --settings gives the template. The loss is on the
-score's token alone, without roles or an end-of-sequence token; pairs whose score would be cut off are left out and
-counted, and equal pairs count once. The folder gets a whole model (an adapter is added to its base), scorer.json,
-with which operators.scoring.scorer.Scorer reads it, losses.jsonl and manifest.yaml.
+The pairs are those that jobs.evolve writes: an instruction, a response if quality is scored, and a score. They may also
+have the released form: a conversation of the filled template and the score, for which --settings gives the template.
+The loss is computed on the token of the score alone, without roles or an end-of-sequence token. Pairs whose score would
+be cut off are left out and counted. Equal pairs count once. The folder gets a whole model (an adapter is merged into
+its base), scorer.json, with which operators.scoring.scorer.Scorer reads it, losses.jsonl and manifest.yaml.
 
 The defaults are those of the released training script (Liu et al. 2024, arXiv 2312.15685): Mistral-7B, all weights,
-6 epochs, batches of 512, 2e-5 falling by a cosine after a warm-up of 10 %, 2,048 tokens. The templates are ours.
+6 epochs, batches of 512, a learning rate of 2e-5 with a cosine schedule after a warm-up of 10 %, 2,048 tokens. The
+templates are our own.
 """
 
 from __future__ import annotations
@@ -42,14 +43,14 @@ def arguments() -> argparse.ArgumentParser:
         parents=[shared_options("--store", "--profile", required=["--out"])],
     )
     parser.add_argument("words", nargs="+", metavar="PAIRS field=value", help="a .jsonl file of pairs, and fields")
-    parser.add_argument("--settings", type=Path, help="a scorer.json: template and labels, to the last blank")
+    parser.add_argument("--settings", type=Path, help="a scorer.json with the exact template and labels")
     return parser
 
 
 def train(wanted: ScorerTraining, path: Path, out: Path, session: Session) -> dict[str, Any]:
-    """Trains on the pairs in a file and writes the scorer into `out`; what the log has of it.
+    """Trains on the pairs in a file and writes the scorer into `out`. Returns the entry of the training in the log.
 
-    UsageError where `out` holds another run, and for a line that is no pair.
+    UsageError if `out` holds another run, or if a line is not a pair.
     """
 
     from jobs.engine.execute.session import connect
@@ -93,7 +94,7 @@ def train(wanted: ScorerTraining, path: Path, out: Path, session: Session) -> di
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns the exit code."""
+    """Runs the command. Returns the exit code."""
     options = arguments().parse_intermixed_args(argv)
 
     from jobs.engine.command.places import out_folder, refuse_other_run, store_at

@@ -130,15 +130,20 @@ def test_controls_and_a_budget_in_tokens(run, tmp_path):
     assert "budget tokens:10000000 is above the" in said
 
 
-def test_a_run_that_was_cut_off_after_it_claimed_its_folder_can_be_run_again(run, tmp_path, monkeypatch):
+def test_a_run_that_was_cut_off_after_it_claimed_its_folder_can_be_run_again(run, tmp_path):
     jsonl(tmp_path / "in.jsonl", records(30))
-    with monkeypatch.context() as patch:
-        patch.setattr(
-            "jobs.engine.outcome.ledger.write_quarantine", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
-        )
-        assert run("at_random", "in.jsonl", "--out", "out", "budget=4")[0] == 130
+    out, words = tmp_path / "out", ("at_random", "in.jsonl", "--out", "out", "budget=4")
+    assert run(*words)[0] == 0
+    manifest = yaml.safe_load((out / "manifest.yaml").read_text())
+    claimed = {key: manifest[key] for key in ("winnow_manifest", "run", "pool")}
+    (out / "manifest.yaml").write_text(yaml.safe_dump(claimed))
+    (out / "selection.parquet").unlink()
+    (out / f".{'0' * 32}.tmp").write_text("what was being written")
     assert run("out", "1", command=explain)[0] == 1
-    assert run("at_random", "in.jsonl", "--out", "out", "budget=4")[0] == 0
+    assert run(*words)[0] == 0
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        ["README.md", "manifest.yaml", "quarantine.jsonl", "report.html", "selected.jsonl", "selection.parquet"]
+    )
 
 
 def test_a_second_driver_on_a_store_in_use_is_refused_before_it_starts_anything(run, tmp_path):

@@ -23,15 +23,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Request:
-    """What a command or a configuration file asks for."""
+    """What a command line or a configuration file asks for."""
 
     recipe: str | None = None
     inputs: tuple[str, ...] = ()
     fields: dict[str, Any] = field(default_factory=dict)
-    """Recipe fields, nested as the recipe is."""
+    """Fields of the recipe, nested as the recipe is."""
     as_published: bool = False
     reading: Mapping[str, Any] = field(default_factory=dict)
-    """How raw files are read, where that was said (jobs/engine/terminal/arguments.py)."""
+    """The settings of an ingest that were given (jobs/engine/terminal/arguments.py)."""
 
 
 def recipe_class(name: str) -> type[Recipe]:
@@ -56,12 +56,15 @@ def recipe_class(name: str) -> type[Recipe]:
 
 
 def read_request(file: str) -> Request:
-    """The request in a YAML file: the fields of a Request as keys, or a manifest that holds them in `run`."""
+    """Returns the request in a YAML file, whose keys are the fields of a Request, or in the manifest of a run.
+
+    UsageError if the file cannot be read, or has an unknown key or a wrong value.
+    """
     content = yaml_in(file, f"--config {file}")
     if isinstance(content, dict) and "winnow_manifest" in content:
         content = content.get("run")
     if not isinstance(content, dict):
-        raise UsageError(f"--config {file} holds no mapping with recipe, inputs and fields")
+        raise UsageError(f"--config {file} is not a mapping with the keys recipe, inputs and fields")
     known = [each.name for each in fields(Request)]
     for key in content:
         if key not in known:
@@ -77,7 +80,7 @@ def read_request(file: str) -> Request:
 
 
 def build(name: str, request: Request, overrides: Iterable[str]) -> Recipe:
-    """The recipe with its fields set, strictly validated; UsageError names the field that is wrong."""
+    """Returns the recipe with the fields of the request and of the overrides. UsageError names each wrong field."""
     cls = recipe_class(name)
     chosen: dict[str, Any] = {}
     if request.as_published:
@@ -87,14 +90,14 @@ def build(name: str, request: Request, overrides: Iterable[str]) -> Recipe:
 
 
 def reading(request: Request, recipe: Recipe) -> IngestSettings:
-    """How the request's raw files are read; whether answers are needed follows from the recipe, unless it is said."""
+    """Returns the settings of the request's ingest. Unless given, `answers` follows from the recipe."""
     return settings_of({"answers": recipe.answers(), **request.reading})
 
 
 def configured(cls: type[T], chosen: Mapping[str, Any], overrides: Iterable[str]) -> T:
-    """A declaration of the class with the chosen fields, and the field=value ones over them.
+    """Returns a declaration with the chosen fields. The field=value overrides replace chosen ones.
 
-    UsageError names each field that is wrong.
+    UsageError names each wrong field.
     """
     given = dict(chosen)
     words = [partial(_override, cls, given, override) for override in overrides]
@@ -111,7 +114,7 @@ def _override(cls: type, given: dict[str, Any], override: str) -> None:
 
 
 def _parsed(cls: type, path: str, text: str) -> Any:
-    """The text of an override as the field's type wants it: as YAML reads it (none is null), or as it stands."""
+    """Returns the value of an override: what YAML reads in the text, if it has the field's type, or else the text."""
     kind = field_type(cls, path)
     adapter = TypeAdapter(kind)
     try:
@@ -131,14 +134,14 @@ def _parsed(cls: type, path: str, text: str) -> Any:
 
 
 def _read(text: str) -> Any:
-    """The value that YAML reads in a text, or the text where that is no JSON value, or another number than written."""
+    """Returns the value that YAML reads in a text; the text itself for a date, or where YAML changes a number."""
     value = None if text.lower() == "none" else yaml.safe_load(text)
     kept = isinstance(value, date) or value == text.strip()  # blanks at the ends may matter to a template
     return text if kept or _of_another_notation(value, text) else value
 
 
 def _of_another_notation(value: Any, text: str) -> bool:
-    """Whether YAML reads digits as another number than people do: 010 as 8, 1:30 as 90."""
+    """Whether YAML reads digits as another number than they say: 010 as 8, 1:30 as 90."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     try:
@@ -148,7 +151,7 @@ def _of_another_notation(value: Any, text: str) -> bool:
 
 
 def _completed(cls: Any, chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """The chosen fields with, for a nested declaration, the defaults of this recipe and not of its class."""
+    """Returns the chosen fields; a nested declaration is completed by the defaults of this recipe, not of its class."""
     complete = dict(chosen)
     for each in fields(cls):
         value = complete.get(each.name)
@@ -158,7 +161,7 @@ def _completed(cls: Any, chosen: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _merged(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """The base with more over it, nested mappings merged in turn."""
+    """Returns the base updated by more. Mappings in both are merged in turn."""
     merged = dict(base)
     for key, value in more.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)

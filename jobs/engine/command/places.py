@@ -1,4 +1,4 @@
-"""The places that a command is told to read from and to write to, looked at before Ray starts."""
+"""The places that a command reads from and writes to, checked before Ray starts."""
 
 import os
 import re
@@ -19,25 +19,25 @@ from jobs.engine.terminal.arguments import DEFAULT_STORE
 from jobs.engine.terminal.errors import UsageError, together
 
 URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
-"""How a URL begins, also where it has been made a path, which has one slash for two."""
+"""How a URL begins, also after it was made a path, which has one slash instead of two."""
 
 SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"
-"""What Ray sets for the driver of a submitted job."""
+"""The environment variable that Ray sets for the driver of a submitted job."""
 PACKAGES = "runtime_resources"
 """The folder in which Ray unpacks what is submitted."""
 EXTRA = ("s3fs", "gcsfs")
 
 
 def store_at(given: str | None) -> Store:
-    """The store in a folder or at a URL, `.winnow` where none is given; UsageError where it cannot be written to."""
+    """Returns the store in a folder or at a URL; None is `.winnow`. UsageError if it cannot be written to."""
     return Store(_writable("--store", given or DEFAULT_STORE))
 
 
 def out_folder(out: Path | None, store: str | None = None, inputs: Sequence[str] = ()) -> Path:
-    """The folder, which may not be there yet.
+    """Returns the folder, which may not exist yet.
 
-    UsageError where there is none, where it is a URL or a file, cannot be written to or would not outlast the job, and
-    where it is an input or holds the store (as given, before it is looked at).
+    UsageError if it is None, a URL, a file or an input, cannot be written to, would not outlast the job, or holds the
+    store. store: as it was given.
     """
     if out is None:
         raise UsageError("say where to write: --out FOLDER")
@@ -51,7 +51,7 @@ def out_folder(out: Path | None, store: str | None = None, inputs: Sequence[str]
 
 
 def out_file(out: Path, inputs: Sequence[str] = ()) -> Path:
-    """The file, which may not be there yet; UsageError as for a folder."""
+    """Returns the file, which may not exist yet. UsageError as for `out_folder`."""
     _refuse_foreign(out)
     if out.is_dir():
         raise UsageError(f"--out {out} is a folder; name a file")
@@ -61,12 +61,12 @@ def out_file(out: Path, inputs: Sequence[str] = ()) -> Path:
 
 
 def out_pool(out: str) -> str:
-    """The folder or URL of a pool that is to be ingested, as workers find it; UsageError as for a folder."""
+    """Returns the folder or URL for a new pool, as workers find it. UsageError if it cannot be written to."""
     return _writable("--out", out)
 
 
 def _writable(option: str, place: str) -> str:
-    """A folder or URL as workers find it; UsageError where it cannot be written to or would not outlast the job."""
+    """Returns a place as workers find it. UsageError if it cannot be written to or would not outlast the job."""
     if "://" in place:
         _refuse_without_driver(place)
     location = absolute(place)
@@ -77,7 +77,7 @@ def _writable(option: str, place: str) -> str:
 
 
 def look_at(inputs: Sequence[str]) -> None:
-    """Nothing where every input is there, and they are one pool or raw files; UsageError names those that are not."""
+    """UsageError if an input is not there, or if a pool is given together with other inputs."""
     pools = [
         given
         for given, pool in zip(inputs, together(partial(_looked_at, each) for each in inputs), strict=True)
@@ -88,7 +88,7 @@ def look_at(inputs: Sequence[str]) -> None:
 
 
 def _looked_at(given: str) -> bool:
-    """Whether an input is a pool; UsageError where it is not there."""
+    """Whether an input is a pool. UsageError if it is not there."""
     if not given.strip():
         raise UsageError("an input is an empty word: is a variable of the shell not set?")
     if "://" in given:
@@ -100,28 +100,28 @@ def _looked_at(given: str) -> bool:
 
 
 def manifest_in(out: Path) -> dict[str, Any]:
-    """The manifest of the run in a folder, empty where there is none; UsageError where it is not readable as one."""
+    """Returns the manifest in a folder, empty if there is none. UsageError if it cannot be read as a manifest."""
     file = out / "manifest.yaml"
     try:
         found = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UsageError(f"{file} cannot be read as a manifest: {error}") from None
     if not isinstance(found, dict):
-        raise UsageError(f"{file} is no manifest of a run")
+        raise UsageError(f"{file} is not the manifest of a run")
     return found
 
 
 def refuse_taken(out: Path, identity: Mapping[str, Any]) -> None:
-    """Nothing where the folder is free or holds this run; UsageError where it holds another one or foreign files.
+    """UsageError if the folder holds another run or foreign files; it may be empty or hold this run.
 
-    identity: what the run's manifest begins with. Where its pool is not known yet, the inputs' names are compared.
+    identity: the beginning of the run's manifest. If its pool is not known yet, the names of the inputs are compared.
     """
     found = manifest_in(out)
     if found.get("finished"):
         ours, theirs = _flat(identity), _flat(found)
         data = "pool.fingerprint" if "pool.fingerprint" in ours else "run.inputs"
-        told = ("run.fields.", "run.reading.") if "reading" in identity["run"] else ("run.fields.",)
-        compared = [key for key in {*ours, *theirs} if key == data or key.startswith(told)]
+        given = ("run.fields.", "run.reading.") if "reading" in identity["run"] else ("run.fields.",)
+        compared = [key for key in {*ours, *theirs} if key == data or key.startswith(given)]
         differing = [
             f"{key.removeprefix('run.fields.')} {theirs.get(key)!r} there, {ours.get(key)!r} now"
             for key in sorted([*compared, "run.recipe"])
@@ -134,7 +134,7 @@ def refuse_taken(out: Path, identity: Mapping[str, Any]) -> None:
 
 
 def refuse_other_run(out: Path, recipe: str, inputs: Sequence[str], fields: Any, session: Session) -> None:
-    """As `refuse_taken`, with what is known of a run before its inputs are ingested."""
+    """As `refuse_taken`, by what is known about a run before its inputs are ingested."""
     if out.exists():
         facts = known_facts(inputs, session.store, session.reading)
         pool = {"pool": {"fingerprint": facts["fingerprint"]}} if facts else {}
@@ -164,7 +164,7 @@ def _refuse_foreign(out: Path) -> None:
 
 
 def _refuse_lost(option: str, given: str) -> None:
-    """UsageError where a submitted job would leave its results in the copy of the code that Ray made for it."""
+    """UsageError if a submitted job would write to the copy of the working directory that Ray made for it."""
     if SUBMITTED in os.environ and (not os.path.isabs(given) or PACKAGES in Path(given).resolve().parts):
         raise UsageError(
             f"{option} {given}: a submitted job runs in a copy of its working directory, and Ray throws that away: "
@@ -173,7 +173,7 @@ def _refuse_lost(option: str, given: str) -> None:
 
 
 def _refuse_without_driver(url: str) -> None:
-    """UsageError where what reads such URLs is not installed."""
+    """UsageError if the package that reads such URLs is not installed."""
     for link in url.split("::"):
         protocol, found, _ = link.partition("://")
         try:
@@ -185,7 +185,7 @@ def _refuse_without_driver(url: str) -> None:
 
 
 def _refuse_unwritable(named: str, folder: Path) -> None:
-    """UsageError where nothing can be written there; a file without a name is written for a moment to find out."""
+    """UsageError if nothing can be written there. A file without a name is written for a moment to find out."""
     try:
         existing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
         with tempfile.TemporaryFile(dir=existing) as file:
@@ -195,7 +195,7 @@ def _refuse_unwritable(named: str, folder: Path) -> None:
 
 
 def missing(field: str, file: str) -> Iterator[str]:
-    """The refusal of a file of samples, or a pool, that a recipe's field names and that is not there."""
+    """Gives a message if the file of samples, or the pool, in a recipe's field is not there."""
     try:
         _looked_at(file)
     except UsageError as error:

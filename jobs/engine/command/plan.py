@@ -18,7 +18,7 @@ from operators.training.finetune import Finetune
 
 
 def show_plan(request: Request, recipe: Recipe, store: Store, profile: Profile) -> None:
-    """Prints the recipe's steps, how much of each column the store has, and how long the rest should take."""
+    """Prints the steps of a recipe, the stored values per column, and an estimate of the time for the rest."""
     facts = known_facts(request.inputs, store, reading(request, recipe))
     say(f"{request.recipe}: {', '.join(request.inputs)}, budget {recipe.budget}")
     say(f"pool: {facts['samples']:,} samples" if facts else "pool: not ingested yet, so the samples are not counted")
@@ -39,7 +39,7 @@ def show_plan(request: Request, recipe: Recipe, store: Store, profile: Profile) 
 
 
 def _row(name: str, step: Operator | Later, store: Store, facts: Mapping[str, Any]) -> list[str]:
-    """A column's row: how many of its values the store has, and how long the others should take."""
+    """Returns the row of a column: the number of its stored values, and an estimate of the time for the others."""
     if isinstance(step, Later):
         return [name, step.operator, "-", "all", "-", "once trained"]
     pace = store.pace(step)
@@ -48,7 +48,7 @@ def _row(name: str, step: Operator | Later, store: Store, facts: Mapping[str, An
         states = store.feature(step, identity(facts, step.belongs_to())).states(facts["samples"])
         stored = int(np.count_nonzero(states != MISSING))
     missing = facts["samples"] - stored if facts else None
-    speed = f"{pace:,.0f} a second" if pace else "not measured in this store yet"
+    speed = f"{pace:,.0f} per second" if pace else "not measured in this store yet"
     estimate = f"{missing / pace:,.0f} s" if pace and missing is not None else "-"
     left = "all" if missing is None else f"{missing:,}"
     return [name, type(step).__name__, f"{stored:,}", left, speed, "0 s" if missing == 0 else estimate]

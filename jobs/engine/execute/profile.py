@@ -1,4 +1,4 @@
-"""How a run is executed: workers, batch sizes, CPUs and GPUs. Never part of a recipe or a fingerprint."""
+"""How a run is executed: workers, batch sizes, CPUs and GPUs. It is never part of a recipe or a fingerprint."""
 
 from pathlib import Path
 
@@ -18,15 +18,15 @@ class Execution:
     """How one operator runs."""
 
     workers: int | None = Field(default=None, ge=1)
-    """How many workers at most; None for as many as the cluster holds."""
+    """The most workers; None for as many as the cluster has room for."""
     rows: int = Field(default=512, ge=1)
-    """Samples a batch, and a part of the store: what a crash can lose of one worker."""
+    """Samples per batch, which is also a part in the store: a crash loses at most one per worker."""
     cpus: float = Field(default=0.9, ge=0)
-    """CPUs a worker; below 1 so that the tasks that feed it find room on the same core."""
+    """CPUs per worker; below 1, so that the tasks that feed it find room on the same core."""
     gpus: float = Field(default=0.0, ge=0)
-    """GPUs a worker."""
+    """GPUs per worker."""
     memory: float | None = Field(default=None, gt=0)
-    """Bytes of memory a worker reserves in Ray's scheduler; None reserves none."""
+    """Bytes of memory that a worker reserves in Ray's scheduler; None reserves none."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -35,25 +35,25 @@ class Profile:
 
     default: Execution = Execution()
     operators: dict[str, Execution] = Field(default_factory=dict)
-    """Exceptions to the default, by operator class (Embed, Judge ...)."""
+    """Exceptions to the default, by the class of the operator (Embed, Judge ...)."""
     reduce_threads: int | None = Field(default=None, ge=1)
-    """Threads of a reduce; None for one a CPU of the largest node. No map runs beside it."""
+    """Threads of a reduce; None for one per CPU of the largest node. No map runs at the same time."""
     reduce_gpus: float = Field(default=0.0, ge=0)
-    """GPUs of a reduce; above 0 the kernels run on CUDA."""
+    """GPUs of a reduce. Above 0 the kernels run on CUDA."""
     train_workers: int = Field(default=1, ge=1)
-    """Processes that train together; above 1 by Ray Train, with torch.distributed between them."""
+    """Processes that train together. Above 1 they are started by Ray Train and use torch.distributed."""
     train_gpus: float = Field(default=0.0, ge=0)
-    """GPUs of each of them; 0 trains on CPUs."""
+    """GPUs per training process; 0 trains on CPUs."""
     train_threads: int | None = Field(default=None, ge=1)
-    """Threads of each of them; None for one a CPU of the largest node, shared out among them."""
+    """Threads per training process; None divides the CPUs of the largest node among them."""
     train_layout: Layout = "copies"
-    """copies: each of them holds the whole model; shards: each a share of its weights, gradients and moments."""
+    """copies: each process holds the whole model; shards: each holds a share of weights, gradients and moments."""
     train_tokens: int = Field(default=4096, ge=1)
-    """Tokens of a forward pass in training, padding included: what memory allows. A longer sample is one by itself."""
+    """Tokens per forward pass in training, padding included, as memory allows. A longer sample is a pass by itself."""
     local_cpus: int | None = Field(default=None, ge=1)
-    """CPUs that Ray is told of where the command starts it itself; None for what the machine has."""
+    """CPUs of the Ray instance that a command starts itself; None for all of the machine."""
     stall_seconds: float = Field(default=900.0, gt=0)
-    """With no progress for so long a map fails and names the operator that is stuck."""
+    """A map without progress for this time fails, and names the operator that is stuck."""
 
     @field_validator("train_layout")
     @classmethod
@@ -63,12 +63,15 @@ class Profile:
         return layout
 
     def execution(self, operator: Operator) -> Execution:
-        """How this operator runs."""
+        """Returns how this operator runs."""
         return self.operators.get(type(operator).__name__, self.default)
 
 
 def profile(file: str | None) -> Profile:
-    """The profile in a YAML file, or one of those in cluster/profiles by name; UsageError for a wrong field."""
+    """Returns the profile in a YAML file, or by its name in cluster/profiles; None is the default.
+
+    UsageError if there is no such file or name, and for each wrong field.
+    """
     if file is None:
         return Profile()
     path = Path(file)
@@ -79,5 +82,5 @@ def profile(file: str | None) -> Profile:
         raise UsageError(f"no profile {file!r}: it is neither a file nor one of {known}")
     content = yaml_in(path, f"profile {path}") or {}
     if not isinstance(content, dict):
-        raise UsageError(f"profile {path} holds no mapping")
+        raise UsageError(f"profile {path} is not a mapping")
     return validated(Profile, {**content, "operators": content.get("operators") or {}})

@@ -1,9 +1,9 @@
-"""Ingest: raw files to a pool, record by record; nothing is lost silently.
+"""Ingest: makes a pool of raw files, record by record, and loses no record silently.
 
     inputs ─ splits ─► parse (pass 1) ─► dedup (pass 2) ─► parts (pass 3) ─► pool.json
 
 A pool is a folder of part-*.parquet (the samples), duplicates.parquet, quarantine.jsonl and, written last,
-pool.json: where that is, the pool is complete.
+pool.json. A folder with a pool.json holds a complete pool.
 """
 
 from jobs.engine.ingest.build import ingest, ingest_key

@@ -1,6 +1,6 @@
 """The ingest itself: three passes of Ray tasks over splits of the inputs, and pool.json at the end.
 
-The driver holds names and counts only. A task that is run twice writes the same files again.
+The driver holds only names and counts. A task that runs twice writes the same files again.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from jobs.engine.store.writing import UNFINISHED
 from operators.base import canonical_json
 
 VERSION = 2
-"""Raised when the same inputs and settings make another pool than before."""
+"""Raise it when the same inputs and settings make a different pool than before."""
 
 PROGRESS_SECONDS = 30
 TEMPORARY = ".tmp-"
@@ -35,9 +35,10 @@ OTHER_FILES = ("pool.json", "duplicates.parquet", "quarantine.jsonl")
 
 
 def ingest_key(inputs: Sequence[str], settings: IngestSettings, say: Say = silent, *, apart: str | None = None) -> str:
-    """What names the pool that these inputs would make now, in hex: their files, sizes and stamps, and the settings.
+    """Returns the key, in hex, of the pool that these inputs would make now.
 
-    apart: a folder that is not read though it lies in an input, as the store may.
+    It is a hash of the files with their sizes and stamps, and of the settings. InputError for an input that cannot be
+    read. apart: a folder that is not read although it may lie inside an input, such as the store.
     """
     return _key(sources_of(inputs, say, apart), settings)
 
@@ -51,7 +52,10 @@ def _key(sources: Sequence[Source], settings: IngestSettings) -> str:
 def ingest(
     inputs: Sequence[str], destination: str, *, settings: IngestSettings, say: Say, apart: str | None = None
 ) -> dict[str, Any]:
-    """Writes a pool of the inputs' samples and returns its pool.json; Ray is initialised. apart: as in ingest_key."""
+    """Writes a pool of the inputs' samples and returns the content of its pool.json. Ray must be initialised.
+
+    InputError for an input that cannot be read, or that the pool would lie in. apart: as in `ingest_key`.
+    """
     sources = sources_of(inputs, say, apart)
     pool = Folder.at(destination)
     if apart is None or not destination.startswith(apart.rstrip("/") + "/"):
@@ -69,7 +73,7 @@ def ingest(
 
 
 def _refuse_inside(pool: Folder, inputs: Sequence[str]) -> None:
-    """A pool in a folder that it is made of would be read as an input the next time; hidden folders are not."""
+    """InputError for a pool inside one of its inputs: the next ingest would read it. Hidden folders are never read."""
     _, place = pool.opened()
     for given in inputs:
         _, folder = Folder.at(given).opened()
@@ -79,7 +83,7 @@ def _refuse_inside(pool: Folder, inputs: Sequence[str]) -> None:
 
 
 def _clean(pool: Folder) -> None:
-    """Removes what an earlier ingest left, pool.json first, so that a half-removed pool is none."""
+    """Removes the files of an earlier ingest, pool.json first: without it a folder is no pool."""
     names = pool.names()
     for name in sorted(names, key=lambda name: name != "pool.json"):
         part = name.startswith("part-") and name.endswith(".parquet")
@@ -122,7 +126,7 @@ def _ingested(
 
 
 def _placed(splits: Sequence[Split], parsed: Sequence[Parsed]) -> list[Placed]:
-    """Where each split's samples and lines begin."""
+    """Returns the splits, each with the position of its first sample and the number of lines before it."""
     placed, position, lines, source = [], 0, 0, -1
     for number, (split, part) in enumerate(zip(splits, parsed, strict=True)):
         lines = lines if split.source == source else 0
@@ -132,7 +136,7 @@ def _placed(splits: Sequence[Split], parsed: Sequence[Parsed]) -> list[Placed]:
 
 
 def _check(found: dict[str, Any], written: int, duplicates: int, quarantined: int) -> None:
-    """Raises where a record was lost between the passes."""
+    """RuntimeError where a record was lost between the passes."""
     outcome = {"samples": written, "duplicates": duplicates, "quarantined": quarantined}
     for state, count in outcome.items():
         if found[state] != count:
@@ -142,7 +146,7 @@ def _check(found: dict[str, Any], written: int, duplicates: int, quarantined: in
 
 
 def fetched(reference: Any) -> Any:
-    """A task's result; an OSError in the task is raised as what it was, with its path."""
+    """Returns the result of a task. An OSError of the task is raised as it was, with its path."""
     try:
         return ray.get(reference)
     except RayTaskError as error:
@@ -152,24 +156,24 @@ def fetched(reference: Any) -> Any:
 
 
 class _Tasks:
-    """Starts tasks, a bounded number at a time, and says how far they are."""
+    """Starts tasks, a limited number at a time, and prints their progress."""
 
     def __init__(self, cpus: float, say: Say):
         self.cpus, self.say = cpus, say
         self.alone: list[Any] = []
 
     def started(self, function: Callable, *arguments: Any, returns: int = 1) -> Any:
-        """The reference to one task's result, or the references to its results."""
+        """Starts one task. Returns the reference to its result, or the references to its results."""
         references = ray.remote(num_cpus=self.cpus, num_returns=returns)(function).remote(*arguments)
         self.alone.append(references[0] if isinstance(references, list) else references)
         return references
 
     def stop(self) -> None:
-        """Ends what still runs: after a failure, nothing may go on writing into a folder that is removed."""
+        """Cancels the tasks that still run: after a failure the folder that they write to is removed."""
         _stopped(self.alone)
 
     def results(self, verb: str, function: Callable, calls: Iterable[tuple], count: int) -> list[Any]:
-        """The results of one task for each call, in order."""
+        """Runs one task per call. Returns the results in the order of the calls."""
         waiting: dict[Any, int] = {}
         done: dict[int, Any] = {}
         said = time.monotonic()
@@ -188,7 +192,7 @@ class _Tasks:
         return [done[number] for number in range(len(done))]
 
     def _start(self, remote: Any, calls: Iterator[tuple[int, tuple]], waiting: dict[Any, int]) -> bool:
-        """Fills up what runs; twice the CPUs, so that a cluster that grows sees work to grow for."""
+        """Starts tasks up to twice the number of CPUs, so that an autoscaler sees work that waits."""
         room = max(4, int(2 * ray.cluster_resources().get("CPU", 1) / max(self.cpus, 0.01)))
         while len(waiting) < room and (following := next(calls, None)):
             number, arguments = following

@@ -1,7 +1,7 @@
-"""The second pass: exact duplicates, by partitions of the content hash, and what they do to the ids.
+"""The second pass: finds exact duplicates by partitions of the content hash, and the ids that follow.
 
-A position counts all valid samples in input order, duplicates too; a sample's id is its position less the
-duplicates before it. Which positions are duplicates is one bit each, so that a billion of them travel as 160 MB.
+A position counts all valid samples in input order, duplicates included. A sample's id is its position minus the number
+of duplicates before it. One bit per position says whether it is a duplicate: a billion positions take 160 MB.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ DUPLICATES = pa.schema([("source", pa.string()), ("line", pa.int64()), ("id", pa
 
 @dataclass(frozen=True)
 class Placed:
-    """A split's samples: their interim files' number, and where they stand in the whole."""
+    """The samples of a split: the number of its interim files, and the place of its samples among all."""
 
     number: int
     uri: str
@@ -40,17 +40,17 @@ class Placed:
 
 @dataclass(frozen=True)
 class Placements:
-    """The splits that have samples, in order."""
+    """The splits that have samples, in order of input."""
 
     splits: tuple[Placed, ...]
 
     @property
     def samples(self) -> int:
-        """All valid samples, duplicates too."""
+        """The number of valid samples, duplicates included."""
         return self.splits[-1].position + self.splits[-1].samples if self.splits else 0
 
     def bounds(self) -> np.ndarray:
-        """Where each split begins, and the end of all."""
+        """The position of each split's first sample, and the number of all samples at the end."""
         return np.array([*(split.position for split in self.splits), self.samples], dtype=np.int64)
 
 
@@ -59,14 +59,14 @@ class Marks:
     """Which positions are duplicates."""
 
     bits: np.ndarray
-    """uint8, eight positions a byte, in blocks of 256 positions."""
+    """uint8, eight positions per byte, in blocks of 256 positions."""
 
     before: np.ndarray
-    """int64: the marked positions before each block."""
+    """int64: the number of marked positions before each block."""
 
     @classmethod
     def of(cls, positions: Iterator[np.ndarray], samples: int) -> "Marks":
-        """The marks at some of 0 … samples - 1."""
+        """Returns the marks at these positions, each in [0, samples)."""
         bits = np.zeros((samples // BLOCK_BITS + 1) * BLOCK_BITS // 8, dtype=np.uint8)
         for marked in positions:
             np.bitwise_or.at(bits, marked >> 3, (0x80 >> (marked & 7)).astype(np.uint8))
@@ -75,12 +75,12 @@ class Marks:
         return cls(bits, np.cumsum(blocks) - blocks)
 
     def within(self, begin: int, end: int) -> np.ndarray:
-        """A bool for each position in [begin, end)."""
+        """Returns a bool per position in [begin, end): whether it is marked."""
         spread = np.unpackbits(self.bits[begin >> 3 : (end + 7) >> 3])
         return spread[begin & 7 : (begin & 7) + end - begin].astype(bool)
 
     def ranks(self, positions: np.ndarray) -> np.ndarray:
-        """How many marked positions come before each of these."""
+        """Returns the number of marked positions before each of these positions."""
         ranks = np.empty(len(positions), dtype=np.int64)
         blocks = self.bits.reshape(-1, BLOCK_BITS // 8)
         for begin in range(0, len(positions), RANK_AT_ONCE):
@@ -97,19 +97,19 @@ def _bit_counts() -> np.ndarray:
 
 
 def partitions_of(samples: int, partition_rows: int = PARTITION_ROWS) -> list[tuple[int, int]]:
-    """The ranges of the hash's first 64 bits that the partitions cover."""
+    """Returns the range of each partition, in the first 64 bits of the hash."""
     count = max(1, -(-samples // partition_rows))
     bounds = [HASHES * number // count for number in range(count + 1)]
     return list(pairwise(bounds))
 
 
 def repeats_name(partition: int) -> str:
-    """The interim file of a partition's duplicates."""
+    """The name of the interim file with the duplicates of a partition."""
     return f"repeats-{partition:06d}.parquet"
 
 
 def find_repeats(placements: Placements, partition: int, bounds: tuple[int, int], interim: Folder) -> int:
-    """Writes the partition's duplicates, each with the position of the first of its kind; returns how many."""
+    """Writes the duplicates of a partition, each with the position of the first equal sample. Returns their number."""
     tables, positions = [KEYS.empty_table()], [np.empty(0, dtype=np.int64)]
     for split in placements.splits:
         with interim.reading(keys_name(split.number)) as file:
@@ -133,7 +133,7 @@ def find_repeats(placements: Placements, partition: int, bounds: tuple[int, int]
 
 
 def mark_repeats(placements: Placements, partitions: int, interim: Folder) -> tuple[Marks, dict[int, int]]:
-    """The marks of all duplicates, and how many there are in each split, by its number."""
+    """Returns the marks of all duplicates, and the number of duplicates in each split, by the split's number."""
     marks = Marks.of(_positions(partitions, interim), placements.samples)
     counts = np.diff(marks.ranks(placements.bounds()))
     return marks, {split.number: int(count) for split, count in zip(placements.splits, counts, strict=True)}
@@ -147,7 +147,7 @@ def _positions(partitions: int, interim: Folder) -> Iterator[np.ndarray]:
 
 
 def write_duplicates(placements: Placements, marks: Marks, partitions: int, interim: Folder, pool: Folder) -> int:
-    """Writes duplicates.parquet in input order; returns its rows."""
+    """Writes duplicates.parquet in input order. Returns the number of its rows."""
     starts = placements.bounds()[:-1]
     lines_before = np.array([split.lines_before for split in placements.splits], dtype=np.int64)
     uris = pa.array([split.uri for split in placements.splits], pa.string())

@@ -1,4 +1,4 @@
-"""What can be wrong with an input, a file of it, or one record; and the piece of a file that a reader hands on."""
+"""Errors of an input, of a file and of a record, and the piece of a file that a reader gives."""
 
 from typing import NamedTuple
 
@@ -6,11 +6,11 @@ from jobs.engine.terminal.errors import UsageError
 
 
 class InputError(UsageError):
-    """An input that cannot be ingested as it was named; the message names it and says what to do."""
+    """An input cannot be ingested. The message names it and says what to do."""
 
 
 class RecordFault(Exception):
-    """Why one record is quarantined: a kind (a short word to count by) and a message for people."""
+    """Why a record is quarantined: a kind, which is a short word to count by, and a message for people."""
 
     def __init__(self, kind: str, message: str):
         super().__init__(kind, message)
@@ -19,34 +19,34 @@ class RecordFault(Exception):
 
 
 class FileFault(RecordFault):
-    """Why a file cannot be read on; the records before it are kept."""
+    """Why the rest of a file cannot be read. The records before that place are kept."""
 
 
 class Piece(NamedTuple):
-    """One record as it lies in its file, or what stands where a record should be, with the fault."""
+    """The bytes of one record in a file, or of what is there in place of a record, with the fault."""
 
     line: int | None
-    """Counted from 1 within what the reader read; None where the fault is the whole file's."""
+    """Counted from 1 from where the reader began. None for a fault of the whole file."""
 
     raw: bytes
     fault: RecordFault | None = None
 
     length: int | None = None
-    """The bytes there were, where `raw` holds only the first of them."""
+    """The number of bytes of the record, where `raw` holds only the first of them."""
 
     opaque: tuple[str, ...] = ()
-    """The fields that hold bytes which are no text, where the file's format has such."""
+    """The fields that hold bytes and not text, in a format that has such fields."""
 
 
 HEAD_BYTES = 64 * 1024
 
 
 def too_large(line: int, head: bytes, length: int, limit: int) -> Piece:
-    """The piece for a record over the size limit, with the first 64 KiB of it."""
+    """Returns the piece for a record above the size limit, with its first 64 KiB."""
     found = f"the record has {length:,} bytes, {over('max_record_bytes', limit)}"
     return Piece(line, head[:HEAD_BYTES], RecordFault("record_too_large", found), length)
 
 
 def over(name: str, limit: int) -> str:
-    """What the message about a limit ends with: how high it is, and how to set another."""
+    """Returns the end of a message about a limit: the limit, and how to set another one."""
     return f"the limit is {limit:,} ({name}); --limit {name}=N sets another"

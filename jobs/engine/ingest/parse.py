@@ -1,4 +1,4 @@
-"""The first pass: one split of a file to samples, their keys, and what is quarantined."""
+"""The first pass: reads a split of a file into samples, their keys, and quarantined records."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -29,49 +29,49 @@ FIRST_LINE_LOOKED_AT = MIB
 
 @dataclass(frozen=True)
 class Parsed:
-    """What the first pass found in a split; its samples lie in the interim files of its number."""
+    """What the first pass found in a split, whose samples are in the interim files of its number."""
 
     samples: int
     lines: int
-    """The lines or rows that the split spans: the next split's numbers begin after them."""
+    """The number of lines or rows in the split: those of the next split are counted on from it."""
 
     bytes: int
     digest: str
     formats: dict[str, int] = field(default_factory=dict)
     kinds: dict[str, int] = field(default_factory=dict)
-    """How many were quarantined, by reason."""
+    """The number of quarantined records, by reason."""
 
     examples: dict[str, list[Message]] = field(default_factory=dict)
 
     @property
     def quarantined(self) -> int:
-        """The records that are in quarantine."""
+        """The number of quarantined records."""
         return sum(self.kinds.values())
 
 
 class Reader(Protocol):
-    """The pieces of a split, in order."""
+    """Gives the pieces of a split, in order."""
 
     def __iter__(self) -> Iterator[Piece]: ...
 
 
 def rows_name(number: int) -> str:
-    """The interim file of a split's samples."""
+    """The name of the interim file with the samples of a split."""
     return f"rows-{number:06d}.parquet"
 
 
 def keys_name(number: int) -> str:
-    """The interim file of the hashes that tell a split's duplicates."""
+    """The name of the interim file with the hashes by which duplicates of a split are found."""
     return f"keys-{number:06d}.parquet"
 
 
 def quarantine_name(number: int) -> str:
-    """The interim file of what a split has in quarantine."""
+    """The name of the interim file with the quarantined records of a split."""
     return f"quarantine-{number:06d}.txt"
 
 
 def parse_split(split: Split, number: int, settings: IngestSettings, interim: Folder) -> Parsed:
-    """Reads one split and writes its interim files; run again, it writes the same ones."""
+    """Reads one split and writes its interim files, the same ones each time. Returns what it found."""
     with fsspec.open(split.path, "rb") as opened:
         file = cast(BinaryIO, opened)
         hashed = Range(file, split.start, split.stop)
@@ -115,7 +115,7 @@ def _parsed(
 
 
 def example_of(messages: list[Message]) -> list[Message]:
-    """The first messages of a sample, cut for showing."""
+    """Returns the first messages of a sample, shortened for display."""
     return [{"role": message["role"], "content": _cut(message["content"])} for message in messages[:EXAMPLE_MESSAGES]]
 
 
@@ -124,7 +124,7 @@ def _cut(text: str) -> str:
 
 
 def reader_of(split: Split, hashed: Range, settings: IngestSettings) -> Reader:
-    """The reader of a split's form; a .json file shows in its first line whether it is an array, lines or neither."""
+    """Returns the reader for a split. The first line of a .json file decides whether lines or elements are read."""
     limit = settings.max_record_bytes
     if split.form == "parquet":
         return Rows(hashed.file, limit, split.row_groups)
@@ -137,7 +137,7 @@ def reader_of(split: Split, hashed: Range, settings: IngestSettings) -> Reader:
 
 
 def _head(blocks: Iterator[bytes]) -> tuple[bytes, FileFault | None]:
-    """The beginning of a file with its first line that is not blank, and a little more."""
+    """Returns the beginning of a file, up to at least its first line that is not blank, and the fault that ended it."""
     head = b""
     try:
         for block in blocks:
@@ -156,10 +156,10 @@ def _raising(fault: FileFault) -> Iterator[bytes]:
 
 
 def in_lines(head: bytes) -> bool:
-    """Whether a .json file holds one record a line, by its beginning.
+    """Whether a .json file holds one record per line, judged by its beginning.
 
-    An array begins with a bracket. An object that ends on its line, or whose next line begins another one, is a
-    line of many; else it is printed over several lines.
+    An array begins with a bracket. A file holds lines if its first object ends on its line, or if the next line begins
+    another object. Otherwise the object is printed over several lines.
     """
     begin = head.removeprefix(BOM).lstrip()
     if begin[:1] == b"[":

@@ -1,4 +1,4 @@
-"""The third pass: the pool's part files, with dense ids, and their share of the pool's fingerprint."""
+"""The third pass: writes the part files of the pool, with dense ids, and their shares of its fingerprint."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ SUM_MODULUS = 1 << 256
 
 @dataclass(frozen=True)
 class Batch:
-    """Neighbouring splits whose samples one task writes, and the first part and id that are theirs."""
+    """Neighbouring splits whose samples one task writes, with their first part and first id."""
 
     splits: tuple[Placed, ...]
     samples: int
@@ -30,11 +30,11 @@ class Batch:
     first_id: int
 
     def part_count(self) -> int:
-        """How many part files the batch fills."""
+        """The number of part files that the batch fills."""
         return -(-self.samples // PART_ROWS)
 
     def parts(self) -> list[dict]:
-        """The part files as pool.json lists them."""
+        """Returns the part files as pool.json lists them."""
         listed = []
         for number in range(self.part_count()):
             rows = min(PART_ROWS, self.samples - number * PART_ROWS)
@@ -49,7 +49,7 @@ def part_name(number: int) -> str:
 
 
 def batches_of(placements: Placements, duplicates: Mapping[int, int]) -> list[Batch]:
-    """Batches in order: small splits together up to a part's rows, a large one by itself."""
+    """Returns the batches in order: small splits together up to the rows of one part, a large split by itself."""
     batches: list[Batch] = []
     held: list[Placed] = []
     rows = first_part = first_id = 0
@@ -66,7 +66,7 @@ def batches_of(placements: Placements, duplicates: Mapping[int, int]) -> list[Ba
 
 
 def write_parts(batch: Batch, marks: Marks, interim: Folder, pool: Folder) -> tuple[int, "Shares"]:
-    """Writes the batch's part files; returns its rows, and its shares of the fingerprints' sums."""
+    """Writes the part files of a batch. Returns the number of rows, and their shares of the fingerprints' sums."""
     tables = _kept(batch, marks, interim)
     written, shares = 0, Shares()
     waiting: list[pa.Table] = []
@@ -85,7 +85,7 @@ def write_parts(batch: Batch, marks: Marks, interim: Folder, pool: Folder) -> tu
 
 
 def _kept(batch: Batch, marks: Marks, interim: Folder) -> Iterator[pa.Table]:
-    """The samples that are no duplicates, a row group of an interim file at a time."""
+    """Gives the samples that are not duplicates, one row group of an interim file at a time."""
     for split in batch.splits:
         with interim.reading(rows_name(split.number)) as file:
             parquet = pq.ParquetFile(file)
@@ -104,7 +104,7 @@ def _sourced(table: pa.Table, split: Placed) -> pa.Table:
 
 
 def _group(tables: Iterator[pa.Table], waiting: list[pa.Table], rows: int) -> tuple[pa.Table, list[pa.Table]]:
-    """The next row group, of `rows` samples or fewer very large ones, and what waits after it."""
+    """Returns the next row group, of `rows` samples or fewer very large ones, and the samples after it."""
     while sum(map(len, waiting)) < rows and sum(table.nbytes for table in waiting) < GROUP_BYTES:
         following = next(tables, None)
         if following is None:
@@ -120,14 +120,14 @@ def _numbered(group: pa.Table, first: int) -> pa.Table:
 
 
 class Shares(NamedTuple):
-    """What some samples add to the two sums that a pool's fingerprints are made of; `+` adds them up."""
+    """What some samples add to the two sums behind a pool's fingerprints. `+` adds shares."""
 
     records: int = 0
     texts: int = 0
 
     @classmethod
     def of(cls, first: int, table: pa.Table) -> "Shares":
-        """The shares of the samples of a table, whose ids begin with `first`."""
+        """Returns the shares of the samples in a table, whose ids begin with `first`."""
         return cls(*(fingerprint_share(first, table[name].to_pylist()) for name in ("sha", "text_sha")))
 
     def __add__(self, other: "Shares") -> "Shares":  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -135,7 +135,7 @@ class Shares(NamedTuple):
 
 
 def fingerprint_share(first: int, shas: Sequence[bytes]) -> int:
-    """The sum over some samples of SHA-256(id, sha) as a number: sums of any division into parts add up alike."""
+    """Returns the sum of SHA-256(id, sha), as a number, over some samples. The total is the same for any division."""
     return sum(
         int.from_bytes(hashlib.sha256(number.to_bytes(8, "big") + sha).digest(), "big")
         for number, sha in enumerate(shas, first)
@@ -143,7 +143,7 @@ def fingerprint_share(first: int, shas: Sequence[bytes]) -> int:
 
 
 def fingerprints(samples: int, shares: Sequence[Shares]) -> dict[str, str]:
-    """A pool's `fingerprint`, of its records, and `text_fingerprint`, of what they say, in hex."""
+    """Returns a pool's `fingerprint`, of its records, and its `text_fingerprint`, of their messages, in hex."""
     total = sum(shares, Shares())
     return {
         "fingerprint": fingerprint(samples, [total.records]),
@@ -152,13 +152,13 @@ def fingerprints(samples: int, shares: Sequence[Shares]) -> dict[str, str]:
 
 
 def fingerprint(samples: int, shares: Sequence[int]) -> str:
-    """The fingerprint of so many samples, in hex, from the shares of its parts."""
+    """Returns the fingerprint, in hex, of this number of samples, from the shares of their parts."""
     total = sum(shares) % SUM_MODULUS
     return hashlib.sha256(samples.to_bytes(8, "big") + total.to_bytes(32, "big")).hexdigest()
 
 
 def join_quarantine(splits: Sequence[Placed], interim: Folder, pool: Folder) -> int:
-    """Writes quarantine.jsonl from the splits that have something there; returns its lines."""
+    """Writes quarantine.jsonl from the splits with quarantined records. Returns the number of its lines."""
     written = 0
     with pool.writing("quarantine.jsonl") as joined:
         for split in splits:

@@ -1,4 +1,4 @@
-"""What an ingest found: the counts of pool.json, and the lines that people read."""
+"""What an ingest found: the counts in pool.json, and the lines on the screen."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ def described(
     repeats: Mapping[int, int],
     settings: IngestSettings,
 ) -> dict[str, Any]:
-    """The part of pool.json that follows from the first two passes; `repeats` are the duplicates by split."""
+    """Returns the part of pool.json that the first two passes give. repeats: the number of duplicates by split."""
     by_source: list[list[int]] = [[] for _ in sources]
     for number, split in enumerate(splits):
         by_source[split.source].append(number)
@@ -68,7 +68,7 @@ def _source(source: Source, splits: Sequence[Split], parsed: Sequence[Parsed], d
 
 
 def _hashed(splits: Sequence[Split], parsed: Sequence[Parsed]) -> dict[str, Any]:
-    """The file's SHA-256, or, of one that was read in pieces, that of its blocks' digests one after another."""
+    """Returns the SHA-256 of a file; for a file read in pieces, the SHA-256 of the digests of its blocks in order."""
     if splits[0].hash_block is None:
         return {"sha256": parsed[0].digest}
     digests = hashlib.sha256(b"".join(bytes.fromhex(part.digest) for part in parsed))
@@ -100,9 +100,9 @@ def _shown(messages: Sequence[Message]) -> str:
 
 
 def refuse_unreadable(found: Mapping[str, Any], folder: str, share: float) -> None:
-    """Nothing; OverErrorBudget where more than this share of a pool's records is in quarantine, with the first of them.
+    """OverErrorBudget, with the first reasons, where more than this share of the records is quarantined.
 
-    found: what pool.json says. folder: the pool's.
+    found: the content of pool.json. folder: that of the pool.
     """
     lost, records = found["quarantined"], found["records"]
     if lost <= share * records:
@@ -116,7 +116,7 @@ def refuse_unreadable(found: Mapping[str, Any], folder: str, share: float) -> No
 
 
 def first_reasons(found: Mapping[str, Any], folder: str) -> list[str]:
-    """A line for the first record of each reason, with its place: of the first few reasons in a pool's quarantine."""
+    """Returns a line for the first quarantined record of each of the first few reasons, with its file and line."""
     shown: dict[str, str] = {}
     wanted = min(REASONS_SHOWN, len(found["reasons"]))
     with Folder(folder).reading("quarantine.jsonl") as file:

@@ -1,15 +1,15 @@
-"""What an ingest is told besides its inputs: limits on a record, the columns that a person named, what may lack."""
+"""The settings of an ingest: limits on a record, names of columns, and whether answers are needed."""
 
 from collections.abc import Mapping, Set
 from dataclasses import field, fields
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 from pydantic.dataclasses import dataclass
 
+from jobs.engine.record.declarations import validated
 from jobs.engine.terminal.arguments import COLUMN_ROLES
-from jobs.engine.terminal.errors import UsageError
 from operators.base import STRICT
 
 MIB = 1 << 20
@@ -17,50 +17,53 @@ EXECUTION = ("split_bytes", "task_cpus")
 
 BOOKKEEPING = frozenset(
     {
-        # What the record is called. Not every "..._id" is such a name: an image_id or a tool_call_id is content.
+        # The name of the record. Not every "..._id" is one: an image_id or a tool_call_id is content.
         *("id", "_id", "uuid", "guid", "uid", "idx", "index", "record_id", "row_id", "sample_id", "example_id"),
         *("instance_id", "data_id", "doc_id", "document_id", "conversation_id", "conv_id", "chat_id", "dialogue_id"),
         *("dialog_id", "thread_id", "message_id", "prompt_id", "question_id", "__index_level_0__", "unnamed: 0"),
-        # Where it was found. Not "url", "path" or "file_name": those may be an image's.
+        # Where the record was found. Not "url", "path" or "file_name": those may name an image.
         *("row", "line", "line_number", "row_number", "source", "source_dataset", "source_file", "source_url"),
         *("origin", "dataset", "dataset_name", "subset", "split", "shard"),
-        # When, and how it was told from others.
+        # When it was made, and how it was told from others.
         *("timestamp", "date", "created", "created_at", "create_time", "created_time", "updated", "updated_at"),
         *("update_time", "last_modified", "hash", "sha", "sha1", "sha256", "md5", "checksum", "conversation_hash"),
     }
 )
-"""Fields of a record or of a message, in lower case, that make no two records differ. What is not here does: a label,
-a score, a category, a language, the name of a model. When in doubt a field is not here, as a sample that is there twice
-does less harm than one that is lost."""
+"""Fields of a record or of a message, in lower case, that are left out when records are compared. Other fields make two
+records differ: a label, a score, a category, a language, the name of a model. When in doubt a field is not listed: a
+sample that is kept twice does less harm than one that is lost."""
 
 
 @dataclass(frozen=True, config=STRICT)
 class IngestSettings:
-    """Limits, names and needs; all but `split_bytes` and `task_cpus` are part of an ingest's key."""
+    """The settings of an ingest. All but `split_bytes` and `task_cpus` are part of its key."""
 
     max_record_bytes: int = 16 * MIB
-    """A longer record is quarantined and only its first 64 KiB are kept there."""
+    """The most bytes of a record. A longer one is quarantined, with its first 64 KiB."""
 
     max_turns: int = 10_000
+    """The most turns of a conversation."""
+
     max_nesting: int = 64
+    """The most levels of arrays and objects inside one another."""
 
     max_expansion: int = 200
-    """How many times larger than its file a .gz or .zst may become; looked at above 16 MiB."""
+    """The most bytes that a byte of a .gz or .zst file may become. Files that stay below 16 MiB have no limit."""
 
     columns: dict[str, str] = field(default_factory=dict)
-    """Role (instruction, input, response, system) to column name; given, no format is recognised."""
+    """The field of each role (instruction, input, response, system). Where it is given, no format is recognised."""
 
     ignore: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    """Fields by which no two records differ, beside those of BOOKKEEPING."""
+    """Fields that are left out when records are compared, besides those of BOOKKEEPING."""
 
     answers: Literal["needed", "optional"] = "needed"
-    """optional: records without an answer are samples too, for what learns their labels alone."""
+    """needed: a record without an answer is quarantined; optional: it is a sample, for recipes that learn labels."""
 
     split_bytes: int = 32 * MIB
-    """The size of the pieces that .jsonl and .parquet files are read in; it changes no result."""
+    """The size of the pieces in which .jsonl and .parquet files are read. It changes no result."""
 
     task_cpus: float = 1.0
-    """The CPUs that one Ray task asks for."""
+    """The number of CPUs that one Ray task reserves."""
 
     @field_validator("columns")
     @classmethod
@@ -82,20 +85,15 @@ class IngestSettings:
 
     @cached_property
     def bookkeeping(self) -> Set[str]:
-        """The fields by which no two records differ, in lower case."""
+        """The fields that are left out when records are compared, in lower case."""
         return BOOKKEEPING | {name.lower() for name in self.ignore}
 
     def semantics(self) -> dict[str, Any]:
-        """The settings that change what is ingested, as plain values."""
-        told = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in EXECUTION}
-        return {**told, "columns": dict(self.columns), "ignore": sorted({name.lower() for name in self.ignore})}
+        """Returns the settings that change the pool, as plain values."""
+        kept = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in EXECUTION}
+        return {**kept, "columns": dict(self.columns), "ignore": sorted({name.lower() for name in self.ignore})}
 
 
-def settings_of(told: Mapping[str, Any]) -> IngestSettings:
-    """The settings with these values, as `told` of the shared arguments gives them; UsageError names a wrong one."""
-    try:
-        return IngestSettings(**told)
-    except ValidationError as error:
-        first = error.errors()[0]
-        named = ".".join(map(str, first["loc"])) or "reading"
-        raise UsageError(f"{named}: {first['msg'].removeprefix('Value error, ')}") from None
+def settings_of(given: Mapping[str, Any]) -> IngestSettings:
+    """Returns the settings with these values, as `reading_given` returns them. UsageError names each wrong one."""
+    return validated(IngestSettings, given)

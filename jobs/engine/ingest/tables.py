@@ -1,4 +1,4 @@
-"""Parquet as the ingest writes and reads it: samples in small row groups, and columns by a range of values."""
+"""The parquet files of an ingest: samples in small row groups, and columns read by a range of values."""
 
 from array import array
 from collections.abc import Sequence
@@ -19,12 +19,12 @@ KEY_GROUP_ROWS = 65_536
 INTERIM = pa.schema([SAMPLE.field(name) for name in ("sha", "text_sha", "line", "messages", "raw")])
 KEYS = pa.schema([("head", pa.uint64()), ("tail", pa.uint64()), ("row", pa.int64()), ("line", pa.int64())])
 
-# A dictionary of texts that never repeat costs time and saves nothing.
+# A dictionary of texts that never repeat costs time and saves no space.
 REPEATING = ["source", "messages.list.element.role"]
 
 
 def sample_writer(file: BinaryIO, schema: pa.Schema) -> pq.ParquetWriter:
-    """A writer of samples: zstd, statistics of the numbers only."""
+    """Returns a writer of samples, with zstd and with statistics of the number columns only."""
     counted = [name for name in ("id", "line") if name in schema.names]
     return pq.ParquetWriter(
         file,
@@ -36,7 +36,7 @@ def sample_writer(file: BinaryIO, schema: pa.Schema) -> pq.ParquetWriter:
 
 
 class InterimWriter:
-    """Collects samples and writes them a row group at a time, and their keys beside them."""
+    """Collects samples and writes them one row group at a time, and their keys to another file."""
 
     def __init__(self, rows: BinaryIO, keys: BinaryIO):
         self.rows = sample_writer(rows, INTERIM)
@@ -54,7 +54,7 @@ class InterimWriter:
         self.bytes = 0
 
     def add(self, line: int | None, messages: Sequence[Message], hashes: Hashes, raw: bytes) -> None:
-        """Takes one sample."""
+        """Adds one sample."""
         self.hashes.append(hashes)
         self.lines.append(line)
         for message in messages:
@@ -86,14 +86,14 @@ class InterimWriter:
         self._empty()
 
     def close(self) -> None:
-        """Writes what is left."""
+        """Writes the rest and ends the file."""
         self._write()
         self.rows.close()
         self.keys.close()
 
 
 class KeyWriter:
-    """Writes the hashes that tell duplicates in sorted runs, so that a range is a few row groups of each run."""
+    """Writes the hashes by which duplicates are found, in sorted runs: a range of them is a few row groups per run."""
 
     def __init__(self, file: BinaryIO):
         self.writer = pq.ParquetWriter(file, KEYS, compression="zstd", use_dictionary=False)
@@ -101,7 +101,7 @@ class KeyWriter:
         self.written = 0
 
     def add(self, shas: Sequence[bytes], lines: Sequence[int | None]) -> None:
-        """Takes the keys of some samples, in order."""
+        """Adds the keys of some samples, in order."""
         self.shas.extend(b"".join(shas))
         self.lines.extend(line or 0 for line in lines)
         if len(self.lines) >= KEY_RUN:
@@ -119,14 +119,14 @@ class KeyWriter:
         self.shas, self.lines = bytearray(), array("q")
 
     def close(self) -> None:
-        """Writes what is left."""
+        """Writes the rest and ends the file."""
         if self.lines:
             self._write()
         self.writer.close()
 
 
 def rows_between(file: BinaryIO, column: str, low: int, high: int) -> pa.Table:
-    """The rows whose value of the column lies in [low, high); only row groups that can hold some are read."""
+    """Returns the rows whose value in the column is in [low, high). Only row groups that may hold some are read."""
     parquet = pq.ParquetFile(file)
     place = parquet.schema_arrow.get_field_index(column)
     groups = []

@@ -1,4 +1,4 @@
-"""The values of one operator for one pool: part files that are written by tasks, and read by id."""
+"""The values of one operator for one pool: part files, written by tasks and read by id."""
 
 import hashlib
 import io
@@ -18,7 +18,7 @@ MISSING, VALUE, ERROR = 0, 1, 2
 
 @dataclass(frozen=True)
 class Feature:
-    """One operator's values for one pool."""
+    """The folder with the values of one operator for one pool."""
 
     folder: str
 
@@ -26,13 +26,13 @@ class Feature:
         return fsspec.core.url_to_fs(self.folder)
 
     def parts(self) -> list[str]:
-        """The paths of the part files, sorted."""
+        """Returns the paths of the part files, sorted."""
         fs, root = self._fs()
         fs.invalidate_cache(root)
         return sorted(str(path) for path in fs.glob(f"{root}/part-*.parquet"))
 
     def path(self, ids: np.ndarray) -> str:
-        """Where the part with exactly these ids lies."""
+        """Returns the path of the part with exactly these ids."""
         _, root = self._fs()
         digest = hashlib.sha256(np.ascontiguousarray(ids, np.int64).tobytes()).hexdigest()
         return f"{root}/part-{digest[:24]}.parquet"
@@ -43,16 +43,16 @@ class Feature:
         return fs.exists(self.path(ids))
 
     def remove(self, ids: np.ndarray) -> None:
-        """Removes the part with exactly these ids, which another part holds too."""
+        """Removes the part with exactly these ids, which another part holds as well."""
         fs, _ = self._fs()
         fs.rm_file(self.path(ids))
 
     def ids(self) -> np.ndarray:
-        """The ids in the parts, with a value or an error; int64."""
+        """Returns the ids in the parts, of values and errors alike; int64."""
         return np.concatenate([np.empty(0, np.int64), *(table["id"].to_numpy() for table in self.tables("id"))])
 
     def write(self, ids: np.ndarray, shas: pa.Array, values: pa.Array, errors: Sequence[str | None]) -> None:
-        """Commits one part; OSError names the path where there is no space left."""
+        """Writes one part. OSError names its path, for instance where no space is left."""
         fs, root = self._fs()
         fs.makedirs(root, exist_ok=True)
         table = pa.table(
@@ -63,7 +63,7 @@ class Feature:
         write_atomically(fs, self.path(ids), buffer.getvalue())
 
     def tables(self, *columns: str) -> Iterator[pa.Table]:
-        """The parts one after another, as tables of the columns."""
+        """Gives the parts one after another, as tables of these columns."""
         fs, _ = self._fs()
         for path in self.parts():
             with fs.open(path, "rb") as file:
@@ -82,7 +82,7 @@ class Feature:
         return ()
 
     def states(self, samples: int) -> np.ndarray:
-        """MISSING, VALUE or ERROR for every id of a pool of so many samples; (samples,) uint8."""
+        """Returns MISSING, VALUE or ERROR per id of a pool of this number of samples; (samples,) uint8."""
         states = np.zeros(samples, np.uint8)
         for table in self.tables("id", "error"):
             ids = table["id"].to_numpy()
@@ -92,15 +92,15 @@ class Feature:
         return states
 
     def errors(self) -> Iterator[tuple[int, str]]:
-        """Each id whose only outcome is an error, with the error, part by part."""
+        """Gives the ids with an error, and the errors, part by part. Another part may hold a value for such an id."""
         for table in self.tables("id", "error"):
             failed = table.filter(table["error"].is_valid())
             yield from zip(failed["id"].to_pylist(), failed["error"].to_pylist(), strict=True)
 
     def values(self, ids: np.ndarray, field: str = "") -> np.ndarray:
-        """The values of these ids, aligned with them: (ids,) or (ids, dimensions); KeyError where one has none.
+        """Returns the values of these ids, in their order: (ids,) or (ids, dimensions).
 
-        Of structs one field, where it is named; a number is NaN where the field is null.
+        field: the field of structs to return; a null number is NaN. KeyError if an id has no value.
         """
         gathered: np.ndarray | None = None
         found = np.zeros(len(ids), bool)
@@ -114,11 +114,11 @@ class Feature:
         return np.empty(0) if gathered is None else gathered
 
     def blocks(self, ids: np.ndarray, field: str = "") -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """The values of these ids a part at a time: positions in `ids`, and the values there."""
+        """Gives the values of these ids one part at a time: positions in `ids`, and the values there."""
         order = np.argsort(ids, kind="stable")
         wanted = ids[order]
         for table in self.tables("id", f"value.{field}" if field else "value"):
-            if "value" not in table.column_names:  # a part of nothing but errors has no such field
+            if "value" not in table.column_names:  # a part with errors only has no such field
                 continue
             rows, places = _matches(table, wanted)
             if not len(rows):
@@ -130,7 +130,7 @@ class Feature:
 
 
 def _matches(table: pa.Table, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the table that have a value and whose id is wanted (ascending), and the places of those ids in it."""
+    """Returns the rows with a value and a wanted id, and the places of these ids in `wanted`, which is ascending."""
     ids = table["id"].to_numpy()
     places = np.minimum(np.searchsorted(wanted, ids), max(len(wanted) - 1, 0))
     hits = table["value"].is_valid().to_numpy() & (wanted[places] == ids if len(wanted) else False)
@@ -141,16 +141,17 @@ def _dense(values: pa.Array) -> np.ndarray:
     if pa.types.is_fixed_size_list(values.type):
         return values.flatten().to_numpy(zero_copy_only=False).reshape(len(values), values.type.list_size)
     if pa.types.is_string(values.type) or pa.types.is_nested(values.type):
-        items = np.empty(len(values), object)  # np.array would make a table of lists that are equally long
+        items = np.empty(len(values), object)  # np.array would make a matrix of lists of equal length
         items[:] = values.to_pylist()
         return items
     return values.to_numpy(zero_copy_only=False)
 
 
 def take_over(feature: Feature, others: Sequence[Feature], missing: pa.Table) -> int:
-    """Copies into `feature` the values that some features, its own too, have for the missing samples (id, sha).
+    """Copies into `feature` the values that others have for the missing samples (id, sha). Returns their number.
 
-    Returns how many. A value belongs to what the sha is of, so the sha decides, whatever the id there was.
+    A value belongs to the content that the sha is the hash of. So the sha decides, and the id in the other feature does
+    not matter. `others` may hold `feature` itself.
     """
     taken = 0
     for other in others:
@@ -167,7 +168,7 @@ def take_over(feature: Feature, others: Sequence[Feature], missing: pa.Table) ->
 
 
 def share_errors(feature: Feature, missing: pa.Table) -> None:
-    """Gives the missing samples (id, sha) the errors that the feature has for samples with the same sha."""
+    """Writes for the missing samples (id, sha) the errors that the feature has for samples with the same sha."""
     for table in feature.tables("sha", "error"):
         table = table.filter(table["error"].is_valid())
         places, found, missing = _known(missing, table)
@@ -177,7 +178,7 @@ def share_errors(feature: Feature, missing: pa.Table) -> None:
 
 
 def _known(missing: pa.Table, table: pa.Table) -> tuple[np.ndarray, pa.Table, pa.Table]:
-    """Where the table has the shas of missing samples; those samples; and the others."""
+    """Returns the rows of the table with the shas of missing samples, those samples, and the other missing samples."""
     lookup = pc.SetLookupOptions(value_set=table["sha"].combine_chunks())
     where = pc.call_function("index_in", [missing["sha"]], lookup)
     hits = where.is_valid()

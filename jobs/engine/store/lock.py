@@ -1,4 +1,4 @@
-"""One writer at a time: a lock file with an owner and a lease, taken over when the owner is gone."""
+"""One writer at a time: a lock file with an owner and a lease, which is taken over when the owner is gone."""
 
 import json
 import os
@@ -24,10 +24,10 @@ class StoreBusy(WinnowError):
 
 @contextmanager
 def locked(folder: str, say: Callable[[str], None], lease: float = LEASE_SECONDS) -> Iterator[None]:
-    """Holds the folder's lock while the block runs; StoreBusy where a living run holds it.
+    """Holds the lock of a folder while the block runs. StoreBusy if a running process holds it.
 
-    The owner renews its lease. A lock whose process is gone from this machine, or that was not renewed for a
-    lease, is taken over; one whose owner may still live is watched for a lease before that is decided.
+    The owner renews its lease. A lock is taken over if its process on this machine has ended. If the owner may still
+    run, the lock is watched for the time of a lease (in seconds), and taken over if it is not renewed in that time.
     """
     fs, root = fsspec.core.url_to_fs(folder)
     fs.makedirs(root, exist_ok=True)
@@ -77,7 +77,7 @@ def _renew(fs: fsspec.AbstractFileSystem, path: str, token: str, stop: threading
 
 
 def _process_lives(owner: dict) -> bool:
-    """Whether the owner may still run; a process of another machine always may."""
+    """Whether the owner may still run. A process on another machine always may."""
     if owner.get("host") != socket.gethostname():
         return True
     try:
@@ -92,7 +92,7 @@ def _process_lives(owner: dict) -> bool:
 def _wait_until_stale(
     fs: fsspec.AbstractFileSystem, path: str, folder: str, say: Callable[[str], None], lease: float
 ) -> None:
-    """Returns once the lock is free or has been cleared as stale; StoreBusy once its owner shows life."""
+    """Returns when the lock is free or has been removed as stale. StoreBusy if its owner renews it."""
     seen = _owner(fs, path)
     name = f"process {seen.get('pid', '?')} on {seen.get('host', '?')}"
     deadline = time.monotonic() + lease
@@ -107,11 +107,11 @@ def _wait_until_stale(
                 "Wait for that run to end, or give this one another --store."
             )
         if not said:
-            say(f"{folder} is locked by {name}; looking whether it still runs ...")
+            say(f"{folder} is locked by {name}; checking whether it still runs ...")
             said = True
         seen = seen or now
         time.sleep(min(0.5, lease / 20))
-    # Renaming lets one of several waiting runs win the stale lock; the others find it gone and try again.
+    # Only one of several waiting runs can rename the stale lock; the others find it gone and try again.
     stale = f"{path}.{uuid.uuid4().hex}.stale"
     try:
         fs.mv(path, stale)

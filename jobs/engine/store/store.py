@@ -1,13 +1,13 @@
-"""The store: where features are kept. Its part files are the checkpoint of every map.
+"""The store, in which features are kept. Its part files are the checkpoint of every map.
 
     <store>/features/<Operator>-<fingerprint>/spec.json                  what computed it
     <store>/features/<Operator>-<fingerprint>/<pool>/part-*.parquet      id, sha, value, error
     <store>/pools/<key>/                                                 pools that a command ingested
     <store>/lock.json                                                    who writes now
 
-A part is written under a temporary name and renamed; its name is a hash of its ids, so a task that is run
-twice overwrites instead of doubling. `sha` is the hash of what the operator's values belong to, the conversation or
-the whole record, by which a later pool that shares samples with this one takes their values over.
+A part is written under a temporary name and renamed. Its name is a hash of its ids, so a task that runs twice writes
+the same part again and adds none. `sha` is the hash of what the operator's values belong to: the conversation or the
+whole record. By it a later pool takes over the values of the samples that it shares with this one.
 """
 
 import json
@@ -23,34 +23,34 @@ from operators.base import Operator, canonical_json, described
 
 
 def absolute(url: str) -> str:
-    """The same place, as workers with another working directory find it: local paths absolute, URLs as they are."""
+    """Returns a path as workers with another working directory find it: absolute. URLs stay as they are."""
     fs, path = fsspec.core.url_to_fs(url)
     return path if isinstance(fs, LocalFileSystem) else url
 
 
 @dataclass(frozen=True)
 class Store:
-    """A folder, local or any that fsspec reaches, in which features and pools are kept."""
+    """A folder in which features and pools are kept, on the local disk or any file system of fsspec."""
 
     url: str
 
     def feature(self, operator: Operator, pool_fingerprint: str) -> Feature:
-        """The operator's values for the pool, computed or yet to be."""
+        """Returns the feature with the operator's values for the pool, computed or not."""
         return Feature(f"{self.operator_folder(operator)}/{pool_fingerprint[:16]}")
 
     def operator_folder(self, operator: Operator) -> str:
-        """The folder of all the values of an operator."""
+        """Returns the folder with the values of an operator for all pools."""
         return f"{self.url}/features/{type(operator).__name__}-{operator.fingerprint()[:16]}"
 
     def known(self, operator: Operator) -> list[Feature]:
-        """The operator's values for all pools of this store."""
+        """Returns the operator's features for all pools of this store."""
         fs, root = fsspec.core.url_to_fs(self.operator_folder(operator))
         if not fs.exists(root):
             return []
         return [Feature(fs.unstrip_protocol(path)) for path in sorted(fs.ls(root, detail=False)) if fs.isdir(path)]
 
     def declare(self, operator: Operator) -> None:
-        """Writes spec.json, which says what computes the values; refuses a folder that says another thing."""
+        """Writes spec.json, which describes the operator. WinnowError if the folder describes another operator."""
         fs, root = fsspec.core.url_to_fs(self.operator_folder(operator))
         spec = {"operator": type(operator).__name__, "version": operator.version, "fields": described(operator)}
         path = f"{root}/spec.json"
@@ -61,12 +61,12 @@ class Store:
             raise WinnowError(f"{path} describes another operator than {operator!r}; move that folder away")
 
     def pace(self, operator: Operator) -> float | None:
-        """Samples a second that the operator's last map of this store reached; None before one has ended."""
+        """Returns the samples per second of the operator's last map in this store; None if no map has ended."""
         fs, root = fsspec.core.url_to_fs(self.operator_folder(operator))
         path = f"{root}/pace.json"
         return json.loads(fs.cat_file(path))["samples_a_second"] if fs.exists(path) else None
 
     def note_pace(self, operator: Operator, samples: int, seconds: float) -> None:
-        """Keeps how fast a map went, for the estimates of later plans."""
+        """Stores the pace of a map, for the estimates of later plans."""
         fs, root = fsspec.core.url_to_fs(self.operator_folder(operator))
         write_atomically(fs, f"{root}/pace.json", json.dumps({"samples_a_second": samples / seconds}).encode())

@@ -1,2 +1,2 @@
-"""What a person types and reads: commands and recipes by name, shared options, errors with their exit codes, lines on
-the screen. Nothing here knows of pools or Ray."""
+"""What the user types and reads: names of commands and recipes, shared options, errors with their exit codes, and lines
+on the screen. Nothing here knows of pools or Ray."""

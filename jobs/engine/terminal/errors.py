@@ -1,4 +1,4 @@
-"""What can go wrong in a way that a person can mend; each error knows the exit code of its command."""
+"""Errors that the user can do something about. Each has the exit code of its command."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ class WinnowError(Exception):
 
 
 class UsageError(WinnowError):
-    """The command, a field or an input is wrong as it was given. Exit code 2."""
+    """The command, a field or an input is wrong. Exit code 2."""
 
     exit_code = 2
 
@@ -25,19 +25,19 @@ class OverErrorBudget(WinnowError):
 
 
 class NothingSelected(WinnowError):
-    """The run ended well and kept nothing. Exit code 3."""
+    """The run ended without an error and kept no sample. Exit code 3."""
 
     exit_code = 3
 
 
 class Unanswered(WinnowError):
-    """Too many of a model's replies hold no answer. Exit code 3."""
+    """Too many replies of a model hold no answer. Exit code 3."""
 
     exit_code = 3
 
 
 class OutOfRoom(Unanswered):
-    """A model's first replies all ended before there was an answer. `field` declares the operator that asked."""
+    """The first replies of a model all ended before the answer. `field` is the field of the operator that asked."""
 
     def __init__(self, field: str, said: str, tokens: int):
         super().__init__(
@@ -49,7 +49,7 @@ class OutOfRoom(Unanswered):
 
 
 class Refused(UsageError):
-    """Several things are wrong as they were given; a line tells each."""
+    """Several things are wrong. The message has a line for each."""
 
     def __init__(self, errors: Sequence[Exception]):
         super().__init__("\n".join(map(str, errors)))
@@ -57,7 +57,7 @@ class Refused(UsageError):
 
 
 class ModelsMissing(ModelMissing):
-    """Several models are missing, and nothing else is wrong; a line tells each."""
+    """Several models are missing, and nothing else is wrong. The message has a line for each."""
 
     def __init__(self, errors: Sequence[Exception]):
         super().__init__("\n".join(map(str, errors)))
@@ -65,28 +65,28 @@ class ModelsMissing(ModelMissing):
 
 
 def each_of(error: Exception) -> Sequence[Exception]:
-    """The errors that one tells together."""
+    """Returns the errors that one error stands for; the error itself if it is a single one."""
     return error.errors if isinstance(error, Refused | ModelsMissing) else [error]
 
 
 def refuse(errors: Iterable[Exception]) -> None:
-    """Nothing where there is no error; raises the one there is, or several as one that tells each once."""
-    told = list({str(each): each for error in errors for each in each_of(error)}.values())
-    if len(told) == 1:
-        raise told[0]
-    if told:
-        raise (ModelsMissing if all(isinstance(error, ModelMissing) for error in told) else Refused)(told)
+    """Raises the error if there is one, or one error for several, which says each once. Does nothing without errors."""
+    different = list({str(each): each for error in errors for each in each_of(error)}.values())
+    if len(different) == 1:
+        raise different[0]
+    if different:
+        raise (ModelsMissing if all(isinstance(error, ModelMissing) for error in different) else Refused)(different)
 
 
-def together(looks: Iterable[Callable[[], Any]]) -> list[Any]:
-    """What each of the looks returns, in order. Where some refuse, all are taken before it is said, as `refuse` does.
+def together(checks: Iterable[Callable[[], Any]]) -> list[Any]:
+    """Calls all of the functions. Returns their results, in order, or raises all of their errors at once by `refuse`.
 
-    A ValueError is told as a UsageError.
+    A ValueError is raised as a UsageError.
     """
     found, errors = [], []
-    for look in looks:
+    for check in checks:
         try:
-            found.append(look())
+            found.append(check())
         except (UsageError, ModelMissing) as error:
             errors.append(error)
         except ValueError as error:

@@ -1,4 +1,4 @@
-"""What every command does around its work: fields are told from inputs, errors become one message and an exit code."""
+"""What every command does around its work: separates fields from inputs, and turns errors into an exit code."""
 
 import errno
 import glob
@@ -18,36 +18,39 @@ from operators.missing import ModelMissing
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 PLACES = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 PLACES += (errno.ENAMETOOLONG, errno.ELOOP)
-"""What the operating system says of a file that is not what a command was told it is."""
+"""The errors of the operating system for a file or folder that cannot be used as the command needs it."""
 
 FIELD = re.compile(r"[A-Za-z_][\w.]*=")
 
 
 def program(command: str) -> str:
-    """How a command was called, as it is typed again: `winnow curate`, with its folder where that is not in PATH."""
+    """Returns how a command was called, such as `winnow curate`; with its folder if that is not in PATH."""
     if Path(sys.argv[0]).stem != "winnow":
         return f"python -m jobs.{command}"
     return f"{'winnow' if shutil.which('winnow') else sys.argv[0]} {command}"
 
 
 def fields_and_others(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The field=value words of a command line, and the rest, each in order; what names a file there is no field."""
+    """Returns the field=value words of a command line, and the other words. A word that names a file is no field."""
     fields = [word for word in words if FIELD.match(word) and not _names_a_file(word)]
     return fields, [word for word in words if word not in fields]
 
 
 def _names_a_file(word: str) -> bool:
-    """Whether a path or a glob, such as language=*/part.jsonl, is that of something there."""
+    """Whether a word is the path of an existing file, or a glob that matches one, such as language=*/part.jsonl."""
     return os.path.exists(word) or (glob.has_magic(word) and any(glob.iglob(word, recursive=True)))
 
 
 def as_typed(name: str, words: Sequence[str] | None) -> str:
-    """The command line that repeats a command with these words; with None, those of this process."""
+    """Returns the command line that repeats a command with these words; with None, with those of this process."""
     return shlex.join([*program(name).split(), *(sys.argv[1:] if words is None else words)])
 
 
 def exit_code(main: Callable[[], int]) -> int:
-    """Runs a command: 0 done, 1 failed, 2 usage, 3 over the error budget or nothing selected, 130/143 by a signal."""
+    """Runs a command and prints its errors. Returns the exit code.
+
+    0: done; 1: failed; 2: wrong usage; 3: over the error budget or nothing selected; 130 or 143: ended by a signal.
+    """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         return main()

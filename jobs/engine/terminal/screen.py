@@ -1,4 +1,4 @@
-"""What people see in the terminal: plain lines and small tables."""
+"""Output to the terminal: plain lines and tables."""
 
 import sys
 from collections.abc import Iterable, Sequence

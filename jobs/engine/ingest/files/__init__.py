@@ -1,2 +1,1 @@
-"""The files that inputs name, read in pieces: what lies where, and a reader for each kind of file. No formats of
-records."""
+"""The files that the inputs name, and a reader for each kind of file. The formats of records are in `records`."""

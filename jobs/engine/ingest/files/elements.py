@@ -1,9 +1,9 @@
 """The objects of a .json file: the elements of an array, or objects one after another, found without parsing.
 
-Only strings and brackets are looked at, so that an element costs a few searches and memory is bounded by the size
-limit. An element that breaks the structure (a string that meets the end of its line, a bracket closed by another)
-is given with its fault, and reading goes on at the next line that begins an object after a comma, at the same
-indentation as the elements have. Commas that are missing, doubled or last are put up with: nothing is lost by it.
+Only strings and brackets are looked at. So an element costs a few searches, and the size limit bounds the memory. An
+element may break the structure: a string may not end on its line, or a bracket may be closed by one of another kind.
+Such an element is given with its fault. Reading goes on at the next line that begins an object after a comma, with the
+indentation of the elements. Commas that are missing, doubled or last are accepted, as no record is lost by them.
 """
 
 import re
@@ -19,7 +19,7 @@ SCALAR = re.compile(rb'[^,\[\]{}"\n]*')
 CLOSING = {ord("{"): ord("}"), ord("["): ord("]")}
 QUOTE = ord('"')
 
-# Longer than a comma, a line end and an indentation, so that the three are found across two blocks.
+# Longer than a comma, a line end and an indentation together, so that they are found across two blocks.
 OVERLAP = 4096
 
 UNCLOSED_STRING = "a string is not closed on its line"
@@ -27,17 +27,17 @@ RUNS_ON = "the element does not end before the next one begins"
 
 
 class Elements:
-    """The elements of a file's text, numbered from 1."""
+    """Gives the elements of the text of a file, numbered from 1."""
 
     def __init__(self, blocks: Iterable[bytes], limit: int):
         self.blocks, self.limit = iter(blocks), limit
         self.buffer, self.begin = b"", 0
-        """What was read, and where in it the part begins that was not given yet."""
+        """The bytes that were read, and where among them the part begins that was not given yet."""
         self.index = 0
         self.indent: bytes | None = None
         self.fault: FileFault | None = None
         self.reported_end = False
-        """Whether an element was given with the fault that the file ends in it."""
+        """Whether an element was given with the fault that the file ends inside it."""
 
     def __iter__(self) -> Iterator[Piece]:
         while len(self.buffer) < len(BOM) and self.more():
@@ -59,7 +59,7 @@ class Elements:
             yield Piece(None, b"", RecordFault("truncated_file", unclosed))
 
     def more(self) -> bool:
-        """Puts the next block after what was not given yet; False at the end of what can be read."""
+        """Appends the next block to the bytes not given yet. Returns False at the end of what can be read."""
         try:
             block = next(self.blocks, None)
         except FileFault as fault:
@@ -70,11 +70,11 @@ class Elements:
         return True
 
     def unread(self) -> int:
-        """The bytes in the buffer that were not given yet."""
+        """Returns the number of bytes in the buffer that were not given yet."""
         return len(self.buffer) - self.begin
 
     def _next_byte(self) -> bytes:
-        """The first byte of what comes next, past white space and commas; empty at the end."""
+        """Skips white space and commas. Returns the next byte, or nothing at the end."""
         while True:
             skipped = SEPARATORS.match(self.buffer, self.begin)
             between = skipped.group() if skipped else b""
@@ -102,20 +102,20 @@ class Elements:
 
 
 class Element:
-    """One element, read from where its file begins; positions are counted from there."""
+    """One element, read from the first byte that its file has not given yet. Positions are counted from there."""
 
     def __init__(self, file: Elements):
         self.file = file
         self.stack = bytearray()
-        """The brackets that are open, each as the one that closes it."""
+        """The closing bracket of each open one."""
         self.at = 0
         self.inside = False
-        """Whether what is left begins inside a string: only where bytes were dropped."""
+        """Whether the rest begins inside a string, which happens only where bytes were dropped."""
         self.head = b""
         self.dropped = 0
 
     def piece(self) -> Piece:
-        """The element and what was found; its file then begins after it."""
+        """Returns the element, with its fault if it has one. Its file then goes on after it."""
         file = self.file
         if file.buffer[file.begin] not in b'{["':
             return self._scalar()
@@ -130,11 +130,11 @@ class Element:
                     return self._broken("malformed_json", RUNS_ON)
                 self._drop()
             if not file.more():
-                # Nothing contradicts the structure so far, so a later object is taken for a part of this one.
+                # So far nothing contradicts the structure, so a later object counts as a part of this one.
                 return self._last("truncated_file", "the file ends inside this element: it was cut short")
 
     def _scanned(self) -> tuple[int | None, str]:
-        """Where the element ends, or what is wrong with it; (None, "") where more of the file is needed."""
+        """Returns where the element ends, or what is wrong with it; (None, "") where more of the file is needed."""
         if self.inside and not self._leave_string():
             return None, self._string_fault()
         buffer, begin, stack = self.file.buffer, self.file.begin, self.stack
@@ -155,7 +155,7 @@ class Element:
         return None, ""
 
     def _leave_string(self) -> bool:
-        """Moves behind the end of the string that was begun before; False where it does not end here."""
+        """Moves behind the end of the string that began before. Returns False where it does not end here."""
         buffer, begin = self.file.buffer, self.file.begin
         rest = STRING_REST.match(buffer, begin)
         end = rest.end() if rest else begin
@@ -170,18 +170,18 @@ class Element:
         return UNCLOSED_STRING if b"\n" in self.file.buffer[end : end + 2] else ""
 
     def _drop(self) -> None:
-        """Forgets what was looked at of an element over the limit, but for its head."""
+        """Forgets the bytes of an element above the limit that were looked at, except for its head."""
         rest = self.file.buffer[self.file.begin :]
         self.inside = self.inside or self.at < len(rest)
         self.head = self.head or rest[:HEAD_BYTES]
-        # A backslash that escapes what was not read yet must be seen together with it.
+        # A backslash must be seen together with the byte that it escapes, which was not read yet.
         keep = (len(rest) - len(rest.rstrip(b"\\"))) % 2 if self.inside else 0
         self.dropped += len(rest) - keep
         self.file.begin = len(self.file.buffer) - keep
         self.at = 0
 
     def _scalar(self) -> Piece:
-        """What is no string, array or object: up to a comma, a bracket, a quote or the end of the line."""
+        """Returns an element that is no string, array or object. It ends at a comma, bracket, quote or line end."""
         file = self.file
         while True:
             found = SCALAR.match(file.buffer, file.begin)
@@ -204,7 +204,7 @@ class Element:
         return Piece(file.index, raw.rstrip(b" \t\r\n"))
 
     def _next_object(self, begin: int) -> tuple[int, int] | None:
-        """Where a later line begins an object after a comma, at the elements' indentation where that is known."""
+        """Returns where a later line begins an object after a comma, with the elements' indentation if known."""
         file = self.file
         indent = rb"[ \t]*" if file.indent is None else re.escape(file.indent)
         pattern = re.compile(rb",[ \t\r]*\n" + indent + rb"(?=\{)")
@@ -212,7 +212,7 @@ class Element:
         return (found.start() - file.begin, found.end() - file.begin) if found else None
 
     def _broken(self, kind: str, message: str) -> Piece:
-        """The element up to the next one that can be told apart, or up to the end of the file."""
+        """Returns the element up to the next one that can be told apart, or up to the end of the file."""
         file = self.file
         begin = 0 if self.dropped else 1
         while not (found := self._next_object(begin)):
@@ -229,7 +229,7 @@ class Element:
         return self._faulty(raw, RecordFault(kind, message))
 
     def _last(self, kind: str, message: str) -> Piece:
-        """All that is left of the file, where no other element can be told apart in it."""
+        """Returns the rest of the file, where no other element can be told apart in it."""
         file = self.file
         raw = file.buffer[file.begin :].rstrip(b" \t\r\n") if not self.dropped else file.buffer[file.begin :]
         fault = file.fault or RecordFault(kind, message)

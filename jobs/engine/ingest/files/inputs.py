@@ -1,4 +1,4 @@
-"""The files that the inputs name: paths, folders, globs and URLs, resolved, in order, each with its size and stamp."""
+"""The files that the inputs name by paths, folders, globs and URLs: in order, each with its size and stamp."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".json.zst", ".jsonl.zst
 FORMATS = "the formats are " + ", ".join(SUFFIXES)
 MAGIC = "*?["
 
-# What a file system says of a file's content, most telling first; "created" is all a memory:// file has.
+# What a file system says of the content of a file, the most reliable first. A memory:// file has only "created".
 STAMPS = ("ETag", "etag", "md5Hash", "sha256", "blob_id", "mtime", "LastModified", "last_modified", "updated")
 STAMPS += ("created",)
 
@@ -24,7 +24,7 @@ Say = Callable[[str], None]
 
 
 def silent(line: str) -> None:
-    """Says nothing."""
+    """Prints nothing."""
 
 
 @dataclass(frozen=True)
@@ -32,30 +32,31 @@ class Source:
     """One file to ingest."""
 
     uri: str
-    """The file as the input named it: a path stays as relative as it was given."""
+    """The file as the input names it: a relative path stays relative."""
 
     path: str
-    """What fsspec opens, wherever the task runs."""
+    """The path or URL that fsspec opens, on whatever node the task runs."""
 
     size: int | None
     stamp: str
 
     @property
     def suffix(self) -> str:
-        """The ending that says the format, in lower case."""
+        """The ending of the name that says the format, in lower case."""
         return suffix_of(self.uri)
 
 
 def suffix_of(path: str) -> str:
-    """The longest of the known endings that the path has, or an empty string."""
+    """Returns the longest of the known endings that the path has, or an empty string."""
     name = path.split("::", 1)[0].split("?", 1)[0].lower()
     return max((suffix for suffix in SUFFIXES if name.endswith(suffix)), key=len, default="")
 
 
 def sources_of(inputs: Sequence[str], say: Say, apart: str | None = None) -> list[Source]:
-    """The files of all inputs in the order given, sorted within a folder or glob; a file named twice counts once.
+    """Returns the files of all inputs in the order given, sorted within a folder or glob, each once.
 
-    What Winnow wrote itself is not read of a folder: pools, stores, and what runs put out. apart: another such folder.
+    What Winnow wrote itself inside a folder is not read: pools, stores, and the results of runs. apart: another such
+    folder. InputError for an input that is not there, or that has no file to read.
     """
     if not inputs:
         raise InputError("no input was named; name files, folders, globs or URLs")
@@ -87,7 +88,7 @@ def _sources_of_one(given: str, say: Say, apart: str | None) -> list[Source]:
 
 
 def _refuse_run(fs: AbstractFileSystem, given: str, root: str) -> None:
-    """InputError where a run's own folder is named, with what of it can be read."""
+    """InputError, with the file that can be read instead, for the output folder of a run."""
     if written_by(fs, root) == RUN:
         readable = [name for name in OUTPUTS if fs.exists(f"{root}/{name}")]
         instead = f"name what it holds: {given.rstrip('/')}/{readable[0]}" if readable else "it holds no records"
@@ -95,7 +96,7 @@ def _refuse_run(fs: AbstractFileSystem, given: str, root: str) -> None:
 
 
 def _readable(given: str, files: list[Source], say: Say) -> list[Source]:
-    """The files of a known format; those left out are said, in one line."""
+    """Returns the files of a known format. One line on the screen names the others."""
     readable = [file for file in files if file.suffix]
     others = [file.uri for file in files if not file.suffix]
     if others:
@@ -107,7 +108,7 @@ def _readable(given: str, files: list[Source], say: Say) -> list[Source]:
 
 
 def _under(fs: AbstractFileSystem, uri: str, root: str, say: Say, apart: str | None) -> list[Source]:
-    """All files under a folder but hidden ones and those that Winnow wrote, sorted by path."""
+    """Returns all files under a folder except hidden ones and those that Winnow wrote, sorted by path."""
     found = fs.find(root, detail=True)
     ours = written_under(fs, root, found, apart)
     for folder, what in sorted(ours.items()):
@@ -121,9 +122,9 @@ def _under(fs: AbstractFileSystem, uri: str, root: str, say: Say, apart: str | N
 
 
 def _matching(fs: AbstractFileSystem, given: str, root: str, say: Say, apart: str | None) -> list[Source]:
-    """The files that a glob matches, and those under the folders that it matches, sorted by path.
+    """Returns the files that a glob matches, and those under the folders that it matches, sorted by path.
 
-    A file that Winnow wrote is read where the glob has its whole name, as out/*/selected.jsonl has.
+    A file that Winnow wrote is read where the glob ends in its whole name, as out/*/selected.jsonl does.
     """
     plain = given[: min(given.index(character) for character in MAGIC if character in given)]
     begin = plain.rfind("/") + 1

@@ -1,4 +1,4 @@
-"""The lines of a .jsonl file, or of a byte range of one; memory is bounded by the size limit, not by the line."""
+"""The lines of a .jsonl file, or of a byte range of it. The size limit bounds the memory, however long a line is."""
 
 from collections.abc import Iterable, Iterator
 
@@ -8,10 +8,10 @@ BOM = b"\xef\xbb\xbf"
 
 
 class Lines:
-    """The lines that begin in [start, stop), numbered from 1; blank ones are counted and not given.
+    """Gives the lines that begin in [start, stop), numbered from 1. Blank lines are counted and not given.
 
-    `blocks` are the file's bytes from `start` on, or from one byte before where `start` is not 0, so that a line
-    which begins exactly at `start` is told from one that only goes on there.
+    `blocks` are the bytes of the file from `start` on, or from one byte before it where `start` is not 0. That byte
+    tells a line that begins at `start` from a line that goes on there.
     """
 
     def __init__(self, blocks: Iterable[bytes], limit: int, *, start: int = 0, stop: int | None = None):
@@ -21,9 +21,9 @@ class Lines:
         self.at = max(0, start - 1)
         """Where in the file the next line begins."""
         self.held = b""
-        """The beginning of a line whose end was not seen yet; only its head where it is over the limit."""
+        """The beginning of a line whose end was not read yet; only its head if it is above the limit."""
         self.length = 0
-        """The bytes of that line so far, where it is over the limit."""
+        """The number of bytes of that line so far, if it is above the limit; else 0."""
 
     def __iter__(self) -> Iterator[Piece]:
         try:
@@ -38,7 +38,7 @@ class Lines:
             yield from self._line(self.held, self.length or len(self.held))
 
     def _from_first_line(self) -> Iterator[bytes]:
-        """The blocks without the end of a line that began before `start`."""
+        """Gives the blocks without the end of a line that began before `start`."""
         found = self.start == 0
         for block in self.blocks:
             if found:
@@ -92,7 +92,7 @@ class Lines:
             yield Piece(self.count, raw)
 
     def _unreadable(self, fault: FileFault) -> Piece:
-        """What is left where the file cannot be read on: the line that it breaks in, if that has begun."""
+        """Returns the piece for the unreadable rest of a file: the line in which it breaks, if one has begun."""
         if not self.held:
             return Piece(None, b"", fault)
         self.count += 1

@@ -1,4 +1,4 @@
-"""The folders that Winnow writes itself: what lies in them is no raw data, wherever somebody put them."""
+"""The folders that Winnow writes itself. Their files are no raw data, wherever the folders are."""
 
 import re
 from collections.abc import Collection, Iterable
@@ -18,11 +18,11 @@ IN_STORE = re.compile(r"(.*?)/(?:features|pools|trained)/(?:\w+-)?[0-9a-f]{16}/"
 """A path in one of the folders of a store that are named by a hash (jobs/engine/store/store.py)."""
 
 IN_UNFINISHED = re.compile(r"(.*?)/\.tmp-[0-9a-f]{12}/")
-"""A path in what an ingest that was ended left in its pool (jobs/engine/ingest/build.py)."""
+"""A path in the interim folder of an ingest that was killed (jobs/engine/ingest/build.py)."""
 
 
 def written_by(fs: AbstractFileSystem, folder: str) -> str | None:
-    """What a folder is, where Winnow wrote it: a pool, or what a run put out, ended or not; else None."""
+    """Returns what a folder of Winnow's is, a pool or the output of a run, finished or not; None for other folders."""
     if fs.exists(f"{folder}/pool.json"):
         return POOL
     manifest = f"{folder}/manifest.yaml"
@@ -33,15 +33,16 @@ def written_by(fs: AbstractFileSystem, folder: str) -> str | None:
 
 
 def written_under(fs: AbstractFileSystem, root: str, paths: Collection[str], apart: str | None) -> dict[str, str]:
-    """The outermost folders, with a slash at the end, of Winnow's own among these paths under a root, and what each is.
+    """Returns the outermost of Winnow's own folders among these paths under a root, and what each of them is.
 
-    The root counts too. apart: a folder, as a person names it, that is a store whatever is in it.
+    The root counts too. The folders end with a slash. apart: a folder, as the user names it, that counts as a store
+    whatever it holds.
     """
     return _outermost(fs, root, {path.rsplit("/", 1)[0] for path in paths if _tells(path)}, paths, apart)
 
 
 def written_above(fs: AbstractFileSystem, root: str, paths: Collection[str], apart: str | None) -> dict[str, str]:
-    """The same of all folders that these paths lie in, below a root, whatever else they have."""
+    """Returns the same for all folders below a root that these paths lie in."""
     folders = set()
     for path in paths:
         parts = path[len(root) :].lstrip("/").split("/")[:-1]
@@ -71,7 +72,7 @@ def _outermost(
 
 
 def _place(fs: AbstractFileSystem, folder: str | None) -> str:
-    """Where the folder is in this file system, with a slash at the end; empty where it is in another one."""
+    """Returns the path of the folder in this file system, with a slash at the end; empty if it is in another one."""
     if folder is None:
         return ""
     other, place = url_to_fs(folder)

@@ -1,9 +1,9 @@
 """The rows of a parquet file as JSON records.
 
 Fields are in schema order. Dates and times are ISO 8601 strings, durations seconds, decimals strings, maps lists of
-[key, value]; NaN and infinities, which JSON does not have, are null. Binary values that are UTF-8 are text, as writers
-without a string type leave it. Other bytes are base64, and the piece names their columns, so that nobody takes them
-for what is said; so are always those of a fixed size and the `bytes` of an image or a sound beside its path.
+[key, value]. NaN and infinities, which JSON does not have, are null. Binary values that are UTF-8 are text, since some
+writers have no string type. Other bytes are base64, and the piece names their columns, so that they are not read as
+messages. Values of a fixed size, and the `bytes` of an image or a sound beside its path, are always base64.
 """
 
 import base64
@@ -26,7 +26,7 @@ MEDIA = {"bytes", "path"}
 
 
 class Rows:
-    """The rows of some row groups (all where `row_groups` is None), numbered from 1."""
+    """Gives the rows of some row groups, or of all if `row_groups` is None, numbered from 1."""
 
     def __init__(self, file: BinaryIO, limit: int, row_groups: Sequence[int] | None = None):
         self.file, self.limit, self.row_groups = file, limit, row_groups
@@ -50,7 +50,7 @@ class Rows:
             _refuse_twins(parquet.schema_arrow)
             yield from parquet.iter_batches(BATCH_ROWS, self.row_groups)
         except (OSError, pa.ArrowException) as error:
-            # pyarrow says OSError for bytes that make no sense as well; one of the system's has a number.
+            # pyarrow raises OSError for malformed bytes too; only an error of the system has a number.
             if getattr(error, "errno", None) is not None:
                 raise
             raise FileFault("corrupt_file", f"not readable as parquet: {_first_line(error)}") from None
@@ -70,7 +70,7 @@ def _refuse_twins(fields: Iterable[pa.Field], within: str = "") -> None:
         seen.add(field.name)
         kind = field.type
         while pa.types.is_nested(kind) and not pa.types.is_struct(kind):
-            kind = kind.field(kind.num_fields - 1).type  # of a list its items, of a map its values
+            kind = kind.field(kind.num_fields - 1).type  # the items of a list, the values of a map
         _refuse_twins(_inner(kind), f"{path}.")
 
 
@@ -79,7 +79,7 @@ def _inner(kind: pa.DataType) -> list[pa.Field]:
 
 
 def _pieces(batch: pa.RecordBatch) -> list[Piece]:
-    """Each row as JSON, with a fault where it cannot be told."""
+    """Returns each row as JSON, with a fault where that is not possible."""
     try:
         return [Piece(None, _as_json(row), opaque=opaque) for row, opaque in _plain_rows(batch)]
     except UnicodeDecodeError as error:
@@ -91,7 +91,7 @@ def _pieces(batch: pa.RecordBatch) -> list[Piece]:
 
 
 def _plain_rows(batch: pa.RecordBatch) -> Iterator[tuple[dict[str, Any], tuple[str, ...]]]:
-    """Each row, and its columns with bytes that are no text."""
+    """Gives each row, and the names of its columns with bytes that are not text."""
     names = batch.schema.names
     binary = [field.name for field in batch.schema if _has_bytes(field.type)]
     columns = [_values(column) for column in batch.columns]
@@ -115,7 +115,7 @@ def _has_bytes(kind: pa.DataType) -> bool:
 
 
 def _as_text(value: Any) -> tuple[Any, bool]:
-    """The value with its bytes as text, and whether all of them are; other bytes stay."""
+    """Returns the value with bytes decoded as text where they are UTF-8, and whether all of them are."""
     if isinstance(value, bytes):
         try:
             return value.decode("utf-8"), True
@@ -141,7 +141,7 @@ def _values(column: pa.Array) -> list[Any]:
 
 
 def _binary_row(batch: pa.RecordBatch) -> tuple[dict[str, Any], str]:
-    """The only row of a batch with its strings as bytes, and the first column that is not UTF-8.
+    """Returns the only row of a batch, with its strings as bytes, and the first column that is not UTF-8.
 
     A string that lies deeper than the row's own fields is null.
     """

@@ -1,4 +1,4 @@
-"""The pieces of the files that tasks read: byte ranges of .jsonl, row groups of .parquet, all else whole."""
+"""The pieces of files that tasks read: byte ranges of .jsonl, row groups of .parquet, and other files whole."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +20,7 @@ class Split:
     """A piece of a file that one task reads."""
 
     source: int
-    """The file's place among the sources."""
+    """The index of the file among the sources."""
 
     uri: str
     path: str
@@ -28,15 +28,15 @@ class Split:
     compression: str | None
     start: int = 0
     stop: int | None = None
-    """The byte range: of a .jsonl what is read, of a .parquet only what is hashed here."""
+    """The byte range: what is read of a .jsonl file; of a .parquet file only what this piece hashes."""
 
     row_groups: tuple[int, ...] | None = None
     hash_block: int | None = None
-    """The bytes of a hashed block where the file is in several pieces."""
+    """The number of bytes per hashed block, if the file is read in several pieces."""
 
 
 def splits_of(sources: Sequence[Source], split_bytes: int) -> list[Split]:
-    """The splits of all sources in order."""
+    """Returns the splits of all sources, in order."""
     with ThreadPoolExecutor(FOOTER_READERS) as threads:
         groups = list(threads.map(lambda source: _row_groups(source, split_bytes), sources))
     splits = []
@@ -59,14 +59,14 @@ def _whole(place: int, source: Source) -> Split:
 
 
 def _row_groups(source: Source, split_bytes: int) -> list[tuple[int, ...]]:
-    """Row groups of about `split_bytes` together; none where the file is small or no parquet after all."""
+    """Returns groups of row groups, each of about `split_bytes`; none if the file is small or is not parquet."""
     if source.suffix != ".parquet" or source.size is None or source.size <= split_bytes:
         return []
     try:
         with fsspec.open(source.path, "rb") as file:
             metadata = pq.ParquetFile(file).metadata
     except (OSError, pa.ArrowException):
-        # The task that reads the whole file will say what is wrong with it.
+        # The task that reads the whole file reports what is wrong with it.
         return []
     groups: list[tuple[int, ...]] = []
     held: tuple[int, ...] = ()

@@ -1,4 +1,4 @@
-"""A file's bytes in blocks: a byte range or a decompressed whole, hashed on the way, with bounded memory."""
+"""The bytes of a file in blocks: of a byte range, or of the whole decompressed, hashed, with bounded memory."""
 
 import hashlib
 import zlib
@@ -13,17 +13,17 @@ from jobs.engine.ingest.settings import MIB
 BLOCK = MIB
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 
-# Below this many bytes out a high ratio is only repetitive text and harms nobody.
+# Below this number of decompressed bytes a high ratio does no harm: the text only repeats itself.
 EXPANSION_LOOKED_AT = 16 * MIB
 
-# A zstd block of 4 bytes can stand for 128 KiB, and the decoder has no bound of its own on what one call gives.
+# A zstd block of 4 bytes can stand for 128 KiB, and the decoder does not limit what one call returns.
 ZSTD_FEED = 1024
 
 
 class Range:
-    """The blocks of an open file around [start, stop), that range hashed.
+    """Gives the blocks of an open file around [start, stop), and hashes that range.
 
-    Reading begins one byte before `start`, where there is one, and goes on past `stop` for who wants the end of a
+    Reading begins one byte before `start`, if there is one. It goes on past `stop`, for readers that need the end of a
     line that begins before it.
     """
 
@@ -42,7 +42,7 @@ class Range:
             yield data
 
     def digest(self) -> str:
-        """The SHA-256 of the range, in hex; reads what was not read of it."""
+        """Returns the SHA-256 of the range, in hex. Reads the rest of the range first."""
         blocks = iter(self)
         while (self.stop is None or self.at < self.stop) and next(blocks, None):
             pass
@@ -50,7 +50,7 @@ class Range:
 
 
 def decompressed(blocks: Iterator[bytes], compression: str | None, max_expansion: int) -> Iterator[bytes]:
-    """The blocks as text; FileFault where the file is cut short, is not what its name says, or is a bomb."""
+    """Gives the decompressed blocks. FileFault if the file is cut short, is of another kind, or expands too far."""
     if compression is None:
         yield from blocks
         return
@@ -63,7 +63,7 @@ def decompressed(blocks: Iterator[bytes], compression: str | None, max_expansion
 
 
 class _Expansion:
-    """Counts what went in and came out, and stops a bomb."""
+    """Counts the bytes before and after decompression, and stops at the limit of their ratio."""
 
     def __init__(self, limit: int):
         self.limit, self.taken, self.given = limit, 0, 0

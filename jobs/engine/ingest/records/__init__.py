@@ -1,2 +1,1 @@
-"""One record to one sample: strict JSON, the formats, the hashes, and what is quarantined. Nothing here opens a
-file."""
+"""From one record to one sample: strict JSON, formats, hashes and quarantine. Nothing here opens a file."""

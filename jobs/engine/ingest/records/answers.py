@@ -1,8 +1,8 @@
-"""What a record has to have so that it can be trained on: an answer.
+"""Refuses records without an answer, which cannot be trained on.
 
-A sample without one would be rated, embedded and chosen like any other, and then be left out of training. Of a
-conversation of several turns the last answer counts; a last question that nobody answered yet takes nothing away from
-the answers before it.
+A sample without an answer would be rated, embedded and selected like any other, and then be left out of training. In a
+conversation of several turns the last answer counts. A last question without an answer does not matter: the answers
+before it can be trained on.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,19 +17,19 @@ KEPT_BY = "--answers optional keeps such records, for those that have a label to
 
 
 def refuse_unanswered(record: Mapping[str, Any], messages: Sequence[Message]) -> None:
-    """Nothing; RecordFault no_answer where the assistant has said nothing, or nothing in the end."""
+    """RecordFault `no_answer` if there is no assistant message, or if the last one is empty."""
     if messages[-1]["role"] == "assistant" and not _blank(messages[-1]):
         return
     refuse_preference(record)
-    spoken = [message for message in messages if message["role"] == "assistant"]
-    if not spoken:
+    answers = [message for message in messages if message["role"] == "assistant"]
+    if not answers:
         raise RecordFault("no_answer", f"the conversation has no assistant message; {KEPT_BY}")
-    if _blank(spoken[-1]):
+    if _blank(answers[-1]):
         raise RecordFault("no_answer", f"the assistant's last message is empty; {KEPT_BY}")
 
 
 def refuse_preference(record: Mapping[str, Any]) -> None:
-    """Nothing; RecordFault no_answer for a preference record, whose answers are not in its conversation."""
+    """RecordFault `no_answer` for a preference record, whose answers are not in its conversation."""
     held = [field for field in PREFERENCE if record.get(field) is not None]
     if held:
         raise RecordFault(

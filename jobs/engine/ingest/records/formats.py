@@ -1,7 +1,7 @@
 """The formats of instruction data: from a record's fields to its messages.
 
-A record is recognised by the fields it has, one record at a time. A format whose needed fields are all there
-and not null comes before one with a null among them, and `FORMATS` lists them in order of precedence.
+The format of each record is recognised by the record's own fields. `FORMATS` lists the formats in order of precedence.
+A format whose needed fields are all there and not null comes before one with a null among them.
 """
 
 from collections.abc import Callable, Mapping, Set
@@ -23,13 +23,13 @@ LISTS = ("messages", "conversations", "prompt", "completion", "response")
 
 @dataclass(frozen=True)
 class Format:
-    """A format: the fields that it is recognised by, how its messages are read, and the fields that hold them."""
+    """A format: the fields by which it is recognised, and how messages are read from them."""
 
     name: str
     needs: Set[str]
     messages: Callable[[Record], list[Message]]
     also: Set[str] = frozenset()
-    """Fields that are read where they are there, beside those that it needs, the tools and the system prompt."""
+    """Optional fields, besides the needed ones, the tools and the system prompt."""
     system: str | None = "system"
     """The field of the system prompt."""
 
@@ -40,27 +40,27 @@ class Format:
 
     @cached_property
     def lists(self) -> tuple[str, ...]:
-        """Those that may be lists of messages, in the order in which they are read."""
+        """The needed fields that may be lists of messages, in the order in which they are read."""
         return tuple(field for field in LISTS if field in self.needs)
 
 
 class Read(NamedTuple):
-    """A record's conversation."""
+    """The conversation in a record."""
 
     format: Format
     messages: list[Message]
     opening: int
-    """How many of the messages stand before the conversation: the tools on offer, the system prompt."""
+    """The number of messages before the conversation: the tools on offer and the system prompt."""
 
 
 def messages_of(record: Record, columns: Mapping[str, str] = NO_COLUMNS) -> tuple[str, list[Message]]:
-    """The name of the record's format and its messages; RecordFault where it has none."""
+    """Returns the name of the record's format, and its messages. RecordFault if no format fits."""
     found = read(record, columns)
     return found.format.name, found.messages
 
 
 def read(record: Record, columns: Mapping[str, str] = NO_COLUMNS) -> Read:
-    """The record's format and conversation; RecordFault where it has none."""
+    """Returns the record's format and conversation. RecordFault if no format fits, or if there is no text or user."""
     if columns:
         recognised = _of_columns(tuple(sorted(columns.items())))
         _refuse_absent(record, columns)
@@ -106,7 +106,7 @@ def _refuse_incomplete(messages: list[Message]) -> None:
 
 
 def _opening(record: Record, system: str | None) -> list[Message]:
-    """The messages that stand before the conversation: the tools on offer and the system prompt."""
+    """Returns the messages before the conversation: the tools on offer and the system prompt."""
     opening: list[Message] = []
     tools = record.get("tools")
     if tools:
@@ -118,7 +118,7 @@ def _opening(record: Record, system: str | None) -> list[Message]:
 
 @cache
 def _of_columns(pairs: tuple[tuple[str, str], ...]) -> Format:
-    """The format of records whose fields a person named: pairs of role and field."""
+    """Returns the format of records whose fields the user named, as pairs of role and field."""
     columns = dict(pairs)
     instruction, response, context = columns["instruction"], columns["response"], columns.get("input")
 

@@ -1,9 +1,8 @@
-"""The hashes of a record: of what is said in it, of all of it, and of what makes it a duplicate.
+"""The hashes of a record: of its messages, of the whole record, and of what makes it a duplicate.
 
-Duplicates are records that are the same in everything that training, a judge or a reader could look at: the messages,
-and all other fields but those that only say where the record comes from. A field that is null is as one that is not
-there; the order of the fields and the spelling of a number make no difference; and two formats of one conversation are
-the same.
+Records are duplicates if they are equal in everything that training, a judge or a reader could look at. That is the
+messages and all other fields, except those that only say where the record comes from. A field that is null counts as
+absent. The order of the fields, the spelling of a number and the format of the conversation make no difference.
 """
 
 import hashlib
@@ -17,7 +16,7 @@ from jobs.engine.ingest.settings import BOOKKEEPING
 from operators.sample import text_sha
 
 WHOLE_FLOATS = 2.0**53
-"""Below it a float without a fraction is the integer that it looks like."""
+"""Below it a float without a fraction is exactly the integer that it looks like."""
 
 ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
@@ -25,18 +24,18 @@ Extras = list[tuple[int, dict[str, Any]]]
 
 
 class Hashes(NamedTuple):
-    """Three hashes of a record, 16 bytes each; the same where one has nothing that another leaves out."""
+    """Three hashes of a record, of 16 bytes each. They are equal if the record has no more than its messages."""
 
     text: bytes
-    """Of what is said: operators.sample.text_sha."""
+    """Of the messages: operators.sample.text_sha."""
     record: bytes
-    """Of everything, by which what was computed of any of its fields is known again."""
+    """Of the whole record: stored values that were computed from any of its fields are found by it."""
     kind: bytes
-    """Of everything but bookkeeping: records with the same are duplicates."""
+    """Of the record without bookkeeping fields: records with the same hash are duplicates."""
 
 
 def hashes(record: Record, found: Read, raw: bytes, bookkeeping: Set[str] = BOOKKEEPING) -> Hashes:
-    """The hashes of a record that was read as `found` from the JSON text `raw`."""
+    """Returns the hashes of a record that was read as `found` from the JSON text `raw`."""
     text = text_sha(found.messages, record)
     holds = found.format.holds
     extras = _extras(record, found)
@@ -48,7 +47,7 @@ def hashes(record: Record, found: Read, raw: bytes, bookkeeping: Set[str] = BOOK
             (aside if name.lower() in bookkeeping else fields)[name] = value
     said = _without(extras, bookkeeping)
     kind = _digest(text, [fields, said], raw) if fields or said else text
-    # What the kind leaves out is told apart on top of it, so that nothing is written out twice.
+    # The whole is hashed on top of the kind, so that no field is encoded twice.
     whole = _digest(kind, [aside, extras], raw) if aside or said != extras else kind
     return Hashes(text, whole, kind)
 
@@ -61,7 +60,7 @@ def _without(extras: Extras, bookkeeping: Set[str]) -> Extras:
 
 
 def _extras(record: Record, found: Read) -> Extras:
-    """What the messages have beside a role and a text, each with the place of its message."""
+    """Returns what messages have besides a role and a text, each with the index of its message."""
     extras: Extras = []
     place = found.opening
     for field in found.format.lists:
@@ -78,7 +77,7 @@ def _extras(record: Record, found: Read) -> Extras:
 
 
 def _extra(item: Record, role: str) -> dict[str, Any]:
-    """A message's other fields; its parts, where they are more than one text; and whose word a tool's message is."""
+    """Returns a message's other fields, its parts if it is more than one text, and the role word of a tool."""
     role_field = "role" if "role" in item else "from"
     text_field = "content" if "content" in item else "value"
     extra = {name: value for name, value in item.items() if value is not None and name not in (role_field, text_field)}
@@ -92,14 +91,14 @@ def _extra(item: Record, role: str) -> dict[str, Any]:
 
 def _digest(before: bytes, rest: list[Any], raw: bytes) -> bytes:
     try:
-        told = ENCODER.encode(_canonical(rest)).encode()
-    except ValueError:  # a number that no float holds: it differs from others as its digits do
-        told = raw
-    return hashlib.sha256(before + told).digest()[:16]
+        text = ENCODER.encode(_canonical(rest)).encode()
+    except ValueError:  # a number that no float holds: it is compared by its digits
+        text = raw
+    return hashlib.sha256(before + text).digest()[:16]
 
 
 def _canonical(value: Any) -> Any:
-    """The value without null fields, and with whole numbers as integers."""
+    """Returns the value without null fields, and with whole numbers as integers."""
     if isinstance(value, dict):
         return {
             name: inner if type(inner) is str else _canonical(inner)

@@ -1,7 +1,7 @@
-"""What could not become a sample: one JSON object a line, with the bytes as they came.
+"""Records that could not become samples: one JSON object per line, with the bytes as they were in the file.
 
-While a split is read its line numbers are relative, so a line of an interim file is the number, a tab, and the
-rest of the object; the join puts the source and the absolute number before it without parsing it again.
+While a split is read, its line numbers are relative. So a line of an interim file is the number, a tab, and the rest of
+the object. The join puts the source and the absolute number before the rest, without parsing it again.
 """
 
 import base64
@@ -14,7 +14,7 @@ from jobs.engine.ingest.faults import Piece, RecordFault
 
 
 def interim_line(piece: Piece, fault: RecordFault) -> bytes:
-    """The interim file's line for a piece with a fault."""
+    """Returns the line of the interim file for a piece with a fault."""
     cut = piece.length is not None and piece.length > len(piece.raw)
     entry: dict[str, Any] = {"reason": fault.kind, "message": fault.message}
     text = _text(piece.raw, cut)
@@ -29,7 +29,7 @@ def interim_line(piece: Piece, fault: RecordFault) -> bytes:
 
 
 def final_lines(interim: Iterable[bytes], uri: str, lines_before: int) -> Iterator[bytes]:
-    """The lines of quarantine.jsonl for those of one interim file."""
+    """Gives the lines of quarantine.jsonl for those of one interim file."""
     source = _encoded({"source": uri})[:-1]
     for line in interim:
         number, rest = line.split(b"\t", 1)
@@ -38,7 +38,7 @@ def final_lines(interim: Iterable[bytes], uri: str, lines_before: int) -> Iterat
 
 
 def _text(raw: bytes, cut: bool) -> str | None:
-    """The bytes as text, without a character that the cut goes through; None where they are not UTF-8."""
+    """Returns the bytes as text, without a character that the cut splits; None if they are not UTF-8."""
     try:
         return codecs.getincrementaldecoder("utf-8")().decode(raw, final=not cut)
     except UnicodeDecodeError:
@@ -46,12 +46,12 @@ def _text(raw: bytes, cut: bool) -> str | None:
 
 
 def _encoded(entry: dict[str, Any]) -> bytes:
-    # Half of a surrogate pair, in a field's name for instance, becomes its JSON escape again.
+    # Half of a surrogate pair, for instance in the name of a field, becomes its JSON escape again.
     return json.dumps(entry, ensure_ascii=False).encode("utf-8", "backslashreplace")
 
 
 class Quarantine:
-    """An interim file that is being written, and the count of each kind."""
+    """Writes an interim file of quarantined records, and counts them by kind."""
 
     def __init__(self, file: BinaryIO):
         self.file = file

@@ -1,4 +1,4 @@
-"""From a record's bytes to a sample: strict JSON, the limits, and the format's messages."""
+"""From the bytes of a record to a sample: strict JSON, the limits, and the messages of the format."""
 
 import json
 import re
@@ -35,11 +35,11 @@ def _number(numeral: str) -> int | float:
 
 
 class _TwoValues(Exception):
-    """Of one key of an object."""
+    """A key of an object has two different values."""
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object of these pairs, where no key has two values: one of them would be lost."""
+    """Returns the object of these pairs. _TwoValues if a key has two values, of which one would be lost."""
     made = dict(pairs)
     if len(made) < len(pairs):
         for key, value in pairs:
@@ -52,7 +52,7 @@ DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_number, o
 
 
 class Sample(NamedTuple):
-    """What became of a record."""
+    """A record that was read: the name of its format, its messages and its hashes."""
 
     format: str
     messages: list[Message]
@@ -60,7 +60,10 @@ class Sample(NamedTuple):
 
 
 def sample_of(raw: bytes, settings: IngestSettings, opaque: Sequence[str] = ()) -> Sample:
-    """The sample of a record's JSON text; RecordFault says why there is none. opaque: fields that hold no text."""
+    """Returns the sample of a record's JSON text. RecordFault says why there is none.
+
+    opaque: the fields that hold bytes and not text.
+    """
     record = record_of(raw, settings.max_nesting)
     found = read(record, settings.columns)
     for field in opaque:
@@ -76,7 +79,7 @@ def sample_of(raw: bytes, settings: IngestSettings, opaque: Sequence[str] = ()) 
 
 
 def record_of(raw: bytes, max_nesting: int) -> dict[str, Any]:
-    """The object that a JSON text is."""
+    """Returns the object of a JSON text. RecordFault if it is not strict JSON, not an object, or nested too deeply."""
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -105,7 +108,7 @@ def record_of(raw: bytes, max_nesting: int) -> dict[str, Any]:
 
 
 def compact(raw: bytes) -> bytes:
-    """A valid JSON text on one line: its own text without the white space between tokens.
+    """Returns a valid JSON text on one line, without the white space between tokens.
 
     >>> compact(b'{ "a b" : [1.0,\\n 1e5] }')
     b'{"a b":[1.0,1e5]}'
@@ -114,7 +117,7 @@ def compact(raw: bytes) -> bytes:
 
 
 def _refuse_depth(raw: bytes, limit: int) -> None:
-    """Looked at in the text, before parsing: a parser would recurse as deep as a hostile record tells it to."""
+    """RecordFault above the limit. It is checked before parsing, as a parser recurses as deep as the record is."""
     if raw.count(b"{") + raw.count(b"[") <= limit:
         return
     deepest = depth = 0

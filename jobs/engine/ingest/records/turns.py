@@ -1,4 +1,4 @@
-"""From the values of a record's fields to messages: pairs of a question and an answer, and lists of messages."""
+"""Messages from the values of a record: from an instruction and its response, or from a list of messages."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ ROLES = {
 
 
 def single_turn(record: Record, *, instruction: str, context: str | None, response: str) -> list[Message]:
-    """A question and its answer, after the turns of `history`; the context follows the instruction on a new line."""
+    """Returns an instruction and its response after the turns of `history`. The context is put on a new line."""
     asked = text_in(record, instruction)
     if context is not None and record.get(context) is not None and (more := text_in(record, context)):
         asked = f"{asked}\n{more}"
@@ -41,14 +41,14 @@ def _history(history: Any) -> list[Message]:
 
 
 def prompt_completion(record: Record, *, response: str) -> list[Message]:
-    """Two strings, or, in TRL's conversational form, two lists of messages."""
+    """Returns the messages of two strings, or, in TRL's conversational form, of two lists of messages."""
     if isinstance(record["prompt"], list) and isinstance(record[response], list):
         return conversation(record, "prompt") + conversation(record, response)
     return single_turn(record, instruction="prompt", context=None, response=response)
 
 
 def conversation(record: Record, field: str) -> list[Message]:
-    """A list of messages, each {role, content} or {from, value}."""
+    """Returns the messages of a list of objects, each {role, content} or {from, value}."""
     items = record[field]
     if not isinstance(items, list):
         raise wrong_type(field, items, "an array of messages")
@@ -69,7 +69,7 @@ def _message(item: Any, where: str) -> Message:
 
 
 def _content(item: Record, where: str) -> str:
-    """A message's text; its text parts a line each; and the JSON text of the tools it calls."""
+    """Returns the text of a message, one line per text part, and the JSON text of the tools that it calls."""
     calls = item.get("tool_calls") or item.get("function_call")
     field = "content" if "content" in item else "value"
     if field not in item and not calls:

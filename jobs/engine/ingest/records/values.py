@@ -1,4 +1,4 @@
-"""The values of a record: texts, and how a message for people names what is there instead."""
+"""The values of a record: texts, and the names by which messages call other values."""
 
 import json
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ def _type_name(value: Any) -> str:
 
 
 def field_names(record: Record) -> str:
-    """The field names of a record for a message, cut where there are very many or very long ones."""
+    """Returns the field names of a record for a message, shortened where they are very many or very long."""
     if not record:
         return "none"
     shown = [str(name)[:60] for name in list(record)[:20]]

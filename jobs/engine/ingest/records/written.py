@@ -1,7 +1,7 @@
-"""The way back: a record with a new turn, in the format of the record that it comes from.
+"""The reverse of reading: a record with a new turn, in the format of the record that it comes from.
 
-What `messages_of` reads of such a record is the opening of the old one (tools, system), a user's message and the
-assistant's. Fields that hold no part of the conversation stay as they are.
+`messages_of` reads from such a record the opening of the old one (tools, system), a message of the user and one of the
+assistant. Fields that hold no part of the conversation stay as they are.
 """
 
 import json
@@ -29,10 +29,10 @@ OPENING = ("tools", "system")
 def written(
     raw: bytes, instruction: str, context: str, response: str, columns: Mapping[str, str] = NO_COLUMNS
 ) -> bytes:
-    """A record's JSON text with this single turn in place of its conversation; the opening and other fields stay.
+    """Returns a record's JSON text with this turn in place of its conversation. The opening and other fields stay.
 
-    The context follows the instruction on a new line where the record has no field of its own for it. `columns` is
-    what the record was ingested with. Earlier turns in `history` are gone: the field is an empty list.
+    The context follows the instruction on a new line if the record has no field for it. columns: those with which the
+    record was ingested. The turns in `history` are dropped: the field becomes an empty list.
     """
     record: dict[str, Any] = DECODER.decode(raw.decode())
     name, _ = messages_of(record, columns)
@@ -63,7 +63,7 @@ def _fields(columns: Mapping[str, str]) -> tuple[str, str, str]:
 
 
 def _chat(items: Sequence[Record], instruction: str, response: str) -> list[Record]:
-    """The items that open a conversation, then a user's and an assistant's in the spelling of the first of each."""
+    """Returns the opening items, then a user's and an assistant's message with the field names of the first of each."""
     roles = [ROLES[str(item.get("role", item.get("from"))).strip().lower()] for item in items]
     first = next((place for place, role in enumerate(roles) if role not in OPENING), len(items))
     turn = [
@@ -74,7 +74,7 @@ def _chat(items: Sequence[Record], instruction: str, response: str) -> list[Reco
 
 
 def _item(like: Record, role: str, content: str) -> Record:
-    """A message with the field names of another and, where that has this role too, its word for it."""
+    """Returns a message with the field names of another one and, if that has the same role, its word for the role."""
     role_field = "role" if "role" in like else "from"
     content_field = next((field for field in ("content", "value") if field in like), "content")
     word = str(like[role_field])
@@ -82,7 +82,7 @@ def _item(like: Record, role: str, content: str) -> Record:
 
 
 def _spelled(record: Record) -> bytes:
-    """The record as JSON; in ASCII where a string of it is not Unicode and only an escape can hold it."""
+    """Returns the record as JSON; in ASCII if a string in it is not valid Unicode and needs an escape."""
     try:
         return json.dumps(record, ensure_ascii=False).encode()
     except UnicodeEncodeError:
