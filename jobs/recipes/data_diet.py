@@ -85,7 +85,7 @@ class DataDiet(Recipe):
         if (self.keep == "window") != (self.offset is not None):
             yield "keep=window wants an offset (offset=0.3), and nothing else takes one"
         if self.keep == "window" and self.budget.startswith("tokens:"):
-            yield "keep=window takes a budget in samples or per cent"
+            yield "keep=window takes a budget in samples or percent"
         yield from self._runs().refusals()
 
     def select(self, pool: Pool) -> Selection:

@@ -201,7 +201,7 @@ def test_a_corpus_that_the_embedder_cannot_read_fails_at_once_and_says_what_read
         assert code == 3
         told = re.search(r"embed: 512 of (512 samples drawn at random from 1,100|the first 512 samples) failed", said)
         assert told, said  # either batch may end first
-        assert "max_errors allows 11 of all" in said
+        assert "max_errors allows 11 of all samples" in said
         assert "% of the text is unknown to the model's tokenizer: '" in said
         assert any(
             subject in said.split("tokenizer: ")[1][:70] for subject in ("饺子", "长江", "质数", "画蛇添足", "绿茶")
@@ -230,7 +230,7 @@ def test_a_few_samples_that_the_embedder_cannot_read_are_set_aside_and_reported(
     assert f'<span class="lost">{percent(10 / (10 + han))}</span>' in scripts
     code, said = run("ltd", "in.jsonl", "--out", "again", "budget=8")
     assert code == 3
-    assert "embed: 10 of 50 samples have an error and max_errors allows 0. One of the errors: unreadable: " in said
+    assert "embed: 10 of 50 samples have an error, and max_errors allows 0. One of the errors: unreadable: " in said
     assert "set embed.model.name=intfloat/multilingual-e5-small" in said
 
 

@@ -128,7 +128,7 @@ def test_a_sample_that_a_run_has_no_score_of_is_never_kept(six):
     [
         (["keep=window"], "wants an offset"),
         (["offset=0.2"], "nothing else takes one"),
-        (["keep=window", "offset=0.2", "budget=tokens:20"], "in samples or per cent"),
+        (["keep=window", "offset=0.2", "budget=tokens:20"], "in samples or percent"),
         (["score=grand", "aggregate=fro"], "aggregate=fro is of token errors"),
         (["score=grand_lora", "train.lora=null"], "score=grand_lora wants an adapter"),
     ],

@@ -58,7 +58,7 @@ def test_fields_that_cannot_go_together_are_refused_without_data():
     for fields, message in {
         ("train.labels=none",): "train.labels names its fields",
         ("full_epochs=41",): "full_epochs=41 is more than train.epochs=40",
-        ("budget=tokens:10",): "budget in samples or per cent",
+        ("budget=tokens:10",): "budget in samples or percent",
     }.items():
         with pytest.raises(UsageError, match=message):
             build("nlu_diet", Request(), fields).check()
