@@ -1,4 +1,4 @@
-"""The recipes: the paper of each, and what it needs beside samples.
+"""Lists the recipes: the paper of each, and what it needs besides samples.
 
 winnow recipes
 """
@@ -25,7 +25,7 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def needs(recipe: type[Recipe]) -> Iterator[str]:
-    """What has to be there for a recipe as its defaults are: models, and what its fields cannot say by themselves."""
+    """What a recipe needs with its defaults: its models, fields without a default, and `Recipe.needs`; one per line."""
     yield from recipe.needs
     for field in fields(recipe):
         if field.default is MISSING and field.default_factory is MISSING:
@@ -35,7 +35,7 @@ def needs(recipe: type[Recipe]) -> Iterator[str]:
 
 
 def _models(name: str, declaration: Any) -> Iterator[str]:
-    """What is to be said of the model in a field; nothing of the embedder that comes with Winnow."""
+    """What the model in a field is; nothing for a field without a model, and for the default embedder."""
     from operators.asking.asking import Asking
     from operators.checkpoint import MINILM
     from operators.training.finetune import Finetune
@@ -56,7 +56,7 @@ def _models(name: str, declaration: Any) -> Iterator[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns the exit code."""
+    """Runs the command and returns the exit code."""
     arguments().parse_args(argv)
 
     from jobs.engine.command.config import recipe_class

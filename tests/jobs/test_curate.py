@@ -105,7 +105,7 @@ def test_ltd_with_a_target_keeps_only_samples_of_its_centroids(run, tmp_path):
     assert kept == ["translate"] * 5
     code, said = run("ltd", "in.jsonl", "--out", "none", "budget=5", "target=poem")
     assert code == 2
-    assert "no sample has task='poem'; there are ['sum', 'translate']" in said
+    assert "no sample has task='poem'; the tasks are ['sum', 'translate']" in said
     jsonl(tmp_path / "few.jsonl", [{"instruction": "Translate to French: fish", "output": "mot fish"}])
     code, _ = run("ltd", "in.jsonl", "--out", "few", "budget=5", "examples=few.jsonl", "centroids=2")
     assert code == 0

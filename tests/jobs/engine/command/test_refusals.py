@@ -127,7 +127,7 @@ def test_models_alone_that_are_missing_are_all_named_and_exit_with_1(refused):
         ("mods", ["budget=tokens:200k"], "MoDS takes a budget in samples or percent"),
         ("deft", ["budget=tokens:200k"], "DEFT takes a budget in samples or percent"),
         ("nlu_diet", ["budget=tokens:200k"], "NLUDiet takes a budget in samples or percent"),
-        ("data_diet", ["keep=window"], "keep=window wants an offset"),
+        ("data_diet", ["keep=window"], "keep=window needs an offset"),
         ("alpagasus", ["judge.prompt.name=gone.txt"], "prompt gone.txt: no such file"),
         ("lift", ["rewrite.prompt.name=gone.txt"], "prompt gone.txt: no such file"),
     ],
