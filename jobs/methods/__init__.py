@@ -1,1 +1,1 @@
-"""What one method needs beside its recipe: no decision of its paper, and nothing that two methods share by chance."""
+"""Code that a method needs besides its recipe. The decisions of a paper are in its recipe, not here."""

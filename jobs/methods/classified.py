@@ -1,4 +1,4 @@
-"""A pool as a classification set: which samples have a class, and what classifiers forgot of them in training."""
+"""A pool as a classification data set: its labelled samples, and how often classifiers forgot them in training."""
 
 from collections.abc import Iterable, Sequence
 
@@ -17,7 +17,7 @@ from operators.training.files import epoch_outcomes
 def classified(pool: Pool, labels: Labels) -> tuple[Subset, Labels]:
     """The samples whose class is among the labels, with the column `label`, and the labels with their names.
 
-    A sample without a class is no error: nobody has to have labelled all. UsageError as `with_names`.
+    A sample without a class is left out and is not an error. UsageError as for `with_names`.
     """
     named = with_names(pool.origin, labels)
     labelled = pool.map(label=Field(labels.label))
@@ -26,26 +26,26 @@ def classified(pool: Pool, labels: Labels) -> tuple[Subset, Labels]:
 
 
 def kept_by_label(pool: Pool, label: Field | None, kept: Subset) -> dict[str, dict[str, int]]:
-    """How many samples of each class are kept, as a fact of the selection; nothing without a label."""
+    """The number of kept samples per class, as a fact of the selection; empty without a label."""
     if label is None:
         return {}
     labelled = pool.map(label=label)
-    return {"kept by label": counts_by_label(labelled.values("label"), np.isin(labelled.ids, kept.ids))}
+    return {"kept per label": counts_by_label(labelled.values("label"), np.isin(labelled.ids, kept.ids))}
 
 
 def forgotten(runs: Iterable[Sequence[Checkpoint]], ids: np.ndarray) -> list[np.ndarray]:
-    """For each run, the number of times that each of these samples was predicted correctly in an epoch and not in the
-    next; (ids,) float64 each.
+    """The number of times that each run forgot each sample: it was correct in an epoch and incorrect in the next.
 
-    runs: all epochs of each, two or more. A sample that was never predicted correctly has the number of epochs, which
-    no other comes to: the infinity of `kernels.data_diet.forgettings` has no mean. NaN for one that was not trained on.
+    runs: all epochs of each run, two or more. Returns one (ids,) float64 array per run. A sample that was never
+    predicted correctly gets the number of epochs, which is more than any other sample can have; the infinity of
+    `kernels.data_diet.forgettings` would have no mean. A sample that the run was not trained on gets NaN.
     """
     return [_forgotten(epochs, ids) for epochs in runs]
 
 
 def _forgotten(epochs: Sequence[Checkpoint], ids: np.ndarray) -> np.ndarray:
     seen, rights = zip(*map(epoch_outcomes, epochs), strict=True)
-    counts = forgettings(np.stack(rights))  # every epoch sees every sample once, and they are read in order of id
+    counts = forgettings(np.stack(rights))  # every epoch sees every sample once, and the outcomes are in order of id
     finite = np.where(np.isinf(counts), len(epochs), counts)
     if not len(finite):
         return np.full(len(ids), np.nan)

@@ -1,4 +1,4 @@
-"""Pools of conversations that the engine made itself: chains of variants, or the answers of a model."""
+"""Pools of conversations that a run makes itself: chains of variants, or the answers of a model."""
 
 import json
 from collections.abc import Sequence
@@ -26,9 +26,11 @@ from operators.training.finetune import Finetune
 
 
 def rated_answers(asked: Subset, learnt: Subset, trainer: Finetune, tokens: int, reward: Reward) -> Subset:
-    """Those asked that a model which was trained on the learnt samples has answered, with the column `answer_reward`.
+    """Trains a model on some samples, asks it about others, and returns these with the rewards of its answers.
 
-    The answers are a pool of their own, in which each sample ends with the model's answer in place of its own.
+    asked: the samples to answer. learnt: the samples to train on. tokens: the maximum number of tokens of an answer.
+    Returns the samples with a rated answer, with the column `answer_reward`. The answers are stored as a pool, in which
+    the model's answer replaces the response of each sample.
     """
     if not len(asked):
         return asked.bind(answer_reward=np.empty(0))
@@ -52,9 +54,10 @@ def _answered(parts: Parts, feature: Feature, ids: np.ndarray, store: str) -> st
 
 
 def written_pool(conversations: Sequence[Sequence[Message]], store: str, kind: str) -> str:
-    """The folder of a pool of these conversations in the store, written unless it is there; pool.json comes last.
+    """Writes conversations as a pool into the store, unless it is there, and returns the folder.
 
-    kind: a word for what they are, in the folder's name and as their source.
+    kind: a word for the conversations, which is part of the folder's name and the source of the samples. pool.json is
+    written last, so that a folder with a pool.json is complete.
     """
     shas = [text_sha(conversation) for conversation in conversations]
     share = fingerprint_share(0, shas)
@@ -71,7 +74,7 @@ def written_pool(conversations: Sequence[Sequence[Message]], store: str, kind: s
         ids = range(part["first"], part["first"] + part["rows"])
         columns = {
             "id": ids,
-            "sha": shas[ids.start : ids.stop],  # there is no record with more in it than the conversation
+            "sha": shas[ids.start : ids.stop],  # the record has nothing besides the conversation
             "text_sha": shas[ids.start : ids.stop],
             "source": [kind] * len(ids),
             "line": [None] * len(ids),

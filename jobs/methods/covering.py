@@ -1,4 +1,4 @@
-"""A k-center cover of samples: where it begins, and the cover around samples that are kept already."""
+"""k-center covers of samples: the first center, and the cover around samples that are kept already."""
 
 from typing import Literal
 
@@ -14,9 +14,9 @@ First = Literal["center", "random"]
 def first_center(
     subset: Subset, how: First, seed: int, *, column: str = "embed", center: np.ndarray | None = None
 ) -> int:
-    """The id of the sample that is closest to the center, or that the seed draws.
+    """The id of the first center: the sample closest to a given center, or a random one.
 
-    center: (d,), by default the mean direction of the samples themselves.
+    how: center or random. column: the embeddings. center: (d,); None: the mean direction of the samples.
     """
     if how == "random":
         return int(subset.ids[np.random.default_rng(seed).integers(len(subset))])
@@ -26,7 +26,11 @@ def first_center(
 
 
 def covered(subset: Subset, size: int, around: Ranking, first: First, seed: int) -> Ranking:
-    """At most `size` of the samples, farthest first: from those around which they lie, else from the first one."""
+    """At most `size` of the samples, by k-center greedy, in the order of the picks.
+
+    around: the samples that are centers already; they are not picked again. Where there are none, the cover starts
+    from `first_center`.
+    """
     size = min(size, len(subset - around))
     if not size:
         return around[:0]

@@ -1,4 +1,4 @@
-"""The cycles of a data diet that changes as a model is trained: train, score, choose anew."""
+"""The cycles of a dynamic data diet: train, score, and choose the samples of the next cycle."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -18,7 +18,7 @@ ERRORS = ("el2n", "slot_sum", "slot_fro", "slots")
 
 @dataclass(frozen=True)
 class Smoothed:
-    """What the errors of all cycles come to."""
+    """How the errors of all cycles become one score per sample (operators/kernels/nlu_diet.py)."""
 
     joint: Joint
     smoothing: Smoothing
@@ -27,36 +27,39 @@ class Smoothed:
     bonus: float
 
     def over(self, cycles: "Cycles") -> Subset:
-        """The samples that all these cycles scored, with the column `score`."""
+        """The samples that every cycle scored, with the column `score`."""
         columns = [f"{cycle}.{field}" for cycle in cycles.names for field in ERRORS]
         return cycles.scored.bind(score=cycles.scored.reduce(diet_scores, *columns, **vars(self))).having("score")
 
 
 @dataclass(frozen=True)
 class Cycles:
-    """A training that goes on from cycle to cycle, and what it was trained on."""
+    """A training that continues from cycle to cycle, and the samples of each cycle."""
 
     trainer: Finetune
-    """With the names of its labels."""
+    """The trainer, with the names of its labels."""
     usable: Subset
     """The samples that can be trained on and scored."""
     seed: int
     scored: Subset
-    """Those of the usable that every cycle has scored, with a column per cycle."""
+    """The usable samples that every cycle has scored, with one column per cycle."""
     chosen: tuple[Subset, ...] = ()
-    """What each cycle was trained on."""
+    """The training samples of each cycle."""
     epochs: tuple[int, ...] = ()
-    """For how many epochs."""
+    """The number of epochs of each cycle."""
     model: Checkpoint | None = None
-    """What the last cycle left."""
+    """The model after the last cycle; None before the first."""
 
     @property
     def names(self) -> list[str]:
-        """The columns of the cycles so far."""
+        """The names of the columns of the cycles so far."""
         return [f"cycle_{number}" for number in range(1, len(self.chosen) + 1)]
 
     def after(self, chosen: Subset, epochs: int, dropout: Dropout, precision: Precision) -> "Cycles":
-        """The cycles with one more, which goes on for so many epochs with the chosen samples and then scores all."""
+        """The cycles with one more: it continues the training on the chosen samples, then scores all samples.
+
+        epochs: the number of epochs of the new cycle. dropout, precision: of the scoring.
+        """
         number = len(self.chosen)
         seed = self.trainer.seed + self.seed + number
         model = chosen.train(replace(self.trainer, epochs=epochs, after=self.model, seed=seed))[-1]
@@ -66,18 +69,18 @@ class Cycles:
         return replace(self, scored=scored, chosen=(*self.chosen, chosen), epochs=(*self.epochs, epochs), model=model)
 
     def visits(self) -> np.ndarray:
-        """How many epochs each of the usable samples was trained for; (usable,) int64."""
+        """The number of epochs in which each usable sample was trained on; (usable,) int64."""
         visits = np.zeros(len(self.usable), np.int64)
         for chosen, epochs in zip(self.chosen, self.epochs, strict=True):
             visits[np.isin(self.usable.ids, chosen.ids)] += epochs
         return visits
 
     def facts(self) -> dict[str, object]:
-        """What the manifest says of the training."""
+        """Facts of the training for the manifest."""
         return {
             "model": self.model.name if self.model else "",
-            "trained on": [len(chosen) for chosen in self.chosen],
+            "training samples per cycle": [len(chosen) for chosen in self.chosen],
             "steps": sum(n * self.trainer.steps(len(each)) for n, each in zip(self.epochs, self.chosen, strict=True)),
             "steps without a diet": sum(self.epochs) * self.trainer.steps(len(self.usable)),
-            "classes predicted correctly": [float(self.scored.values(f"{name}.right").mean()) for name in self.names],
+            "class accuracy per cycle": [float(self.scored.values(f"{name}.right").mean()) for name in self.names],
         }

@@ -1,4 +1,4 @@
-"""A data diet's runs: models trained for a little while, each from its own seed, and how far samples are from them."""
+"""The runs of a data diet: models trained for a short time, each from its own seed, and samples' scores under them."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +21,7 @@ from operators.supervision.labels import Labels
 from operators.training.finetune import Finetune
 
 SEED_STEP = 424_242
-"""How far apart the seeds of two runs are."""
+"""The difference between the seeds of two consecutive runs."""
 
 Score = Literal[hardness.Score, "forgetting"]
 Aggregate = Literal["mean", "sum", "fro"]
@@ -31,7 +31,7 @@ Run = Sequence[Checkpoint]
 
 @dataclass(frozen=True)
 class EarlyRuns:
-    """How many models are trained, how, and by what samples are scored under them."""
+    """The number of models, their training, and the score of samples under them."""
 
     score: Score
     aggregate: Aggregate
@@ -43,49 +43,52 @@ class EarlyRuns:
     precision: Precision
 
     def refusals(self) -> Iterator[str]:
-        """What does not go together."""
+        """Yields a message per contradiction between fields."""
         if self.trainer.labels is not None:
             yield from self._refused_of_a_classifier(self.trainer.labels)
         if self.aggregate == "fro" and self.score != "el2n":
-            yield "aggregate=fro is of token errors (score=el2n); a gradient's length has mean or sum"
+            yield "aggregate=fro is for token errors (score=el2n): set aggregate to mean or sum for a gradient's length"
         if self.score == "grand_lora" and self.trainer.lora is None:
-            yield "score=grand_lora wants an adapter, and train.lora is null; set score=grand"
+            yield "score=grand_lora needs an adapter, and train.lora is null: set score=grand"
         if self.score == "forgetting":
             yield from self._refused_of_forgetting()
 
     def _refused_of_a_classifier(self, labels: Labels) -> Iterator[str]:
         if self.trainer.lora is not None:
-            yield "a classifier is trained whole: set train.lora=none"
+            yield "all weights of a classifier are trained: set train.lora=none"
         if self.aggregate != "mean":
-            yield f"aggregate={self.aggregate} is of a response's tokens; a class has one error: set mean"
+            yield f"aggregate={self.aggregate} is for a response's tokens; a class has one error: set aggregate=mean"
         if labels.slots is not None:
-            yield "a data diet is of classes: set train.labels.slots=none, or take nlu_diet"
+            yield "data_diet scores classes, not slots: set train.labels.slots=none, or use nlu_diet"
 
     def _refused_of_forgetting(self) -> Iterator[str]:
         if self.trainer.labels is None:
-            yield "score=forgetting is of a classifier: name the record's class by train.labels.label=FIELD"
+            yield "score=forgetting needs a classifier: name the field of the class with train.labels.label=FIELD"
         if self.trained:
-            yield "score=forgetting is counted while runs are trained: leave trained empty"
+            yield "score=forgetting is counted while models are trained: leave trained empty"
         if self.trainer.epochs < 2:
-            yield "score=forgetting is counted from one epoch to the next: set train.epochs to 2 or more"
+            yield "score=forgetting compares consecutive epochs: set train.epochs to 2 or more"
 
     def base(self) -> Loss:
-        """The loss under the base, which every sample has that a language model can be trained on."""
+        """The loss under the base model. Every sample that a language model can be trained on has one."""
         trainer = self.trainer
         return Loss(trainer.base, None, trainer.template, trainer.max_tokens, self.precision)
 
     def scores(self, last: Iterable[Checkpoint]) -> dict[str, Operator]:
-        """The columns run_1, run_2 …: the score under what each run has left. Forgetting needs none."""
+        """The operators of the columns run_1, run_2 …: the score under the last checkpoint of each run.
+
+        Empty for score=forgetting, which needs no column.
+        """
         if self.score == "forgetting":
             return {}
         operators = (hardness.hardness(self.trainer, each, self.score, self.precision) for each in last)
         return {f"run_{number}": operator for number, operator in enumerate(operators, start=1)}
 
     def scored(self, pool: Pool) -> tuple[Subset, dict[str, Any]]:
-        """The samples with a score in every run, and facts of the runs.
+        """The samples with a score in every run, and facts of the runs for the manifest.
 
-        Columns: score, the mean over the runs, and spread, its standard deviation; of measured scores also loss and
-        length, the tokens that were scored.
+        Columns: score, the mean over the runs, and spread, the standard deviation. Except for score=forgetting, also
+        loss, the mean negative log-likelihood over the runs, and length, the number of tokens that were scored.
         """
         if self.trainer.labels is not None:
             usable, labels = classified(pool, self.trainer.labels)
@@ -101,7 +104,7 @@ class EarlyRuns:
         return [drawn.train(replace(self.trainer, seed=seed)) for seed in seeds]
 
     def _measured(self, usable: Subset, runs: Sequence[Run]) -> tuple[Subset, dict[str, Any]]:
-        """By what each run's last epoch is from a sample."""
+        """The samples, scored under the last epoch of each run, and facts of the runs."""
         columns = self.scores(epochs[-1] for epochs in runs)
         scored = usable.map(**columns)
         length = scored.values("run_1.tokens")
@@ -117,10 +120,10 @@ class EarlyRuns:
         return scored.bind(score=found.mean, spread=found.spread, loss=loss, length=length), facts
 
     def _forgotten(self, usable: Subset, runs: Sequence[Run]) -> tuple[Subset, dict[str, Any]]:
-        """By what each run forgot while it was trained."""
+        """The samples, scored by how often each run forgot them in training, and facts of the runs."""
         counts = {f"run_{number}": run for number, run in enumerate(forgotten(runs, usable.ids), start=1)}
         scored = usable.bind(**counts).having(*counts)
         found = over_runs(*(scored.values(run) for run in counts))
         never = int((found.mean == self.trainer.epochs).sum())
-        facts = {"rank correlation between runs": found.agreement, "never predicted correctly": never}
+        facts = {"rank correlation between runs": found.agreement, "samples never predicted correctly": never}
         return scored.bind(score=found.mean, spread=found.spread), facts

@@ -1,4 +1,4 @@
-"""How hard samples are for the model that a training run has left: the operator that tells, by model and score."""
+"""The operator that scores how hard samples are for the model after a training run."""
 
 from typing import Literal
 
@@ -20,9 +20,10 @@ LAYERS: dict[str, Literal["adapter", "linear", "head"]] = {
 
 
 def hardness(trainer: Finetune, last: Checkpoint, score: Score, precision: Precision) -> Operator:
-    """EL2N, or the length of a gradient, under an epoch's folder of the training; of a classifier, of its class.
+    """The operator of a score (EL2N, or the length of a gradient) under a checkpoint of a training run.
 
-    Its values are those of `Loss`, of `ClassError` or of `GradientNorm`, which all have tokens, nll_mean and truncated.
+    last: the folder of an epoch. For a classifier, the score is that of the class. The operator is `Loss`, `ClassError`
+    or `GradientNorm`; the values of all three have the fields tokens, nll_mean and truncated.
     """
     model, adapter = (last, None) if trainer.lora is None else (trainer.base, last)
     template, labels, tokens = trainer.template, trainer.labels, trainer.max_tokens

@@ -1,4 +1,4 @@
-"""LESS's comparison of samples with targets, checkpoint by checkpoint, and the influence that it comes to."""
+"""LESS's comparison of samples with targets at each checkpoint, and the influence that follows from it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,18 +14,19 @@ from operators.kernels.influence import subtask_cosines, weighted_influence
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the gradients of samples are compared with, and how."""
+    """The targets that the gradients of samples are compared with, and how they are compared."""
 
     targets: Targets
     aggregate: Aggregate
     projected: bool
-    """Whether projected gradients are stored and compared afterwards, or the targets' directions are put into the
-    product itself."""
+    """True: projected gradients are stored, and compared afterwards. False: the samples' gradients are multiplied by
+    the targets' directions as they are computed, and only the cosines are stored."""
 
     def at(self, samples: Subset, name: str, gradient: Gradient) -> Subset:
-        """The samples with a gradient at a checkpoint, with (n, subtasks) mean cosines in the column `cosines_<name>`.
+        """The samples with a gradient at a checkpoint, with the column `cosines_<name>`.
 
-        gradient: that of a target; a sample's is the step that Adam would make with it.
+        The column has the mean cosine of each sample to the targets of each subtask; (n, subtasks). gradient: the
+        operator for targets. For samples, the step that Adam would make with the gradient replaces it.
         """
         adam = replace(gradient, feature="adam")
         if not self.projected:
@@ -44,17 +45,17 @@ class Comparison:
 
 
 def compared(samples: Subset, gradients: Mapping[str, Gradient], comparison: Comparison) -> Subset:
-    """The samples with a gradient at each of these checkpoints, with the columns of `Comparison.at`."""
+    """The samples with a gradient at every one of these checkpoints, with the columns of `Comparison.at`."""
     for name, gradient in gradients.items():
         samples = comparison.at(samples, name, gradient)
     return samples
 
 
 def influential(compared: Subset, learning_rates: Mapping[str, float]) -> Subset:
-    """The samples with an influence, and columns of what it is.
+    """The samples with an influence (LESS, Xia et al. 2024, arXiv 2402.04333), with the columns of it.
 
-    influence: that on the best subtask, weighted by the checkpoints' learning rates. subtask: the number of that one.
-    at_<name>: the mean cosine to its targets at each checkpoint.
+    influence: the highest influence over the subtasks, weighted over the checkpoints by their learning rates. subtask:
+    the number of that subtask. at_<name>: the mean cosine to its targets at each checkpoint.
     """
     tables = {name: compared.values(f"cosines_{name}") for name in learning_rates}
     found = weighted_influence(list(tables.values()), list(learning_rates.values()))

@@ -1,4 +1,4 @@
-"""What a model's replies are worth: a judge's ratings, and the end of a run in which too many replies hold nothing."""
+"""The ratings in a judge's replies, and the refusal of a run in which too many replies are of no use."""
 
 import math
 from collections import Counter
@@ -18,19 +18,19 @@ UNFINISHED = "unfinished"
 
 
 class Rated(NamedTuple):
-    """A judge's ratings of some samples."""
+    """Some samples, separated by whether the judge has rated them."""
 
     rated: Subset
-    """Those that have one, with the column `judge`."""
+    """The samples with a rating, with the column `judge`."""
     unrated: Mapping[str, Subset]
-    """The others, by the reason to give for them."""
+    """The samples without a rating, by the reason to give for them."""
 
 
 def rated_by(judged: Subset, judge: Judge, max_unrated: float) -> Rated:
-    """The ratings in the column `judge` of these samples.
+    """Separates samples by whether their replies, in the column `judge`, contain a rating.
 
-    Unanswered where more than the share `max_unrated` of the replies hold none. A published reading makes a number of
-    some of these; they are counted all the same.
+    Unanswered where more than the share `max_unrated` of the replies contain none. The forms of the released codes give
+    a number to some replies without a rating. They count as replies without one here, and as rated in the result.
     """
     scores, outcomes = judged.values("judge.score"), judged.values("judge.outcome")
     lost = np.array([bool(outcome) for outcome in outcomes], bool)
@@ -43,24 +43,25 @@ def rated_by(judged: Subset, judge: Judge, max_unrated: float) -> Rated:
         raise Unanswered(refusal("judge", judge, f"max_unrated={max_unrated:g}", len(judged), found, examples))
     known = np.isfinite(scores) | ~lost
     unrated = {
-        f"the judge's reply holds no rating: {outcome}": judged[(outcomes == outcome) & ~known]
+        f"the judge's reply contains no rating: {outcome}": judged[(outcomes == outcome) & ~known]
         for outcome in sorted(set(outcomes[~known]))
     }
     return Rated(judged[known], unrated)
 
 
 def counted(unrated: Mapping[str, Subset]) -> dict[str, int]:
-    """How many samples there are for each reason."""
+    """The number of samples per reason."""
     return {reason: len(samples) for reason, samples in unrated.items()}
 
 
 def refusal(
     field: str, asking: Asking, limit: str, replies: int, lost: Mapping[str, int], examples: Mapping[str, str]
 ) -> str:
-    """Why a run ends: how many of the replies are lost, by outcome, what the first ones say, and what to set.
+    """The message of a run that stops because too many replies are of no use.
 
-    field: the recipe's, that declares who is asked; limit: its field for the share that may be lost, as it is set;
-    examples: a reply by outcome.
+    It has the number of these replies per outcome, examples, and what to set. field: the recipe's field that declares
+    the model. limit: the recipe's field for the share that may be lost, with its value, such as "max_lost=0.5". lost:
+    the number of replies per outcome. examples: one reply per outcome.
     """
     count = sum(lost.values())
     words = sorted(lost, key=lambda word: (-lost[word], word))
@@ -69,16 +70,16 @@ def refusal(
     room = ""
     if lost.get(UNFINISHED):
         now, more = asking.max_tokens, max(ROOM, 4 * asking.max_tokens)
-        room = f" For the unfinished ones {field}.max_tokens={now} was too little: set {field}.max_tokens={more}."
+        room = f" For the unfinished ones {field}.max_tokens={now} was too low: set {field}.max_tokens={more}."
     enough = math.ceil(100 * count / replies) / 100
     return (
         f"{field}: {count:,} of {replies:,} replies are of no use, more than {limit} allows: {told}.{shown}\n"
         f"The replies are kept.{room} Change the prompt or the model, or set {limit.partition('=')[0]}={enough:g} to "
-        "go on without them"
+        "continue without them"
     )
 
 
 def excerpt(reply: str) -> str:
-    """The beginning of a reply, on one line."""
+    """The first SHOWN characters of a reply, on one line."""
     line = " ".join(reply.split())
     return f"{line[:SHOWN]} …" if len(line) > SHOWN else line or "(nothing)"

@@ -1,4 +1,4 @@
-"""LIFT's rounds of rewriting: the pool after them, and the end of a run in which a round loses too much."""
+"""LIFT's rounds of rewriting: the grown pool, and the refusal of a round that loses too much."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,15 +16,16 @@ Start = Literal["previous", "original"]
 
 
 def grown(pool: Pool, rewrite: Rewrite, respond: Respond, rounds: int, start: Start, max_lost: float) -> Pool:
-    """The pool after all rounds, or after the first one that has nothing to start from.
+    """The pool after all rounds; the rounds end early where one has no sample to rewrite.
 
-    Unanswered where a round loses more than the share `max_lost` of what it rewrites or answers.
+    start: previous, each round rewrites the samples that the round before has added; original, each round rewrites the
+    original samples. Unanswered where a round loses more than the share `max_lost` of what it rewrites or answers.
     """
     for number in range(rounds):
         ids = np.flatnonzero(pool.lineage().round == (number if start == "previous" else 0))
         if not len(ids):
             break
-        # The same samples asked about once more, with the same seed, would have the same answers.
+        # With the same seed, the same samples would get the same answers again.
         seed = rewrite.seed + (number if start == "original" else 0)
         pool = pool.grow(rewrite=replace(rewrite, seed=seed), respond=respond, only=pool[ids])
         _refuse_lost(pool.facts["rounds"][-1], rewrite, respond, max_lost)
@@ -32,7 +33,7 @@ def grown(pool: Pool, rewrite: Rewrite, respond: Respond, rounds: int, start: St
 
 
 def _refuse_lost(counts: Mapping[str, Any], rewrite: Rewrite, respond: Respond, max_lost: float) -> None:
-    """Raises Unanswered where a round lost too much of what it was to make."""
+    """Raises Unanswered where a round has lost more than the share `max_lost` of what it rewrites or answers."""
     limit = f"max_lost={max_lost:g}"
     for field, asking, asked, not_made in (
         ("rewrite", rewrite, counts["asked"], counts["not_rewritten"]),
@@ -43,7 +44,7 @@ def _refuse_lost(counts: Mapping[str, Any], rewrite: Rewrite, respond: Respond, 
 
 
 def round_facts(pool: Pool) -> dict[str, dict[str, int]]:
-    """The counts of each round, without nesting."""
+    """The counts of each round as facts of the selection, without nesting."""
     return {f"round {number}": _flat(counts) for number, counts in enumerate(pool.facts.get("rounds", ()), 1)}
 
 

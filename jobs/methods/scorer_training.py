@@ -1,8 +1,8 @@
-"""Pairs of a text and its score, as records that one of DEITA's scorers can be trained on.
+"""Turns pairs of a text and its score into records to train one of DEITA's scorers on.
 
-A pair is a line of what jobs.evolve writes (instruction, response where quality is scored, score), or of the released
-form: a conversation of the filled template and the score (Liu et al. 2024, arXiv 2312.15685; its training script). A
-record is a conversation of the prompt and the label, which the template "plain" writes one after the other.
+A pair is a line that jobs.evolve writes (instruction, response where quality is scored, score), or a line in the form
+of the released code: a conversation of the filled template and the score (Liu et al. 2024, arXiv 2312.15685; its
+training script). A record is a conversation of the prompt and the label, which the template "plain" concatenates.
 """
 
 import hashlib
@@ -38,10 +38,10 @@ QUALITY = (
 
 @dataclass(frozen=True, config=STRICT)
 class ScorerTraining:
-    """What a scorer is shown, what it answers, and how it is trained to."""
+    """The prompt of a scorer, its labels, and its training."""
 
     template: Annotated[str, AfterValidator(checked_template)] | None = None
-    """The prompt with {instruction} and {response}, up to where the score follows; None: one of ours."""
+    """The prompt before the score, with {instruction} and {response}; None: a prompt of Winnow."""
     labels: Annotated[tuple[str, ...], AfterValidator(checked_labels)] = ("1", "2", "3", "4", "5", "6")
     """The scores as the model writes them, each one token."""
     finetune: Finetune = Finetune(
@@ -56,21 +56,24 @@ class ScorerTraining:
 
 
 def scorer_training(settings: Path | None, overrides: Iterable[str]) -> ScorerTraining:
-    """The training with the settings' template and labels, then the field=value ones; UsageError names a wrong one."""
+    """The training, with template and labels from the settings file, then with its fields set by `field=value`.
+
+    UsageError where the settings file cannot be read, and for a wrong field.
+    """
     try:
         given = json.loads(settings.read_text(encoding="utf-8")) if settings else {}
     except (OSError, ValueError) as error:
         raise UsageError(f"--settings {settings}: {error}") from None
     if not isinstance(given, dict):
-        raise UsageError(f"--settings {settings} is no JSON object with template and labels")
+        raise UsageError(f"--settings {settings} is not a JSON object with template and labels")
     wanted = configured(ScorerTraining, given, overrides)
     if wanted.finetune.template != "plain" or wanted.finetune.labels is not None:
-        raise UsageError("a scorer reads its own template and writes a word: finetune.template is plain, no labels")
+        raise UsageError("a scorer has its own template and labels: finetune.template has to be plain, without labels")
     return wanted
 
 
 def pairs(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The line number and the object of each line of a file; UsageError where a line holds none."""
+    """The line number and the JSON object of each line that is not blank; UsageError for a line without one."""
     try:
         with path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, start=1):
@@ -78,24 +81,30 @@ def pairs(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     continue
                 pair = json.loads(line)
                 if not isinstance(pair, dict):
-                    raise UsageError(f"{path}:{number} is no JSON object")
+                    raise UsageError(f"{path}:{number} is not a JSON object")
                 yield number, pair
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path} is no file of pairs, a JSON object a line: {error}") from None
+        raise UsageError(f"{path} is not a file of pairs, with one JSON object per line: {error}") from None
 
 
 def default_template(path: Path) -> str:
-    """Our template for pairs with a response, or without; UsageError for pairs that are filled in already."""
+    """Winnow's template for the pairs in a file: QUALITY where they have a response, else COMPLEXITY.
+
+    UsageError where the file has no pair, and where its pairs are filled into a template already.
+    """
     first = next((pair for _, pair in pairs(path)), None)
     if first is None:
-        raise UsageError(f"{path} holds no pair")
+        raise UsageError(f"{path} contains no pair")
     if "conversations" in first:
-        raise UsageError(f"the texts of {path} are filled into a template already; give it by --settings {SETTINGS}")
+        raise UsageError(f"the texts of {path} are filled into a template already; pass it with --settings {SETTINGS}")
     return QUALITY if "response" in first else COMPLEXITY
 
 
 def records(path: Path, template: str, labels: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """A conversation of prompt and label a pair; UsageError names the line that is none, or whose score is no label."""
+    """One record per pair: a conversation of the prompt and the label.
+
+    UsageError names the line that is not a pair, or whose score is not a label.
+    """
     by_score = {int(label): label for label in labels}
     for number, pair in pairs(path):
         try:
@@ -103,18 +112,18 @@ def records(path: Path, template: str, labels: Sequence[str]) -> Iterator[dict[s
         except ValueError as error:
             raise UsageError(f"{path}:{number}: {error}") from None
         if score not in by_score:
-            raise UsageError(f"{path}:{number}: the score {score} is none of {', '.join(map(str, by_score))}")
+            raise UsageError(f"{path}:{number}: the score {score} is not one of {', '.join(map(str, by_score))}")
         label = by_score[score]
         yield {"messages": [{"role": "user", "content": prompt}, {"role": "assistant", "content": label}]}
 
 
 def _fill(pair: Mapping[str, Any], template: str) -> tuple[str, int]:
-    """The prompt of a pair and its score; ValueError says what it lacks."""
+    """The filled prompt of a pair, and its score; ValueError says what the pair lacks."""
     missing = [name for name in sorted(_fields(template)) if not isinstance(pair.get(name), str)]
     if missing:
-        raise ValueError(f"the template wants the {missing[0]}, and the pair has no such text")
+        raise ValueError(f"the template has a field {missing[0]}, and the pair has no such text")
     if type(pair.get("score")) is not int:
-        raise ValueError(f"the score {pair.get('score')!r} is no whole number")
+        raise ValueError(f"the score {pair.get('score')!r} is not a whole number")
     return template.format(instruction=pair.get("instruction"), response=pair.get("response")), pair["score"]
 
 
@@ -123,23 +132,26 @@ def _fields(template: str) -> set[str]:
 
 
 def _filled(pair: Mapping[str, Any], template: str) -> tuple[str, int]:
-    """The prompt of a conversation of two messages and its score; ValueError where it is none, or of another prompt."""
+    """The prompt and the score of a conversation of two messages.
+
+    ValueError where it is not such a conversation, and where the prompt is not from this template.
+    """
     messages = pair["conversations"]
     texts = [each.get("value") for each in messages if isinstance(each, dict)] if isinstance(messages, list) else []
     texts = [text for text in texts if isinstance(text, str)]
     if len(texts) != 2 or len(messages) != 2:
-        raise ValueError("conversations is no list of two messages, the prompt and the score, with a value each")
+        raise ValueError("conversations is not a list of two messages with a value, the prompt and the score")
     prompt, answer = texts
     pieces = [re.escape(literal) + (".*" if name else "") for literal, name, _, _ in string.Formatter().parse(template)]
     if not re.fullmatch("".join(pieces), prompt, re.DOTALL):
-        raise ValueError("the prompt is not the template, filled in")
+        raise ValueError("the prompt is not the filled template")
     if not answer.strip().isdecimal():
-        raise ValueError(f"the score {answer!r} is no whole number")
+        raise ValueError(f"the score {answer!r} is not a whole number")
     return prompt, int(answer)
 
 
 def refuse_other_tokens(wanted: ScorerTraining, template: str) -> None:
-    """UsageError where the tokenizer does not write a label as one token, or writes another than a scorer looks for."""
+    """Raises UsageError where a label is not one token after the prompt, or another token than the scorer looks up."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(wanted.finetune.base.folder(), local_files_only=True)
@@ -153,17 +165,20 @@ def refuse_other_tokens(wanted: ScorerTraining, template: str) -> None:
         for label, token in zip(wanted.labels, expected, strict=True):
             try:
                 made = supervision(0, [{"role": "user", "content": prompt}, {"role": "assistant", "content": label}])
-            except RowError:  # in a language that this tokenizer cannot read, and in which no sample will train it
+            except RowError:  # the tokenizer cannot read this language, so no sample in it will be trained on
                 continue
             if list(made.input_ids) != tokenizer(prompt + label, verbose=False)["input_ids"] or made.count != 1:
                 raise UsageError(
-                    f"the tokenizer of {wanted.finetune.base.name} writes {prompt[-10:] + label!r} otherwise where the "
-                    f"label (token {token}) is written alone: what is trained would not be what a Scorer reads"
+                    f"the tokenizer of {wanted.finetune.base.name} does not write {prompt[-10:] + label!r} as the "
+                    f"prompt and then the label (token {token}): a Scorer would read another token than was trained"
                 )
 
 
 def checked_training(settings: Path | None, overrides: Iterable[str], path: Path) -> ScorerTraining:
-    """The training, with the template that these pairs are for; every refusal that needs no reading of all pairs."""
+    """The training, as `scorer_training` returns it, with the template of the pairs in a file.
+
+    path: the file of pairs. UsageError or ModelMissing for everything that can be refused without reading all pairs.
+    """
     wanted = scorer_training(settings, overrides)
     _, template = together([wanted.finetune.check, lambda: wanted.template or default_template(path)])
     wanted = replace(wanted, template=template)
@@ -172,7 +187,10 @@ def checked_training(settings: Path | None, overrides: Iterable[str], path: Path
 
 
 def written_records(rows: Iterable[Mapping[str, Any]], folder: Path) -> Path:
-    """The file of these records, one a line, named by its content; the same ones are not written again."""
+    """Writes records, one per line, to a file named by the hash of its content, and returns its path.
+
+    A file of the same content is not written again.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f".{os.getpid()}.tmp"
     digest = hashlib.sha256()

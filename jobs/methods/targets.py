@@ -1,6 +1,6 @@
-"""Targets: the samples that a selection is made for, by subtask, and what stands for them at a checkpoint.
+"""Targets: the samples that a selection is made for, by subtask, and their gradients at a checkpoint.
 
-<store>/directions/<fingerprint>.safetensors    of each subtask, its targets' mean gradient (gradients/directions.py)
+<store>/directions/<fingerprint>.safetensors    the targets' mean gradient per subtask (gradients/directions.py)
 """
 
 import hashlib
@@ -31,10 +31,10 @@ from operators.sample import Message
 
 ALL = "all targets"
 AUTO = "auto"
-"""The subtask is what the records have in their field `SUBTASK`; where none of them has it, all are one."""
+"""The subtask is the value of the records' field `SUBTASK`. Where no record has it, all targets are one subtask."""
 SUBTASK = "subtask"
 SHOWN = 5
-"""So many records are named in an error."""
+"""The number of records that an error names."""
 
 
 @dataclass(frozen=True)
@@ -45,22 +45,23 @@ class Targets:
     names: tuple[str, ...]
     """The subtasks, sorted."""
     subtasks: np.ndarray
-    """(t,) int64, the position in `names` of each target, by id."""
+    """(t,) int64, the position in `names` of each target's subtask, by id."""
 
     @classmethod
     def read(cls, pool: Pool, subtask: str | None) -> "Targets":
-        """The samples of a pool by the value of a record's field (or as AUTO says), or, for None, all as one subtask.
+        """The samples of a pool as targets.
 
-        UsageError for no samples, for records that are no samples or samples twice (a target counts once), and for
-        records without the field.
+        subtask: the field of the records that names the subtask; AUTO: the field `SUBTASK` where the records have it;
+        None: all targets are one subtask. UsageError where the pool has no samples, quarantined records or duplicates,
+        and where some records lack the field.
         """
         where = ", ".join(source["uri"] for source in pool.facts["sources"])
         lost = {each: pool.facts[each] for each in ("quarantined", "duplicates") if pool.facts[each]}
         if lost or not pool.samples:
             told = " and ".join(f"{count:,} {kind}" for kind, count in lost.items()) or "no"
             raise UsageError(
-                f"targets {where}: {told} records; each target has to be a sample, and to be there once. "
-                f"{pool.folder} tells which are not"
+                f"targets {where}: {told} records; each target has to be a sample that occurs once. "
+                f"{pool.folder} lists the others"
             )
         ids = np.arange(pool.samples)
         if subtask is None:
@@ -70,7 +71,7 @@ class Targets:
         labels = np.array(Field(field).load()(table))
         lacking = np.flatnonzero(labels == "")
         if subtask == AUTO and len(lacking) == len(ids):
-            say(f"targets: no record of {where} has a {SUBTASK!r}, so that all {len(ids):,} are one subtask")
+            say(f"targets: no record of {where} has a {SUBTASK!r}, so all {len(ids):,} are one subtask")
             return cls(pool, (ALL,), np.zeros(len(ids), np.int64))
         if len(lacking):
             rows = table.take(pa.array(lacking[:SHOWN])).to_pylist()
@@ -78,19 +79,19 @@ class Targets:
             raise UsageError(
                 f"targets {where}: {len(lacking):,} of {len(ids):,} records have no {field!r}: {named}"
                 f"{' …' if len(lacking) > SHOWN else ''}. The fields of the first are "
-                f"{', '.join(json.loads(rows[0]['raw']))}. Give each its subtask, name another field by subtask=..., "
-                "or set subtask=none to make all targets one"
+                f"{', '.join(json.loads(rows[0]['raw']))}. Add the field to each, name another field with subtask=..., "
+                "or set subtask=none to make all targets one subtask"
             )
         names, numbers = np.unique(labels, return_inverse=True)
         return cls(pool, tuple(names.tolist()), numbers.astype(np.int64))
 
     def counts(self) -> dict[str, int]:
-        """How many targets each subtask has."""
+        """The number of targets per subtask."""
         return dict(zip(self.names, np.bincount(self.subtasks).tolist(), strict=True))
 
     @cached_property
     def messages(self) -> dict[str, list[list[Message]]]:
-        """The conversations of each subtask's targets, by id."""
+        """The conversations of each subtask's targets, in order of id."""
         table = pa.concat_tables(read_samples(self.pool.parts, np.arange(self.pool.samples), ["messages"]))
         grouped: dict[str, list[list[Message]]] = {name: [] for name in self.names}
         for number, conversation in zip(self.subtasks, table["messages"].to_pylist(), strict=True):
@@ -99,9 +100,9 @@ class Targets:
 
 
 def target_directions(targets: Targets, gradient: Gradient, aggregate: Aggregate) -> Directions:
-    """The directions of the subtasks at the gradient's checkpoint, computed by a worker now or found in the store.
+    """The directions of the subtasks at the gradient's checkpoint, from the store or computed on a worker.
 
-    UsageError where the store is no folder of a file system; WinnowError where a target has no gradient.
+    UsageError where the store is not a local folder; WinnowError where a target has no gradient.
     """
     session = targets.pool.session
     identity = {
@@ -139,12 +140,15 @@ def target_directions(targets: Targets, gradient: Gradient, aggregate: Aggregate
 
 
 def target_features(targets: Targets, gradient: Gradient, column: str) -> np.ndarray:
-    """(t, d) the projected gradients of the targets; WinnowError where one has none."""
+    """The projected gradients of the targets, (t, d); WinnowError where a target has none.
+
+    column: the name of the column.
+    """
     having = targets.pool.map(**{column: gradient})
     failed = targets.pool - having
     if len(failed):
         raise WinnowError(
-            f"targets: {len(failed)} have no gradient, the first in {targets.pool.folder} is {failed.ids[0]}"
+            f"targets: {len(failed)} have no gradient; the first is sample {failed.ids[0]} of {targets.pool.folder}"
         )
     return having.values(column)
 

@@ -1,7 +1,7 @@
-"""The walk down a ranking that keeps what is unlike all that is kept before it, and embeds no more than it looks at.
+"""Repr Filter down a ranking, which embeds only as many samples as it needs (DEITA, Liu et al. 2024, Algorithm 1).
 
-Samples are embedded from the best rank down, twice the budget at first and then twice as many again, until enough are
-kept. The selection is the same as if all were embedded.
+The samples are embedded from the best rank down: twice the budget at first, then twice as many each time, until enough
+are kept. The selection is the same as if all samples were embedded.
 """
 
 import numpy as np
@@ -18,18 +18,18 @@ TOLERANCE = 0.005
 
 
 class Walk:
-    """What of a ranking is embedded so far, and what of that is kept."""
+    """The state of a walk: the samples of a ranking that are embedded so far, and the ones of them that are kept."""
 
     def __init__(self, ranking: Ranking, embed: Embed, threshold: float):
         self.ranking, self.embed, self.threshold = ranking, embed, threshold
         self.asked = 0
-        """For how many of the ranks an embedding has been computed or tried."""
+        """The number of ranks for which an embedding was requested."""
         self.usable = ranking[:0]
-        """Those that have one, best first."""
+        """The samples with an embedding, best first."""
         self.found: Filtered | None = None
 
     def kept(self, size: int) -> Ranking:
-        """The first `size` samples to keep, best first; fewer where the ranks end."""
+        """The first `size` samples to keep, best first, or fewer where the ranking ends."""
         self._embed(LOOKED_AT_FIRST * size)
         while True:
             found: Filtered = self.usable.reduce(
@@ -41,14 +41,15 @@ class Walk:
             self._embed(2 * self.asked)
 
     def calibrate(self, share: float) -> None:
-        """Sets the threshold to the one that keeps this share of the first ranks."""
+        """Sets the threshold that keeps this share of the first CALIBRATED_ON ranks."""
         self._embed(CALIBRATED_ON)
         self.threshold = self.usable.reduce(accepting_threshold, "embed", share=share)
 
     def down_to(self, size: int) -> tuple[Ranking, Subset]:
-        """The samples looked at for the first `size` kept ones, and those of them that were blocked.
+        """The samples that were compared to find the first `size` kept ones, and the blocked samples of them.
 
-        The blocked have the columns `blocker`, the id of the kept sample that each is too similar to, and `similarity`.
+        The blocked samples have the columns `blocker`, the id of the kept sample that each is too similar to, and
+        `similarity`.
         """
         assert self.found is not None
         kept, blocker = self.found.kept, self.found.blocker
@@ -59,7 +60,7 @@ class Walk:
         return self.usable[:looked], blocked.bind(blocker=blockers, similarity=self.found.similarity[rows])
 
     def _embed(self, ranks: int) -> None:
-        """Embeds so many ranks, each once; NothingSelected where none of them has a vector."""
+        """Embeds the first `ranks` ranks, each only once; NothingSelected where no sample has an embedding."""
         following = self.ranking[self.asked : ranks]
         self.usable += following.map(embed=self.embed)
         self.asked += len(following)
@@ -68,9 +69,10 @@ class Walk:
 
 
 def accepting_threshold(embeddings: np.ndarray, share: float, device: str = "cpu") -> float:
-    """The threshold with which Repr Filter keeps this share of the rows, best first, to half a point if there is one.
+    """The threshold with which Repr Filter keeps this share of the rows; embeddings: (n, d), best first.
 
-    By bisection: the share grows with the threshold, but for a few rows.
+    It is found by bisection, because the share grows with the threshold, except for a few rows. The search stops within
+    TOLERANCE of the share, or after BISECTIONS steps.
     """
     low, high, middle = -1.0, 1.0, 0.0
     for _ in range(BISECTIONS):

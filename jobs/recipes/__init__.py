@@ -1,1 +1,1 @@
-"""One file a method: the paper, its defaults, every deviation, and the algorithm in the engine's verbs."""
+"""One file per method: the paper, its defaults, every deviation, and the algorithm in the engine's verbs."""

@@ -1,11 +1,11 @@
 """AlpaGasus: Training a Better Alpaca with Fewer Data (Chen et al. 2023, arXiv 2307.08701).
 
 1. A strong language model rates every sample from 0 to 5 by a rubric.
-2. The samples that are rated at least 4.5 are kept.
+2. The samples with a rating of at least 4.5 are kept.
 
-Before use: the threshold belongs to one judge. For another judge choose it anew, by the histogram of ratings in the
-manifest or by `fraction`. Ratings are joined to samples by id; the released code joins by position, where one missing
-row shifts the rest.
+Before use: the threshold is specific to a judge. For another judge, choose it from the histogram of ratings in the
+manifest, or set `fraction`. Ratings are joined to samples by id; the released code joins them by position, where one
+missing row shifts the rest.
 """
 
 from typing import ClassVar
@@ -31,21 +31,21 @@ class AlpaGasus(Recipe):
     }
 
     budget: Budget = "100%"
-    """How many of the samples that pass are kept at most, the best rated first, ties by id. The paper keeps all."""
+    """The maximum number of passing samples to keep, highest rating first, ties by id. The paper keeps all of them."""
     judge: Judge = Judge()
-    """The judge. Its prompt is ours, to the same rubric; `judge.dimension` is accuracy, helpfulness or a word of yours.
-    A sample stands in blocks that it cannot close. `judge.form` reads the number on the first line: "4.5/5" counts, and
-    what is ambiguous or off the scale does not. As published, the first line must be a number, and an infinite one
-    passes; the model is gpt-3.5-turbo-0301, and explains itself in 256 tokens."""
+    """The judge. Its prompt is Winnow's, with the rubric of the paper; `judge.dimension` is accuracy, helpfulness or
+    another word. A sample is quoted in blocks that its text cannot close. The rating is the number on the first line of
+    the reply: "4.5/5" is read, and an ambiguous number or one off the scale is not. As published, the first line must
+    be a number, and infinity passes; the model is gpt-3.5-turbo-0301, with 256 tokens to explain the rating."""
     threshold: float = 4.5
-    """The least rating that passes."""
+    """The lowest rating that passes."""
     fraction: float | None = Limits(default=None, gt=0, le=1)
-    """The share of the rated samples that shall pass: the threshold is then the rating whose share comes nearest."""
+    """The share of the rated samples that should pass. The threshold is then the rating with the nearest share."""
     max_unrated: float = Limits(default=0.2, ge=0, le=1)
-    """The share of replies that may hold no rating before the run fails. Such samples are dropped and counted."""
+    """The share of replies without a rating above which the run fails. Samples without one are dropped and counted."""
 
     def select(self, pool: Pool) -> Selection:
-        """Rate, and keep what reaches the threshold."""
+        """Rates all samples, and keeps those that reach the threshold."""
         rated, unrated = rated_by(pool.map(judge=self.judge), self.judge, self.max_unrated)
         passed = rated.at_least("judge.score", self.threshold, share=self.fraction)
         kept = self.within(pool, passed.ranked("judge.score"))

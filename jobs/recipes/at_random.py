@@ -1,8 +1,8 @@
-"""The control: a random choice of the same size.
+"""The random baseline: a random selection of the same size.
 
-1. Draw the samples in a random order that follows from the seed.
+1. Draw the samples in a random order that depends on the seed.
 
-Before use: a method has to beat this one over several seeds.
+Before use: a method should beat this baseline over several seeds.
 """
 
 from pydantic.dataclasses import dataclass
@@ -16,6 +16,6 @@ class AtRandom(Recipe):
     """Samples in a random order."""
 
     def select(self, pool: Pool) -> Selection:
-        """The first of a random permutation."""
+        """Keeps the first samples of a random permutation."""
         kept = self.within(pool, pool.shuffled(self.seed))
         return pool.selection(kept, because={"not drawn": pool, "drawn at random": kept})

@@ -1,14 +1,14 @@
 """DEFT-UCS: unsupervised core-set selection (Das & Khetan 2023, arXiv 2310.16776), with the prototype metric of
 Sorscher et al. (2022, arXiv 2206.14486).
 
-1. Draw a random base with every label's share.
+1. Draw a random base, stratified by label.
 2. Embed the samples, and cluster those that are not in the base.
-3. Measure how far each sample is from its own centroid: one minus the cosine.
-4. Take from each centroid a quota of its easiest samples, which are the closest, and of its hardest, the farthest.
+3. Compute the distance of each sample to its own centroid: one minus the cosine.
+4. From each centroid, keep a quota of its easiest samples, which are the closest, and of its hardest, the farthest.
 
-Before use: the headline setting is hard sampling, which is drawn to outliers, so that a quality gate before it is
-advisable. No code was released, and what the paper leaves open is a field. A centroid with fewer samples than its quota
-gives all it has, and the total falls short of the budget by that. Ties go by id.
+Before use: the headline setting is hard sampling, which favours outliers, so filter by quality before it. No code was
+released, and what the paper leaves open is a field. A centroid with fewer samples than its quota gives all of them, and
+fewer samples than the budget are kept. Ties go by id.
 """
 
 from collections.abc import Iterator
@@ -38,28 +38,28 @@ class DEFT(Recipe):
 
     budget: Budget = "32.5%"
     embed: Embed = Embed(text="{instruction}")
-    """The embedding of the instruction alone: the method can run before there are responses (then with --answers
+    """The embedding of the instruction alone, so the method can run before there are responses (with --answers
     optional). As published, Sentence-T5 in float32; its size is not known for certain."""
     label: Field = Field("task")
-    """The field of the records by which the base has every label's share."""
+    """The field of the records by which the base is stratified."""
     centroids: int = Limits(default=7, ge=1)
-    """How many centroids there are; 7 is the paper's headline."""
+    """The number of centroids; 7 is the headline setting of the paper."""
     base: float = Limits(default=8 / 13, ge=0, le=1)
-    """The base's part of the budget. The headline keeps 32.5 %, about 20 points of it the base."""
+    """The base's share of the budget. The headline setting keeps 32.5 %, of which about 20 points are the base."""
     hard: float = Limits(default=1.0, ge=0, le=1)
-    """The hard part of a centroid's quota; the rest of it is easy."""
+    """The share of hard samples in a centroid's quota; the rest is easy."""
     ranking: Literal["quota", "pool"] = "quota"
-    """pool is Sorscher's rule: no base and no quotas, but the hardest and easiest of the whole pool."""
+    """quota: as above. pool: as in Sorscher et al., the hardest and easiest of the pool, without base or quotas."""
 
     def refusals(self) -> Iterator[str]:
-        """A budget in tokens."""
+        """Refuses a budget in tokens."""
         yield from self.refused_in_tokens()
 
     def select(self, pool: Pool) -> Selection:
-        """Base, then each centroid's easy and hard samples; or the whole pool by its distances."""
+        """Keeps the base and each centroid's easy and hard samples, or the easiest and hardest of the pool."""
         embedded = pool.map(embed=self.embed, label=self.label)
         size = min(self.size(pool), len(embedded))
-        # The base takes what is left where the quotas, rounded down, do not fill the budget.
+        # The quotas are rounded down, and the base takes the rest of the budget.
         each = int((1 - self.base) * size / self.centroids) if self.ranking == "quota" else 0
         drawn = size - each * self.centroids if self.ranking == "quota" else 0
         base = embedded.reduce(stratified_sample, "label", size=drawn, seed=self.seed)
@@ -83,12 +83,12 @@ class DEFT(Recipe):
         )
 
     def _quotas(self, rest: Subset, each: int) -> tuple[Ranking, Ranking]:
-        """The easy and the hard samples of all centroids, `each` of a centroid."""
+        """The easy and the hard samples of all centroids; each: the number of samples per centroid."""
         shares = {"easy": 1 - self.hard, "hard": self.hard}
         found = rest.reduce(quota, "hardness", "centroid", per_centroid=each, **shares)
         return found.positions[found.tags == "easy"], found.positions[found.tags == "hard"]
 
     def _ends(self, rest: Subset, size: int) -> tuple[Ranking, Ranking]:
-        """The easiest and the hardest samples of them all, together `size`."""
+        """The easiest and the hardest of all samples, `size` in total."""
         easy = rest.ranked_lowest("hardness")[: int((1 - self.hard) * size)]
         return easy, (rest - easy).ranked("hardness")[: size - len(easy)]

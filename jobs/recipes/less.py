@@ -1,16 +1,15 @@
 """LESS: Selecting Influential Data for Targeted Instruction Tuning (Xia et al. 2024, ICML, arXiv 2402.04333).
 
 1. Warm up: train a LoRA adapter on a random share of the pool, and keep a checkpoint per epoch.
-2. At each checkpoint take the gradient of every sample, as the step that Adam would make with it, and the gradients of
-   a few target samples.
-3. A sample's influence on a subtask is the mean cosine to its targets, weighted over the checkpoints by their learning
-   rates. Its score is that of the best subtask.
+2. At each checkpoint, compute the gradient of every sample, as the step that Adam would make with it, and the gradients
+   of a few target samples.
+3. A sample's influence on a subtask is its mean cosine to the subtask's targets, weighted over the checkpoints by their
+   learning rates. The score of a sample is its highest influence over the subtasks.
 4. Keep the samples with the highest scores.
 
-Before use: `target` is a file of samples like those that the model shall be good at. A sample with nothing to
-supervise, or with a gradient that is zero or not finite, is never selected and is counted; the released code gives it
-the momentum or NaN, which sorts first. Ties go by id. LESS-T, which trains another model than it selects with, is
-`winnow finetune` on the selection.
+Before use: `target` is a file of samples of the tasks that the model is meant for. A sample with nothing to supervise,
+or with a gradient that is zero or not finite, is never selected and is counted; the released code gives it the momentum
+or NaN, which sorts first. Ties go by id. For LESS-T, train another model with `winnow finetune` on the selection.
 """
 
 import math
@@ -36,49 +35,47 @@ from operators.training.finetune import Finetune
 
 @dataclass(frozen=True, config=STRICT)
 class LESS(Recipe):
-    """The samples whose training step would lower the targets' loss the most."""
+    """Keep the samples whose training step would lower the targets' loss the most."""
 
     published: ClassVar = {
         "train.base.name": "meta-llama/Llama-2-7b-hf", "train.template": "tulu_prefixes", "train.batch": 128,
         "projection.kind": "rademacher", "projection.stored": "float32", "precision": "bfloat16",
     }  # fmt: skip
-    needs: ClassVar = ("target=FILE, samples like those that the model shall be good at",)
+    needs: ClassVar = ("target=FILE, samples of the tasks that the model is meant for",)
 
     target: str = ""
-    """The file of target samples, in any format. A target is learnt from like a sample, its end token included."""
+    """The file of target samples, in any format. The loss of a target includes its end token, as for any sample."""
     subtask: str | None = AUTO
-    """The field of the records that names each target's subtask. auto is the field "subtask", and without it all
-    targets are one subtask, as with none."""
+    """The field of the records that names each target's subtask. auto: the field "subtask", or one subtask where no
+    record has it. none: all targets are one subtask."""
     train: Finetune = Finetune(Checkpoint("Qwen/Qwen3-1.7B-Base"))
-    """The warm-up. The base is a small model that can be had without asking; as published it is Llama-2-7B. The
-    schedule is linear, as the code's learning rates show, where the text says cosine; the learning rates are read from
-    the run, and an epoch whose steps all have learning rate 0 is not compared. train.batch is 128 from 2,048 samples
-    on, and below that the number that makes 16 steps per epoch (8 at least); as published it is 128 always.
-    train.template tulu tokenizes prompts and responses by themselves; as published their borders are found as the code
-    does, by which some tokenizers have a blank learnt after each response."""
+    """The warm-up. The base is a small model with open access; as published, Llama-2-7B. The schedule is linear, as the
+    learning rates of the released code show, where the text says cosine. An epoch in which all steps have learning rate
+    0 is not compared. train.batch is 128 from 2,048 samples on, and for fewer samples the number that makes 16 steps
+    per epoch (at least 8); as published, always 128. train.template tulu tokenizes prompts and responses separately; as
+    published, their borders are found as in the code, which makes some tokenizers learn a blank after each response."""
     warmup_share: Annotated[float, Limits(gt=0, le=1)] = 0.05
-    """The share of the samples to warm up on, drawn by `seed`, which in the released code changes only their order."""
+    """The share of warm-up samples, drawn with `seed`; in the released code, the seed changes only their order."""
     projection: Projected | None = None
-    """A random projection of the gradients. Without one the targets' mean directions are put into the product itself,
-    which gives the cosines that a projection estimates, without its error. With one the features stay in the store and
-    serve other targets: shift is as exact as rademacher, the paper's, and far cheaper. They are stored in float16; as
-    published in float32."""
+    """A random projection of the gradients. none: the gradients are multiplied by the targets' mean directions, which
+    gives the cosines that a projection estimates, without its error. With a projection, the features in the store also
+    serve other targets: shift is as accurate as rademacher, the paper's, and far cheaper. The features are stored in
+    float16; as published, in float32."""
     aggregate: Aggregate = "mean_of_cosines"
-    """mean_of_cosines is the code's; the text has cosine_of_mean."""
+    """mean_of_cosines: as in the released code. cosine_of_mean: as in the text of the paper."""
     epsilon_place: Literal["inside", "outside"] = "inside"
-    """Whether Adam's epsilon is under the root of the second moment, as in the released code, or outside as in Adam."""
+    """Where Adam's epsilon is: inside the root of the second moment, as in the released code; outside, as in Adam."""
     precision: Precision = "auto"
-    """The precision of the model: auto is bfloat16 on GPUs, as published it is bfloat16 always. Gradients are
-    float32."""
+    """The precision of the model. auto: bfloat16 on GPUs; as published, always bfloat16. Gradients are float32."""
 
     def refusals(self) -> Iterator[str]:
-        """No target, and a training without an adapter."""
+        """Refuses a missing target, and a training without an adapter."""
         if self.target:
             yield from missing("target", self.target)
         else:
-            yield "LESS selects for a target: name a file of target samples by target=FILE"
+            yield "LESS selects for a target: name a file of target samples with target=FILE"
         if self.train.lora is None:
-            yield "LESS takes gradients of a LoRA adapter: leave train.lora as it is"
+            yield "LESS computes gradients of a LoRA adapter: leave train.lora at its default"
 
     def steps(self) -> dict[str, Step]:
         """The targets, the warm-up, and the gradients at each of its epochs."""
@@ -87,7 +84,7 @@ class LESS(Recipe):
         return {**targets, **super().steps(), **epochs}
 
     def select(self, pool: Pool) -> Selection:
-        """Warm up, compare at every checkpoint, and keep the highest influence."""
+        """Warms up, compares at every checkpoint, and keeps the samples with the highest influence."""
         targets = Targets.read(pool.beside(self.target), self.subtask)
         drawn = pool.shuffled(self.seed)[: math.ceil(self.warmup_share * pool.samples)]
         epochs = drawn.train(replace(self.train, seed=self.train.seed + self.seed))
@@ -103,16 +100,16 @@ class LESS(Recipe):
             because={"less influence on every subtask": scored, "influence on a subtask": kept},
             details={"subtask": scored.column("subtask"), **{name: scored.column(f"at_{name}") for name in gradients}},
             facts={
-                "targets": targets.counts(),
-                "warmed up on": len(drawn),
-                "batch": facts["epoch_1"]["batch"],
+                "targets per subtask": targets.counts(),
+                "warm-up samples": len(drawn),
+                "batch size": facts["epoch_1"]["batch"],
                 "learning rates": list(rates.values()),
                 "second moments above epsilon": [each["second_moments_above_epsilon"] for each in facts.values()],
             },
         )
 
     def _gradient(self, epoch: Checkpoint) -> Gradient:
-        """The gradient of a target at an epoch; a sample's is the same with feature=adam."""
+        """The gradient operator of targets at an epoch; for samples it has feature=adam."""
         trainer = self.train
         return Gradient(
             trainer.base, epoch, feature="sgd", onto=self.projection or Projected(), template=trainer.template,

@@ -1,11 +1,11 @@
-"""LIFT (arXiv 2312.11508): broaden the data by rewriting it, then select for variety and for quality.
+"""LIFT (arXiv 2312.11508): extend the data by rewriting, then select for variety and for quality.
 
-1. In each round a language model rewrites instructions and answers them; what is new and whole joins the pool.
+1. In each round, a language model rewrites instructions and answers them. Complete new samples are added to the pool.
 2. Variety: keep the samples with the highest row variance of their embeddings.
-3. Quality: a judge rates these. Keep the best by 0.9 times the judge's score and 0.1 times a length score.
+3. Quality: a judge rates these. Keep the best by 0.9 times the judge's score plus 0.1 times a length score.
 
-Before use: the prompts are ours. Samples are joined by id; the released code joins by position, where one failed
-embedding shifts all after it. A failed request counts as an error; the code loses it silently. Ties go by id.
+Before use: the prompts are Winnow's own. Samples are joined by id; the released code joins them by position, where one
+failed embedding shifts all later ones. A failed request is an error; the code loses it silently. Ties go by id.
 """
 
 from typing import ClassVar
@@ -29,7 +29,7 @@ from operators.kernels.row_variance import Components, Signs, length_score, perc
 
 @dataclass(frozen=True, config=STRICT)
 class LIFT(Recipe):
-    """Rewrite and answer, keep the unusual, and of these the best."""
+    """Rewrite and answer samples, keep the unusual ones, and of these the best."""
 
     published: ClassVar = {
         "budget": "10000", "rewrite.model.name": "gpt-3.5-turbo", "rewrite.form": "published", "judge.temperature": 0.5,
@@ -38,51 +38,51 @@ class LIFT(Recipe):
     }  # fmt: skip
 
     budget: Budget = "50%"
-    """50 % is the paper's 10,000 for 20,000 samples; per cent are of the samples before they were rewritten."""
+    """50 % is the paper's 10,000 of 20,000 samples. A percentage is of the samples before the rewriting."""
     rewrite: Rewrite = Rewrite()
-    """The rewriter; `rewrite.prompt.name` lift_rewrite_code is for code. Several turns become one instruction. A reply
-    with a lead-in is read, one with two inputs counted; as published it is split at "input:", or lost with two."""
+    """The rewriter; the prompt lift_rewrite_code is for code. Several turns become one instruction. A lead-in is cut,
+    a reply with two inputs is one instruction; as published, it is split at "input:", and lost where it has two."""
     respond: Respond = Respond(temperature=0.5)
     """The model that answers the new instructions."""
     rounds: int = Limits(default=2, ge=0)
     """The number of rounds, which the paper leaves open."""
     start: Start = "previous"
-    """What a round rewrites: the samples of the round before, or the originals each time with another seed. The paper
-    has the originals' outputs generated anew before; its code does not, and neither does this recipe."""
+    """previous: a round rewrites the samples of the round before. original: it rewrites the original samples, with
+    another seed. The paper first generates the originals' responses anew; its code and this recipe do not."""
     embed: Embed = Embed(text="<INST> {instruction} </INST> {response}")
-    """The embedding, in place of text-embedding-ada-002, which only its vendor runs."""
+    """The embedding. It replaces text-embedding-ada-002, which is available only from its vendor."""
     explained: float = Limits(default=0.95, gt=0, le=1)
     """The share of the variance that the principal axes explain."""
     components: Components = "reach"
-    """As many axes as reach `explained`; as published one fewer."""
+    """reach: as many axes as explain this share; as published, one fewer."""
     signs: Signs = "loadings"
-    """How axes are turned, which the scores depend on: by loadings, or as published as older scikit-learn did."""
+    """How the signs of axes, which affect the scores, are set: by loadings; as published, as in old scikit-learn."""
     percentile: float = Limits(default=80.0, ge=0, lt=100)
     """The percentile of row variance that a sample has to be strictly above."""
     judge: Judge = Judge(prompt=Prompt("lift_judge"), lowest=0.0, highest=100.0, step=1.0)
-    """The judge of the variety part. A reply without a score is dropped and counted; as published it is 0."""
+    """The judge. A sample whose reply has no score is dropped and counted; as published, it has the score 0."""
     length: Characters = Characters(text="{instruction}{response}", uncounted="\n\t")
-    """How the length of a sample is counted."""
+    """The operator that computes the length of a sample."""
     full_length: float = Limits(default=98.0, ge=0, le=100)
-    """The percentile of length from which on the length score is 100."""
+    """The percentile of length at and above which the length score is 100."""
     quality_weight: float = Limits(default=0.9, ge=0, le=1)
     """The weight of the judge's score; the length score has the rest."""
     max_unrated: float = Limits(default=0.2, ge=0, le=1)
-    """The share of the judge's replies that may hold no score before the run fails."""
+    """The share of the judge's replies without a score above which the run fails."""
     max_lost: float = Limits(default=0.5, ge=0, le=1)
-    """The share of what a round rewrites or answers that may be lost before the run fails."""
+    """The share of a round's lost instructions or responses above which the run fails."""
 
     def steps(self) -> dict[str, Step]:
-        """Nothing is rewritten where there is no round."""
+        """The steps; without the rewriter and the answers where there is no round."""
         skipped = () if self.rounds else ("rewrite", "respond")
         return {name: step for name, step in super().steps().items() if name not in skipped}
 
     def counted(self, pool: Pool) -> Pool:
-        """The pool as it is: tokens are counted of the larger one."""
+        """The pool, unchanged: tokens are counted for the grown pool."""
         return pool
 
     def select(self, pool: Pool) -> Selection:
-        """Rounds of rewriting, the variety part, and the best of it."""
+        """Runs the rounds of rewriting, selects for variety, and keeps the best of these."""
         larger = grown(pool, self.rewrite, self.respond, self.rounds, self.start, self.max_lost)
         larger = super().counted(larger)
         embedded = larger.map(embed=self.embed)
@@ -91,13 +91,13 @@ class LIFT(Recipe):
         embedded = embedded.bind(variance=found.values)
         various = embedded.above("variance", percentile_cut(found.values, self.percentile).value)
         if not len(various):
-            raise NothingSelected(f"no row variance of {len(embedded):,} is above percentile {self.percentile:g}")
+            raise NothingSelected(f"none of {len(embedded):,} row variances is above percentile {self.percentile:g}")
         judged = various.map(judge=self.judge, length=self.length)
         judged = judged.bind(length_score=length_score(judged.values("length"), self.full_length))
         rated, unrated = rated_by(judged, self.judge, self.max_unrated)
         judge, length = rated.values("judge.score"), rated.values("length_score")
         rated = rated.bind(quality=self.quality_weight * judge + (1 - self.quality_weight) * length)
-        # A share is of what there was to select from before it grew; a number or tokens are of all there is now.
+        # A percentage is of the original pool; a number of samples or tokens is checked against the grown pool.
         kept = self.within(pool if self.budget.endswith("%") else larger, rated.ranked("quality"))
         parent, number = larger.lineage()
         return larger.selection(
@@ -115,6 +115,6 @@ class LIFT(Recipe):
                 "judge_score": rated.column("judge.score"),
                 **{name: part.column(name) for name, part in (("variance", embedded), ("length_score", judged))},
             },
-            facts={**round_facts(larger), "components": found.components, "unrated": counted(unrated)},
+            facts={**round_facts(larger), "principal axes": found.components, "unrated": counted(unrated)},
             vector="embed",
         )

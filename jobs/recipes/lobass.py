@@ -1,14 +1,14 @@
 """LoBaSS: Gauging Learnability in Supervised Fine-tuning Data (Zhou et al. 2023, arXiv 2310.13008), whose second
 version is DavIR: Data Selection via Implicit Reward for LLMs (ACL 2025, under the same number).
 
-1. Take the loss of each response under a base model.
-2. Fine-tune the base on all candidates: the reference.
-3. Take the loss of each response under the reference.
-4. A sample's learnability is the part of its loss that fine-tuning takes away. Keep the highest.
+1. Compute the loss of each response under a base model.
+2. Fine-tune the base on all candidates. The result is the reference.
+3. Compute the loss of each response under the reference.
+4. A sample's learnability is the share of its loss that fine-tuning removes. Keep the highest.
 
-Before use: no code was released, and what the paper leaves open is a field. The reference has seen each duplicate that
-many times: exact ones are gone before, near ones are not. A share of next to nothing can rank first by chance, which is
-why the manifest counts the kept samples with a base loss below 0.3 nats per token.
+Before use: no code was released, and what the paper leaves open is a field. The reference is trained on every copy of a
+near duplicate; exact duplicates are removed before. A large share of a tiny loss can rank first by chance, so the
+manifest counts the kept samples with a base loss below 0.3 nats per token.
 """
 
 import math
@@ -31,46 +31,46 @@ LEARNT = 0.3  # nats per token, below which there is little left to learn
 
 @dataclass(frozen=True, config=STRICT)
 class LoBaSS(Recipe):
-    """Keep what fine-tuning takes the largest part of the loss from."""
+    """Keep the samples of whose loss fine-tuning removes the largest share."""
 
     published: ClassVar = {"budget": "3000", "train.base.name": "huggyllama/llama-7b"}
 
     budget: Budget = "6%"
-    """As published it is 3,000, which is 6 % of Alpaca."""
+    """As published, 3,000, which is 6 % of Alpaca."""
     train: Finetune = LIKE_ALPACA
-    """The fine-tuning of the reference: all weights, 3 epochs with the numbers of Stanford Alpaca's training, which are
-    taken to be the authors' too, and a preamble worded by Winnow. train.lora.rank=8 trains an adapter instead. A sample
-    longer than train.max_tokens is scored by what is left of it."""
+    """The fine-tuning of the reference: all weights, 3 epochs with the hyperparameters of Stanford Alpaca, which the
+    authors are assumed to use too, and a preamble in Winnow's words. train.lora.rank=8 trains an adapter instead. A
+    sample longer than train.max_tokens is cut, and the rest of it is scored."""
     share: float = Limits(default=1.0, gt=0, le=1)
-    """The part of the candidates that the reference is trained on, drawn by `seed`. The paper's is all of them: a
-    sample that the reference has not seen is judged by what others teach."""
+    """The share of the candidates that the reference is trained on, drawn with `seed`. The paper trains on all of
+    them. The score of a sample that the reference was not trained on depends only on what other samples teach."""
     reference: Checkpoint | None = None
-    """A model that was fine-tuned before; then nothing is trained. Its tokenizer must cut texts as the base's does."""
+    """A model that is fine-tuned already; then nothing is trained. Its tokenizer must split texts as the base's."""
     adapter: Checkpoint | None = None
     """A LoRA adapter of the base, or of `reference`; then nothing is trained."""
     version: Version = "v2"
-    """v2 and v1_normalised are the share of the loss, which divides the length of a response out: one minus the loss
-    under the reference over the loss under the base. v1_unnormalised is the difference of the losses. What it is
-    divided by, base or reference, changes the score and never the order."""
+    """v2 and v1_normalised: one minus the loss under the reference divided by the loss under the base, so the length of
+    a response cancels. v1_unnormalised: the difference of the losses. A division by the loss under the reference in
+    place of the base would change the scores and not their order."""
     reduction: Reduction = "mean"
-    """What v1_unnormalised takes the difference of: means over tokens, or sums, by which the longest responses lead."""
+    """The losses in v1_unnormalised: means over the tokens, or sums, which rank the longest responses first."""
     least_score: float | None = None
-    """The least score to keep; 0 drops what fine-tuning made worse. The paper drops nothing but by rank."""
+    """The minimum score to keep; 0 drops samples whose loss rose. The paper selects by rank only."""
     least_loss: float = Limits(default=0.0, ge=0)
-    """The least loss under the base to keep, in nats per token: below it a response is learnt already."""
+    """The minimum loss under the base to keep, in nats per token: a response below it is learnt already."""
     least_tokens: int = Limits(default=1, ge=1)
-    """The least number of response tokens to keep."""
+    """The minimum number of response tokens to keep."""
     precision: Precision = "auto"
     """The precision of the losses."""
 
     def steps(self) -> dict[str, Step]:
-        """The loss under the base; the fine-tuning, unless there is a reference beforehand; the loss under that."""
+        """The loss under the base, the fine-tuning unless a reference is given, and the loss under the reference."""
         given = self._given()
         steps = {"base": self._loss(self.train.base, None), **super().steps(), "reference": given or Later("Loss")}
         return {name: step for name, step in steps.items() if name != "train" or not given}
 
     def select(self, pool: Pool) -> Selection:
-        """The loss before, the fine-tuning, the loss after; the largest relative fall first."""
+        """Compares the losses before and after the fine-tuning, and keeps the samples with the highest learnability."""
         before = pool.map(base=self._loss(self.train.base, None))
         after = before.map(reference=self._given() or self._trained(before))
         losses = [f"{model}.{field}" for model in ("base", "reference") for field in ("nll_sum", "tokens")]
@@ -84,7 +84,7 @@ class LoBaSS(Recipe):
             kept,
             score="learnability",
             because={
-                "score, loss or length below the least wanted": scored,
+                "score, loss or length below the minimum": scored,
                 "less learnable than the kept ones": wanted,
                 "among the most learnable": kept,
             },
@@ -94,20 +94,20 @@ class LoBaSS(Recipe):
                 "response_tokens": scored.column("base.tokens"),
             },
             facts={
-                "made worse by fine-tuning": int((scored.values("learnability") < 0).sum()),
-                f"kept with a base loss below {LEARNT:g}": len(kept.below("base.nll_mean", LEARNT)),
+                "higher loss after fine-tuning": int((scored.values("learnability") < 0).sum()),
+                f"kept with a base loss below {LEARNT:g} nats per token": len(kept.below("base.nll_mean", LEARNT)),
             },
         )
 
     def _given(self) -> Loss | None:
-        """The loss under a reference that is there beforehand."""
+        """The loss under the reference or adapter that is given; None where there is none."""
         return self._loss(self.reference or self.train.base, self.adapter) if self.reference or self.adapter else None
 
     def _loss(self, model: Checkpoint, adapter: Checkpoint | None) -> Loss:
         return Loss(model, adapter, self.train.template, self.train.max_tokens, self.precision)
 
     def _trained(self, usable: Subset) -> Loss:
-        """The loss under the last epoch of a fine-tuning on the samples with a loss, or on a share of them."""
+        """The loss under the last epoch of a fine-tuning on the usable samples, or on a share of them."""
         drawn = usable.shuffled(self.seed)[: math.ceil(self.share * len(usable))]
         last = drawn.train(replace(self.train, seed=self.train.seed + self.seed))[-1]
         return self._loss(last, None) if self.train.lora is None else self._loss(self.train.base, last)

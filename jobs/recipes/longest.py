@@ -1,10 +1,10 @@
-"""The control: the samples with the longest responses.
+"""The length baseline: the samples with the longest responses.
 
 1. Count the tokens of each response.
 2. Keep the longest, ties by id.
 
-Before use: long responses alone are a strong baseline for instruction tuning, and several methods lean towards length
-without meaning to. What beats this one has found something else.
+Before use: long responses alone are a strong baseline for instruction tuning, and several methods favour long responses
+unintentionally. A method that beats this baseline finds something besides length.
 """
 
 from pydantic.dataclasses import dataclass
@@ -16,13 +16,13 @@ from operators.tokens import Tokens
 
 @dataclass(frozen=True, config=STRICT)
 class Longest(Recipe):
-    """Samples by the number of tokens of their responses."""
+    """Samples in descending order of the number of tokens in their responses."""
 
     length: Tokens = Tokens(text="{response}")
-    """How the length of a response is counted."""
+    """The operator that counts the tokens of a response."""
 
     def select(self, pool: Pool) -> Selection:
-        """The most tokens first."""
+        """Keeps the samples with the most tokens."""
         measured = pool.map(length=self.length)
         kept = self.within(pool, measured.ranked("length"))
         because = {"shorter than the kept ones": measured, "among the longest": kept}

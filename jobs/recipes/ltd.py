@@ -2,13 +2,13 @@
 
 1. Embed the samples.
 2. Cluster the embeddings by k-means.
-3. Find the centroids of the target task, and with them its samples.
-4. Cover these samples by k-center greedy: begin at the sample closest to the target's mean, and take the farthest
-   sample again and again.
+3. Find the centroids of the target task, and take their samples.
+4. Cover these samples by k-center greedy: start at the sample closest to the target's mean, and repeatedly pick the
+   sample farthest from all picks.
 
-Before use: no code was released, and what the paper leaves open is a field. With neither `target` nor `examples` the
-whole pool is covered: the method without its task search. Duplicates of kept samples are never taken, so that fewer
-samples than the budget are kept where nothing else is left.
+Before use: no code was released, and what the paper leaves open is a field. With neither `target` nor `examples`, the
+whole pool is covered, without the search for a task. Duplicates of kept samples are never kept, so fewer samples than
+the budget are kept where nothing else is left.
 """
 
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ CENTROIDS = 32
 
 @dataclass(frozen=True, config=STRICT)
 class LTD(Recipe):
-    """Cluster, find the target task, cover it."""
+    """Cluster the samples, find the target task, and cover it."""
 
     published: ClassVar = {
         "embed.model.name": "google-bert/bert-base-uncased", "embed.precision": "float32", "embed.stored": "float32",
@@ -46,33 +46,33 @@ class LTD(Recipe):
     """The embedding of instruction and response, mean-pooled and normalised. As published, a BERT in float32; which
     checkpoint the authors used is not known for certain."""
     label: Field = Field("task")
-    """The field of the records that names the task of each."""
+    """The field of the records that names their task."""
     target: str = ""
     """The target task, by its value in `label`."""
     examples: str = ""
-    """A file of target samples, for a corpus without labels: the target is the centroid nearest to their mean."""
+    """A file of target samples, for a corpus without labels. The target is the centroid nearest to their mean."""
     candidates: Literal["centroid", "label"] = "centroid"
-    """What is covered: all samples of the centroids in which the target has the majority, or the samples with its
-    label. A target that has the majority nowhere is taken by its label."""
+    """centroid: cover all samples of the centroids in which the target's label has the majority, or, where it has none,
+    the samples with the label. label: cover the samples with the label."""
     centroids: int | None = Limits(default=None, ge=1)
-    """How many centroids there are; by default one per label, or 32 without a target."""
+    """The number of centroids; none: one per label, or 32 without a target."""
     first: First = "center"
-    """Where the cover begins: at the candidate closest to the target's mean, or at a random one."""
+    """The first pick. center: the candidate closest to the target's mean. random: a random candidate."""
 
     def steps(self) -> dict[str, Step]:
-        """The label is read only where there is a target to compare it with."""
+        """The steps; the label is read only where there is a target to compare it with."""
         steps = super().steps()
         if not self.target:
             steps.pop("label")
         return steps | ({"examples": Reads(self.examples)} if self.examples else {})
 
     def refusals(self) -> Iterator[str]:
-        """Examples that are not there."""
+        """Refuses a missing file of examples."""
         if self.examples:
             yield from missing("examples", self.examples)
 
     def select(self, pool: Pool) -> Selection:
-        """k-center picks among the target's samples."""
+        """Keeps the k-center picks among the samples of the target task."""
         embedded = pool.map(embed=self.embed, **({"label": self.label} if self.target else {}))
         count = min(self.centroids or self._labels(embedded) or CENTROIDS, len(embedded))
         groups = embedded.reduce(kmeans, "embed", k=count, seed=self.seed)
@@ -90,7 +90,7 @@ class LTD(Recipe):
             score=kept.having("gap").column("gap"),
             because={
                 "not of the target task": grouped,
-                "near enough to kept samples": candidates,
+                "close to a kept sample": candidates,
                 "farthest from all kept before it": kept,
                 "first center": kept[:1],
             },
@@ -99,16 +99,16 @@ class LTD(Recipe):
         )
 
     def _labels(self, embedded: Subset) -> int:
-        """How many tasks there are, 0 without a target; UsageError where none of them is the target."""
+        """The number of tasks, 0 without a target; UsageError where no sample has the target as its label."""
         if not self.target:
             return 0
         tasks = set(embedded.values("label"))
         if self.target not in tasks:
-            raise UsageError(f"no sample has {self.label.name}={self.target!r}; there are {sorted(tasks)[:20]}")
+            raise UsageError(f"no sample has {self.label.name}={self.target!r}; the tasks are {sorted(tasks)[:20]}")
         return len(tasks)
 
     def _target(self, pool: Pool, grouped: Subset, centroids: np.ndarray) -> tuple[Subset, np.ndarray]:
-        """The candidates, and the direction of the target's mean."""
+        """The samples to cover, and the mean direction of the target, (d,)."""
         if self.examples:
             examples = pool.beside(self.examples).readable()
             center = examples.map(embed=self.embed).reduce(mean_direction, "embed")

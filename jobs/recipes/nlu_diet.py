@@ -1,13 +1,13 @@
-"""NLU on Data Diets (Attendu and Corbeil 2023, SustaiNLP, arXiv 2306.03208): the data is chosen as a model learns it.
+"""NLU on Data Diets (Attendu and Corbeil 2023, SustaiNLP, arXiv 2306.03208): the data is chosen during the training.
 
-1. Train a classifier on everything for a few epochs.
+1. Train a classifier on all samples for a few epochs.
 2. Score all samples by their EL2N under it, and average the scores so far.
-3. Go on for a few epochs with the samples that it is furthest from.
-4. Repeat from step 2 until the epochs are used up: what was left out may come back.
+3. Continue the training for a few epochs on the samples with the highest scores.
+4. Repeat from step 2 until all epochs are used. A sample that was left out may come back.
 
-Before use: the recipe's work is the model; its selection is what the next cycle would be trained on. The optimizer goes
-on through all cycles, at a constant rate. A sample without a class, or that a cycle could not score, is never kept. The
-scores of all cycles stay in the store. Regression sets (STS-B) are not taken. Ties go by id.
+Before use: the main result is the model; the selection is what the next cycle would be trained on. The optimiser
+continues through all cycles, at a constant rate. A sample without a class, or without a score in some cycle, is never
+kept. The scores of all cycles stay in the store. Regression data (STS-B) is not supported. Ties go by id.
 """
 
 from collections.abc import Iterator
@@ -35,60 +35,60 @@ TEXT = {"lora": None, "max_tokens": 256, "epochs": 40, "batch": 32, "schedule": 
 
 @dataclass(frozen=True, config=STRICT)
 class NLUDiet(Recipe):
-    """Train a classifier on what it is furthest from, chosen anew every few epochs."""
+    """Train a classifier on the samples with the highest error, chosen anew every few epochs."""
 
     published: ClassVar = {"cut": "quantile", "dropout": "on", "train.mean_over": "nothing", "train.fresh_layers": 1}
 
     budget: Budget = "50%"
-    """What a cycle is trained on."""
+    """How many samples a cycle is trained on."""
     train: Finetune = Finetune(ROBERTA, labels=Labels("intent", "slots", "words"), **TEXT)
     """The classifier. `train.labels` names the record's fields: the class, and the slots and words of an utterance
-    (train.labels.slots=none: a class alone). One head on the tokens predicts both, the intent at the first token, and
-    the loss is half of each, a mean over the batch; as published it is the sum, and the last layer begins anew."""
+    (train.labels.slots=none: a class alone). One head on the tokens predicts both, the intent at the first token. The
+    loss is half of each, a mean over the batch; as published, it is the sum, and the last layer is initialised anew."""
     full_epochs: int = Limits(default=4, ge=0)
-    """The epochs on everything, as in an example of the released code; with 0 the first choice is random."""
+    """The number of epochs on all samples, as in an example of the released code; 0: the first choice is random."""
     every: int = Limits(default=4, ge=1)
-    """The epochs of a cycle."""
+    """The number of epochs per cycle."""
     choose: Literal["hardest", "random"] = "hardest"
-    """What a cycle is trained on; random is the control to compare with."""
+    """The samples of a cycle: hardest, by score, or random, as a baseline."""
     joint: nlu_diet.Joint = "norm"
-    """One error of an utterance's intent and slots: the length of all together, the sum or the mean."""
+    """How the errors of an utterance's intent and slots are combined: the norm of all together, the sum or the mean."""
     smoothing: nlu_diet.Smoothing = "ema"
-    """The average over the cycles. The code's path for single texts has latest; which was published is not known."""
+    """The average over the cycles. The code for single texts uses latest; which one was published is not known."""
     alpha: float = Limits(default=0.8, gt=0, le=1)
     """The weight of the newest cycle in ema."""
     last: int = Limits(default=3, ge=1)
-    """The number of cycles that smoothing=mean is over."""
+    """The number of cycles that smoothing=mean averages."""
     bonus: float = Limits(default=1.0, ge=0)
-    """How many standard deviations over the cycles are added to ema."""
+    """The number of standard deviations over the cycles that are added to ema."""
     cut: Literal["rank", "quantile"] = "rank"
-    """rank takes as many as there are in the budget; quantile, as published, the scores between two quantiles as far
-    apart as the per cent say, and more where they tie."""
+    """rank: as many samples as the budget. quantile, as published: the scores between two quantiles that are as far
+    apart as the budget's share, which are more samples where scores tie."""
     offset: float = Limits(default=0.0, ge=0, lt=1)
-    """The share of the hardest that stays out."""
+    """The share of the hardest samples that is left out."""
     dropout: Dropout = "off"
-    """Whether dropout is on while samples are scored, as it seems to be in the released code."""
+    """Whether dropout is on during the scoring; it seems to be on in the released code."""
     precision: Precision = "auto"
     """The precision of the scores."""
 
     def steps(self) -> dict[str, Step]:
-        """What says which samples have a class, then a training and a score of each cycle."""
+        """The column of the class, the training, and the scores of each cycle."""
         labels = self.train.labels
         cycles = len(nlu_diet.cycles(self.train.epochs, self.full_epochs, self.every))
         scores = {f"cycle_{number}": Later("ClassError") for number in range(1, cycles + 1)}
         return {**({"label": Field(labels.label)} if labels else {}), **super().steps(), **scores}
 
     def refusals(self) -> Iterator[str]:
-        """What cannot be trained so, and a budget in tokens."""
+        """Refuses a training that is not of a whole classifier, too many full epochs, and a budget in tokens."""
         if self.train.labels is None or self.train.lora is not None:
-            yield "a classifier is trained whole: train.labels names its fields, and train.lora is none"
+            yield "all weights of a classifier are trained: set train.labels to its fields, and train.lora=none"
         if self.full_epochs > self.train.epochs:
             yield f"full_epochs={self.full_epochs} is more than train.epochs={self.train.epochs}"
         yield from self.refused_in_tokens()
 
     def select(self, pool: Pool) -> Selection:
-        """Train on all, score all; then choose, train and score again until the epochs are used up."""
-        assert self.train.labels is not None, "check() comes before"
+        """Trains on all samples and scores them, then chooses, trains and scores until all epochs are used."""
+        assert self.train.labels is not None, "check() refuses this"
         size = self.size(pool)
         usable, labels = classified(pool, self.train.labels)
         average = Smoothed(self.joint, self.smoothing, self.alpha, self.last, self.bonus)
@@ -102,13 +102,13 @@ class NLUDiet(Recipe):
         return pool.selection(
             kept,
             score="score",
-            because={"nearer to the model than the kept ones": scored, "the next cycle would be trained on it": kept},
+            because={"lower score than the kept ones": scored, "the next cycle would be trained on it": kept},
             details={"epochs_trained_on": Values(usable.ids, run.visits())},
             facts=run.facts(),
         )
 
     def _chosen(self, run: Cycles, scored: Subset, size: int) -> Ranking:
-        """What is trained on after the cycles so far, best first."""
+        """The training samples of the next cycle, best first."""
         if self.choose == "random" or not run.chosen:
             return run.usable.shuffled(self.seed + len(run.chosen))[:size]
         if self.cut == "rank":

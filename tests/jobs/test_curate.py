@@ -105,7 +105,7 @@ def test_ltd_with_a_target_keeps_only_samples_of_its_centroids(run, tmp_path):
     assert kept == ["translate"] * 5
     code, said = run("ltd", "in.jsonl", "--out", "none", "budget=5", "target=poem")
     assert code == 2
-    assert "no sample has task='poem'; there are ['sum', 'translate']" in said
+    assert "no sample has task='poem'; the tasks are ['sum', 'translate']" in said
     jsonl(tmp_path / "few.jsonl", [{"instruction": "Translate to French: fish", "output": "mot fish"}])
     code, _ = run("ltd", "in.jsonl", "--out", "few", "budget=5", "examples=few.jsonl", "centroids=2")
     assert code == 0
@@ -206,7 +206,7 @@ def test_a_corpus_that_the_embedder_cannot_read_fails_at_once_and_says_what_read
         assert code == 3
         told = re.search(r"embed: 512 of (512 samples drawn at random from 1,100|the first 512 samples) failed", said)
         assert told, said  # either batch may end first
-        assert "max_errors allows 11 of all" in said
+        assert "max_errors allows 11 of all samples" in said
         assert "% of the text is unknown to the model's tokenizer: '" in said
         assert any(
             subject in said.split("tokenizer: ")[1][:70] for subject in ("饺子", "长江", "质数", "画蛇添足", "绿茶")
@@ -235,7 +235,7 @@ def test_a_few_samples_that_the_embedder_cannot_read_are_set_aside_and_reported(
     assert f'<span class="lost">{percent(10 / (10 + han))}</span>' in scripts
     code, said = run("ltd", "in.jsonl", "--out", "again", "budget=8")
     assert code == 3
-    assert "embed: 10 of 50 samples have an error and max_errors allows 0. One of the errors: unreadable: " in said
+    assert "embed: 10 of 50 samples have an error, and max_errors allows 0. One of the errors: unreadable: " in said
     assert "set embed.model.name=intfloat/multilingual-e5-small" in said
 
 

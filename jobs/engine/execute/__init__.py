@@ -1,1 +1,1 @@
-"""How work runs on Ray: the session and its profile, the stream of a map through workers, and what a failure says."""
+"""How work runs on Ray: the session, its profile, the maps and reduces on workers, and the report of failures."""

@@ -1,4 +1,4 @@
-"""From what an operator returns to an Arrow column with an error beside each missing value."""
+"""Turns the values that an operator returns into an Arrow column, with an error for each missing value."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,9 +12,12 @@ NONFINITE = RowError("nonfinite", "the value is NaN or infinite")
 
 
 def column(values: Values, rows: int, gives: pa.DataType | None = None) -> tuple[pa.Array, list[str | None]]:
-    """The values as an Arrow array, null where there is an error, and the errors; TypeError for a wrong count.
+    """The values of a batch as an Arrow array, and the error of each row.
 
-    `gives` is the type that the operator declares; where it declares none, the values say.
+    rows: the number of samples in the batch. gives: the Arrow type that the operator declares; None: inferred from the
+    values. Returns an array that is null where a row has an error, and one error per row, None where it has a value.
+    TypeError where the number of values is not `rows`, where a value is None, or where an array has more than two
+    dimensions.
     """
     if len(values) != rows:
         raise TypeError(f"an operator returned {len(values)} values for {rows} samples")
@@ -59,7 +62,10 @@ def _array(values: np.ndarray, good: np.ndarray) -> pa.Array:
 def computed(
     compute: Callable[[pa.Table], Values], batch: pa.Table, gives: pa.DataType | None = None
 ) -> tuple[list[pa.Array], list[str | None]]:
-    """The values and errors of a batch; one that raises is halved until the rows that cannot be done are found."""
+    """The values and errors of a batch. A batch that raises is halved until the failing rows are found.
+
+    Returns the values as one array or several, in order, and one error per row, None where the row has a value.
+    """
     try:
         values, errors = column(compute(batch), batch.num_rows, gives)
         return [values], errors
@@ -76,7 +82,7 @@ def computed(
 
 
 def _release(error: Exception) -> None:
-    """Gives cached GPU memory back after an out-of-memory error, before the halves are tried."""
+    """Frees cached GPU memory after an out-of-memory error, so that the halves have room."""
     if type(error).__name__ == "OutOfMemoryError":
         import torch
 
@@ -84,7 +90,7 @@ def _release(error: Exception) -> None:
 
 
 def joined(pieces: list[pa.Array]) -> pa.Array:
-    """The pieces as one array; a piece of nulls takes the type of the others."""
+    """The pieces concatenated into one array; a piece of nulls gets the type of the others."""
     kinds: list[Any] = [piece.type for piece in pieces if not pa.types.is_null(piece.type)]
     if not kinds:
         return pa.concat_arrays(pieces)

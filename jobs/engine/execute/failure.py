@@ -1,6 +1,6 @@
-"""What Ray raises, in our words: one line for the screen, and all that Ray says in a file that the line names.
+"""Errors from Ray as one line on the screen. The line names a log file that has the full traceback.
 
-<store>/logs/<run>.log    the errors of a run, with the traceback of the driver and that of the worker
+<store>/logs/<run>.log    the errors of a run, with the tracebacks of the driver and of the worker
 """
 
 import traceback
@@ -13,13 +13,16 @@ from jobs.engine.terminal.errors import WinnowError
 
 
 def cause(error: Exception) -> str:
-    """What went wrong on a worker, in one line; what was worded for people on the worker is told whole."""
+    """The cause of an error on a worker: the whole message of a WinnowError, else the first line of the message."""
     found = error.cause if isinstance(error, RayTaskError) else error
     return str(found) if isinstance(found, WinnowError) else first_line(found)
 
 
 def failure(told: str, error: Exception, session: Session) -> WinnowError:
-    """The error to raise for one of Ray's: what is told of it, and the log that has its traceback."""
+    """The WinnowError to raise for an error of Ray: the message, and the path of the log with the traceback.
+
+    told: the message. The traceback is appended to the log. Where the log cannot be written, the message is alone.
+    """
     path = f"{session.store.url}/logs/{session.run}.log"
     fs, root = fsspec.core.url_to_fs(path)
     entry = "".join([told, "\n", *traceback.format_exception(error), "\n"]).encode()
@@ -28,4 +31,4 @@ def failure(told: str, error: Exception, session: Session) -> WinnowError:
         fs.pipe_file(root, (fs.cat_file(root) if fs.exists(root) else b"") + entry)
     except OSError:
         return WinnowError(told)
-    return WinnowError(f"{told.removesuffix('.')}. All that Ray says of it is in {path}")
+    return WinnowError(f"{told.removesuffix('.')}. The full traceback is in {path}")

@@ -1,4 +1,4 @@
-"""A map from its start to its entry in the record: what is stored is not computed, what repeats is computed once."""
+"""Runs a map and records it. Stored values are not computed again, and equal samples are computed once."""
 
 import time
 
@@ -20,9 +20,10 @@ from operators.base import Operator
 def mapped(
     samples: Samples, session: Session, name: str, operator: Operator, ids: np.ndarray
 ) -> tuple[Feature, np.ndarray]:
-    """The operator's values for the samples with these ids (ascending), and the ids of those that have one.
+    """Computes an operator for the samples with these ids (ascending), except where the store has the values.
 
-    OverErrorBudget where more samples than `max_errors` allows have an error instead of a value.
+    name: the column's name, for messages and the record. Returns the feature, and the ids, ascending, of the samples
+    that have a value. OverErrorBudget where more samples have an error than `max_errors` allows.
     """
     began = time.monotonic()
     store = session.store
@@ -65,7 +66,7 @@ def mapped(
     )
     if failed > allowed:
         raise OverErrorBudget(
-            f"{name}: {failed:,} of {len(ids):,} samples have an error and max_errors allows {allowed:,.0f}. "
+            f"{name}: {failed:,} of {len(ids):,} samples have an error, and max_errors allows {allowed:,.0f}. "
             f"{what_to_do(operator, name, next(feature.errors(), (0, ''))[1])}"
         )
     return feature, ids[states[ids] == VALUE]

@@ -1,4 +1,4 @@
-"""A reduce: a kernel over whole columns, in one task on a worker."""
+"""Runs a reduce: a kernel over whole columns, in one task on a worker."""
 
 import inspect
 import os
@@ -17,24 +17,25 @@ from jobs.engine.terminal.screen import say
 
 
 class Stored(NamedTuple):
-    """Values that a worker reads from the store."""
+    """Values in the store, which the worker reads itself."""
 
     feature: Feature
     field: str
     ids: np.ndarray
-    """The ids to read, in the order in which the kernel is given their values."""
+    """The ids to read, in the order in which the kernel gets their values; (n,) int64."""
 
 
 Rows = Stored | np.ndarray
-"""One array of a kernel: values in the store, or values at hand."""
+"""One array argument of a kernel: values in the store, or values in memory."""
 
 
 def reduced(
     kernel: Callable[..., Any], columns: Mapping[str, Rows], rows: int, params: Mapping[str, Any], session: Session
 ) -> Any:
-    """What the kernel returns of these columns, which all have so many rows, and the parameters.
+    """Calls a kernel on a worker and returns its result.
 
-    WinnowError where the kernel fails or its worker ends.
+    columns: the kernel's array arguments, by name, in order, each with `rows` rows. params: its other arguments.
+    WinnowError where the kernel fails or its worker dies.
     """
     profile = session.profile
     began = time.monotonic()
@@ -56,10 +57,11 @@ def reduced(
     return result
 
 
-# One CPU in Ray's books, whatever the threads: asking for a whole node could wait for ever on a shared cluster.
+# The task requests one CPU, whatever its number of threads: a request for a whole node could wait forever on a shared
+# cluster.
 @ray.remote(num_cpus=1)
 def _reduced(kernel: Callable[..., Any], columns: list[Rows], params: dict[str, Any], threads: int) -> Any:
-    import torch  # the driver does without it
+    import torch  # not needed on the driver
 
     torch.set_num_threads(max(1, min(threads, os.cpu_count() or 1)))
     arrays = [each.feature.values(each.ids, each.field) if isinstance(each, Stored) else each for each in columns]

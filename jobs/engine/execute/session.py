@@ -1,4 +1,4 @@
-"""A run's surroundings: the cluster it is connected to, its store, its profile, and what it has done so far."""
+"""The session of a run: its store, its profile, its record so far, and the connection to a Ray cluster."""
 
 import logging
 import os
@@ -26,32 +26,32 @@ from jobs.engine.terminal.screen import say
 JOIN_SECONDS = 5.0
 PAUSE_SECONDS = 20.0
 TOO_SLOW = "timed out during startup"
-"""What Ray says where a machine is too busy for it to start within the 30 seconds that it waits."""
+"""Part of Ray's error message where a machine is too busy for Ray to start within the 30 seconds that Ray waits."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """What pools need to read files and to execute their verbs; but for `reading` nothing changes what comes out."""
+    """What pools need to read files and to run their verbs. Only `reading` changes the results."""
 
     store: Store
     profile: Profile = field(default_factory=Profile)
     max_errors: float = 0.01
     max_unreadable: float = MAX_UNREADABLE
-    """The share of the records of raw files that may be unreadable before a command fails."""
+    """The share of unreadable records in raw files above which a command fails."""
     reading: IngestSettings = field(default_factory=IngestSettings)
     """How raw files are read."""
     retry_errors: bool = False
     command: str = ""
-    """What repeats the run when it is typed; it goes to the manifest."""
+    """The command line that repeats the run; it is written to the manifest."""
     run: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     log: list[dict[str, Any]] = field(default_factory=list)
-    """One entry a verb, in order: what ran, on how many samples, for how long. It goes to the manifest."""
+    """One entry per verb, in order: what ran, on how many samples, for how long. It is written to the manifest."""
 
 
 def connect(profile: Profile) -> None:
-    """Connects to the cluster that RAY_ADDRESS names (as `ray job submit` sets it), else starts Ray here.
+    """Connects to the cluster at RAY_ADDRESS, which `ray job submit` sets, or else starts Ray on this machine.
 
-    WinnowError, in one line, where there is no such cluster or Ray does not start.
+    Does nothing where Ray is connected already. WinnowError where there is no such cluster, or Ray does not start.
     """
     if ray.is_initialized():
         return
@@ -61,11 +61,11 @@ def connect(profile: Profile) -> None:
         _join(address)
     else:
         say("starting Ray on this machine ...")
-        # Ray's C++ core writes warnings of its own affairs to the terminal, and a line that says it was told not to.
+        # Ray's C++ core writes internal warnings to the terminal, and a line about its log level.
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         _start_twice(partial(_start, profile))
     logging.getLogger("ray.data").setLevel(level)
-    # What ends a map is told by the command, in one line that names the file with all that Ray says of it.
+    # The command itself reports the error that ends a map, in one line that names the log with the traceback.
     for handler in logging.getLogger("ray.data").handlers:
         if isinstance(handler, logging.StreamHandler):
             handler.addFilter(_below_error)
@@ -79,7 +79,10 @@ def _below_error(record: logging.LogRecord) -> bool:
 
 
 def _join(address: str) -> None:
-    """Connects to a running cluster; Ray itself would wait for minutes where nobody listens, and then abort."""
+    """Connects to a running cluster; WinnowError where there is none.
+
+    The port is tried first, because Ray would wait for minutes where nothing listens, and then abort the process.
+    """
     place = urlsplit(address if "://" in address else f"//{address}")
     try:
         if place.hostname and place.port:
@@ -87,8 +90,8 @@ def _join(address: str) -> None:
         ray.init(logging_level=logging.WARNING)
     except (OSError, ValueError, RuntimeError) as error:
         raise WinnowError(
-            f"RAY_ADDRESS={address}: no cluster of Ray can be reached there ({first_line(error)}). Name the address of "
-            "its head, such as 10.0.0.1:6379, or unset RAY_ADDRESS to start Ray on this machine"
+            f"RAY_ADDRESS={address}: no Ray cluster can be reached there ({first_line(error)}). Set it to the address "
+            "of the head node, such as 10.0.0.1:6379, or unset RAY_ADDRESS to start Ray on this machine"
         ) from error
 
 
@@ -104,9 +107,10 @@ def _start(profile: Profile) -> None:
 
 
 def _start_twice(start: Callable[[], None], pause: float = PAUSE_SECONDS) -> None:
-    """Starts Ray; where that takes longer than Ray waits, once more after a pause. WinnowError where it does not start.
+    """Starts Ray, with a second attempt after a pause of `pause` seconds where the first timed out.
 
-    How long Ray waits cannot be set. What the first start left is ended before the second.
+    The timeout of Ray cannot be set. The processes that the first attempt left are killed before the second.
+    WinnowError where Ray does not start.
     """
     for attempt in (1, 2):
         before = _children()
@@ -119,25 +123,25 @@ def _start_twice(start: Callable[[], None], pause: float = PAUSE_SECONDS) -> Non
             if attempt == 2 or TOO_SLOW not in str(error):
                 hint = "; is the machine busy?" if TOO_SLOW in str(error) else ""
                 raise WinnowError(f"Ray did not start on this machine: {first_line(error)}{hint}") from error
-            say(f"Ray did not start in time; once more in {pause:g} s ...")
+            say(f"Ray did not start in time; trying again in {pause:g} s ...")
             time.sleep(pause)
         else:
             return
 
 
 def _children() -> set[psutil.Process]:
-    """The processes that this one, or one of them, has started, and that still run."""
+    """The running child processes of this process, and their children."""
     return set(psutil.Process().children(recursive=True))
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an error says, or its kind where it says nothing."""
+    """The first line of an error's message that is not blank, or the name of its class where there is none."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 @contextmanager
 def _without_stderr() -> Iterator[None]:
-    """Sends what native code writes to standard error to nowhere; Python's exceptions pass."""
+    """Discards what is written to standard error, also by native code; exceptions pass through."""
     sys.stderr.flush()
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -151,5 +155,5 @@ def _without_stderr() -> Iterator[None]:
 
 
 def largest_node_cpus() -> float:
-    """The CPUs of the largest living node."""
+    """The number of CPUs of the largest live node; 1 where no node has a CPU."""
     return max((node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]), default=1.0) or 1.0

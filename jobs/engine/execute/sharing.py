@@ -1,4 +1,4 @@
-"""Values that samples share: with an equal sample of another pool, or with an earlier one of the same pool."""
+"""Reuses values: a sample gets the value of an equal sample in another pool, or of an earlier one in its own pool."""
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +12,12 @@ from jobs.engine.store.feature import VALUE, Feature, share_errors, take_over
 def known_already(
     feature: Feature, others: list[Feature], parts: Parts, ids: np.ndarray, known_by: str
 ) -> tuple[int, np.ndarray]:
-    """How many of these samples' values were known, and the ids of those that only repeat an earlier one's hash."""
+    """Takes values of equal samples over from other pools.
+
+    feature: the feature of this pool. others: the same operator's features of other pools. known_by: the hash column
+    by which samples are equal. Returns the number of values that were taken over, and the ids of the samples whose
+    hash repeats that of an earlier sample.
+    """
     table = _hashes(parts, ids, known_by)
     taken = take_over(feature, others, table)
     numbers = table["sha"].combine_chunks().dictionary_encode().indices
@@ -22,7 +27,7 @@ def known_already(
 
 @ray.remote(num_cpus=1)
 def share_with_repeats(feature: Feature, parts: Parts, ids: np.ndarray, known_by: str) -> None:
-    """Gives samples that repeat another's hash what became of that one."""
+    """Gives each sample that repeats the hash of an earlier one the value, or the error, of that one."""
     if len(ids):
         table = _hashes(parts, ids, known_by)
         take_over(feature, [feature], table)

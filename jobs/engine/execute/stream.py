@@ -1,7 +1,7 @@
-"""One map: the samples that have no value yet stream through the workers of one operator, by Ray Data.
+"""Streams the samples that have no value yet through the workers of one operator, with Ray Data.
 
-A long map begins with a few samples drawn at random from all of them, so that what would fail after hours, such as a
-corpus in a language that the model cannot read, fails in the first minute. Values do not depend on the order.
+A long map begins with a random draw from all its samples. A map that would fail after hours, such as one over a corpus
+in a language that the model cannot read, then fails in the first minute. Values do not depend on the order.
 """
 
 import sys
@@ -30,21 +30,24 @@ from operators.base import Operator
 REPORT_SECONDS = 30.0
 
 DRAWN = 512
-"""Samples that are drawn to come first, of a map of more than twice as many."""
+"""The number of samples that are drawn to come first, where a map has more than twice as many."""
 
 SURE = 5
-"""So many standard deviations, and so many samples, more of the drawn must fail than are allowed of them. Chance does
-that in fewer than one of a million maps."""
+"""A map is stopped early where the failures among the drawn samples exceed the allowed number by this many standard
+deviations plus this many samples. Fewer than one in a million maps that keep to max_errors are stopped by chance."""
 
 
 def stream(
     operator: Operator, name: str, feature: Feature, parts: Parts, ids: np.ndarray, allowed: float, session: Session
 ) -> int:
-    """Computes the operator for the samples with these ids (ascending) and commits the values to the feature.
+    """Computes an operator for the samples with these ids (ascending), and commits the values to the feature.
 
-    Returns how many samples failed. Raises OverErrorBudget as soon as more than `allowed` have, or so many of the drawn
-    ones that more will; OutOfRoom where a model's first replies hold no answer; WinnowError where a worker cannot load
-    the operator or nothing moves for the profile's `stall_seconds`.
+    name: the column's name, for messages. allowed: the number of samples that may fail. Returns the number of samples
+    that failed.
+
+    OverErrorBudget as soon as more samples than allowed have failed, or so many of the drawn ones that more will.
+    OutOfRoom where a model's first replies contain no answer. WinnowError where a worker cannot load the operator, or
+    where there is no progress for the profile's `stall_seconds`.
     """
     execution = session.profile.execution(operator)
     attempts = Attempts(f"{feature.folder}/attempts-{session.run}")
@@ -62,7 +65,7 @@ def stream(
     except ExecutionTimeoutError as error:
         told = (
             f"{name}: no progress for {session.profile.stall_seconds:,.0f} s; the operator {name} is stuck. "
-            "What is done is kept, and the same command goes on from there"
+            "Finished values are kept, and the same command continues from there"
         )
         raise failure(told, error, session) from error
     except RayError as error:
@@ -86,7 +89,7 @@ def _summaries(
     execution: Execution,
     session: Session,
 ) -> Iterator[dict[str, Any]]:
-    """A dict of the worker's SUMMARY for each batch that has been committed."""
+    """One dict per committed batch, with the fields of the worker's SUMMARY."""
     context = ray.data.DataContext.get_current()
     context.raise_original_map_exception = True
     context.execution_no_progress_timeout_s = session.profile.stall_seconds
@@ -101,12 +104,13 @@ def _summaries(
         asked = "ids" in batch.column_names
         return samples(batch["ids"].combine_chunks().flatten().to_numpy()) if asked else batch
 
-    # The drawn are read here: workers take what is read first, and samples from all parts would be read last.
+    # The drawn samples are read here, on the driver. Workers take the batches that are read first, and the drawn
+    # samples, which come from all parts, would be read last.
     batches = [samples(ids) for ids in _split(drawn, execution.rows)]
     batches += [pa.table({"ids": pa.array([ids], pa.list_(pa.int64()))}) for ids in _split(others, execution.rows)]
     dataset = ray.data.from_arrow(batches)
-    # Reading takes next to no CPU in Ray's books: with whole CPUs the workers could hold all there are, and
-    # what feeds them would wait for ever. The differing request also keeps Ray from fusing the two.
+    # Reading requests almost no CPU. The workers can hold all whole CPUs, and reading tasks that need one would wait
+    # forever. The different request also keeps Ray from fusing the two steps.
     dataset = dataset.map_batches(read, batch_size=None, batch_format="pyarrow", num_cpus=0.05)
     dataset = dataset.map_batches(
         Worker,
@@ -123,13 +127,13 @@ def _summaries(
 
 
 def _workers(execution: Execution, operator: Operator, batches: int) -> int:
-    """As many workers as profile and operator allow, the cluster holds and there are batches for; at least one."""
+    """The number of workers: limited by profile, operator, cluster and number of batches; at least one."""
     resources = ray.cluster_resources()
     room = [int(resources.get("CPU", 1) / execution.cpus)] if execution.cpus else []
     if execution.gpus:
         room.append(int(resources.get("GPU", 0) / execution.gpus))
         if not resources.get("GPU"):
-            say(f"this cluster shows no GPU and the profile wants {execution.gpus:g} a worker: waiting for one")
+            say(f"this cluster has no GPU, and the profile requests {execution.gpus:g} per worker: waiting for one")
     room += [most for most in (execution.workers, operator.most_workers()) if most]
     return max(1, min([*room, batches]))
 
@@ -139,7 +143,7 @@ def _split(ids: np.ndarray, rows: int) -> Iterator[np.ndarray]:
 
 
 def _drawn(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """DRAWN of the ids (ascending) at random, and the others, both ascending; none of few."""
+    """A random draw of DRAWN ids, and the other ids, both ascending; the draw is empty where there are few ids."""
     if len(ids) <= 2 * DRAWN:
         return ids[:0], ids
     places = np.sort(np.random.default_rng(0).choice(len(ids), DRAWN, replace=False))
@@ -147,15 +151,15 @@ def _drawn(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def what_to_do(operator: Operator, name: str, error: str | None) -> str:
-    """An error of a column, and what to do where there are too many like it, as sentences."""
+    """A message with one error of a column, and with advice on what to do about such errors."""
     said = (error or "").rstrip(".")
     advice = operator.advice(said.partition(":")[0], name)
-    mended = f"{advice[:1].upper()}{advice[1:]}" if advice else "Mend the cause and run again with --retry-errors"
+    mended = f"{advice[:1].upper()}{advice[1:]}" if advice else "Fix the cause and run again with --retry-errors"
     return f"One of the errors: {said}. {mended}, or raise max_errors to leave such samples out."
 
 
 class _Progress:
-    """Counts what is done, and says so every 30 s where no terminal shows Ray Data's own bars."""
+    """Counts finished samples, and prints the progress every 30 s where no terminal shows the bars of Ray Data."""
 
     def __init__(self, name: str, total: int, allowed: float, drawn: frozenset[int]):
         self.name, self.total, self.allowed, self.drawn = name, total, allowed, drawn
@@ -164,7 +168,7 @@ class _Progress:
         self.began = self.said = 0.0
 
     def add(self, summary: dict[str, Any]) -> None:
-        """Takes in a batch that is done."""
+        """Counts a finished batch."""
         self.done += summary["rows"]
         self.failed += summary["failed"]
         if summary["first"] in self.drawn:
@@ -172,17 +176,17 @@ class _Progress:
             self.drawn_failed += summary["failed"]
         self.example = summary["example"] or self.example
         now = time.monotonic()
-        if not self.began:  # the pace counts from the first batch on: before it the workers were loading
+        if not self.began:  # the pace is measured from the first batch on: before it the workers were loading
             self.began = self.said = now
             self.first = self.done
         elif now - self.said >= REPORT_SECONDS and not sys.stdout.isatty():
             pace = (self.done - self.first) / (now - self.began)
             left = (self.total - self.done) / pace
-            say(f"  {self.name}: {self.done:,} of {self.total:,} samples, {pace:,.0f} a second, {left:,.0f} s left")
+            say(f"  {self.name}: {self.done:,} of {self.total:,} samples, {pace:,.0f} per second, {left:,.0f} s left")
             self.said = now
 
     def over(self) -> str:
-        """That more samples failed than are allowed, or will have; empty where that cannot be said."""
+        """Why the map has to stop: more samples failed than are allowed, or will fail; empty while neither is known."""
         share = min(self.allowed / self.total, 1.0)
         deviation = (self.drawn_done * share * (1 - share)) ** 0.5
         if self.drawn_failed > self.drawn_done * share + SURE * deviation + SURE:
@@ -191,4 +195,4 @@ class _Progress:
             told = f"{self.failed:,} of the first {self.done:,} samples failed"
         else:
             return ""
-        return f"{told}, and max_errors allows {self.allowed:,.0f} of all"
+        return f"{told}, and max_errors allows {self.allowed:,.0f} of all samples"

@@ -1,8 +1,8 @@
-"""The worker: one loaded operator in a Ray Data actor, which commits each batch to the store.
+"""The worker: a Ray Data actor with one loaded operator, which commits each batch to the store.
 
-What flows back to the driver is a count a batch; the values stay in the parts. Ray retries for ever a batch
-whose worker dies, so the worker writes down what it is about to do. A batch found begun and never ended is
-cut into pieces; a single sample that ended two workers is quarantined with an error.
+The driver gets one summary per batch; the values stay in the part files. Ray retries a batch forever when its worker
+dies, so a worker notes each batch before it starts on it. A batch that was started and never finished is split into
+pieces. A single sample that killed two workers is quarantined with an error.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ PIECES = 16
 DEATHS_ALLOWED = 1
 
 SUMMARY = pa.schema([("first", pa.int64()), ("rows", pa.int64()), ("failed", pa.int64()), ("example", pa.string())])
-"""Of a batch: its first id, how many rows it has and how many failed, and one of the errors."""
+"""The summary of a batch: its first id, its number of rows, the number that failed, and one of the errors."""
 
 
 class LoadFailed(Exception):
@@ -32,7 +32,7 @@ class LoadFailed(Exception):
 
 @dataclass(frozen=True)
 class Attempts:
-    """What this run's workers have begun and not ended: a file for each, in a folder of the run."""
+    """The batches that the workers of this run have started and not finished: one file per batch, in one folder."""
 
     folder: str
 
@@ -41,34 +41,37 @@ class Attempts:
         return fs, f"{root}/{hashlib.sha256(ids.tobytes()).hexdigest()[:24]}"
 
     def deaths(self, ids: np.ndarray) -> int:
-        """How many workers have begun exactly these ids and never ended them."""
+        """The number of workers that started on exactly these ids and never finished."""
         fs, path = self._path(ids)
         return len(fs.cat_file(path)) if fs.exists(path) else 0
 
     def begin(self, ids: np.ndarray, deaths: int) -> None:
-        """Notes that a worker starts on these ids, after so many that died of them."""
+        """Notes that a worker starts on these ids; deaths: the number of workers that died on them before."""
         fs, path = self._path(ids)
         fs.pipe_file(path, b"x" * (deaths + 1))
 
     def end(self, ids: np.ndarray) -> None:
-        """Notes that these ids are done."""
+        """Notes that these ids are finished."""
         fs, path = self._path(ids)
         if fs.exists(path):
             fs.rm_file(path)
 
 
 class Worker:
-    """A callable for Ray Data: samples in (id, sha and what the operator reads), one summary row out."""
+    """A callable for Ray Data: from a batch (id, sha and the columns that the operator reads) to one SUMMARY row.
+
+    Called with a batch, it raises LoadFailed where the operator could not be loaded.
+    """
 
     def __init__(self, operator: Operator, feature: Feature, attempts: Attempts):
         self.operator = operator
         self.feature = feature
         self.attempts = attempts
         self.failure: str | None = None
-        # An error here would be retried by Ray, each time with the imports; raised from a call it ends the map.
+        # Ray would retry an error here, each time with the imports. An error raised from a call ends the map.
         try:
             self.compute: Any = operator.load()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is told to the driver
+        except Exception as error:  # noqa: BLE001 - any error is reported to the driver
             self.failure = f"{type(operator).__name__} could not be loaded: {type(error).__name__}: {error}"
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -81,7 +84,10 @@ class Worker:
         return pa.table({name: [value] for name, value in summary.items()}, schema=SUMMARY)
 
     def _survive(self, batch: pa.Table) -> list[str | None]:
-        """The errors of a batch that has been committed, in one part or, after a worker's death, in pieces."""
+        """Commits a batch, in one part or, after a worker died on it, in pieces; returns one error or None per row.
+
+        The order of the errors is that of the rows; rows that are stored already are left out.
+        """
         ids = batch["id"].to_numpy()
         deaths = self.attempts.deaths(ids)
         if deaths > DEATHS_ALLOWED and len(ids) == 1:
@@ -89,7 +95,7 @@ class Worker:
             self._commit(batch, [pa.nulls(1)], errors)
         elif deaths and len(ids) > 1:
             self.attempts.begin(ids, deaths)
-            if isinstance(self.operator, Arriving):  # what arrived before the worker died is there, in lots
+            if isinstance(self.operator, Arriving):  # the values that arrived before the worker died are stored
                 batch = batch.filter(pa.array(np.isin(ids, self.feature.ids(), invert=True)))
             size = -(-len(ids) // PIECES)
             pieces = [batch.slice(start, size) for start in range(0, batch.num_rows, size)]
@@ -106,7 +112,10 @@ class Worker:
         return errors
 
     def _arrived(self, batch: pa.Table) -> list[str | None]:
-        """The errors of a batch whose values were committed lot by lot, and then in one part in place of the lots."""
+        """Commits the values of a batch group by group as they arrive, then as one part that replaces the groups'.
+
+        Returns one error or None per row.
+        """
         arrived: dict[int, Any] = {}
         lots: list[np.ndarray] = []
         for lot in self.compute(batch):
@@ -129,6 +138,6 @@ class Worker:
 
 
 def typical(errors: Sequence[str]) -> str | None:
-    """The first error of the most frequent kind; None of none."""
+    """The first error of the most frequent kind; None where there is no error."""
     kinds = [error.partition(":")[0] for error in errors]
     return errors[kinds.index(Counter(kinds).most_common(1)[0][0])] if errors else None

@@ -1,1 +1,1 @@
-"""A pool that grows by new samples which models made of its own."""
+"""Grows a pool by new samples, which models make from its own samples."""

@@ -1,10 +1,10 @@
-"""Growing a pool by one round: samples are rewritten, the new instructions answered, and both put beside the old.
+"""Grows a pool by one round: models rewrite samples and answer the new instructions, and both join the old samples.
 
     <store>/pools/<prompts>/   a pool of the new instructions, whose responses are still empty; `respond` reads it
-    <store>/pools/<grown>/     part-*.parquet (the new samples alone), lineage.parquet (id, parent, round), pool.json
+    <store>/pools/<grown>/     part-*.parquet (only the new samples), lineage.parquet (id, parent, round), pool.json
 
-A grown pool names the part files of its parent where they lie. Each step is found again by what it was made of: the
-rewritings and the responses are features, and a pool is complete where its pool.json is.
+A grown pool refers to the part files of its parent by their paths. A repeated run finds each finished step in the
+store: the rewritten instructions and the responses are features, and a pool is complete when it has a pool.json.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ from operators.asking.rewrite import asked_of
 from operators.base import Operator, canonical_json
 
 VERSION = 2
-"""Raised when the same rewritings and responses make another pool than before."""
+"""Increased when the code makes another pool from the same rewritten instructions and responses."""
 
 LINEAGE = pa.schema([("id", pa.int64()), ("parent", pa.int64()), ("round", pa.int64())])
 COPIED = ("duplicates.parquet", "quarantine.jsonl")
@@ -43,13 +43,13 @@ class Lineage(NamedTuple):
     """Where the samples of a pool come from."""
 
     parent: np.ndarray
-    """The id of the sample that each was rewritten from, -1 for those there from the start; (n,) int64."""
+    """The id of the sample that each sample was rewritten from, -1 for the original samples; (n,) int64."""
     round: np.ndarray
-    """The round that each was added in, 0 for those there from the start; (n,) int64."""
+    """The round in which each sample was added, 0 for the original samples; (n,) int64."""
 
 
 def lineage(samples: Samples) -> Lineage:
-    """Parent and round of every sample of a pool, grown or not."""
+    """The parent and the round of every sample of a pool, whether it was grown or not."""
     found = Lineage(np.full(samples.samples, -1, np.int64), np.zeros(samples.samples, np.int64))
     if samples.facts.get("rounds"):
         with Folder(samples.folder).reading("lineage.parquet") as file:
@@ -60,7 +60,11 @@ def lineage(samples: Samples) -> Lineage:
 
 
 def grown(samples: Samples, session: Session, rewrite: Operator, respond: Operator, ids: np.ndarray) -> Samples:
-    """All the samples with their ids, and after them the new ones of one round, made of those with these ids."""
+    """The samples of a pool with the same ids, followed by the new samples of one round.
+
+    ids: the samples to rewrite, ascending. OverErrorBudget where too many samples fail in `rewrite` or `respond`;
+    WinnowError where the counts of the round do not add up.
+    """
     began = time.monotonic()
     rewritings, _ = mapped(samples, session, "rewrite", rewrite, ids)
     rewritten = made(rewritings, ids)
@@ -119,8 +123,8 @@ def _answer(row: Mapping[str, Any], value: Mapping[str, Any]) -> tuple[str, str,
 
 
 def _prompts(samples: Samples, store: str, rewrite: Operator, rewritten: Made) -> Samples:
-    """The pool of the new instructions, in the order of the samples that they come from."""
-    # Samples with the same contents can have other records, which the new ones take their fields from.
+    """The pool of the new instructions, in the order of the samples that they were rewritten from."""
+    # The new samples take their other fields from the parents' records, which can differ where the contents are equal.
     known = samples.facts
     parent = {"fingerprint": known["fingerprint"], "folder": samples.folder, "key": known.get("key", "")}
     key = _key({"prompts": parent, "rewrite": rewrite.fingerprint(), "rewritten": _digest(rewritten.ids)})
@@ -138,7 +142,10 @@ def _prompts(samples: Samples, store: str, rewrite: Operator, rewritten: Made) -
 def _build(
     folder: Folder, key: str, samples: Samples, new: NewSamples, parents: np.ndarray, counts: Mapping[str, Any]
 ) -> None:
-    """Writes the grown pool, pool.json last; `parents` are the ids that the prompts were made of, by their place."""
+    """Writes the grown pool, pool.json last.
+
+    parents: the id of the sample that each prompt was rewritten from, by the id of the prompt.
+    """
     folder.make()
     held = [{**part, "file": samples.parts.path(part["file"])} for part in samples.facts["parts"]]
     fresh, shares = _fresh(held, new.shas())
@@ -167,7 +174,7 @@ def _finish(folder: Folder, facts: Mapping[str, Any]) -> None:
 
 
 def _check(counts: Mapping[str, Any]) -> None:
-    """Raises where a sample was lost on the way."""
+    """Raises WinnowError where the counts of a step do not add up, so that a sample was lost."""
     sums = {
         "asked": counts["rewritten"] + sum(counts["not_rewritten"].values()),
         "rewritten": counts["answered"] + sum(counts["not_answered"].values()),
@@ -179,10 +186,10 @@ def _check(counts: Mapping[str, Any]) -> None:
 
 
 def _fresh(parts: list[dict[str, Any]], shas: np.ndarray) -> tuple[np.ndarray, list[Shares]]:
-    """Which of the new samples say what neither the parts nor an earlier one says, by the hashes of what they say.
+    """Which new samples repeat no sample of the parts and no earlier new one, by the hashes of their messages.
 
-    Their other fields are their parents', so that these make no difference here. Also the parts' shares of their
-    pool's fingerprints, for which the same hashes are read.
+    Other fields do not count, because the new samples take them from their parents. Returns (new,) bool, and the
+    parts' shares of the pool's fingerprints, which need the same hashes.
     """
     order = np.argsort(shas, kind="stable")
     in_order = ray.put(shas[order])
@@ -196,7 +203,10 @@ def _fresh(parts: list[dict[str, Any]], shas: np.ndarray) -> tuple[np.ndarray, l
 
 @ray.remote(num_cpus=1)
 def _compared(part: dict[str, Any], shas: np.ndarray) -> tuple[Shares, np.ndarray]:
-    """A part's shares of the fingerprints, and the first place of each of its texts that is among these (ascending)."""
+    """A part's shares of the fingerprints, and the positions in `shas` (ascending) of the hashes that the part has.
+
+    The position of a hash that occurs several times is that of the first.
+    """
     with fsspec.open(part["file"], "rb") as file:
         held = pq.ParquetFile(file).read(columns=["sha", "text_sha"])
     own = np.array(held["text_sha"].to_pylist(), SHA)
@@ -215,7 +225,7 @@ def _copied(source: Folder, destination: Folder, name: str) -> None:
 
 
 def _write_lineage(folder: Folder, samples: Samples, parents: np.ndarray) -> None:
-    """The rounds before, and this one."""
+    """Writes the parents and rounds of the samples of all earlier rounds and of this one."""
     before = lineage(samples)
     earlier = np.flatnonzero(before.round)
     ids = np.arange(samples.samples, samples.samples + len(parents))

@@ -1,4 +1,4 @@
-"""New samples of a pool's samples: what a generating operator made of them, written to part files by Ray tasks."""
+"""New samples from the values of a generating operator, written to part files by Ray tasks."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -26,33 +26,34 @@ from operators.sample import SAMPLE
 SHA = np.dtype("S16")
 
 Turn = Callable[[Mapping[str, Any], Mapping[str, Any]], tuple[str, str, str]]
-"""Instruction, input and response of a new sample, from the old one's row and the operator's value."""
+"""A function from a sample's row and the operator's value to instruction, input and response of the new sample."""
 
 
 @dataclass(frozen=True)
 class Made:
-    """What a generating operator made of some samples: its values are structs with an `outcome`."""
+    """The results of a generating operator for some samples. Its values are structs with an `outcome`."""
 
     ids: np.ndarray
-    """Those whose outcome is empty, so that there is a text to go on with; ascending."""
+    """The samples whose outcome is empty, which means that there is a text to continue with; ascending int64."""
     lost: Mapping[str, int]
-    """How many of the others there are by outcome or kind of error."""
+    """The number of the other samples per outcome or kind of error."""
     folder: str
     parts: tuple[str, ...]
     """The feature's part files."""
     lowest: np.ndarray
-    """The lowest id in each."""
+    """The lowest id in each part; (parts,) int64."""
     highest: np.ndarray
+    """The highest id in each part; (parts,) int64."""
 
     def near(self, ids: np.ndarray) -> "Nearby":
-        """The feature's parts that may hold some of these ids (ascending)."""
+        """The feature, reduced to the parts that may contain some of these ids (ascending, at least one)."""
         hits = np.flatnonzero((self.highest >= ids[0]) & (self.lowest <= ids[-1]))
         return Nearby(self.folder, tuple(self.parts[hit] for hit in hits))
 
 
 @dataclass(frozen=True)
 class Nearby(Feature):
-    """A feature of which only some parts are looked at: all of them for each block of ids would be quadratic."""
+    """A feature of which only some parts are read. Reading all parts for each block of ids would be quadratic."""
 
     chosen: tuple[str, ...]
 
@@ -62,7 +63,7 @@ class Nearby(Feature):
 
 
 def made(feature: Feature, ids: np.ndarray) -> Made:
-    """What the feature holds of these ids (ascending), looked through in a Ray task."""
+    """The results in a feature for these ids (ascending), read in a Ray task."""
     return fetched(_made.remote(feature, ids))
 
 
@@ -89,7 +90,7 @@ def _span(feature: Feature, part: str) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class NewSamples:
-    """Samples with another turn than the samples of a pool that they are made of."""
+    """New samples, each of which is a sample of a pool with another turn."""
 
     parts: Parts
     made: Made
@@ -98,13 +99,13 @@ class NewSamples:
     """The columns that the pool's records were ingested with."""
 
     def shas(self) -> np.ndarray:
-        """The hashes of what the new samples say, in the order of the ids they are made of; (made,) S16."""
+        """The hashes of the new samples' messages, in the order of the ids in `made`; (made,) S16."""
         blocks = _blocks(self.made.ids)
         tasks = [_shas.remote(self.parts, self.made.near(block), self.turn, self.columns, block) for block in blocks]
         return np.concatenate([np.empty(0, SHA), *fetched(tasks)])
 
     def write(self, folder: Folder, ids: np.ndarray, first: int) -> tuple[list[dict[str, Any]], list[Shares]]:
-        """Writes those made of these ids, themselves with ids from `first` on.
+        """Writes the new samples that are made from these ids (ascending); their own ids count up from `first`.
 
         Returns the part files as pool.json lists them, and their shares of the pool's fingerprints.
         """
@@ -127,7 +128,7 @@ def _blocks(ids: np.ndarray) -> list[np.ndarray]:
 def _tables(
     parts: Parts, values: Feature, turn: Turn, columns: Mapping[str, str], ids: np.ndarray
 ) -> Iterator[pa.Table]:
-    """The new samples made of these ids, a row group at a time; `id` is that of the old ones."""
+    """The new samples that are made from these ids, one table per row group; `id` is still the old sample's."""
     for begin in range(0, len(ids), GROUP_ROWS):
         some = ids[begin : begin + GROUP_ROWS]
         rows = pa.concat_tables(read_samples(parts, some, SAMPLE.names)).to_pylist()

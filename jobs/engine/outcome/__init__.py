@@ -1,1 +1,1 @@
-"""What a run leaves: the manifest, the ledger of all records, and what can be asked of them later."""
+"""The output of a run: the manifest, the ledger of all records, and the explanation and evaluation of a selection."""

@@ -1,4 +1,4 @@
-"""Whether a folder holds this very run already."""
+"""Whether an output folder has the results of the same run already."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,10 +15,10 @@ FILES = ("selected.jsonl", "selection.parquet", "quarantine.jsonl", "report.html
 
 
 def finished(run: Mapping[str, Any], out: Path, session: Session) -> Mapping[str, Any] | None:
-    """The manifest in `out` where it is of this very run and the run has ended; None otherwise. Starts nothing.
+    """The manifest in `out` where the same run has finished there; None otherwise. Does not start Ray.
 
-    It is this run where it was asked for in the same words, and all that its record says it was made from is the same
-    now: inputs and target files, models, prompts, and the versions of operators and trainers.
+    A run is the same where it was requested in the same words and everything in its record is unchanged: the inputs
+    and target files, the models, the prompts, and the versions of Winnow, of operators and of trainers.
     """
     manifest = manifest_in(out)
     if not manifest.get("finished") or not all((out / file).exists() for file in FILES):
@@ -28,6 +28,6 @@ def finished(run: Mapping[str, Any], out: Path, session: Session) -> Mapping[str
     changed = changes(manifest["verbs"], lambda inputs: inputs_key(inputs, session.store, session.reading))
     if not changed:
         return manifest
-    if ", ".join(run["inputs"]) not in changed:  # of other inputs `claim` will say that `out` holds another run
-        say(f"{out} holds this run as it was before {', '.join(changed)} changed: running again")
+    if ", ".join(run["inputs"]) not in changed:  # where the inputs changed, `claim` refuses `out` with its own message
+        say(f"{out} has the results of this run from before {', '.join(changed)} changed: running again")
     return None

@@ -1,4 +1,4 @@
-"""What a run writes of its samples: selected.jsonl, selection.parquet and quarantine.jsonl, and that they add up."""
+"""Writes what a run decided about each record: selected.jsonl, selection.parquet and quarantine.jsonl."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -32,9 +32,9 @@ LEDGER = [
 
 
 def write_selected(pool: Pool, ids: np.ndarray, path: Path) -> None:
-    """Writes the records with these ids, in this order, each as it came in, one a line.
+    """Writes the original records with these ids, in this order, one per line.
 
-    Memory holds KEPT_AT_ONCE records, however many are kept: each such run of ranks is one pass over the pool.
+    The records are written KEPT_AT_ONCE at a time, with one pass over the pool each, so that memory is bounded.
     """
     with whole_file(path) as out:
         for start in range(0, len(ids), KEPT_AT_ONCE):
@@ -47,7 +47,10 @@ def write_selected(pool: Pool, ids: np.ndarray, path: Path) -> None:
 
 
 def failures(chosen: Selection) -> dict[int, str]:
-    """For each sample that an operator failed on, the column and the error; not for kept ones."""
+    """The column and the error, as one string, of each sample that an operator failed on, by id.
+
+    Kept samples are left out; a sample with several errors has the one of the first column.
+    """
     failed: dict[int, str] = {}
     kept = set(chosen.ids.tolist())
     for name, feature in chosen.features.items():
@@ -60,10 +63,11 @@ def failures(chosen: Selection) -> dict[int, str]:
 
 
 def write_ledger(pool: Pool, chosen: Selection, failed: Mapping[int, str], path: Path) -> dict[str, int]:
-    """Writes selection.parquet, one row for every input record, and returns the count of each state.
+    """Writes selection.parquet, with one row per input record, and returns the number of records per state.
 
-    The pool's samples come first, by id; then the duplicates and the quarantined, as they were read. `id` is
-    null for a quarantined record, and for a duplicate that of the sample it repeats.
+    The pool's samples come first, by id; then the duplicates and the quarantined records, in the order in which they
+    were read. The `id` of a record that ingest quarantined is null. The `id` of a duplicate is that of the sample that
+    it repeats. WinnowError where the counts do not add up to the records of the pool.
     """
     extra = [
         (name, pa.int64() if values.dtype.kind in "iu" else pa.float64()) for name, values in chosen.details.items()
@@ -77,7 +81,7 @@ def write_ledger(pool: Pool, chosen: Selection, failed: Mapping[int, str], path:
                     counts[state["values"]] += state["counts"]
                 writer.write_table(table)
         if sum(counts.values()) != pool.facts["records"] or counts[KEPT] != len(chosen.ids):
-            raise WinnowError(f"the ledger does not add up: {counts}, of {pool.facts['records']} records read")
+            raise WinnowError(f"the ledger does not add up: {counts}, but {pool.facts['records']} records were read")
     return counts
 
 
@@ -112,7 +116,7 @@ def _rows(pool: Pool, chosen: Selection, failed: Mapping[int, str], schema: pa.S
 
 
 def _set_aside(pool: Pool, schema: pa.Schema) -> Iterator[pa.Table]:
-    """The records that never became samples: duplicates and quarantined ones."""
+    """The rows of the records that did not become samples: the duplicates and the quarantined records."""
     fs, root = fsspec.core.url_to_fs(pool.folder)
     with fs.open(f"{root}/duplicates.parquet", "rb") as file:
         for batch in pq.ParquetFile(file).iter_batches(RECORDS_A_BLOCK):
@@ -148,7 +152,7 @@ def _padded(rows: int, state: str, schema: pa.Schema, **columns: object) -> pa.T
 
 
 def quarantined(pool: Pool) -> Iterator[dict]:
-    """The records that ingest set aside, as quarantine.jsonl holds them."""
+    """The records that ingest quarantined, as dicts with the fields of quarantine.jsonl."""
     fs, root = fsspec.core.url_to_fs(pool.folder)
     with fs.open(f"{root}/quarantine.jsonl", "rb") as file:
         for line in file:
@@ -156,7 +160,7 @@ def quarantined(pool: Pool) -> Iterator[dict]:
 
 
 def write_quarantine(pool: Pool, failed: Mapping[int, str], path: Path) -> None:
-    """Writes quarantine.jsonl: what ingest set aside, then the samples that an operator failed on."""
+    """Writes quarantine.jsonl: the records that ingest quarantined, then the samples that an operator failed on."""
     fs, root = fsspec.core.url_to_fs(pool.folder)
     with whole_file(path) as out, fs.open(f"{root}/quarantine.jsonl", "rb") as file:
         while block := file.read(1 << 20):

@@ -1,4 +1,4 @@
-"""The manifest of a run: what it was asked for, what its verbs did, and what came out."""
+"""The manifest of a run: what was requested, what the verbs did, and the results."""
 
 import importlib.metadata
 import platform
@@ -19,9 +19,10 @@ SHOWN_VERSIONS = ("winnow", "ray", "torch", "transformers", "pyarrow", "numpy", 
 
 
 def claim(out: Path, identity: Mapping[str, Any]) -> None:
-    """Takes the output folder for this run; UsageError where it holds another run or foreign files.
+    """Claims the output folder for this run, and writes the beginning of the manifest.
 
-    The manifest is there from the start, without an end, so that a run that was killed can be run again.
+    identity: the beginning of the manifest. A killed run leaves it there, and is recognised when it is run again.
+    UsageError where the folder belongs to another run, contains foreign files, or cannot be made.
     """
     refuse_taken(out, identity)
     try:
@@ -33,13 +34,13 @@ def claim(out: Path, identity: Mapping[str, Any]) -> None:
 
 
 def write_manifest(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes a manifest so that it is either whole under its name or as it was."""
+    """Writes a manifest as a whole: a reader finds either the new file or the old one."""
     with whole_file(path) as file:
         file.write(yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
 
 
 def ending(session: Session, began: float) -> dict[str, Any]:
-    """What the manifest of a command ends with; began: by the monotonic clock."""
+    """The last entries of a command's manifest; began: the start of the command, from time.monotonic()."""
     return {
         "store": session.store.url,
         "verbs": session.log,
@@ -51,6 +52,6 @@ def ending(session: Session, began: float) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """The installed versions of what a run's values may depend on."""
+    """The installed versions of the packages that a run's values may depend on, by name."""
     installed = {each.metadata["Name"]: each.version for each in importlib.metadata.distributions()}
     return {name: installed[name] for name in SHOWN_VERSIONS if name in installed}

@@ -1,4 +1,4 @@
-"""The outcome of a run: what it decided, in which pool, and where it lies."""
+"""The outcome of a run: the selection, its pool, and the output folder."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,24 +12,25 @@ from jobs.engine.pool.selection import Selection
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run decided and what it will write, or has written, into its folder."""
+    """The decisions of a run, and the files that it writes into its folder."""
 
     folder: Path
     pool: Pool
-    """The pool that was selected from: a recipe may have grown the one that it was given."""
+    """The pool that the selection is from: a recipe may have grown the pool of the inputs."""
     selection: Selection
     counts: Mapping[str, int]
     """The number of records per state: kept, dropped, duplicate, quarantined."""
     failed: Mapping[int, str]
-    """The error per sample that an operator failed on."""
+    """The column and the error of each sample that an operator failed on, by id."""
     manifest: Mapping[str, Any]
     """The content of manifest.yaml."""
 
 
 def written(chosen: Selection, pool: Pool, identity: Mapping[str, Any], out: Path) -> Outcome:
-    """The outcome, with the kept records, the ledger and the quarantine written to `out`; its manifest has no end yet.
+    """Writes the kept records, the ledger and the quarantine to `out`, and returns the outcome.
 
-    pool: the one that the selection is of. identity: what the manifest begins with.
+    pool: the pool that the selection is from. identity: the beginning of the manifest, which this function extends by
+    the results and does not write. WinnowError where the counts do not add up.
     """
     failed = ledger.failures(chosen)
     ledger.write_selected(pool, chosen.ids, out / "selected.jsonl")

@@ -1,1 +1,1 @@
-"""The pool with its verbs, and the selection that a recipe makes of it."""
+"""The pool with its verbs, and the selection that a recipe makes from it."""

@@ -1,4 +1,4 @@
-"""A column that is bound to samples: an operator's values in the store, or what a recipe made of other columns."""
+"""A column of samples: an operator's values in the store, or values that a recipe computed from other columns."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,33 +11,33 @@ from jobs.engine.store.feature import Feature
 
 
 class Values(NamedTuple):
-    """Some samples, and a value of each."""
+    """Some samples, and one value per sample."""
 
     ids: np.ndarray
     """(m,) int64, ascending."""
     values: np.ndarray
-    """(m, ...), aligned with them."""
+    """(m, ...), aligned with `ids`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """The values of the samples that have one; a field of structs is read once and kept."""
+    """The values of the samples that have one. A field is read from the store once and kept in memory."""
 
     ids: np.ndarray
     """The samples that have a value, ascending; (m,) int64."""
     feature: Feature | None = None
-    """Where the values are stored; None for values that were made of other columns."""
+    """Where the values are stored; None for values that were computed from other columns."""
     read: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
-    """What has been read, by field; "" is the whole value. Each is aligned with `ids`."""
+    """The values in memory, by field, aligned with `ids`; "" is the whole value."""
 
     def stored(self) -> Feature:
-        """Where the values are stored; ValueError for values that are not."""
+        """The feature with the values; ValueError where they are not in the store."""
         if self.feature is None:
-            raise ValueError("these values were made of other columns and are not stored")
+            raise ValueError("these values were computed from other columns and are not stored")
         return self.feature
 
     def values(self, ids: np.ndarray, field: str) -> np.ndarray:
-        """The values of these ids, in their order; KeyError where one has none."""
+        """The values of a field for these ids, in their order; KeyError where an id has no value."""
         if field not in self.read:
             self.read[field] = self.stored().values(self.ids, field)
         places = np.searchsorted(self.ids, ids)
@@ -48,16 +48,23 @@ class Column:
         return self.read[field][places]
 
     def rows(self, ids: np.ndarray, field: str) -> Rows:
-        """The values of these ids as a kernel on a worker gets them: values in the store do not pass the driver."""
+        """The values of these ids as an argument of a kernel on a worker.
+
+        Values in the store are passed by reference, so that they do not go through the driver.
+        """
         return Stored(self.feature, field, ids) if self.feature else self.values(ids, field)
 
     def fields(self) -> tuple[str, ...]:
-        """The fields of its values; none where they are no structs."""
+        """The names of the fields of the values; empty where the values are not structs, or not in the store."""
         return self.feature.fields() if self.feature else ()
 
 
 def joined(first: Mapping[str, Column], second: Mapping[str, Column]) -> dict[str, Column]:
-    """The columns of both; one that both have holds the samples of either, with the first's values where it has any."""
+    """The columns of two subsets of a pool, by name.
+
+    A column that both have gets the samples of both, with the values of the first where a sample is in both. Where the
+    two are of different features, the column of the first is taken as it is.
+    """
     columns = {**second, **first}
     for name in first.keys() & second.keys():
         one, other = first[name], second[name]
@@ -74,5 +81,5 @@ def joined(first: Mapping[str, Column], second: Mapping[str, Column]) -> dict[st
 
 
 def features(columns: Mapping[str, Column]) -> dict[str, Feature]:
-    """The stored ones among the columns."""
+    """The features of the columns that are in the store, by column name."""
     return {name: column.feature for name, column in columns.items() if column.feature}

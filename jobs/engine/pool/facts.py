@@ -1,4 +1,4 @@
-"""What is said of every selection, whatever the method: who was not scored, what was cut, and what length explains."""
+"""Facts of every selection, whatever the recipe: thresholds, unscored and truncated samples, and the role of length."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,13 +14,18 @@ from operators.kernels.correlation import spearman
 from operators.sample import response
 
 COMPARED = 20_000
-"""So many scored samples at most, drawn at random, have the length of their responses compared with their scores."""
+"""The maximum number of scored samples, drawn at random, whose response lengths are compared with their scores."""
 
 
 def common_facts(
     samples: Samples, session: Session, score: Values | None, columns: Mapping[str, Column]
 ) -> dict[str, Any]:
-    """The thresholds of the decisions in the session's record, and counts of the samples, for the manifest."""
+    """The facts that every selection has in the manifest.
+
+    They are the thresholds of the decisions in the session's record; with a score, the number of samples without one
+    and the rank correlation with the response length; and, where operators report it, the number of samples that were
+    truncated.
+    """
     facts: dict[str, Any] = {
         entry["decide"]: float(entry["threshold"])
         for entry in session.log
@@ -39,7 +44,10 @@ def common_facts(
 
 
 def _correlation(samples: Samples, scored: Values) -> float:
-    """Spearman's, of the scores with the characters of the responses; NaN where either is constant."""
+    """Spearman's rank correlation of the scores with the number of characters of the responses.
+
+    It is computed over at most COMPARED samples. NaN where either is constant, and for fewer than two samples.
+    """
     places = np.random.default_rng(0).permutation(len(scored.ids))[:COMPARED]
     places.sort()
     ids = scored.ids[places]

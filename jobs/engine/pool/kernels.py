@@ -1,6 +1,6 @@
-"""Kernels speak of rows by position, recipes of samples by id: what is translated on the way in and on the way out.
+"""Translates between the ids of samples, which recipes use, and the positions of rows, which kernels use.
 
-What a kernel's annotations say is a position (operators/kernels/rows.py) is translated; all else is passed as it is.
+The annotations of a kernel mark its positions (operators/kernels/rows.py). Everything else is passed unchanged.
 """
 
 import inspect
@@ -15,9 +15,9 @@ from operators.kernels.rows import ROW, ROWS
 
 
 def in_positions(kernel: Callable[..., Any], params: Mapping[str, Any], order: np.ndarray) -> dict[str, Any]:
-    """The parameters, with ids as positions in `order` where the kernel wants positions.
+    """The parameters, with ids replaced by positions where the kernel declares positions.
 
-    ValueError for an id that is not in `order`.
+    order: the ids of the rows, (n,) int64. ValueError for an id that is not in `order`.
     """
     declared = inspect.signature(kernel).parameters
     given = dict(params)
@@ -33,12 +33,12 @@ def _positions(ids: Any, order: np.ndarray) -> Any:
     places = np.minimum(np.searchsorted(order[by_id], wanted), max(len(order) - 1, 0))
     found = by_id[places] if len(order) else places
     if wanted.size and (not len(order) or (order[found] != wanted).any()):
-        raise ValueError("a kernel was given the id of a sample that is not among its rows")
+        raise ValueError("a kernel got the id of a sample that is not among its rows")
     return int(found) if found.ndim == 0 else found
 
 
 def translated(kernel: Callable[..., Any], result: Any, each: Callable[[Any, str], Any]) -> Any:
-    """A kernel's result, with each(value, kind) in place of each position (ROW) and array of positions (ROWS) in it."""
+    """The result of a kernel, with each position (ROW) and array of positions (ROWS) replaced by each(value, kind)."""
     return _translated(result, inspect.signature(kernel).return_annotation, each)
 
 
@@ -56,7 +56,7 @@ def _translated(result: Any, annotation: Any, each: Callable[[Any, str], Any]) -
 
 
 def _positional(result: Any) -> Iterator[tuple[str, str]]:
-    """The fields of a dataclass or a named tuple that are positions, with their kind."""
+    """The names and kinds of the fields of a dataclass or a named tuple that are positions."""
     if is_dataclass(result) and not isinstance(result, type):
         declared = {each.name: each.type for each in fields(result)}
     elif hasattr(result, "_fields"):
@@ -69,7 +69,7 @@ def _positional(result: Any) -> Iterator[tuple[str, str]]:
 
 
 def _kinds(annotation: Any) -> Iterator[str]:
-    """ROW or ROWS where an annotation, or a member of its union, says so."""
+    """ROW or ROWS where an annotation, or a member of a union in it, declares positions; nothing otherwise."""
     if get_origin(annotation) is Annotated:
         yield from (kind for kind in annotation.__metadata__ if kind in (ROW, ROWS))
     elif get_origin(annotation) in (Union, UnionType):

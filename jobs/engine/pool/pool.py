@@ -1,4 +1,4 @@
-"""The pool: all candidate samples, from which a recipe begins, and the selection that it ends with."""
+"""The pool: all candidate samples, with which a recipe starts, and the selection that it returns."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -32,23 +32,24 @@ class Pool(Subset):
 
     @classmethod
     def open(cls, folder: str, session: Session) -> "Pool":
-        """The pool in a folder that ingest wrote; UsageError where there is none."""
+        """The pool in a folder that ingest wrote; UsageError where the folder has no pool."""
         origin = Samples.open(folder)
         return cls(origin, session, np.arange(origin.samples))
 
     @classmethod
     def of(cls, inputs: Sequence[str], session: Session) -> "Pool":
-        """The pool of these inputs: an ingested pool as it is, raw files ingested into the store, once.
+        """The pool of these inputs: the folder of a pool, or raw files, which are ingested into the store once.
 
-        OverErrorBudget where more of the raw files' records cannot be read than `max_unreadable` allows; the pool is
-        there all the same, so that a run that allows more need not read again.
+        OverErrorBudget where more records of raw files are unreadable than `max_unreadable` allows. The pool is in the
+        store nevertheless, so a run that allows more does not read the files again. UsageError for a pool together with
+        other inputs, and for a pool with settings for reading raw files.
         """
         pool = cls._of(inputs, session)
         if pool.folder != absolute(inputs[0]):
             return pool.readable()
         if session.reading != IngestSettings(answers=session.reading.answers):
             raise UsageError(
-                f"{inputs[0]} is a pool, which has been read: --columns, --limit and --ignore are for raw files"
+                f"{inputs[0]} is a pool, which is ingested already: --columns, --limit and --ignore are for raw files"
             )
         return pool
 
@@ -71,26 +72,26 @@ class Pool(Subset):
         session.log.append({**inputs_read(inputs, key, pool.folder, pool.facts), "seconds": seconds})
         return pool
 
-    def _where(self, mask: np.ndarray) -> Subset:  # type: ignore[override] - some samples of a pool are no pool
+    def _where(self, mask: np.ndarray) -> Subset:  # type: ignore[override] - some samples of a pool are not a pool
         return Subset(self.origin, self.session, self.ids[mask], self.columns)
 
     def beside(self, *inputs: str) -> "Pool":
-        """Another pool in the same store, for a recipe that is given examples, however much is readable."""
+        """Another pool in the same store, such as target samples; `max_unreadable` is not checked."""
         return Pool._of(inputs, self.session)
 
     def readable(self) -> "Pool":
-        """This pool; OverErrorBudget where more of its records are in quarantine than `max_unreadable` allows."""
+        """This pool; OverErrorBudget where more of its records are unreadable than `max_unreadable` allows."""
         refuse_unreadable(self.facts, self.folder, self.session.max_unreadable)
         return self
 
     @property
     def folder(self) -> str:
-        """Where the pool lies."""
+        """The folder of the pool."""
         return self.origin.folder
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What pool.json says: samples, records, fingerprint, sources, parts."""
+        """The content of pool.json: samples, records, fingerprint, sources, parts and more."""
         return self.origin.facts
 
     @property
@@ -100,20 +101,21 @@ class Pool(Subset):
 
     @property
     def samples(self) -> int:
-        """How many samples the pool has; their ids are 0 … samples - 1."""
+        """The number of samples of the pool; their ids are 0 … samples - 1."""
         return self.origin.samples
 
     def grow(self, *, rewrite: Operator, respond: Operator, only: Subset | None = None) -> "Pool":
-        """A pool of all these samples, with the same ids, and of one round of new ones made of them or of `only` some.
+        """A pool of these samples, with the same ids, followed by new samples that one round of rewriting makes.
 
-        `rewrite` gives a struct of instruction, input and outcome, `respond` one of response and outcome. A sample
-        whose outcome is not empty, or that is there already, is not added; pool.json's `rounds` counts it.
+        rewrite: its values are structs of instruction, input and outcome. respond: its values are structs of response
+        and outcome. only: the samples to rewrite; None: all. A new sample whose outcome is not empty, or that repeats
+        another sample, is not added but counted in `rounds` in pool.json.
         """
         ids = self.ids if only is None else only.ids
         return Pool.open(grown(self.origin, self.session, rewrite, respond, ids).folder, self.session)
 
     def lineage(self) -> Lineage:
-        """Of which sample each was made, and in which round."""
+        """The parent of each sample, and the round in which it was added."""
         return lineage(self.origin)
 
     def selection(
@@ -126,14 +128,15 @@ class Pool(Subset):
         facts: Mapping[str, Any] | None = None,
         vector: str | None = None,
     ) -> Selection:
-        """The selection of the kept samples.
+        """The selection that keeps these samples.
 
-        because: the samples by the reason to give for them; a later entry replaces an earlier one, and a sample in none
-        of them was not scored. score: a column, or a value of each scored sample; higher is better. details: further
-        columns of selection.parquet. vector: the column in which the nearest samples are looked for.
+        because: the samples by reason; where a sample is in several entries, the last one counts, and a sample in no
+        entry has the reason "not scored". score: the name of a column, or one value per scored sample; higher is
+        better. details: additional columns of selection.parquet. facts: additional facts for the manifest. vector: the
+        column of embeddings in which `explain` finds the nearest samples. ValueError where `kept` has a sample twice.
         """
         if len(np.unique(kept.order)) != len(kept):
-            raise ValueError("a selection holds a sample twice")
+            raise ValueError("a selection contains a sample twice")
         reason = np.zeros(self.samples, np.int32)
         for position, held in enumerate(because.values(), start=1):
             reason[held.ids] = position

@@ -1,11 +1,11 @@
 """Some samples of a pool, with the columns that are bound to them; and such samples in an order.
 
-    rated = pool.map(reward=Reward())                    those that have a reward
+    rated = pool.map(reward=Reward())                    the samples that have a reward
     good = rated.above("reward.reward", share=0.5)       the half with the highest
     picks = good.map(embed=Embed()).reduce(k_center, "embed", k=100).picks
     kept = picks - others                                in the order in which they were picked
 
-Nothing here is changed in place: every verb returns another subset.
+Nothing is changed in place: every verb returns a new subset.
 """
 
 from collections.abc import Callable, Mapping
@@ -38,19 +38,22 @@ class Subset:
     """The samples of the whole pool."""
     session: Session
     ids: np.ndarray
-    """Which of them are meant, ascending; (n,) int64."""
+    """The ids of the samples in this subset, ascending; (n,) int64."""
     columns: Mapping[str, Column] = field(default_factory=dict)
 
     @property
     def order(self) -> np.ndarray:
-        """The ids in the order in which kernels and `values` have them."""
+        """The ids in the order in which kernels and `values` use them."""
         return self.ids
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, chosen: np.ndarray | slice) -> Self:
-        """The samples with these ids; or those at a slice, or where a mask is True, of `order`."""
+        """The samples with these ids, or those at a slice of `order`, or where a mask over `order` is True.
+
+        Ids that are not in this subset are ignored.
+        """
         return self._where(self._chosen(chosen))
 
     def _chosen(self, chosen: np.ndarray | slice) -> np.ndarray:
@@ -61,24 +64,25 @@ class Subset:
         return mask
 
     def __or__(self, other: "Subset") -> "Subset":
-        """The samples of either."""
+        """The samples that are in this subset, in the other, or in both."""
         return Subset(self.origin, self.session, np.union1d(self.ids, other.ids), joined(self.columns, other.columns))
 
     def __and__(self, other: "Subset") -> Self:
-        """The samples that the other has too."""
+        """The samples of this subset that are in the other too."""
         return self._where(np.isin(self.order, other.ids))
 
     def __sub__(self, other: "Subset") -> Self:
-        """The samples that the other does not have."""
+        """The samples of this subset that are not in the other."""
         return self._where(~np.isin(self.order, other.ids))
 
     def _where(self, mask: np.ndarray) -> Self:
         return replace(self, ids=self.ids[mask])
 
     def map(self, **operators: Operator) -> Self:
-        """Those of these samples for which every operator has a value, with a column for each.
+        """Computes operators for these samples, and binds one column per operator.
 
-        What the store already has is not computed again. OverErrorBudget where too many samples fail.
+        Returns the samples for which every operator has a value. Values in the store are not computed again.
+        OverErrorBudget where more samples fail than `max_errors` allows.
         """
         bound = {}
         for name, operator in operators.items():
@@ -87,9 +91,9 @@ class Subset:
         return replace(self, columns={**self.columns, **bound}).having(*bound)
 
     def bind(self, **columns: np.ndarray) -> Self:
-        """These samples with columns of values that were made elsewhere, each aligned with `order`.
+        """These samples with additional columns of values, each aligned with `order`.
 
-        A number that is not finite is no value: `having` leaves the samples with one out.
+        A NaN or an infinity in a column of numbers counts as no value: `having` leaves such samples out.
         """
         by_id = np.argsort(self.order)
         bound = {}
@@ -100,31 +104,33 @@ class Subset:
         return replace(self, columns={**self.columns, **bound})
 
     def having(self, *names: str) -> Self:
-        """The samples that have a value in each of these columns."""
+        """The samples that have a value in every one of these columns."""
         having = self
         for name in names:
             having = having._where(np.isin(having.order, self.columns[name].ids))
         return having
 
     def values(self, name: str) -> np.ndarray:
-        """A column's values, aligned with `order`; `name.field` is one field of a column of structs.
+        """The values of a column, aligned with `order`; `name.field` is one field of a column of structs.
 
-        For narrow columns (labels, counts, scores); wide ones are for `reduce`.
+        The values are read on the driver. Use this for labels, counts and scores, and `reduce` for embeddings and other
+        wide columns. KeyError where a sample has no value.
         """
         column, _, field = name.partition(".")
         return self.columns[column].values(self.order, field)
 
     def column(self, name: str) -> Values:
-        """A column's ids and values, for the details of a selection."""
+        """The ids and the values of a column, by ascending id, for the details of a selection."""
         column, _, field = name.partition(".")
         return Values(self.ids, self.columns[column].values(self.ids, field))
 
     def reduce(self, kernel: Callable[..., Any], *columns: str, **params: Any) -> Any:
-        """What the kernel returns of whole columns, computed on a worker.
+        """Calls a kernel with whole columns on a worker, and returns its result.
 
-        The kernel is given one array per column, aligned with `order`, and the parameters. A column is named as in
-        `values`. Positions of rows, as the kernel's annotations declare them, are ids here: a parameter is an id or an
-        array of ids; in the result one position is an id, and several are a `Ranking`.
+        The kernel gets one array per column, aligned with `order`, and the parameters. A column is named as in
+        `values`. Where the kernel's annotations declare positions of rows, the parameter here is an id or an array of
+        ids. In the result, a position becomes an id, and an array of positions becomes a `Ranking`. WinnowError where
+        the kernel fails.
         """
         rows = {}
         for name in columns:
@@ -137,64 +143,77 @@ class Subset:
         return int(self.order[positions]) if kind == ROW else self.ranking(self.order[positions])
 
     def train(self, trainer: Finetune) -> tuple[Checkpoint, ...]:
-        """A checkpoint per epoch, in order, of a model that is trained on these samples.
+        """Trains a model on these samples, and returns one checkpoint per epoch, in order.
 
-        Each is a local folder: weights or adapter, tokenizer, adam.safetensors, training.json. Trained once: the store
-        keeps them by trainer, pool and ids. Samples with nothing to supervise are left out and counted.
+        A checkpoint is a local folder: weights or adapter, tokenizer, adam.safetensors, training.json. The store keeps
+        the checkpoints by trainer, pool and ids, so the same training runs only once. Samples with nothing to supervise
+        are left out and counted.
         """
         return trained(self.origin, self.session, trainer, self.ids)
 
     def above(self, name: str, threshold: float = -np.inf, *, share: float | None = None) -> Self:
-        """The samples whose value is strictly above the threshold, or above the one that lets this share through."""
+        """The samples whose value is strictly above the threshold.
+
+        share: chooses the threshold that at least this share of the samples is above. name: a column, as in `values`.
+        The threshold is recorded.
+        """
         values = self.values(name)
         if share is not None and len(values):
             threshold = thresholds.threshold_above(values, share)
         return self._where(self._passed(name, "above", threshold, values > threshold))
 
     def below(self, name: str, threshold: float = np.inf, *, share: float | None = None) -> Self:
-        """The samples whose value is strictly below the threshold, or below the one that lets this share through."""
+        """The samples whose value is strictly below the threshold.
+
+        share: chooses the threshold that at least this share of the samples is below. name: a column, as in `values`.
+        The threshold is recorded.
+        """
         values = self.values(name)
         if share is not None and len(values):
             threshold = thresholds.threshold_below(values, share)
         return self._where(self._passed(name, "below", threshold, values < threshold))
 
     def at_least(self, name: str, threshold: float = -np.inf, *, share: float | None = None) -> Self:
-        """The samples whose value is the threshold or above it, or the one whose share comes nearest to this share."""
+        """The samples whose value is at or above the threshold.
+
+        share: chooses the value that lets through the share nearest to this one as the threshold. name: a column, as in
+        `values`. The threshold is recorded.
+        """
         values = self.values(name)
         if share is not None and len(values):
             threshold = thresholds.threshold_for(values, share)
         return self._where(self._passed(name, "at least", threshold, values >= threshold))
 
     def _passed(self, name: str, how: str, threshold: float, mask: np.ndarray) -> np.ndarray:
-        """The mask, after an entry in the record."""
+        """The mask, unchanged, after the decision is recorded."""
         entry = {"threshold": threshold, "samples": len(self), "passed": int(mask.sum())}
         self.session.log.append({"decide": f"{name} {how}", "pool": self.origin.folder, **entry})
         return mask
 
     def ranked(self, name: str) -> "Ranking":
-        """These samples, those with the highest value of a column first, ties by id."""
+        """These samples in descending order of a column's values, ties by ascending id."""
         return self.ranking(self.ids[ranked(self.column(name).values)])
 
     def ranked_lowest(self, name: str) -> "Ranking":
-        """These samples, those with the lowest value of a column first, ties by id."""
+        """These samples in ascending order of a column's values, ties by ascending id."""
         return self.ranking(self.ids[ranked(-self.column(name).values)])
 
     def shuffled(self, seed: int) -> "Ranking":
-        """These samples in a random order that follows from the seed."""
+        """These samples in a random order that depends only on the seed and their number."""
         return self.ranking(self.ids[random_order(len(self), seed)])
 
     def ranking(self, order: np.ndarray) -> "Ranking":
-        """The samples with these ids, in their order."""
+        """A ranking of the samples with these ids, in this order."""
         order = np.asarray(order, np.int64)
         return Ranking(self.origin, self.session, np.sort(order), self.columns, order)
 
 
 @dataclass(frozen=True, eq=False)
 class Ranking(Subset):
-    """Samples in an order, the best first. Differences, slices and masks of it keep the order."""
+    """Samples in an order, the best first. Differences, intersections, slices and masks keep the order."""
 
     best_first: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
-    """The ids in their order; (n,) int64."""
+    """The ids in the order of the ranking; (n,) int64."""
 
     @property
     def order(self) -> np.ndarray:
@@ -202,7 +221,7 @@ class Ranking(Subset):
         return self.best_first
 
     def __add__(self, other: "Ranking") -> "Ranking":
-        """These samples, and after them those of the other that are not here."""
+        """These samples in their order, followed by the samples of the other ranking that are not in this one."""
         return (self | other).ranking(np.concatenate([self.order, other.order[~np.isin(other.order, self.ids)]]))
 
     def _where(self, mask: np.ndarray) -> Self:

@@ -1,6 +1,6 @@
-"""What every recipe is: fields, a budget, what it declares and what it refuses.
+"""The base of every recipe: its fields, its budget, its steps and its checks.
 
-The names that recipes are written in can be imported from here.
+Recipes import the names that they use from here.
 """
 
 from jobs.engine.pool.column import Values

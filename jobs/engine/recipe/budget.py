@@ -1,4 +1,4 @@
-"""The budget: how many samples to keep, as a number, a share of the pool or a number of tokens."""
+"""The budget: how much to keep, as a number of samples, a share of the pool or a number of tokens."""
 
 import re
 from decimal import Decimal
@@ -13,7 +13,7 @@ _SCALE = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9}
 
 
 def budget_text(value: object) -> str:
-    """The budget in its one spelling: "6000", "5%" or "tokens:200000"; ValueError for anything else."""
+    """The budget in its canonical form, such as "6000", "5%" or "tokens:200000"; ValueError for anything else."""
     text = str(value).strip()
     wanted = f"budget {value!r} is none of: a number of samples (6000), a share (5%), tokens (tokens:200k)"
     if isinstance(value, bool) or not isinstance(value, str | int):
@@ -36,10 +36,13 @@ def budget_text(value: object) -> str:
 
 
 def _positive(text: str, wanted: str) -> Decimal:
-    """The number that a text is, above 0; commas or underscores may group its thousands. ValueError for any other."""
+    """The positive number in a text, in which commas or underscores may separate thousands.
+
+    wanted: the beginning of the message of the ValueError for any other text.
+    """
     text = text.strip()
     if "," in text and not _THOUSANDS.fullmatch(text):
-        raise ValueError(f"{wanted}. A comma is for thousands alone (12,000): write 2.5%, not 2,5%")
+        raise ValueError(f"{wanted}. A comma only separates thousands (12,000): write 2.5%, not 2,5%")
     text = text.replace(",", "")
     if not _NUMBER.fullmatch(text):
         raise ValueError(wanted)

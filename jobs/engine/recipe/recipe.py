@@ -1,4 +1,4 @@
-"""The recipe: a method as a frozen dataclass of operators and numbers."""
+"""The recipe: a selection method as a frozen dataclass of operators and numbers."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -25,44 +25,47 @@ from operators.training.finetune import Finetune
 
 @dataclass(frozen=True, config=STRICT)
 class Recipe:
-    """A selection method. A subclass is one file in jobs/recipes: fields with the paper's defaults, and `select`."""
+    """A selection method. Each file in jobs/recipes is a subclass: fields with the paper's defaults, and `select`."""
 
     published: ClassVar[Mapping[str, Any]] = {}
-    """The fields, by dotted name, that --as-published sets: the released code's behaviour and the paper's models."""
+    """The values that --as-published sets, by dotted field name: the released code's behaviour, the paper's models."""
 
     needs: ClassVar[tuple[str, ...]] = ()
-    """What the recipe cannot do without and no field's default has, in a few words each; models need not be named."""
+    """What the recipe needs and its defaults do not provide, in a few words each; models need not be listed."""
 
     budget: Budget = "5%"
     """How many to keep: 6000 (samples), 5% (of the pool's samples, rounded up) or tokens:200k."""
     seed: int = Limits(default=0, ge=0)
-    """Every random choice of the recipe follows from it."""
+    """The seed of every random choice of the recipe."""
     max_errors: float = Limits(default=0.01, ge=0, le=1)
-    """The share of samples that may fail in an operator before the run fails."""
+    """The share of failing samples in an operator above which the run fails."""
     max_unreadable: float = Limits(default=MAX_UNREADABLE, ge=0, le=1)
-    """The share of records that may be unreadable before the run fails."""
+    """The share of unreadable records above which the run fails."""
     tokens: Tokens = Tokens()
-    """How tokens are counted for a budget in tokens."""
+    """The operator that counts tokens for a budget in tokens."""
 
     def select(self, pool: Pool) -> Selection:
-        """The method itself: maps, reduces, and one selection."""
+        """The algorithm of the method: maps, reduces, and one selection. `check` has passed before it is called."""
         raise TypeError(f"{type(self).__name__} does not define select()")
 
     def refusals(self) -> Iterator[str]:
-        """What is wrong with the fields together, and which files they name are not there; it needs no data."""
+        """Yields a message per contradiction between fields, and per file that a field names and that does not exist.
+
+        It needs no data.
+        """
         yield from ()
 
     def check(self) -> None:
-        """Nothing where `select` may begin; UsageError or ModelMissing tells everything that can be told without data.
+        """Raises UsageError or ModelMissing where the recipe cannot run; it needs no data.
 
-        That is the refusals, and operators and trainers that could not be loaded.
+        The message lists all refusals, and all operators and trainers that cannot be loaded.
         """
         together([partial(refuse, map(UsageError, self.refusals())), lambda: checked(self.steps().values())])
 
     def steps(self) -> dict[str, Step]:
-        """What `select` will do, by column or field, in order: for --plan, and to check it before anything runs.
+        """The steps of `select`, by column or field, in order; used by --plan, and to check them before anything runs.
 
-        By default each operator and trainer among the fields. What a run did is in its record, not here.
+        By default these are the operators and trainers among the fields. The steps that a run took are in its record.
         """
         declared: dict[str, Step] = {name: value for name, value in vars(self).items() if isinstance(value, DECLARED)}
         if not self.budget.startswith("tokens:"):
@@ -70,12 +73,15 @@ class Recipe:
         return declared
 
     def answers(self) -> Literal["needed", "optional"]:
-        """Whether records without an answer are no samples; those that learn labels alone can do without."""
+        """Whether ingest requires an answer in each record: "optional" for recipes that train on labels only."""
         trainers = [value for value in vars(self).values() if isinstance(value, Finetune)]
         return "optional" if any(trainer.labels for trainer in trainers) else "needed"
 
     def counted(self, pool: Pool) -> Pool:
-        """The pool with the column `tokens` where the budget is in tokens; UsageError where it has fewer."""
+        """The pool, with the column `tokens` where the budget is in tokens.
+
+        UsageError where the budget is more tokens than the pool has.
+        """
         if not self.budget.startswith("tokens:"):
             return pool
         counted = pool.map(tokens=self.tokens)
@@ -85,11 +91,11 @@ class Recipe:
         return replace(pool, columns=counted.columns)
 
     def within(self, pool: Pool, ranking: Ranking | Callable[[int], Ranking]) -> Ranking:
-        """The best samples that the budget pays for.
+        """The best samples of a ranking that fit the budget.
 
-        A ranking that is dear to make is given as a function of k, which returns its k best samples (fewer where there
-        are no more), the first k - 1 of which are its k - 1 best. A budget in tokens is spent once the samples so far
-        reach it: the last one may go beyond.
+        A ranking that is expensive to compute is passed as a function of k. It returns the k best samples, or fewer
+        where there are no more; the k - 1 best have to be the first k - 1 of them. A budget in tokens is spent when the
+        samples so far reach it, so the last sample may exceed it. UsageError where the budget is more than the pool.
         """
         if not self.budget.startswith("tokens:"):
             size = self.size(pool)
@@ -106,22 +112,25 @@ class Recipe:
             guess *= 2
 
     def _spent(self, ranking: Ranking) -> tuple[Ranking, bool]:
-        """The beginning of the ranking that a budget in tokens pays for, and whether it is spent."""
+        """The first samples of the ranking that a budget in tokens allows, and whether they spend the budget."""
         ranking = ranking.having("tokens")
         spent = np.cumsum(ranking.values("tokens"))
         enough = bool(len(spent)) and spent[-1] >= self._tokens()
         return ranking[: int(np.searchsorted(spent, self._tokens())) + 1], enough
 
     def refused_in_tokens(self) -> Iterator[str]:
-        """The refusal of a budget in tokens, for recipes that have to know how many samples it is."""
+        """A refusal where the budget is in tokens, for recipes that need a number of samples."""
         if self.budget.startswith("tokens:"):
-            yield f"{type(self).__name__} takes a budget in samples or per cent, not {self.budget!r}"
+            yield f"{type(self).__name__} takes a budget in samples or percent, not {self.budget!r}"
 
     def _tokens(self) -> int:
         return int(self.budget.removeprefix("tokens:"))
 
     def size(self, pool: Pool) -> int:
-        """The budget as a number of samples of this pool; UsageError above the pool, or for a budget in tokens."""
+        """The budget as a number of samples; a share of the pool is rounded up.
+
+        UsageError where the budget is more samples than the pool has, or in tokens.
+        """
         refuse(map(UsageError, self.refused_in_tokens()))
         if self.budget.endswith("%"):
             return math.ceil(Decimal(self.budget[:-1]) * pool.samples / 100)

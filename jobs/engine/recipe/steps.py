@@ -1,4 +1,4 @@
-"""What a recipe declares that it will do, so that it can be planned and checked before anything runs."""
+"""The steps of a recipe, declared so that they can be planned and checked before anything runs."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ from operators.training.finetune import Finetune
 
 @dataclass(frozen=True)
 class Later:
-    """A column of an operator whose model the run trains first."""
+    """A column of an operator whose model is trained earlier in the run."""
 
     operator: str
-    """The name of its class."""
+    """The name of the operator's class."""
 
 
 @dataclass(frozen=True)
 class Reads:
-    """Inputs besides the run's own, such as target samples."""
+    """Additional inputs of a recipe, such as target samples."""
 
     inputs: str
 
@@ -28,5 +28,5 @@ DECLARED = (Operator, Finetune)
 
 
 def checked(steps: Iterable[Step]) -> None:
-    """Nothing; ModelMissing or UsageError where operators or trainers could not be loaded as they are declared."""
+    """Raises ModelMissing or UsageError where operators or trainers cannot be loaded as they are declared."""
     together(step.check for step in steps if isinstance(step, DECLARED))

@@ -1,9 +1,9 @@
-"""The record of a run: what each verb did, and what it was made from.
+"""The record of a run: what each verb did, and with which inputs, models and prompts.
 
-Every verb of a pool leaves an entry in its session's log: `read`, `map`, `reduce`, `train`, `grow` or `targets`. An
-entry of a declaration (an operator, a trainer) has its name, version, fingerprint and fields, and `made_of`: each model
-and prompt in them with what identifies its content. The manifest holds the entries. Card, report, `explain` and the
-question whether two runs are the same are answered from them, so that there is no second list to keep.
+Every verb of a pool adds an entry to its session's log: `read`, `map`, `reduce`, `train`, `grow`, `decide` or
+`targets`. The entry of an operator or a trainer has its name, version, fingerprint and fields, and `made_of`: each
+model and prompt in the fields, with the identity of its content. The manifest contains the entries. The card, the
+report, `explain` and the comparison of two runs are derived from them, so there is no second list to maintain.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,11 +26,11 @@ CONTENTS: dict[str, type[Checkpoint | Prompt | Directions]] = {
     "prompt": Prompt,
     "directions": Directions,
 }
-"""What a declaration may be made of, by the key of its entry in `made_of`."""
+"""The classes of the models, prompts and directions in a declaration, by the key of their entries in `made_of`."""
 
 
 def declaration(made: Operator | Finetune) -> Entry:
-    """What identifies an operator or a trainer, in words for people and in hashes."""
+    """The part of an entry that identifies an operator or a trainer, in readable fields and in hashes."""
     return {
         "operator": type(made).__name__,
         "version": made.version,
@@ -41,7 +41,10 @@ def declaration(made: Operator | Finetune) -> Entry:
 
 
 def inputs_read(inputs: Sequence[str], key: str, folder: str, facts: Mapping[str, Any]) -> Entry:
-    """What identifies inputs that were read into the pool with these facts, and each of their files."""
+    """The entry of inputs that were read, with the hash of each file.
+
+    key: from `inputs_key` or pool.json. folder, facts: the pool, and the content of its pool.json.
+    """
     kept = ("uri", "sha256", "sha256-blocks")
     return {
         "read": list(inputs),
@@ -54,7 +57,7 @@ def inputs_read(inputs: Sequence[str], key: str, folder: str, facts: Mapping[str
 
 
 def made_of(value: Any) -> Iterator[Entry]:
-    """The models and prompts in a declaration's fields, with the identity that each has now."""
+    """The models, prompts and directions in a declaration's fields, with the current identity of each."""
     for kind, cls in CONTENTS.items():
         if isinstance(value, cls):
             yield {kind: plain(value), "identity": value.identity()}
@@ -63,17 +66,17 @@ def made_of(value: Any) -> Iterator[Entry]:
         return
     for each in fields(value):
         if isinstance(value, Asking) and value.endpoint and each.name == "model":
-            # A server says nothing of its model but the name; there is no content to look at here.
+            # A server gives only the name of its model; there is no content to identify it by.
             yield {"served": plain(value.model), "identity": {}}
         else:
             yield from made_of(getattr(value, each.name))
 
 
 def changes(entries: Iterable[Entry], key_now: Any) -> list[str]:
-    """What the entries were made from and is another thing now, in words; empty where a run would be the same again.
+    """The names of the inputs, models, prompts and operators that have changed since the entries were written.
 
-    key_now(inputs) is the key that inputs have now. Models that the run itself has trained follow from what is looked
-    at here, and are not looked at themselves.
+    key_now: a function from inputs to their current key. Empty where a repeated run would be the same. Models that the
+    run trained itself are not compared, because they follow from what is compared here.
     """
     entries = list(entries)
     own = tuple(f"{entry['folder']}/" for entry in entries if "train" in entry or "targets" in entry)
@@ -91,7 +94,7 @@ def changes(entries: Iterable[Entry], key_now: Any) -> list[str]:
 
 
 def _identity(part: Mapping[str, Any]) -> Any:
-    """The identity that a model or a prompt has now; None where it is gone."""
+    """The current identity of a model or a prompt; None where it is gone."""
     for kind, cls in CONTENTS.items():
         if kind in part:
             try:
@@ -107,9 +110,9 @@ def _named(part: Mapping[str, Any]) -> str:
 
 
 def _version(entry: Entry) -> int | None:
-    """The version that an entry's operator or trainer has now; None where no class of that name is imported.
+    """The current version of an entry's operator or trainer; None where no class of that name is imported.
 
-    A recipe imports what it uses, and a record is asked about where its recipe has been built.
+    A recipe imports the operators that it uses, and a record is compared only after its recipe has been imported.
     """
     known = {each.__name__: each.version for each in (Finetune, *_below(Operator))}
     return known.get(entry["operator"])
@@ -122,12 +125,12 @@ def _below(cls: type[Operator]) -> Iterator[type[Operator]]:
 
 
 def columns(entries: Iterable[Entry], pool: str) -> dict[str, Entry]:
-    """The last map of each column of the pool in this folder, by the column's name, in the order of the first."""
+    """The last map entry of each column of the pool in this folder, by column name, in the order of the first maps."""
     return {entry["map"]: entry for entry in entries if "map" in entry and entry["pool"] == pool}
 
 
 class Use(NamedTuple):
-    """What an operator or a trainer was used for in a run, in words."""
+    """A use of an operator or a trainer in a run, in words."""
 
     subject: str
     operator: str
@@ -136,7 +139,7 @@ class Use(NamedTuple):
 
 
 def uses(entries: Iterable[Entry]) -> list[Use]:
-    """Each operator and trainer that the entries tell of, once for all maps of one column."""
+    """The operators and trainers in the entries, each once per column or training that it was used for."""
     found: dict[tuple[str, str], Use] = {}
     for entry in entries:
         if "operator" in entry:
@@ -153,7 +156,7 @@ def _subject(entry: Entry) -> str:
 
 
 def _models(entry: Entry) -> Iterator[str]:
-    """The models that an entry is made of, each with what identifies it."""
+    """The models of an entry, each with its content hash or revision."""
     for part in entry["made_of"]:
         identity = part["identity"]
         if "model" in part:
@@ -161,17 +164,17 @@ def _models(entry: Entry) -> Iterator[str]:
             exact = f"content {identity['content'][:16]}" if "content" in identity else f"revision {revision}"
             yield f"{part['model']['name']} ({exact})"
         elif "served" in part:
-            yield f"{part['served']['name']} (of a server)"
+            yield f"{part['served']['name']} (on a server)"
 
 
 def besides(entries: Iterable[Entry]) -> list[tuple[str, str]]:
-    """The files that were read besides the run's inputs, such as targets, each with its hash in words."""
+    """The path and the hash of each file that was read besides the run's inputs, such as target files."""
     others = [entry for entry in entries if "read" in entry][1:]
     return [(source["uri"], hash_of(source)) for entry in others for source in entry["sources"]]
 
 
 def hash_of(source: Mapping[str, Any]) -> str:
-    """The SHA-256 of an input file; of one that was read in pieces, that of its blocks' digests."""
+    """The SHA-256 of an input file, or of the digests of its blocks where the file was read in blocks."""
     if "sha256" in source:
         return source["sha256"]
     blocks = source.get("sha256-blocks")

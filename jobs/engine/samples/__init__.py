@@ -1,1 +1,1 @@
-"""The folder of a pool: what its pool.json says, and its samples read by id. The verbs are in `pool`."""
+"""The folder of a pool: the content of its pool.json, and its samples by id. The verbs are in `pool`."""

@@ -1,6 +1,6 @@
-"""A pool as a folder: where the pool of some inputs lies, what its pool.json says, and what identifies it.
+"""The folder of a pool: its path for some inputs, the content of its pool.json, and its fingerprints.
 
-Nothing here starts Ray, so that a command can look before it does.
+Nothing here starts Ray, so commands can use it before they start Ray.
 """
 
 import json
@@ -20,69 +20,79 @@ from jobs.engine.terminal.errors import UsageError
 
 @dataclass(frozen=True)
 class Samples:
-    """The samples of a pool, as they lie in its folder; their ids are 0 … samples - 1."""
+    """The samples of a pool in its folder; their ids are 0 … samples - 1."""
 
     folder: str
     facts: Mapping[str, Any]
-    """What pool.json says: samples, records, fingerprint, sources, parts."""
+    """The content of pool.json: samples, records, fingerprint, sources, parts and more."""
 
     @classmethod
     def open(cls, folder: str) -> "Samples":
         """The samples in a folder that ingest wrote; UsageError where there is no pool."""
         folder = absolute(folder)
         if not is_pool(folder):
-            raise UsageError(f"{folder} holds no pool: it has no pool.json. `winnow ingest` makes one")
+            raise UsageError(f"{folder} is not a pool: it has no pool.json. `winnow ingest` makes a pool")
         return cls(folder, facts_in(folder))
 
     @property
     def samples(self) -> int:
-        """How many there are."""
+        """The number of samples."""
         return self.facts["samples"]
 
     @cached_property
     def parts(self) -> Parts:
-        """The part files that hold them."""
+        """The part files of the samples."""
         listed = self.facts["parts"]
         return Parts(self.folder, *(tuple(part[key] for part in listed) for key in ("file", "first", "rows")))
 
     def identity(self, of: Literal["conversation", "record"]) -> str:
-        """What tells these samples from others, in hex: of what they say, or of the whole of their records."""
+        """The fingerprint of the samples' messages, or of their whole records, as `identity` returns it."""
         return identity(self.facts, of)
 
 
 def is_pool(path: str) -> bool:
-    """Whether a path is a folder that ingest wrote."""
+    """Whether a path is the folder of a pool: whether it has a pool.json."""
     fs, root = fsspec.core.url_to_fs(path)
     return fs.exists(f"{root}/pool.json")
 
 
 def inputs_key(inputs: Sequence[str], store: Store, reading: IngestSettings) -> str:
-    """What identifies what these inputs hold now: of raw files names, sizes and stamps, of a pool its fingerprint."""
+    """A key of the current content of the inputs.
+
+    The key of raw files follows from their names, sizes and time stamps. The key of a pool is its fingerprint.
+    """
     if len(inputs) == 1 and is_pool(inputs[0]):
         return facts_in(inputs[0])["fingerprint"]
     return ingest_key(inputs, reading, apart=store.url)
 
 
 def ingested_folder(inputs: Sequence[str], store: Store, reading: IngestSettings, say: Say = silent) -> str:
-    """Where the store keeps, or would keep, the pool of these raw files as they are now; says what is not read."""
+    """The folder in the store for the pool of these raw files, whether it exists or not.
+
+    say: called with a line about what is not read.
+    """
     return f"{store.url}/pools/{ingest_key(inputs, reading, say, apart=store.url)[:16]}"
 
 
 def known_facts(inputs: Sequence[str], store: Store, reading: IngestSettings) -> dict[str, Any]:
-    """pool.json of the pool that the inputs are or were ingested to; empty where there is none yet. Starts nothing."""
+    """The content of pool.json for these inputs, a pool or raw files; empty where they are not ingested yet."""
     folder = inputs[0] if len(inputs) == 1 and is_pool(inputs[0]) else ingested_folder(inputs, store, reading)
     return facts_in(folder) if is_pool(folder) else {}
 
 
 def identity(facts: Mapping[str, Any], of: Literal["conversation", "record"]) -> str:
-    """What tells a pool with these facts from others, in hex: of what its samples say, or of their whole records."""
+    """The fingerprint of a pool, in hex; facts: the content of its pool.json.
+
+    of: conversation, the fingerprint of the samples' messages; record, that of their whole records. UsageError where
+    the pool has none.
+    """
     name = {"conversation": "text_fingerprint", "record": "fingerprint"}[of]
     if name not in facts:
-        raise UsageError(f"the pool has no {name}: it was made by another version of Winnow; ingest its files again")
+        raise UsageError(f"the pool has no {name}: another version of Winnow made it; ingest its files again")
     return facts[name]
 
 
 def facts_in(folder: str) -> dict[str, Any]:
-    """What pool.json in a folder says."""
+    """The content of pool.json in a folder."""
     fs, root = fsspec.core.url_to_fs(folder)
     return json.loads(fs.cat_file(f"{root}/pool.json"))

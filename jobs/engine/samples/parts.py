@@ -1,4 +1,4 @@
-"""Reading samples of a pool by id, a few row groups at a time."""
+"""Reads the samples of a pool by id, one row group at a time."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 KNOWN_BY = {"conversation": "text_sha", "record": "sha"}
-"""The hash by which a value is known again, by what it belongs to."""
+"""The hash column by which samples with equal values are found, by what the values belong to."""
 
 
 @dataclass(frozen=True)
 class Parts:
     """The part files of a pool in id order: file i holds the ids first[i] … first[i] + rows[i] - 1.
 
-    A file is a name in the folder, or, of a grown pool, a path or URL elsewhere.
+    A file is a name in the folder or, in a grown pool, the path or URL of a file of its parent.
     """
 
     folder: str
@@ -25,11 +25,11 @@ class Parts:
     rows: tuple[int, ...]
 
     def path(self, file: str) -> str:
-        """Where a part file lies."""
+        """The path or URL of a part file."""
         return file if file.startswith("/") or "://" in file else f"{self.folder}/{file}"
 
     def within(self, ids: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-        """Each part that holds some of the ids (ascending), with the ids' rows in it, in order."""
+        """The path of each part that has some of the ids (ascending), and the rows of these ids in the part."""
         bounds = np.searchsorted(ids, [*self.first, sum(self.rows)])
         for file, first, begin, end in zip(self.files, self.first, bounds, bounds[1:], strict=False):
             if begin < end:
@@ -37,7 +37,7 @@ class Parts:
 
 
 def read_samples(parts: Parts, ids: np.ndarray, columns: Sequence[str]) -> Iterator[pa.Table]:
-    """The samples with these ids (ascending), as tables of the columns, in id order; one table a row group."""
+    """The samples with these ids (ascending), as tables of the columns; one table per row group, in order of id."""
     for path, rows in parts.within(ids):
         with fsspec.open(path, "rb") as file:
             parquet = pq.ParquetFile(file)

@@ -1,4 +1,4 @@
-"""Pools of chains: a seed's variants so far, as the messages of one sample; every step's pool has the same ids."""
+"""Pools of chains: a sample is a seed with its variants so far as messages. All steps' pools have the same ids."""
 
 from typing import NamedTuple
 
@@ -18,25 +18,28 @@ Chain = list[Message]
 
 
 class Begun(NamedTuple):
-    """The chains that some samples begin."""
+    """The chains that start from some samples, before the first step."""
 
     folder: str
-    """Their pool."""
+    """The folder of the chains' pool."""
     seeds: np.ndarray
-    """The ids of the samples, by the id of the chain; ascending."""
+    """The id of the sample that each chain starts from; (chains,) int64, ascending."""
     unusable: int
-    """How many samples have no turn with the texts that are needed."""
+    """The number of samples without a turn that has the texts needed."""
     repeated: int
-    """How many begin the chain that an earlier one begins."""
+    """The number of samples whose chain equals that of an earlier sample."""
 
 
 def begun(pool: Pool, ids: np.ndarray, dimension: Dimension) -> Begun:
-    """A chain for each of these samples (ids ascending) that can be evolved, written to the store by a Ray task."""
+    """Writes a chain for each of these samples (ids ascending) that can be evolved to the store, in a Ray task.
+
+    Samples that would start equal chains share one.
+    """
     return fetched(_begun.remote(pool.parts, ids, dimension, pool.session.store.url))
 
 
 def lengthened(rewritten: Subset, column: str, dimension: Dimension) -> Pool:
-    """All chains with the variants that a column has for some; a chain without a new one stays as it is."""
+    """The pool of all chains, each with its new variant from a column; a chain without one is unchanged."""
     feature = rewritten.columns[column].stored()
     task = _lengthened.remote(rewritten.origin.parts, feature, dimension, rewritten.session.store.url)
     return Pool.open(fetched(task), rewritten.session)

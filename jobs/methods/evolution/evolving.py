@@ -1,9 +1,9 @@
-"""An evolution from its inputs to pairs.jsonl.
+"""Runs an evolution, from its inputs to pairs.jsonl.
 
     seeds ─ Evolve ─► chains of 2 ─ … ─ Evolve ─► chains of 6 ─ Compare, again where scores are missing ─► pairs.jsonl
 
-What a model said of the chains of a step is a feature of their pool (chains.py), so nothing that was answered is asked
-twice, whatever stopped the run.
+The replies about the chains of a step are a feature of their pool (chains.py). A run that was stopped does not ask an
+answered question again.
 """
 
 import json
@@ -31,10 +31,10 @@ from operators.kernels.sampling import random_order
 
 
 def evolve(wanted: Evolution, inputs: Sequence[str], out: Path, session: Session) -> dict[str, Any]:
-    """Evolves, has rated, and writes pairs.jsonl and manifest.yaml into `out`; the manifest's counts.
+    """Runs an evolution, writes pairs.jsonl and manifest.yaml into `out`, and returns the manifest's counts.
 
-    UsageError where `out` holds another run; NothingSelected where no sample can be evolved, Unanswered where too many
-    of the replies hold nothing.
+    UsageError where `out` belongs to another run. NothingSelected where no sample can be evolved. Unanswered where too
+    many replies are of no use. WinnowError where the counts do not add up.
     """
     began = time.monotonic()
     with locked(session.store.url, say):
@@ -58,7 +58,7 @@ def evolve(wanted: Evolution, inputs: Sequence[str], out: Path, session: Session
             f"evolve: {len(first.seeds):,} seeds of {pool.samples:,} samples ({first.unusable:,} without a usable turn)"
         )
         if not len(first.seeds):
-            raise NothingSelected(f"no sample of {', '.join(inputs)} has the texts to evolve its {wanted.dimension}")
+            raise NothingSelected(f"no sample of {', '.join(inputs)} has the texts to evolve for {wanted.dimension}")
         chains, steps = evolved(Pool.open(first.folder, session), wanted)
         lengths = 1 + np.sum([step.made for step in steps], axis=0)
         refuse_short(wanted, steps, lengths)
@@ -80,7 +80,7 @@ def evolve(wanted: Evolution, inputs: Sequence[str], out: Path, session: Session
 
 
 def _write_lines(rows: Iterable[Mapping[str, Any]], path: Path) -> int:
-    """Writes a row a line, whole or not at all; returns how many."""
+    """Writes one row per line, all or none, and returns the number of rows."""
     written = 0
     with whole_file(path) as file:
         for row in rows:

@@ -1,4 +1,4 @@
-"""Training pairs: each variant that has a score, with where it comes from."""
+"""Training pairs: the variants that have a score, each with its origin."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -16,7 +16,11 @@ from operators.asking.evolve import Dimension, variants
 def pairs(
     pool: Pool, seeds: np.ndarray, chains: Pool, dimension: Dimension, steps: Sequence[Step], verdicts: Verdicts
 ) -> Iterator[dict[str, Any]]:
-    """A training pair for each variant that has a score, chain by chain."""
+    """One training pair per variant that has a score, chain by chain.
+
+    pool, seeds: the samples that the chains start from, as in `Begun`. chains: the pool after the last step. Yields the
+    rows of pairs.jsonl.
+    """
     kept = verdicts.kept
     origins = _rows(pool.parts, seeds[kept], ["id", "source", "line"])
     for chain, origin, row in zip(kept.tolist(), origins, _rows(chains.parts, kept, ["messages"]), strict=True):
@@ -52,7 +56,7 @@ def _rows(parts: Parts, ids: np.ndarray, columns: Sequence[str]) -> Iterator[dic
 
 
 def refuse_lost(counts: Mapping[str, Any], verdicts: Verdicts) -> None:
-    """Raises where a seed or a scored variant was lost."""
+    """Raises WinnowError where the counts do not add up, so that a seed or a scored variant was lost."""
     seeds = counts["unusable"] + counts["repeated"] + sum(counts["seeds"].values())
     scored = sum(verdicts.rankings[chain].scored for chain in verdicts.kept.tolist())
     if seeds != counts["drawn"] or scored != counts["pairs"]:

@@ -1,4 +1,4 @@
-"""The steps of an evolution: each makes a variant of every chain's last one."""
+"""The steps of an evolution. Each step makes a new variant from the last variant of every chain."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,30 +16,30 @@ from jobs.methods.replies import refusal
 from operators.asking.evolve import WITHOUT_TEXT, Compare, Evolve
 
 FAILED = "failed"
-"""The outcome of a step whose question had an error."""
+"""The outcome of a chain whose question failed in a step."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """What became of every chain in a step."""
+    """The result of a step for every chain."""
 
     methods: np.ndarray
-    """(chains,) the method that was drawn; empty where the question failed."""
+    """(chains,) str, the method that was drawn; empty where the question failed."""
     outcomes: np.ndarray
-    """(chains,) empty for a variant to which there is nothing to say."""
+    """(chains,) str, the outcome of `Evolve` or FAILED; empty for a variant without a flag."""
 
     @property
     def made(self) -> np.ndarray:
-        """(chains,) bool: whether there is a new variant."""
+        """(chains,) bool, whether the chain has a new variant."""
         return ~np.isin(self.outcomes, (FAILED, *WITHOUT_TEXT))
 
     def facts(self) -> dict[str, Any]:
-        """The counts for the manifest."""
+        """The counts of the step for the manifest."""
         return {"made": int(self.made.sum()), "outcomes": counted(self.outcomes), "methods": counted(self.methods)}
 
 
 def evolved(chains: Pool, wanted: Evolution) -> tuple[Pool, list[Step]]:
-    """The chains after the last step, and what became of them in each."""
+    """The chains after the last step, and the result of each step."""
     steps: list[Step] = []
     for number in range(1, wanted.steps + 1):
         column = f"step_{number}"
@@ -53,7 +53,7 @@ def evolved(chains: Pool, wanted: Evolution) -> tuple[Pool, list[Step]]:
 
 
 def asked(field: str, chains: Subset, column: str, operator: Evolve | Compare) -> Subset:
-    """The chains that have a value in the operator's column; OutOfRoom names the field that declares who is asked."""
+    """The chains with a value in the operator's column; OutOfRoom names `field`, which declares the model."""
     try:
         return chains.map(**{column: operator})
     except OutOfRoom as error:
@@ -69,5 +69,5 @@ def refuse_short(wanted: Evolution, steps: Sequence[Step], lengths: np.ndarray) 
 
 
 def counted(words: np.ndarray) -> dict[str, int]:
-    """How often each word occurs, the most frequent first; the empty word is `good`."""
+    """The number of occurrences of each word, the most frequent first; the empty word is counted as `good`."""
     return {str(word) or "good": count for word, count in Counter(words.tolist()).most_common()}

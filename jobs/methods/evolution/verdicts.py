@@ -1,4 +1,4 @@
-"""What the judge makes of chains of variants: scores, asked for again where some are missing."""
+"""The judge's scores of chains of variants. A chain is asked about again where scores are missing."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,22 +18,27 @@ from operators.asking.rankings import step as next_step
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What the judge made of the chains."""
+    """The judge's scores of the chains."""
 
     rankings: Mapping[int, Ranking]
     """The best ranking of each chain that has one, by id."""
     words: np.ndarray
-    """(chains,) keep, flat, drop_variants, drop_seed, too_short or not_rated."""
+    """(chains,) str: keep, flat, drop_variants, drop_seed, too_short or not_rated."""
     attempts: Sequence[Mapping[str, int]]
+    """The counts of each attempt: chains asked about, failed, and to ask about again."""
 
     @property
     def kept(self) -> np.ndarray:
-        """The ids of the chains that make pairs, ascending."""
+        """The ids of the chains that become pairs; int64, ascending."""
         return np.flatnonzero(np.isin(self.words, ("keep", "flat", "drop_variants")))
 
 
 def rated_chains(chains: Pool, wanted: Evolution, lengths: np.ndarray) -> Verdicts:
-    """The judge's scores of the chains with enough variants (lengths), asked for again where some are missing."""
+    """The judge's scores of the chains that have enough variants.
+
+    lengths: (chains,) the number of variants of each chain. A chain with missing scores is asked about again, at most
+    RETRIES times; the attempt with the most scores counts. Unanswered where too many chains have too few scores.
+    """
     best: dict[int, Ranking] = {}
     attempts: list[dict[str, int]] = []
     long_enough = lengths >= wanted.shortest
@@ -41,7 +46,7 @@ def rated_chains(chains: Pool, wanted: Evolution, lengths: np.ndarray) -> Verdic
     first = asked[:0]
     for attempt in range(RETRIES + 1):
         column = f"rated_{attempt}"
-        if attempt:  # a question that fails the second time leaves what the first one gave
+        if attempt:  # where a repeated question fails, the scores of the earlier attempt remain
             asked = replace(asked, session=replace(chains.session, max_errors=1.0))
         rated = asked_of("judge", asked, column, wanted.comparison(attempt))
         first = first if attempt else rated

@@ -56,7 +56,7 @@ def test_keeps_what_the_server_rates_high_enough_and_loses_nothing_to_its_faults
         assert sum(manifest["found"]["unrated"].values()) == len(unparsable)
         reasons = [row["reason"] for row in ledger(tmp_path / "a") if row["score"] is None]
         assert len(reasons) == len(unparsable)
-        assert all(reason.startswith("the judge's reply holds no rating: ") for reason in reasons)
+        assert all(reason.startswith("the judge's reply contains no rating: ") for reason in reasons)
         code, _ = run("alpagasus", "in.jsonl", "--out", "b", *fields(server), "fraction=0.5", "budget=20")
         assert code == 0
         assert len(server.requests) == asked, "another threshold asks nothing"
@@ -115,7 +115,7 @@ def test_too_many_replies_without_a_rating_end_the_run_with_the_first_of_them_an
         )
         assert "prose: I would say that it is a 4, all in all." in printed
         assert "other_scale: 8/10" in printed
-        assert "set max_unrated=0.42 to go on without them" in printed
+        assert "set max_unrated=0.42 to continue without them" in printed
         assert not (tmp_path / "a/selected.jsonl").exists()
         asked = len(server.requests)
         code, printed = run(*words, "max_unrated=0.42", store=tmp_path / "own")
@@ -143,7 +143,7 @@ def test_a_judge_that_thinks_until_its_tokens_end_stops_the_run_early_and_is_tol
         assert code == 3
         assert "12 of 12 replies are of no use, more than max_unrated=0.2 allows: unfinished 12" in printed
         assert "unfinished: <think> Okay, the user wants" in printed
-        assert "judge.max_tokens=32 was too little: set judge.max_tokens=2048" in printed
+        assert "judge.max_tokens=32 was too low: set judge.max_tokens=2048" in printed
         server.requests.clear()
         code, printed = run("alpagasus", "many.jsonl", "--out", "b", *limits, store="own")
         assert code == 3

@@ -98,9 +98,9 @@ def test_facts_say_how_far_runs_agree_and_which_classes_go(six):
     assert chosen.facts.pop("rank correlation with the loss") == pytest.approx(1)
     expected = float(spearmanr(MEANS, TOKENS).statistic)
     assert chosen.facts.pop("rank correlation with response length") == pytest.approx(expected)
-    assert chosen.facts == {"not scored": 0, "truncated": 0, "kept by label": {"anger": 1, "joy": 1, "怒": 0}}
+    assert chosen.facts == {"not scored": 0, "truncated": 0, "kept per label": {"anger": 1, "joy": 1, "怒": 0}}
     assert [chosen.reasons[at] for at in chosen.reason[[0, 4]]] == [
-        "scored, and not in the part that is kept (top)", "in the part that is kept (top)",
+        "not in the part that is kept (top)", "in the kept part (top)",
     ]  # fmt: skip
 
 
@@ -126,11 +126,11 @@ def test_a_sample_that_a_run_has_no_score_of_is_never_kept(six):
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
-        (["keep=window"], "wants an offset"),
-        (["offset=0.2"], "nothing else takes one"),
-        (["keep=window", "offset=0.2", "budget=tokens:20"], "in samples or per cent"),
-        (["score=grand", "aggregate=fro"], "aggregate=fro is of token errors"),
-        (["score=grand_lora", "train.lora=null"], "score=grand_lora wants an adapter"),
+        (["keep=window"], "needs an offset"),
+        (["offset=0.2"], "no other part takes one"),
+        (["keep=window", "offset=0.2", "budget=tokens:20"], "in samples or percent"),
+        (["score=grand", "aggregate=fro"], "aggregate=fro is for token errors"),
+        (["score=grand_lora", "train.lora=null"], "score=grand_lora needs an adapter"),
     ],
 )
 def test_what_does_not_go_together_is_refused_without_data(overrides, told):

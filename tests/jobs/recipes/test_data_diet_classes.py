@@ -121,17 +121,17 @@ def test_forgettings_are_averaged_over_runs_and_only_of_what_the_runs_saw(make_p
     assert chosen.ids.tolist() == [seen[3], seen[1]]
     assert chosen.facts["never told right"] == 0
     assert chosen.facts["not scored"] == 2
-    assert sum(chosen.facts["kept by label"].values()) == 2
+    assert sum(chosen.facts["kept per label"].values()) == 2
 
 
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
-        (["train.labels.label=category"], "a classifier is trained whole: set train.lora=none"),
-        ([*CLASSIFIER, "score=grand_lora"], "score=grand_lora wants an adapter"),
-        ([*CLASSIFIER, "aggregate=sum"], "a class has one error: set mean"),
-        ([*CLASSIFIER, "train.labels.slots=slots"], "set train.labels.slots=none, or take nlu_diet"),
-        (["score=forgetting", "train.epochs=2"], "score=forgetting is of a classifier"),
+        (["train.labels.label=category"], "all weights of a classifier are trained: set train.lora=none"),
+        ([*CLASSIFIER, "score=grand_lora"], "score=grand_lora needs an adapter"),
+        ([*CLASSIFIER, "aggregate=sum"], "a class has one error: set aggregate=mean"),
+        ([*CLASSIFIER, "train.labels.slots=slots"], "set train.labels.slots=none, or use nlu_diet"),
+        (["score=forgetting", "train.epochs=2"], "score=forgetting needs a classifier"),
         ([*CLASSIFIER, "score=forgetting"], "set train.epochs to 2 or more"),
         ([*CLASSIFIER, "score=forgetting", "train.epochs=2", "trained=[made/one]"], "leave trained empty"),
     ],
@@ -164,8 +164,8 @@ def test_end_to_end_wrong_labels_are_the_hardest_and_what_was_forgotten_is_known
     assert {(row["score"], row["reason"]) for row in diet[len(ROWS) :]} == {(None, "not scored")}
     facts = manifest(tmp_path / "a")["found"]
     assert facts["not scored"] == 4
-    assert set(facts["kept by label"]) == {"", "animal", "food", "place"}
-    assert {"rank correlation with the loss", "rank correlation with text length"} < facts.keys()
+    assert set(facts["kept per label"]) == {"", "animal", "food", "place"}
+    assert {"rank correlation with the loss", "rank correlation with response length"} < facts.keys()
     assert all(row["loss"] > 0 and row["text_tokens"] > 0 for row in diet[: len(ROWS)])
 
     code, said = run(*words, "score=forgetting", "--out", "b", store="own")

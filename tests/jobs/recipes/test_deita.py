@@ -79,26 +79,32 @@ def test_a_sample_near_a_dropped_one_alone_is_kept(six):
 def test_the_ledger_s_details_name_the_rank_the_blocker_and_the_similarity(six):
     chosen = selected(six, COMPLEXITY, QUALITY, at(0, 10, 30, 50, 60, 90), "budget=3")
     assert [chosen.reasons[i] for i in chosen.reason] == [
-        "high evol score, and unlike all kept before it",
+        "high evol score, and not similar to a sample kept before it",
         "similarity above 0.9 to a kept sample of a better rank",
-        *["high evol score, and unlike all kept before it"],
-        "ranked below the last sample looked at",
-        "high evol score, and unlike all kept before it",
-        "ranked below the last sample looked at",
+        *["high evol score, and not similar to a sample kept before it"],
+        "ranked below the last sample compared",
+        "high evol score, and not similar to a sample kept before it",
+        "ranked below the last sample compared",
     ]
     assert chosen.details["evol_rank"].tolist() == [1, 2, 3, 6, 4, 5]
     assert chosen.details["blocker"].tolist() == [-1, 0, -1, -1, -1, -1]
     assert chosen.details["similarity"][1] == pytest.approx(np.cos(np.deg2rad(10)), abs=1e-6)
-    assert chosen.facts == {"threshold": 0.9, "embedded": 6, "looked_at": 4, "acceptance": 0.75, "truncated": 0}
+    assert chosen.facts == {
+        "threshold": 0.9,
+        "samples embedded": 6,
+        "samples compared": 4,
+        "acceptance": 0.75,
+        "truncated": 0,
+    }
 
 
 def test_the_ranks_are_embedded_a_few_at_a_time_until_enough_are_kept(six):
     chosen = selected(six, COMPLEXITY, QUALITY, at(0, 10, 30, 50, 60, 90), "budget=1")
-    assert (chosen.facts["embedded"], chosen.facts["looked_at"]) == (2, 1)
+    assert (chosen.facts["samples embedded"], chosen.facts["samples compared"]) == (2, 1)
     falling = [[score] for score in (6, 5, 4, 3, 2, 1)]
     chosen = selected(six, falling, [[1]] * 6, at(0, 1, 2, 3, 4, 90), "budget=2")
     assert chosen.ids.tolist() == [0, 5]
-    assert (chosen.facts["embedded"], chosen.facts["looked_at"]) == (6, 6)
+    assert (chosen.facts["samples embedded"], chosen.facts["samples compared"]) == (6, 6)
     assert chosen.details["blocker"].tolist() == [-1, 0, 0, 0, 0, -1]
 
 
@@ -107,7 +113,7 @@ def test_a_budget_in_tokens_ends_the_walk_where_it_is_spent(six):
     for budget, kept, looked_at in ((25, [0], 1), (34, [0, 2], 3), (44, [0, 2, 4, 5], 6)):
         chosen = selected(six, COMPLEXITY, QUALITY, vectors, f"budget=tokens:{budget}")
         assert chosen.ids.tolist() == kept
-        assert chosen.facts["looked_at"] == looked_at
+        assert chosen.facts["samples compared"] == looked_at
 
 
 @pytest.mark.parametrize(("aggregate", "best"), [("sum", 0), ("mean", 1), ("max", 1), ("last", 1)])
@@ -180,9 +186,9 @@ def test_deita_end_to_end_embeds_a_prefix_and_decides_as_if_it_had_embedded_all(
     assert "12 kept" in said
     manifest = yaml.safe_load((tmp_path / "few/manifest.yaml").read_text())
     found = manifest["found"]
-    assert 12 <= found["looked_at"] <= found["embedded"] < 90
+    assert 12 <= found["samples compared"] <= found["samples embedded"] < 90
     embedded = [verb for verb in manifest["verbs"] if verb.get("map") == "embed"]
-    assert sum(verb["computed"] for verb in embedded) == found["embedded"]
+    assert sum(verb["computed"] for verb in embedded) == found["samples embedded"]
     unscored = [row for row in ledger(tmp_path / "few") if row["state"] == "quarantined"]
     assert [row["reason"] for row in unscored] == ["complexity: no_turns: no user message with an answer"]
 

@@ -61,7 +61,7 @@ def test_less_finds_what_is_like_its_targets_and_says_what_it_could_not_score(ru
     assert rows[0]["reason"].startswith("epoch_1: nothing_to_supervise")
     kept = [row["id"] for row in rows if row["state"] == "kept"]
     assert sum(each > 180 for each in kept) >= 15
-    assert manifest["found"]["targets"] == {"reading": 6, "sums": 6}
+    assert manifest["found"]["targets per subtask"] == {"reading": 6, "sums": 6}
     assert manifest["found"]["not scored"] == 1
     assert 0 <= min(manifest["found"]["second moments above epsilon"]) <= 1
     found = np.array([row["subtask"] for row in rows[1:]])
@@ -86,9 +86,9 @@ def test_less_works_by_its_defaults_on_a_small_pool(run, base, tmp_path):
     target = jsonl(tmp_path / "targets.jsonl", [asked("sums", at) for at in range(3)])
     code, out = run("less", file, "--out", "out", f"target={target}", f"train.base.name={base}")
     assert code == 0, out
-    assert "so that all 3 are one subtask" in out
+    assert "so all 3 are one subtask" in out
     found = yaml.safe_load((tmp_path / "out/manifest.yaml").read_text())["found"]
-    assert (found["warmed up on"], found["batch"], found["targets"]) == (10, 8, {"all targets": 3})
+    assert (found["warm-up samples"], found["batch size"], found["targets per subtask"]) == (10, 8, {"all targets": 3})
     assert min(found["learning rates"]) > 0
     rows = ledger(tmp_path / "out")
     assert sum(row["state"] == "kept" for row in rows) == 10
@@ -105,7 +105,7 @@ def test_less_keeps_a_batch_that_is_asked_for_and_does_not_compare_an_epoch_that
     assert "train: 16 samples in batches of 128, steps per epoch: 1, epochs: 2. All steps of epoch 1 have" in out
     assert "set batch=8, or warmup=0" in out
     found = yaml.safe_load((tmp_path / "out/manifest.yaml").read_text())["found"]
-    assert (found["batch"], found["learning rates"]) == (128, [0.0, 3e-3])
+    assert (found["batch size"], found["learning rates"]) == (128, [0.0, 3e-3])
     rows = ledger(tmp_path / "out")
     assert "epoch_1" not in rows[0]
     np.testing.assert_allclose([row["score"] for row in rows], [row["epoch_2"] for row in rows], atol=1e-6)

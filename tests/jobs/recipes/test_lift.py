@@ -65,7 +65,7 @@ def test_lift_rewrites_twice_and_keeps_the_best_judged_of_the_most_unusual(run, 
     assert various.sum() == 18
     assert [row["length_score"] is not None for row in table] == various.tolist()
     rated = [row for row in table if row["score"] is not None]
-    refused = [row for row in table if row["reason"].startswith("the judge's reply holds no rating")]
+    refused = [row for row in table if row["reason"].startswith("the judge's reply contains no rating")]
     assert len(rated) + len(refused) == 18
     assert refused
     assert all("no_number" in row["reason"] for row in refused)
@@ -134,7 +134,7 @@ def test_a_round_that_loses_most_of_what_it_rewrites_or_answers_ends_the_run(run
             code, printed = run("lift", "in.jsonl", "--out", who, *fields, f"{who}.model.name=m", store=f"store-{who}")
             assert code == 3
             assert re.search(rf"{who}: \d+ of \d+ replies are of no use, more than max_lost=0.5 allows: unf", printed)
-            assert f"{who}.max_tokens=1024 was too little: set {who}.max_tokens=4096" in printed
+            assert f"{who}.max_tokens=1024 was too low: set {who}.max_tokens=4096" in printed
             assert other not in printed.splitlines()[-1]
             assert not [asked for asked in server.prompts if "You grade" in asked]
 

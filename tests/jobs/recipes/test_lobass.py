@@ -89,7 +89,12 @@ def test_facts_say_what_a_rank_does_not(six):
     assert chosen.details["response_tokens"].tolist() == TOKENS
     correlation = chosen.facts.pop("rank correlation with response length")
     assert correlation == pytest.approx(1 - 6 * (1 + 0 + 4 + 1 + 0 + 16) / (6 * 35))
-    expected = {"not scored": 0, "made worse by fine-tuning": 1, "kept with a base loss below 0.3": 1, "truncated": 1}
+    expected = {
+        "not scored": 0,
+        "higher loss after fine-tuning": 1,
+        "kept with a base loss below 0.3 nats per token": 1,
+        "truncated": 1,
+    }
     assert chosen.facts == expected
 
 
@@ -98,7 +103,7 @@ def test_floors_drop_what_the_paper_would_keep(six):
     floors = ["least_score=0", "least_loss=0.1", "least_tokens=3"]
     chosen = selected(six, "budget=6", *floors)
     assert "".join("ABCDEF"[at] for at in chosen.ids) == "BAC"
-    assert {chosen.reasons[at] for at in chosen.reason[3:]} == {"score, loss or length below the least wanted"}
+    assert {chosen.reasons[at] for at in chosen.reason[3:]} == {"score, loss or length below the minimum"}
     assert not len(selected(six, "budget=6", "least_score=0.95").ids)
 
 
@@ -194,7 +199,7 @@ def test_end_to_end_what_cannot_be_learnt_ranks_last_and_the_store_serves_a_data
     words += ["train.precision=float32"]
     code, said = run("lobass", *words, "--out", "a", store="own")
     assert code == 0, said
-    assert "made worse by fine-tuning" in (tmp_path / "a/report.html").read_text()
+    assert "higher loss after fine-tuning" in (tmp_path / "a/report.html").read_text()
     table = ledger(tmp_path / "a")
     scored = [row for row in table if row["score"] is not None]
     assert len(scored) == 36

@@ -37,7 +37,7 @@ def test_mods_trains_on_its_seed_asks_about_the_rest_and_keeps_what_is_answered_
     kept = sorted((row for row in rows if row["state"] == "kept"), key=lambda row: row["rank"])
     assert_did_what_it_declares(tmp_path / "first")
     found = manifest["found"]
-    assert found["seed"] == 6
+    assert found["in the seed"] == 6
     assert len(kept) == 12
     assert [row["answer_reward"] is None for row in kept] == [True] * 6 + [False] * 6
     assert all(row["answer_reward"] < found["need_threshold"] for row in kept[6:])

@@ -39,8 +39,12 @@ def test_half_of_the_data_a_cycle_is_as_accurate_in_fewer_steps(run, tmp_path, s
         found[out] |= {name: told[name]["estimate"] for name in ("accuracy", "slot accuracy")}
     diet, full = found["diet"], found["full"]
     print(f"accuracy {diet['accuracy']:.3f} of {full['accuracy']:.3f}, steps {diet['steps']} of {full['steps']}")  # noqa: T201 - for people
-    samples = full["trained on"][0]
-    assert diet["trained on"] == [samples, *[(samples + 2) // 2] * 2]  # the pool has one more, without an intent
+    samples = full["training samples per cycle"][0]
+    # the pool has one more sample, without an intent
+    assert diet["training samples per cycle"] == [
+        samples,
+        *[(samples + 2) // 2] * 2,
+    ]
     assert full["accuracy"] > 0.98
     assert diet["accuracy"] >= full["accuracy"] - 0.01
     assert diet["slot accuracy"] >= full["slot accuracy"] - 0.01
@@ -48,7 +52,7 @@ def test_half_of_the_data_a_cycle_is_as_accurate_in_fewer_steps(run, tmp_path, s
     assert full["steps"] == diet["steps without a diet"]
     lines = ledger(tmp_path / "diet")
     assert [row["state"] for row in lines].count("kept") == (samples + 2) // 2
-    (unlabelled,) = (row for row in lines if row["reason"] == "no class, or not scored in every cycle")
+    (unlabelled,) = (row for row in lines if row["reason"] == "not scored")
     assert (unlabelled["state"], unlabelled["line"]) == ("dropped", 601)
     trained = {row["epochs_trained_on"] for row in lines if row["state"] in ("kept", "dropped")} - {None}
     assert {4, 6, 8} >= trained > {4}
@@ -56,9 +60,9 @@ def test_half_of_the_data_a_cycle_is_as_accurate_in_fewer_steps(run, tmp_path, s
 
 def test_fields_that_cannot_go_together_are_refused_without_data():
     for fields, message in {
-        ("train.labels=none",): "train.labels names its fields",
+        ("train.labels=none",): "set train.labels to its fields",
         ("full_epochs=41",): "full_epochs=41 is more than train.epochs=40",
-        ("budget=tokens:10",): "budget in samples or per cent",
+        ("budget=tokens:10",): "budget in samples or percent",
     }.items():
         with pytest.raises(UsageError, match=message):
             build("nlu_diet", Request(), fields).check()

@@ -36,7 +36,7 @@ def test_ltd_covers_the_target_from_its_mean_outwards(pool):
     assert chosen.ids.tolist() == [1, 3, 0]
     assert chosen.score[[3, 0]].round(4).tolist() == [0.8944, 0.6325]
     assert [chosen.reasons[i] for i in chosen.reason] == [
-        "farthest from all kept before it", "first center", "near enough to kept samples",
+        "farthest from all kept before it", "first center", "close to a kept sample",
         "farthest from all kept before it", *["not of the target task"] * 3,
     ]  # fmt: skip
 
@@ -94,7 +94,7 @@ def test_mods_covers_what_is_strictly_above_the_threshold(make_pool):
     chosen = with_mods_features(pool, *drawn).select(pool)
     assert chosen.ids.tolist() == [0, 5]
     assert [chosen.reasons[i][:19] for i in chosen.reason[[1, 2, 3]]] == [
-        "reward too low", "reward too low", "high quality, and n",
+        "reward too low", "reward too low", "high quality, but c",
     ]  # fmt: skip
     expected = {
         "reward.reward above": 0.0,
@@ -102,12 +102,12 @@ def test_mods_covers_what_is_strictly_above_the_threshold(make_pool):
         "truncated": 0,
         "high quality": 4,
         "answered": 0,
-        "seed": 2,
+        "in the seed": 2,
     }
     assert chosen.facts.items() >= expected.items()
     shared = with_mods_features(pool, "budget=6", "seed_share=1", "quality=0.5").select(pool)
     assert set(shared.ids.tolist()) == {0, 3, 4}
-    with pytest.raises(NothingSelected, match=r"no reward is above the threshold, the highest is 2: set quality"):
+    with pytest.raises(NothingSelected, match=r"no reward is above the threshold; the highest is 2: set quality"):
         with_mods_features(pool, "budget=2", "threshold=2.5").select(pool)
 
 

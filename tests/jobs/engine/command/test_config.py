@@ -55,7 +55,7 @@ def test_budget_that_makes_no_sense_is_refused(given):
 
 @pytest.mark.parametrize("given", ["2,5%", "2,50%", "1,00", "1,0000", "0,500", "tokens:1,5k", "12,34,567"])
 def test_budget_with_a_comma_that_groups_no_thousands_is_refused_with_how_to_write_it(given):
-    with pytest.raises(UsageError, match=r"A comma is for thousands alone .*: write 2\.5%, not 2,5%"):
+    with pytest.raises(UsageError, match=r"A comma only separates thousands .*: write 2\.5%, not 2,5%"):
         build("at_random", Request(), [f"budget={given}"])
 
 

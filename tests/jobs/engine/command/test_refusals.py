@@ -124,10 +124,10 @@ def test_models_alone_that_are_missing_are_all_named_and_exit_with_1(refused):
         ("less", ["target=gone.jsonl"], "target=gone.jsonl: there is no such file"),
         ("ltd", ["examples=gone.jsonl"], "examples=gone.jsonl: there is no such file"),
         ("deita", [], "comes without the prompt"),
-        ("mods", ["budget=tokens:200k"], "MoDS takes a budget in samples or per cent"),
-        ("deft", ["budget=tokens:200k"], "DEFT takes a budget in samples or per cent"),
-        ("nlu_diet", ["budget=tokens:200k"], "NLUDiet takes a budget in samples or per cent"),
-        ("data_diet", ["keep=window"], "keep=window wants an offset"),
+        ("mods", ["budget=tokens:200k"], "MoDS takes a budget in samples or percent"),
+        ("deft", ["budget=tokens:200k"], "DEFT takes a budget in samples or percent"),
+        ("nlu_diet", ["budget=tokens:200k"], "NLUDiet takes a budget in samples or percent"),
+        ("data_diet", ["keep=window"], "keep=window needs an offset"),
         ("alpagasus", ["judge.prompt.name=gone.txt"], "prompt gone.txt: no such file"),
         ("lift", ["rewrite.prompt.name=gone.txt"], "prompt gone.txt: no such file"),
     ],
@@ -207,7 +207,7 @@ def test_a_glob_or_a_path_with_an_equals_sign_that_is_there_is_no_field(tmp_path
 def test_a_cluster_that_is_not_there_is_told_in_one_line_and_within_seconds():
     script = "from jobs.engine.execute.session import _join; _join('127.0.0.1:9')"
     done = subprocess.run([sys.executable, "-c", script], text=True, capture_output=True, check=False, timeout=60)
-    assert "WinnowError: RAY_ADDRESS=127.0.0.1:9: no cluster of Ray can be reached there" in done.stderr
+    assert "WinnowError: RAY_ADDRESS=127.0.0.1:9: no Ray cluster can be reached there" in done.stderr
     with pytest.raises(WinnowError, match=r"RAY_ADDRESS=http://127\.0\.0\.1:9: no cluster"):
         _join("http://127.0.0.1:9")
 

@@ -90,7 +90,7 @@ def test_a_worker_that_cannot_load_its_model_is_told_in_one_line_and_ray_s_words
         check=False,
     )  # fmt: skip
     said = done.stdout + done.stderr
-    told = re.search(r"^error: embed: Embed could not be loaded: .*\. All that Ray says of it is in (.*)$", said, re.M)
+    told = re.search(r"^error: embed: Embed could not be loaded: .*\. The full traceback is in (.*)$", said, re.M)
     assert told, said
     assert (done.returncode, said.count("Traceback"), said.count("could not be loaded")) == (1, 0, 1)
     assert len(said.splitlines()) < 8

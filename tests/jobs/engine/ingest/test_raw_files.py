@@ -103,7 +103,7 @@ def test_columns_limits_and_ignored_fields_are_repeated_by_the_manifest(run, tmp
     assert run("in.jsonl", "--out", "pool", *named, command=ingest)[0] == 0
     code, said = run("at_random", "pool", "--out", "of_pool", "budget=4", *named)
     assert code == 2
-    assert "pool is a pool, which has been read" in said
+    assert "pool is a pool, which is ingested already" in said
 
 
 def test_finetune_and_evaluate_read_named_columns(run, tmp_path, shared_store):

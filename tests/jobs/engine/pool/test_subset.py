@@ -126,5 +126,5 @@ def test_a_selection_gives_every_sample_a_reason_and_the_facts_that_all_methods_
     np.testing.assert_equal(chosen.score, [np.nan, 0, 1, 2, 3, 4])
     assert (chosen.facts["not scored"], chosen.facts["score above"], chosen.facts["own"]) == (1, 2.0, 1)
     assert "rank correlation with response length" in chosen.facts
-    with pytest.raises(ValueError, match="holds a sample twice"):
+    with pytest.raises(ValueError, match="contains a sample twice"):
         pool.selection(pool.ranking(np.array([1, 1])), because={})
