@@ -1,1 +1,4 @@
-"""What one method needs beside its recipe: no decision of its paper, and nothing that two methods share by chance."""
+"""What a single method needs beside its recipe, or two methods that share a step on purpose.
+
+The decisions of a paper stay in its recipe.
+"""

@@ -1,1 +1,4 @@
-"""Gradients of each sample by itself: taken, projected, compared and measured."""
+"""Gradients of each sample by itself: taken, projected, compared and measured.
+
+Updating a model by gradients is in `training`.
+"""

@@ -1,1 +1,1 @@
-"""Array functions: numpy in, numpy out. They know nothing of Ray, operators or files."""
+"""Functions of arrays, each usable by itself. They know nothing of Ray, operators or files."""

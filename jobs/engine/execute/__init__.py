@@ -1,1 +1,4 @@
-"""How work runs on Ray: the session and its profile, the stream of a map through workers, and what a failure says."""
+"""How maps and reduces run on Ray: the session, the profile, the workers, and what a failure says.
+
+What is computed is in `operators`.
+"""

@@ -1,1 +1,4 @@
-"""A pool that grows by new samples which models made of its own."""
+"""Pools that grow: new samples that models made of a pool's samples.
+
+How often a pool grows, and of which samples, a recipe decides.
+"""

@@ -1,4 +1,6 @@
-"""Ingest: raw files to a pool, record by record; nothing is lost silently.
+"""Ingest: raw files to a pool, record by record, where nothing is lost silently.
+
+Reading a pool is in `samples`.
 
     inputs ─ splits ─► parse (pass 1) ─► dedup (pass 2) ─► parts (pass 3) ─► pool.json
 

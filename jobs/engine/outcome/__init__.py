@@ -1,1 +1,4 @@
-"""What a run leaves: the manifest, the ledger of all records, and what can be asked of them later."""
+"""What a run leaves: the manifest, the ledger of all records, and what is asked of them or of a model later.
+
+The pages for people are in `report`.
+"""

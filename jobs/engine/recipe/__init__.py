@@ -1,4 +1,4 @@
-"""What every recipe is: fields, a budget, what it declares and what it refuses.
+"""What every recipe shares: fields, a budget, the steps that it declares and what it refuses.
 
 The names that recipes are written in can be imported from here.
 """

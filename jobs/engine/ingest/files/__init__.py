@@ -1,2 +1,4 @@
-"""The files that inputs name, read in pieces: what lies where, and a reader for each kind of file. No formats of
-records."""
+"""The files that inputs name: what lies where, and a reader for each kind of file, in pieces.
+
+The formats of records are in `records`.
+"""

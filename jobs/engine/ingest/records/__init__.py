@@ -1,2 +1,4 @@
-"""One record to one sample: strict JSON, the formats, the hashes, and what is quarantined. Nothing here opens a
-file."""
+"""One record to one sample: strict JSON, the formats, the hashes, and why a record is quarantined.
+
+Nothing here opens a file.
+"""
