@@ -1,1 +1,4 @@
-"""What is run: every module directly in this package is a command, `winnow <name>`."""
+"""The commands: each module directly in this package is run as `winnow <name>`.
+
+What more than one command needs is in `engine`.
+"""

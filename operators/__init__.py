@@ -1,1 +1,4 @@
-"""What is computed of a sample: operators, and under them kernels. Nothing here imports Ray."""
+"""What is computed of a sample: operators, which are declarations whose fields are their identity.
+
+Nothing here imports Ray or `jobs`.
+"""

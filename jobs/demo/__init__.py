@@ -1,1 +1,4 @@
-"""The demo: a corpus written by the project itself, and a selection of it that a newcomer can judge."""
+"""The demo: a corpus that the project writes itself, and a selection of it that a newcomer can judge.
+
+Nothing else uses it.
+"""

@@ -1,1 +1,4 @@
-"""The machinery under the verbs map and reduce: pools, the store, streaming, selections and what a run writes."""
+"""The machinery under the verbs: pools, the store, streaming, training, and what a run writes.
+
+What only one method needs is in `methods`.
+"""

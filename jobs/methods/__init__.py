@@ -1,1 +1,4 @@
-"""Code that a method needs besides its recipe. The decisions of a paper are in its recipe, not here."""
+"""What a single method needs beside its recipe, or two methods that share a step on purpose.
+
+The decisions of a paper stay in its recipe.
+"""

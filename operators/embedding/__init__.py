@@ -1,1 +1,1 @@
-"""Embeddings: one vector per text."""
+"""Embeddings: one vector per text. Comparing vectors is in `kernels`."""

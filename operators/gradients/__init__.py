@@ -1,1 +1,4 @@
-"""Per-sample gradients: computed, projected, compared with targets, and their norms."""
+"""Gradients of each sample by itself: taken, projected, compared and measured.
+
+Updating a model by gradients is in `training`.
+"""

@@ -1,1 +1,1 @@
-"""Functions of numpy or torch arrays, which know nothing of Ray, operators or files."""
+"""Functions of arrays, each usable by itself. They know nothing of Ray, operators or files."""

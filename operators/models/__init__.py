@@ -1,1 +1,1 @@
-"""Models loaded, and run over token lists by length; no gradients and no declarations."""
+"""Models loaded, and run over token lists by length. No gradients and no declarations."""

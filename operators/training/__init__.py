@@ -1,1 +1,4 @@
-"""Training: its declaration and its loop, of adapters or all weights, on one process or several."""
+"""Training as a declaration and as a loop: adapters or all weights, in one process or several.
+
+On which machines it runs is in `jobs/engine/train`.
+"""

@@ -1,2 +1,4 @@
-"""How a command is asked: fields from text and files, places to read and to write, and the plan of what would be
-done."""
+"""What a command is asked for: fields from text and files, places to read and to write, and the plan of a run.
+
+Nothing here computes.
+"""

@@ -1,1 +1,4 @@
-"""How work runs on Ray: the session, its profile, the maps and reduces on workers, and the report of failures."""
+"""How maps and reduces run on Ray: the session, the profile, the workers, and what a failure says.
+
+What is computed is in `operators`.
+"""

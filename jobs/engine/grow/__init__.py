@@ -1,1 +1,4 @@
-"""Grows a pool by new samples, which models make from its own samples."""
+"""Pools that grow: new samples that models made of a pool's samples.
+
+How often a pool grows, and of which samples, a recipe decides.
+"""

@@ -1,9 +1,11 @@
-"""Ingest: makes a pool of raw files, record by record, and loses no record silently.
+"""Ingest: raw files to a pool, record by record, where nothing is lost silently.
+
+Reading a pool is in `samples`.
 
     inputs ─ splits ─► parse (pass 1) ─► dedup (pass 2) ─► parts (pass 3) ─► pool.json
 
 A pool is a folder of part-*.parquet (the samples), duplicates.parquet, quarantine.jsonl and, written last,
-pool.json. A folder with a pool.json holds a complete pool.
+pool.json: where that is, the pool is complete.
 """
 
 from jobs.engine.ingest.build import ingest, ingest_key

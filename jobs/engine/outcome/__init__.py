@@ -1,1 +1,4 @@
-"""The output of a run: the manifest, the ledger of all records, and the explanation and evaluation of a selection."""
+"""What a run leaves: the manifest, the ledger of all records, and what is asked of them or of a model later.
+
+The pages for people are in `report`.
+"""

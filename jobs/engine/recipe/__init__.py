@@ -1,6 +1,6 @@
-"""The base of every recipe: its fields, its budget, its steps and its checks.
+"""What every recipe shares: fields, a budget, the steps that it declares and what it refuses.
 
-Recipes import the names that they use from here.
+The names that recipes are written in can be imported from here.
 """
 
 from jobs.engine.pool.column import Values

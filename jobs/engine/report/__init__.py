@@ -1,1 +1,1 @@
-"""What people read of a run: the report and the dataset card."""
+"""What people read about a run: the report and the dataset card. Nothing here decides anything about a sample."""

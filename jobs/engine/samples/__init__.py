@@ -1,1 +1,4 @@
-"""The folder of a pool: the content of its pool.json, and its samples by id. The verbs are in `pool`."""
+"""The folder of a pool: what its pool.json says, and its samples read by id.
+
+Nothing here writes a pool, and the verbs are in `pool`.
+"""

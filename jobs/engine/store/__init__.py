@@ -1,1 +1,4 @@
-"""Where features are kept: part files, the values in them, and the lock that lets one run write. No samples, no Ray."""
+"""Where features are kept: part files, the values in them, and the lock that lets one run write.
+
+Nothing here knows of samples or Ray.
+"""

@@ -1,2 +1,4 @@
-"""What the user types and reads: names of commands and recipes, shared options, errors with their exit codes, and lines
-on the screen. Nothing here knows of pools or Ray."""
+"""What a person types and reads: names, shared options, errors with their exit codes, and lines on the screen.
+
+Nothing here knows of pools or Ray.
+"""

@@ -1,1 +1,4 @@
-"""A training run on the samples of a pool, from the driver to the workers and the checkpoints that it leaves."""
+"""A training run on the samples of a pool, from the driver to the workers and the checkpoints that it leaves.
+
+The training loop is in `operators/training`.
+"""

@@ -1,1 +1,4 @@
-"""The files that the inputs name, and a reader for each kind of file. The formats of records are in `records`."""
+"""The files that inputs name: what lies where, and a reader for each kind of file, in pieces.
+
+The formats of records are in `records`.
+"""

@@ -1,1 +1,4 @@
-"""From one record to one sample: strict JSON, formats, hashes and quarantine. Nothing here opens a file."""
+"""One record to one sample: strict JSON, the formats, the hashes, and why a record is quarantined.
+
+Nothing here opens a file.
+"""
