@@ -95,7 +95,7 @@ class LoBaSS(Recipe):
             },
             facts={
                 "made worse by fine-tuning": int((scored.values("learnability") < 0).sum()),
-                f"kept with a base loss below {LEARNT:g}": len(kept.below("base.nll_mean", LEARNT)),
+                f"kept with a base loss below {LEARNT:g}": int((kept.values("base.nll_mean") < LEARNT).sum()),
             },
         )
 
