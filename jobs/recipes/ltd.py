@@ -87,7 +87,7 @@ class LTD(Recipe):
         kept = self.within(pool, farthest_first)
         return pool.selection(
             kept,
-            score="gap",
+            score=kept.having("gap").column("gap"),
             because={
                 "not of the target task": grouped,
                 "near enough to kept samples": candidates,

@@ -141,10 +141,9 @@ def test_what_does_not_go_together_is_refused_without_data(overrides, told):
         build("data_diet", Request(), overrides).check()
 
 
-def test_what_is_published_is_said():
-    recipe = build("data_diet", Request(as_published=True), [])
-    assert (recipe.budget, recipe.runs, recipe.keep, recipe.train.lora) == ("50%", 10, "top", None)
-    assert list(recipe.steps()) == ["base", "train", *(f"run_{number}" for number in range(1, 11))]
+def test_there_is_a_step_for_each_run():
+    steps = build("data_diet", Request(), ["runs=10"]).steps()
+    assert list(steps) == ["base", "train", *(f"run_{number}" for number in range(1, 11))]
     assert list(build("data_diet", Request(), [RUN]).steps()) == ["run_1", "run_2"]
 
 

@@ -10,7 +10,6 @@ import pytest
 import yaml
 
 from jobs import explain
-from jobs.engine.command.config import Request, build
 from jobs.methods.rounds import grown, round_facts
 from jobs.recipes.lift import LIFT
 from operators.asking.respond import Respond
@@ -129,16 +128,6 @@ def test_a_round_that_loses_most_of_what_it_rewrites_or_answers_ends_the_run(run
             assert f"{who}.max_tokens=1024 was too little: set {who}.max_tokens=4096" in printed
             assert other not in printed.splitlines()[-1]
             assert not [asked for asked in server.prompts if "You grade" in asked]
-
-
-def test_as_published_sets_the_released_behaviour_and_the_paper_s_models():
-    recipe = build("lift", Request(as_published=True), ["rewrite.endpoint=http://a/v1"])
-    assert isinstance(recipe, LIFT)
-    assert (recipe.budget, recipe.components, recipe.rewrite.form, recipe.judge.form) == (
-        "10000", "one_fewer", "published", "lift",
-    )  # fmt: skip
-    assert recipe.judge.prompt.name == "lift_judge"
-    assert (recipe.judge.lowest, recipe.judge.highest, recipe.respond.temperature) == (0.0, 100.0, 0.5)
 
 
 def test_without_rounds_no_model_rewrites():

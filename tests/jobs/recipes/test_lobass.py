@@ -150,13 +150,6 @@ def test_a_reference_equal_to_the_base_scores_exactly_zero(base, tmp_path):
                 assert (scores == 0).all()
 
 
-def test_what_is_published_is_said():
-    recipe = build("lobass", Request(as_published=True), [])
-    assert (recipe.budget, recipe.train.base.name) == ("3000", "huggyllama/llama-7b")
-    assert (recipe.train.lora, recipe.train.epochs, recipe.train.max_tokens, recipe.version) == (None, 3, 512, "v2")
-    assert list(recipe.steps()) == ["base", "train", "reference"]
-
-
 KNOWN = {"bread": "It is baked.", "goats": "They climb and chew.", "北京": "一座城市。", "музыка": "Звуки."}
 ASKED = ["Explain {}.", "{}?", "用一句话介绍{}。", "Tell me of {}.", "Про {}", "ما هو {}", "Write on {}:", "Why {}?"]
 
