@@ -80,6 +80,7 @@ class LoBaSS(Recipe):
         columns = [scored.values(name) for name in ("learnability", "base.nll_mean", "base.tokens")]
         wanted = scored[worth_learning(*columns, **floors)]
         kept = self.within(pool, wanted.ranked("learnability"))
+        low = int((kept.values("base.nll_mean") < LEARNT).sum())
         return pool.selection(
             kept,
             score="learnability",
@@ -95,7 +96,7 @@ class LoBaSS(Recipe):
             },
             facts={
                 "higher loss after fine-tuning": int((scored.values("learnability") < 0).sum()),
-                f"kept with a base loss below {LEARNT:g} nats per token": len(kept.below("base.nll_mean", LEARNT)),
+                f"kept with a base loss below {LEARNT:g} nats per token": low,
             },
         )
 

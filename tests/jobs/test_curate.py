@@ -123,6 +123,9 @@ def test_controls_and_a_budget_in_tokens(run, tmp_path):
     code, _ = run("ltd", "in.jsonl", "--out", "tokens", "budget=tokens:150")
     assert code == 0
     count = len((tmp_path / "tokens/selected.jsonl").read_text().splitlines())
+    rows = ledger(tmp_path / "tokens")
+    scored = {row["id"] for row in rows if row["score"] is not None}
+    assert scored == {row["id"] for row in rows if row["state"] == "kept" and row["rank"] > 1}
     run("ltd", "in.jsonl", "--out", "more", "budget=tokens:300")
     assert 2 < count < len((tmp_path / "more/selected.jsonl").read_text().splitlines())
     code, said = run("ltd", "in.jsonl", "--out", "all", "budget=tokens:10M")

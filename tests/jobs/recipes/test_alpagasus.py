@@ -61,7 +61,7 @@ def test_keeps_what_the_server_rates_high_enough_and_loses_nothing_to_its_faults
         assert code == 0
         assert len(server.requests) == asked, "another threshold asks nothing"
         assert len(kept_numbers(tmp_path / "b")) == 20
-        assert yaml.safe_load((tmp_path / "b/manifest.yaml").read_text())["found"]["threshold"] == 3.0
+        assert yaml.safe_load((tmp_path / "b/manifest.yaml").read_text())["found"]["judge.score at least"] == 3.0
     code, said = run("alpagasus", "in.jsonl", "--out", "c", *fields(server), "judge.dimension=helpfulness")
     assert code == 1
     assert "no server answers at http://127.0.0.1" in said

@@ -6,23 +6,21 @@ test_lobass.py has the whole recipe, on what LoBaSS left in the store.
 from dataclasses import replace
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from safetensors.torch import load_file, save_file
 from scipy.stats import spearmanr
 from transformers import AutoTokenizer
 
 from jobs.engine.command.config import Request, build
-from jobs.engine.execute.columns import column
-from jobs.engine.pool.pool import Pool
 from jobs.engine.terminal.errors import UsageError
-from operators.base import Operator
-from operators.checkpoint import Checkpoint
+from operators.base import Operator, RowError
 from operators.kernels.data_diet import over_runs
+from operators.kernels.sampling import random_order
 from operators.losses.loss import FIELDS
 from operators.supervision.supervised import Supervision
 from operators.training.loop import train
 from tests.batches import batch
+from tests.jobs.recipes.stored import computed, put_training, put_values
 from tests.tiny import tiny_causal
 
 ray_is_up = pytest.mark.usefixtures("ray_session")
@@ -50,11 +48,11 @@ def prefilled(pool, recipe, score="el2n", without=()):
     operators = {name: step for name, step in recipe.steps().items() if isinstance(step, Operator)}
     given = {"label": LABELS, "base": scored("el2n", RUNS[0]), "run_1": scored(score, RUNS[0])}
     given["run_2"] = scored(score, RUNS[1])
+    nothing = RowError("nonfinite", "the loss is infinite")
+    for name in ("base", "run_2"):
+        given[name] = [nothing if at in without else value for at, value in enumerate(given[name])]
     for name in given.keys() & operators.keys():
-        feature = pool.session.store.feature(operators[name], pool.facts["fingerprint"])
-        values, _ = column(given[name], 6, operators[name].gives)
-        errors = [("nonfinite" if name in ("base", "run_2") and at in without else None) for at in range(6)]
-        feature.write(np.arange(6), pa.nulls(6, pa.binary(16)), values, errors)
+        put_values(pool, operators[name], given[name])
 
 
 def selected(pool, *overrides, score="el2n", without=()):
@@ -64,9 +62,14 @@ def selected(pool, *overrides, score="el2n", without=()):
     return recipe.select(pool)
 
 
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return tiny_causal(tmp_path_factory.mktemp("base"))
+
+
 @pytest.fixture
 def six(make_pool):
-    return make_pool([f"sample {i}" for i in range(6)])
+    return make_pool([f"{'long ' * tokens}sample {i}" for i, tokens in enumerate(TOKENS)])
 
 
 @ray_is_up
@@ -119,7 +122,7 @@ def test_a_sample_that_a_run_has_no_score_of_is_never_kept(six):
     chosen = selected(six, "budget=6", "keep=top", without=[1, 4])
     assert chosen.ids.tolist() == [3, 2, 0, 5]
     assert chosen.facts["not scored"] == 2
-    with pytest.raises(UsageError, match="a window of 2 after 3 does not fit in 4 scores: set offset or budget lower"):
+    with pytest.raises(UsageError, match="2 after the first 3 of 4 scores: lower offset or budget"):
         selected(six, "budget=2", "keep=window", "offset=0.75", without=[1, 4])
 
 
@@ -138,31 +141,25 @@ def test_what_does_not_go_together_is_refused_without_data(overrides, told):
         build("data_diet", Request(), overrides).check()
 
 
-def test_what_is_published_is_said():
-    recipe = build("data_diet", Request(as_published=True), [])
-    assert (recipe.budget, recipe.runs, recipe.keep, recipe.train.lora) == ("50%", 10, "top", None)
-    assert list(recipe.steps()) == ["base", "train", *(f"run_{number}" for number in range(1, 11))]
+def test_there_is_a_step_for_each_run():
+    steps = build("data_diet", Request(), ["runs=10"]).steps()
+    assert list(steps) == ["base", "train", *(f"run_{number}" for number in range(1, 11))]
     assert list(build("data_diet", Request(), [RUN]).steps()) == ["run_1", "run_2"]
 
 
 @ray_is_up
-def test_runs_are_trained_from_their_own_seeds_on_the_same_share(six, monkeypatch):
-    asked = []
-
-    def trained(pool, trainer, ids):
-        asked.append((trainer, ids.tolist()))
-        return Checkpoint("made/early"), Checkpoint(("made/one", "made/two")[len(asked) - 1])
-
-    monkeypatch.setattr(Pool, "train", trained)
+def test_runs_are_trained_from_their_own_seeds_on_the_same_share(six, base):
     six = replace(six, session=replace(six.session, max_errors=0.2))
-    recipe = build("data_diet", Request(), ["runs=2", "share=0.5", "seed=7", "keep=top", "budget=2"])
+    fields = [f"train.base.name={base}", "train.max_tokens=64", "train.epochs=2", "keep=top", "budget=2"]
+    recipe = build("data_diet", Request(), [*fields, "runs=2", "share=0.5", "seed=7"])
     prefilled(six, recipe, without=[4])
-    prefilled(six, build("data_diet", Request(), [RUN]))
-    assert recipe.select(six).ids.tolist() == [1, 3]
-    (first, ids), (second, again) = asked
-    assert (first, second) == (replace(recipe.train, seed=7), replace(recipe.train, seed=7 + 424_242))
-    assert ids == again
-    assert len(set(ids) - {4}) == 3
+    drawn = np.array([0, 1, 2, 3, 5])[random_order(5, 7)[:3]]
+    runs = [put_training(six, replace(recipe.train, seed=seed), drawn)[-1] for seed in (7, 7 + 424_242)]
+    prefilled(six, build("data_diet", Request(), [*fields, f"trained=[{runs[0]}, {runs[1]}]"]))
+    chosen = recipe.select(six)
+    assert chosen.ids.tolist() == [1, 3]
+    assert chosen.score[[1, 3]].tolist() == MEANS[[1, 3]].tolist()
+    assert not computed(six)
 
 
 WORDS = {"bread": "food", "goats": "animal", "北京": "place", "rice": "food"}
@@ -170,8 +167,7 @@ ASKED = ["Sort {}.", "{}?", "归类：{}", "À classer : {}", "{} is …", "Чт
 WRONG = {"Sort bread now.": "animal", "goats, please?": "place", "北京 是什么": "food"}
 
 
-def test_wrong_labels_are_hard_for_adapters_and_an_untrained_one_has_no_gradient(tmp_path):
-    base = tiny_causal(tmp_path / "base")
+def test_wrong_labels_are_hard_for_adapters_and_an_untrained_one_has_no_gradient(base, tmp_path):
     right = {asked.format(word): label for asked in ASKED for word, label in WORDS.items()}
     table = batch([*right.items(), *WRONG.items()])
     modules = ["q_proj", "v_proj", "o_proj", "up_proj", "down_proj", "lm_head"]

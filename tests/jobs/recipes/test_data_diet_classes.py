@@ -7,22 +7,21 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import yaml
-from safetensors.numpy import save_file
 from transformers import AutoTokenizer
 
 from jobs.engine.command.config import Request, build
-from jobs.engine.execute.columns import column
-from jobs.engine.pool.pool import Pool
 from jobs.engine.terminal.errors import UsageError
 from jobs.methods.classified import forgotten
 from operators.checkpoint import Checkpoint
 from operators.field import Field
 from operators.kernels.data_diet import over_runs
+from operators.kernels.sampling import random_order
 from operators.losses.tokenized import labelled
 from operators.supervision.labels import Labelling
 from operators.training.loop import train
 from tests.batches import batch
 from tests.jobs.corpora import jsonl, ledger
+from tests.jobs.recipes.stored import computed, put_outcomes, put_training, put_values
 from tests.tiny import tiny_encoder
 
 WORDS = {"bread": "food", "goats": "animal", "北京": "place", "rice": "food", "волк": "animal", "أسوان": "place"}
@@ -67,59 +66,49 @@ def test_wrong_labels_are_hard_for_classifiers_and_are_forgotten(base, tmp_path)
 
     for scores in (means("el2n", "el2n"), means("grand", "norm"), means("grand_last", "norm")):
         assert scores[RIGHT:].min() > 2 * scores[:RIGHT].mean()
-    found = forgotten([[Checkpoint(str(epoch)) for epoch in epochs] for epochs in runs], len(ROWS)).mean(axis=0)
+    found = forgotten([[Checkpoint(str(epoch)) for epoch in epochs] for epochs in runs], np.arange(len(ROWS)))
+    found = np.mean(found, axis=0)
     assert found[RIGHT:].mean() > 4 * found[:RIGHT].mean()
-
-
-def epochs_left(folder, ids, rights):
-    """Epochs' folders with outcomes alone, of samples that came by in another order each time."""
-    epochs = []
-    for number, right in enumerate(rights):
-        order = np.random.default_rng(number).permutation(len(ids))
-        (epoch := folder / f"epoch-{number}").mkdir(parents=True)
-        (epoch / "config.json").write_text("{}")
-        stored = {"id": np.array(ids)[order], "right": np.array(right, np.uint8)[order]}
-        for file in ("outcomes.safetensors", "model.safetensors"):
-            save_file(stored, epoch / file)
-        epochs.append(Checkpoint(str(epoch)))
-    return epochs
 
 
 PUBLISHED = [[0, 1, 1, 0], [1, 0, 1, 0], [0, 1, 1, 0], [1, 0, 1, 0]]
 
 
-def test_forgettings_are_counted_by_sample_and_never_right_is_every_visit(tmp_path):
-    epochs, nothing = epochs_left(tmp_path, [1, 2, 4, 5], PUBLISHED), np.nan
-    found = forgotten([epochs, epochs[2:]], 6)
+@pytest.fixture
+def moods(make_pool):
+    """Six samples, every other one of a class."""
+    return make_pool([f"{kind} {at}" for at in range(3) for kind in ("joy", "怒")])
+
+
+def forgetting(base, *overrides):
+    fields = [f"train.base.name={base}", "train.labels.label=task", "train.lora=none", "train.epochs=4"]
+    return build("data_diet", Request(), [*fields, "score=forgetting", "keep=top", "runs=2", "budget=2", *overrides])
+
+
+def test_forgettings_are_counted_by_sample_and_never_right_is_every_visit(moods, base):
+    folders, nothing = put_training(moods, forgetting(base).train, [1, 2, 4, 5]), np.nan
+    put_outcomes(folders, [1, 2, 4, 5], PUBLISHED)
+    epochs = [Checkpoint(str(epoch)) for epoch in folders]
+    found = forgotten([epochs, epochs[2:]], np.arange(6))
     np.testing.assert_equal(found, [[nothing, 1, 2, nothing, 0, 4], [nothing, 0, 1, nothing, 0, 2]])
+    np.testing.assert_equal(forgotten([epochs], np.array([0, 2, 5])), [[nothing, 2, 4]])
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_forgettings_are_averaged_over_runs_and_only_of_what_the_runs_saw(make_pool, tmp_path, monkeypatch):
-    pool = make_pool([f"{kind} {at}" for at in range(3) for kind in ("joy", "怒")])
-    asked = []
-
-    def trained(pool, trainer, ids):
-        asked.append((trainer, ids.tolist()))
-        rights = PUBLISHED if len(asked) == 1 else [[1, 1, 1, 1], [0, 1, 1, 0], [1, 0, 1, 0], [1, 0, 1, 0]]
-        return epochs_left(tmp_path / str(len(asked)), sorted(ids), rights)
-
-    monkeypatch.setattr(Pool, "train", trained)
-    fields = ["train.labels.label=task", "train.lora=none", "train.epochs=4", "score=forgetting", "keep=top"]
-    recipe = build("data_diet", Request(), [*fields, "runs=2", "share=0.6", "budget=2"])
-    feature = pool.session.store.feature(recipe.steps()["label"], pool.identity("record"))
-    values, _ = column([text for _ in range(3) for text in ("joy", "怒")], 6, Field.gives)
-    feature.write(np.arange(6), pa.nulls(6, pa.binary(16)), values, [None] * 6)
-    chosen = recipe.select(pool)
-    (first, ids), (second, again) = asked
-    assert (first.labels.classes, second.seed - first.seed) == (("joy", "怒"), 424_242)
-    assert ids == again
-    seen = sorted(ids)
-    assert len(seen) == 4
+def test_forgettings_are_averaged_over_runs_and_only_of_what_the_runs_saw(moods, base):
+    recipe = forgetting(base, "share=0.6")
+    put_values(moods, recipe.steps()["label"], ["joy", "怒"] * 3)
+    seen = sorted(random_order(6, 0)[:4].tolist())
+    named = replace(recipe.train, labels=replace(recipe.train.labels, classes=("joy", "怒")))
+    another = [[1, 1, 1, 1], [0, 1, 1, 0], [1, 0, 1, 0], [1, 0, 1, 0]]
+    for seed, rights in ((0, PUBLISHED), (424_242, another)):
+        put_outcomes(put_training(moods, replace(named, seed=seed), seen), seen, rights)
+    chosen = recipe.select(moods)
+    assert not computed(moods)
     assert chosen.score[seen].tolist() == [1, 1.5, 0, 2.5]
     assert np.isnan(chosen.score).sum() == 2
     assert chosen.ids.tolist() == [seen[3], seen[1]]
-    assert chosen.facts["never told right"] == 0
+    assert chosen.facts["never predicted correctly"] == 0
     assert chosen.facts["not scored"] == 2
     assert sum(chosen.facts["kept per label"].values()) == 2
 
@@ -165,7 +154,7 @@ def test_end_to_end_wrong_labels_are_the_hardest_and_what_was_forgotten_is_known
     facts = manifest(tmp_path / "a")["found"]
     assert facts["not scored"] == 4
     assert set(facts["kept per label"]) == {"", "animal", "food", "place"}
-    assert {"rank correlation with the loss", "rank correlation with response length"} < facts.keys()
+    assert {"rank correlation with the loss", "rank correlation between runs"} < facts.keys()
     assert all(row["loss"] > 0 and row["text_tokens"] > 0 for row in diet[: len(ROWS)])
 
     code, said = run(*words, "score=forgetting", "--out", "b", store="own")
@@ -175,7 +164,7 @@ def test_end_to_end_wrong_labels_are_the_hardest_and_what_was_forgotten_is_known
     assert {row["score"] for row in forgot[len(ROWS) :]} == {None}
     scores = np.array([row["score"] for row in forgot[: len(ROWS)]])
     assert scores[RIGHT:].mean() > 4 * scores[:RIGHT].mean()
-    assert manifest(tmp_path / "b")["found"]["never told right"] == int((scores == 8).sum())
+    assert manifest(tmp_path / "b")["found"]["never predicted correctly"] == int((scores == 8).sum())
 
 
 def manifest(folder):

@@ -3,19 +3,18 @@
 import json
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import yaml
 
 from jobs import explain
 from jobs.engine.command.config import Request, build
-from jobs.engine.execute.columns import column
 from jobs.engine.record.entries import columns
 from jobs.engine.store.feature import Feature
 from jobs.engine.terminal.errors import UsageError
-from jobs.recipes.deita import accepting_threshold
+from jobs.methods.walk import accepting_threshold
 from operators.kernels.repr_filter import repr_filter
 from tests.jobs.corpora import ledger
+from tests.jobs.recipes.stored import put_values
 from tests.tiny import tiny_causal
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -32,21 +31,13 @@ def at(*degrees: float) -> np.ndarray:
 
 
 def selected(pool, complexity, quality, vectors, *overrides):
-    """DEITA's selection with these values in the store already, as if they had been computed, in two parts."""
+    """DEITA's selection with these values in the store already, as if they had been computed."""
     recipe = build("deita", Request(), [*TEMPLATES, *overrides])
-    tokens = [30, 5, 5, 5, 5, 5]
-    scored = [[{"scores": list(map(float, row)), "truncated": False} for row in rows] for rows in (complexity, quality)]
-    for operator, given in (
-        (recipe.complexity, scored[0]),
-        (recipe.quality, scored[1]),
-        (recipe.embed, vectors),
-        (recipe.tokens, tokens),
-    ):
-        feature = pool.session.store.feature(operator, pool.facts["fingerprint"])
-        for ids in np.array_split(np.arange(len(given)), 2):
-            values, errors = column([given[i] for i in ids], len(ids), operator.gives)
-            feature.write(ids, pa.nulls(len(ids), pa.binary(16)), values, errors)
-    return recipe.select(pool)
+    for operator, given in ((recipe.complexity, complexity), (recipe.quality, quality)):
+        put_values(pool, operator, [{"scores": list(map(float, row)), "truncated": False} for row in given])
+    put_values(pool, recipe.embed, vectors)
+    put_values(pool, recipe.tokens, [30, 5, 5, 5, 5, 5])
+    return recipe.select(recipe.counted(pool))
 
 
 @pytest.fixture
@@ -89,13 +80,8 @@ def test_the_ledger_s_details_name_the_rank_the_blocker_and_the_similarity(six):
     assert chosen.details["evol_rank"].tolist() == [1, 2, 3, 6, 4, 5]
     assert chosen.details["blocker"].tolist() == [-1, 0, -1, -1, -1, -1]
     assert chosen.details["similarity"][1] == pytest.approx(np.cos(np.deg2rad(10)), abs=1e-6)
-    assert chosen.facts == {
-        "threshold": 0.9,
-        "samples embedded": 6,
-        "samples compared": 4,
-        "acceptance": 0.75,
-        "truncated": 0,
-    }
+    found = {"threshold": 0.9, "samples embedded": 6, "samples compared": 4, "acceptance": 0.75}
+    assert chosen.facts.items() >= {**found, "not scored": 0, "truncated": 0}.items()
 
 
 def test_the_ranks_are_embedded_a_few_at_a_time_until_enough_are_kept(six):
@@ -141,8 +127,6 @@ def test_a_released_scorer_without_its_prompt_is_refused_without_data(six):
     recipe = build("deita", Request(), ["complexity.template={instruction}: ", "budget=1"])
     with pytest.raises(UsageError, match=r"deita-quality-scorer comes without the prompt .* quality\.template=\.\.\."):
         recipe.check()
-    published = build("deita", Request(as_published=True), [])
-    assert (published.budget, published.quality.turns, published.embed.pooling) == ("6000", "empty_response", "last")
     with pytest.raises(UsageError, match="budget 6000 is above the 6 samples of the pool"):
         selected(six, COMPLEXITY, QUALITY, at(*range(6)), "budget=6000")
 

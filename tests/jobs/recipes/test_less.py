@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import yaml
 
-from jobs.engine.command.config import Request, build
 from operators.kernels.correlation import spearman
 from tests.jobs.corpora import jsonl, ledger, records
 from tests.tiny import tiny_causal
@@ -122,12 +121,6 @@ def test_less_says_which_targets_lack_their_subtask(run, base, tmp_path):
     assert code == 2
     assert "6 of 9 records have no 'subtask'" in out
     assert "targets.jsonl:2, " in out
-
-
-def test_less_as_published_is_what_the_released_code_does(base):
-    published = build("less", Request(as_published=True), [])
-    assert (published.train.template, published.train.batch, published.precision) == ("tulu_prefixes", 128, "bfloat16")
-    assert (published.projection.kind, published.projection.stored) == ("rademacher", "float32")
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,17 @@
 import json
 import re
 import zlib
-from typing import Any, cast
+from collections import Counter
 
 import numpy as np
 import pytest
 import yaml
 
 from jobs import explain
-from jobs.engine.command.config import Request, build
-from jobs.engine.grow.growing import Lineage
-from jobs.recipes.lift import LIFT, flat
+from jobs.methods.rounds import grown, round_facts
+from jobs.recipes.lift import LIFT
+from operators.asking.respond import Respond
+from operators.asking.rewrite import Rewrite
 from tests.jobs.corpora import jsonl, ledger, records
 from tests.servers import prompt, said, served
 
@@ -87,34 +88,24 @@ def test_lift_rewrites_twice_and_keeps_the_best_judged_of_the_most_unusual(run, 
     assert "한 단계씩" in said
 
 
-class Rounds:
-    """A pool that grows by one sample of each that is asked for, and writes down what it was asked."""
+@pytest.mark.usefixtures("ray_session")
+def test_every_round_can_start_from_the_originals_with_another_seed(make_pool):
+    def numbered(request):
+        if "You refine" not in prompt(request):
+            return reply(request)
+        return "" if "Nothing" in prompt(request) else f"{reply(request)} ({request['seed']})"
 
-    def __init__(self, rounds, asked):
-        self.rounds, self.asked = rounds, asked
-
-    @property
-    def facts(self):
-        return {"rounds": [{"asked": 2, "rewritten": 2, "not_rewritten": {}, "not_answered": {}}]}
-
-    def lineage(self):
-        return Lineage(np.zeros(len(self.rounds), int), np.array(self.rounds))
-
-    def grow(self, *, rewrite, respond, only):
-        self.asked.append((rewrite.seed, only.tolist()))
-        return Rounds([*self.rounds, *[max(self.rounds) + 1] * len(only)], self.asked)
-
-
-@pytest.mark.parametrize(
-    ("start", "expected"),
-    [("previous", [(7, [0, 1]), (7, [2, 3]), (7, [4, 5])]), ("original", [(7, [0, 1]), (8, [0, 1]), (9, [0, 1])])],
-)
-def test_rounds_start_from_the_one_before_or_from_the_originals_with_another_seed(start, expected):
-    asked = []
-    recipe = build("lift", Request(), ["rounds=3", f"start={start}", "rewrite.seed=7"])
-    assert isinstance(recipe, LIFT)
-    recipe._grown(cast(Any, Rounds([0, 0], asked)))
-    assert asked == expected
+    with served(numbered) as server:
+        rewrite, respond = Rewrite(endpoint=server.url, seed=7), Respond(endpoint=server.url)
+        pool = make_pool(["Why do goats climb?", "天为什么是蓝的？", "Nothing"])
+        larger = grown(pool, rewrite, respond, 2, "original", max_lost=0.5)
+    rewriting = [request for request in server.requests if "You refine" in prompt(request)]
+    assert Counter(request["seed"] for request in rewriting) == {7: 3, 8: 3}
+    parent, number = larger.lineage()
+    assert parent.tolist() == [-1, -1, -1, 0, 1, 0, 1]
+    assert number.tolist() == [0, 0, 0, 1, 1, 2, 2]
+    counts = {"asked": 3, "rewritten": 2, "not_rewritten: empty": 1, "answered": 2, "repeats": 0, "added": 2}
+    assert round_facts(larger) == {"round 1": counts, "round 2": counts}
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -139,20 +130,6 @@ def test_a_round_that_loses_most_of_what_it_rewrites_or_answers_ends_the_run(run
             assert not [asked for asked in server.prompts if "You grade" in asked]
 
 
-def test_as_published_sets_the_released_behaviour_and_the_paper_s_models():
-    recipe = build("lift", Request(as_published=True), ["rewrite.endpoint=http://a/v1"])
-    assert isinstance(recipe, LIFT)
-    assert (recipe.budget, recipe.components, recipe.rewrite.form, recipe.judge.form) == (
-        "10000", "one_fewer", "published", "lift",
-    )  # fmt: skip
-    assert recipe.judge.prompt.name == "lift_judge"
-    assert (recipe.judge.lowest, recipe.judge.highest, recipe.respond.temperature) == (0.0, 100.0, 0.5)
-
-
 def test_without_rounds_no_model_rewrites():
     assert set(LIFT(rounds=0).steps()) == {"embed", "judge", "length"}
     assert {"rewrite", "respond"} < set(LIFT().steps())
-
-
-def test_flat_names_inner_counts_by_both_names():
-    assert flat({"asked": 3, "lost": {"empty": 1}, "none": {}}) == {"asked": 3, "lost: empty": 1}

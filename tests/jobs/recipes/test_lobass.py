@@ -5,19 +5,18 @@ import shutil
 from dataclasses import replace
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import yaml
 
 from jobs.engine.command.config import Request, build
-from jobs.engine.execute.columns import column
-from jobs.engine.pool.pool import Pool
 from jobs.engine.terminal.errors import WinnowError
-from operators.checkpoint import Checkpoint
+from operators.base import RowError
 from operators.kernels.loss_based import learnability
+from operators.kernels.sampling import random_order
 from operators.losses.loss import FIELDS
 from tests.batches import batch
 from tests.jobs.corpora import jsonl, ledger
+from tests.jobs.recipes.stored import computed, put_training, put_values
 from tests.tiny import tiny_causal
 
 ray_is_up = pytest.mark.usefixtures("ray_session")
@@ -38,13 +37,10 @@ def taken(means, tokens):
 
 def prefilled(pool, recipe, base=BASE, reference=REFERENCE, tokens=TOKENS, reference_tokens=None, without=()):
     """Puts these losses into the store, as if they had been computed; `without`: ids that have none under the base."""
-    for name, given in (("base", taken(base, tokens)), ("reference", taken(reference, reference_tokens or tokens))):
-        operator = recipe.steps()[name]
-        feature = pool.session.store.feature(operator, pool.facts["fingerprint"])
-        ids = np.arange(len(given))
-        values, _ = column(given, len(given), operator.gives)
-        errors = ["nothing_to_supervise" if name == "base" and at in without else None for at in ids]
-        feature.write(ids, pa.nulls(len(ids), pa.binary(16)), values, errors)
+    steps, before = recipe.steps(), taken(base, tokens)
+    nothing = RowError("nothing_to_supervise", "the response was cut away")
+    put_values(pool, steps["base"], [nothing if at in without else value for at, value in enumerate(before)])
+    put_values(pool, steps["reference"], taken(reference, reference_tokens or tokens))
 
 
 def selected(pool, *overrides, **losses):
@@ -56,7 +52,7 @@ def selected(pool, *overrides, **losses):
 
 @pytest.fixture
 def six(make_pool):
-    return make_pool(f"sample {i}" for i in range(6))
+    return make_pool(f"{'long ' * tokens}sample {i}" for i, tokens in enumerate(TOKENS))
 
 
 @ray_is_up
@@ -89,13 +85,12 @@ def test_facts_say_what_a_rank_does_not(six):
     assert chosen.details["response_tokens"].tolist() == TOKENS
     correlation = chosen.facts.pop("rank correlation with response length")
     assert correlation == pytest.approx(1 - 6 * (1 + 0 + 4 + 1 + 0 + 16) / (6 * 35))
-    expected = {
+    assert chosen.facts == {
         "not scored": 0,
+        "truncated": 1,
         "higher loss after fine-tuning": 1,
         "kept with a base loss below 0.3 nats per token": 1,
-        "truncated": 1,
     }
-    assert chosen.facts == expected
 
 
 @ray_is_up
@@ -155,13 +150,6 @@ def test_a_reference_equal_to_the_base_scores_exactly_zero(base, tmp_path):
                 assert (scores == 0).all()
 
 
-def test_what_is_published_is_said():
-    recipe = build("lobass", Request(as_published=True), [])
-    assert (recipe.budget, recipe.train.base.name) == ("3000", "huggyllama/llama-7b")
-    assert (recipe.train.lora, recipe.train.epochs, recipe.train.max_tokens, recipe.version) == (None, 3, 512, "v2")
-    assert list(recipe.steps()) == ["base", "train", "reference"]
-
-
 KNOWN = {"bread": "It is baked.", "goats": "They climb and chew.", "北京": "一座城市。", "музыка": "Звуки."}
 ASKED = ["Explain {}.", "{}?", "用一句话介绍{}。", "Tell me of {}.", "Про {}", "ما هو {}", "Write on {}:", "Why {}?"]
 
@@ -170,22 +158,16 @@ ASKED = ["Explain {}.", "{}?", "用一句话介绍{}。", "Tell me of {}.", "П�
 @pytest.mark.parametrize(
     ("trains", "given"), [("train.lora=none", "reference.name"), ("train.lora.rank=4", "adapter.name")]
 )
-def test_the_reference_is_the_last_epoch_of_a_training_on_a_share(six, monkeypatch, trains, given):
-    asked = []
-
-    def train(pool, trainer, ids):
-        asked.append((trainer, ids))
-        return Checkpoint("made/early"), Checkpoint("made/reference")
-
-    monkeypatch.setattr(Pool, "train", train)
-    fields = [trains, "budget=6", "share=0.5", "seed=7"]
-    prefilled(six, build("lobass", Request(), [*fields, f"{given}=made/reference"]), without=[2])
+def test_the_reference_is_the_last_epoch_of_a_training_on_a_share(six, base, trains, given):
     six = replace(six, session=replace(six.session, max_errors=0.2))
+    fields = [trains, f"train.base.name={base}", "train.max_tokens=64", "budget=6", "share=0.5", "seed=7"]
     recipe = build("lobass", Request(), fields)
+    usable = np.array([0, 1, 3, 4, 5])  # the third sample has no loss
+    epochs = put_training(six, replace(recipe.train, seed=7), usable[random_order(5, 7)[:3]])
+    prefilled(six, build("lobass", Request(), [*fields, f"{given}={epochs[-1]}"]), without=[2])
     assert "".join("ABCDEF"[at] for at in recipe.select(six).ids) == "FBADE"
-    ((trainer, ids),) = asked
-    assert trainer == replace(recipe.train, seed=7)
-    assert len(set(ids.tolist()) - {2}) == 3
+    assert len(epochs) == 3
+    assert not computed(six)
 
 
 def test_end_to_end_what_cannot_be_learnt_ranks_last_and_the_store_serves_a_data_diet_too(run, tmp_path, base):
@@ -218,7 +200,7 @@ def test_end_to_end_what_cannot_be_learnt_ranks_last_and_the_store_serves_a_data
 
     code, said = run("lobass", *words, "version=v1_unnormalised", "reduction=sum", "--out", "b", store="own")
     assert code == 0, said
-    assert not computed(tmp_path / "b")
+    assert not computed_by(tmp_path / "b")
     for row in (row for row in ledger(tmp_path / "b") if row["score"] is not None):
         fall = (row["base_loss"] - row["reference_loss"]) * row["response_tokens"]
         assert row["score"] == pytest.approx(fall, rel=1e-4)
@@ -226,7 +208,7 @@ def test_end_to_end_what_cannot_be_learnt_ranks_last_and_the_store_serves_a_data
     like_alpaca = [f"train.{each}" for each in ("lora=none", "template=alpaca", "mean_over=tokens", "schedule=cosine")]
     code, said = run("data_diet", *words, *like_alpaca, "runs=1", "keep=top", "--out", "c", store="own")
     assert code == 0, said
-    assert not computed(tmp_path / "c"), "its one run is LoBaSS's reference"
+    assert not computed_by(tmp_path / "c"), "its one run is LoBaSS's reference"
     diet = ledger(tmp_path / "c")
     hardest = sorted((row for row in diet if row["score"] is not None), key=lambda row: (-row["score"], row["id"]))
     assert [row["rank"] for row in hardest[:10]] == list(range(1, 11))
@@ -237,7 +219,7 @@ def test_end_to_end_what_cannot_be_learnt_ranks_last_and_the_store_serves_a_data
         assert row["loss"] == other["reference_loss"]
 
 
-def computed(folder) -> int:
+def computed_by(folder) -> int:
     """How many values a run computed, and samples it trained on."""
     verbs = yaml.safe_load((folder / "manifest.yaml").read_text())["verbs"]
     return sum(verb.get("computed", 0) for verb in verbs)

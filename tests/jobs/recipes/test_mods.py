@@ -40,7 +40,7 @@ def test_mods_trains_on_its_seed_asks_about_the_rest_and_keeps_what_is_answered_
     assert found["in the seed"] == 6
     assert len(kept) == 12
     assert [row["answer_reward"] is None for row in kept] == [True] * 6 + [False] * 6
-    assert all(row["answer_reward"] < found["need_threshold"] for row in kept[6:])
+    assert all(row["answer_reward"] < found["answer_reward below"] for row in kept[6:])
     assert found["answered"] == sum(row["answer_reward"] is not None for row in rows) == found["high quality"] - 6
     trained = Path(next(each["folder"] for each in manifest["verbs"] if "train" in each))
     asked = AutoTokenizer.from_pretrained(trained / "whole" / "epoch-1").apply_chat_template(

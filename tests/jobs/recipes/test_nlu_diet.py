@@ -9,6 +9,7 @@ import yaml
 from jobs import evaluate
 from jobs.engine.command.config import Request, build
 from jobs.engine.terminal.errors import UsageError
+from jobs.methods.cycles import Cycles
 from tests.jobs.corpora import jsonl, ledger, utterances
 from tests.tiny import tiny_encoder
 
@@ -66,45 +67,46 @@ def test_fields_that_cannot_go_together_are_refused_without_data():
     }.items():
         with pytest.raises(UsageError, match=message):
             build("nlu_diet", Request(), fields).check()
-    published = build("nlu_diet", Request(as_published=True), [])
-    assert (published.cut, published.dropout, published.train.mean_over, published.train.fresh_layers) == (
-        "quantile", "on", "nothing", 1,
-    )  # fmt: skip
 
 
-class Four:
-    """A pool of four samples."""
+@pytest.fixture
+def chosen(make_pool):
+    """Chooses from four samples, after so many cycles: chosen(scores, cycles, "budget=2", ...) -> ids, best first."""
+    pool = make_pool([f"utterance {i}" for i in range(4)])
 
-    samples = 4
+    def ids(scores, cycles, *fields):
+        recipe = build("nlu_diet", Request(), fields)
+        run = Cycles(recipe.train, pool, recipe.seed, pool, chosen=(pool,) * cycles, epochs=(4,) * cycles)
+        scored = pool.bind(score=np.array(scores)).having("score")
+        return recipe._chosen(run, scored, recipe.size(pool)).order.tolist()
 
-
-def test_a_share_reaches_the_quantiles_as_it_is_given():
-    """The quantile 0.6 of three scores is 2.2; 40 % of four samples, rounded up, are two of three, and keep two."""
-    recipe = build("nlu_diet", Request(as_published=True), ["budget=40%"])
-    ids, scores = np.arange(3), np.array([1.0, 2.0, 3.0])
-    assert recipe._chosen(Four(), np.arange(4), 2, (ids, scores)).tolist() == [2]
-    shares = [(budget, build("nlu_diet", Request(), [f"budget={budget}"])._share(Four(), 3)) for budget in ("30%", "2")]
-    assert shares == [("30%", 0.3), ("2", 2 / 3)]
-    offset = build("nlu_diet", Request(), ["budget=90%", "offset=0.3"])
-    assert offset._share(Four(), 3) == 1 - 0.3
+    return ids
 
 
+NONE = float("nan")
+
+
+@pytest.mark.usefixtures("ray_session")
 @pytest.mark.parametrize(
-    ("fields", "expected"),
+    ("scores", "fields", "expected"),
     [
-        (["budget=2"], [1, 0]),
-        (["budget=2", "offset=0.3"], [0, 3]),
-        (["budget=2", "cut=quantile"], [1, 0, 3]),
-        (["budget=1", "choose=random", "seed=4"], None),
+        ([0.2, 0.9, NONE, 0.2], ["budget=2"], [1, 0]),
+        ([0.2, 0.9, NONE, 0.2], ["budget=2", "offset=0.3"], [0, 3]),
+        ([0.2, 0.9, NONE, 0.2], ["budget=2", "cut=quantile"], [1, 0, 3]),
+        # The quantile 0.6 of three scores is 2.2: 40 % of four samples, rounded up, are two, and one is above it.
+        ([1.0, 2.0, 3.0, NONE], ["budget=40%", "cut=quantile"], [2]),
+        ([1.0, 2.0, 3.0, NONE], ["budget=2", "cut=quantile"], [2, 1]),
+        # What is left below an offset of 0.3 is less than 90 %.
+        ([1.0, 2.0, 3.0, NONE], ["budget=90%", "cut=quantile", "offset=0.3"], [1, 0]),
     ],
 )
-def test_a_cycle_is_chosen_by_rank_by_quantiles_or_at_random(fields, expected):
-    recipe = build("nlu_diet", Request(), fields)
-    scored = np.array([0, 1, 3]), np.array([0.2, 0.9, 0.2])  # the third has no score
-    chosen = recipe._chosen(Four(), np.arange(4), 2, scored)
-    if expected is None:
-        others = [recipe._chosen(Four(), np.arange(4), cycle, scored).tolist() for cycle in range(12)]
-        assert len({tuple(other) for other in others}) > 1
-        assert all(len(other) == 1 for other in others)
-    else:
-        assert chosen.tolist() == expected
+def test_a_cycle_is_chosen_by_rank_or_by_quantiles_among_those_with_a_score(chosen, scores, fields, expected):
+    assert chosen(scores, 1, *fields) == expected
+
+
+def test_a_random_cycle_and_a_first_one_without_scores_are_drawn_from_all_by_seed_and_cycle(chosen):
+    scores = [0.2, 0.9, NONE, 0.2]
+    drawn = [chosen(scores, cycle, "budget=1", "choose=random", "seed=4") for cycle in range(12)]
+    assert {tuple(each) for each in drawn} == {(0,), (1,), (2,), (3,)}
+    assert drawn[1:] == [chosen(scores, cycle, "budget=1", "choose=random", "seed=5") for cycle in range(11)]
+    assert drawn[0] == chosen(scores, 0, "budget=1", "seed=4")

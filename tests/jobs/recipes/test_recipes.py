@@ -1,12 +1,11 @@
 """The recipes' decisions on vectors worked out by hand."""
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from jobs.engine.command.config import Request, build
-from jobs.engine.execute.columns import column
 from jobs.engine.terminal.errors import NothingSelected, UsageError
+from tests.jobs.recipes.stored import put_values
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -24,10 +23,8 @@ def pool(make_pool):
 def selected(pool, name, *overrides):
     """The recipe's selection with the hand vectors and tasks already in the store, as if they had been computed."""
     recipe = build(name, Request(), [*overrides, "label.name=task"] if name in ("ltd", "deft") else overrides)
-    for operator, given in ((recipe.embed, VECTORS), (recipe.label, TASKS)):
-        feature = pool.session.store.feature(operator, pool.facts["fingerprint"])
-        values, errors = column(given, len(given))
-        feature.write(np.arange(len(given)), pa.nulls(len(given), pa.binary(16)), values, errors)
+    put_values(pool, recipe.embed, VECTORS)
+    put_values(pool, recipe.label, TASKS)
     return recipe.select(pool)
 
 
@@ -81,10 +78,8 @@ def with_mods_features(pool, *overrides):
     recipe = build("mods", Request(), overrides)
     rewards = [{"reward": reward, "truncated": False} for reward in (1.2, -0.3, 0.0, 2.0, 0.7, 0.1)]
     places = np.array([[0, 9], [0, 9], [0, 9], [1, 9], [4, 9], [10, 9]], np.float32)
-    for operator, given in ((recipe.reward, rewards), (recipe.embed, places)):
-        feature = pool.session.store.feature(operator, pool.facts["fingerprint"])
-        values, errors = column(given, len(given))
-        feature.write(np.arange(len(given)), pa.nulls(len(given), pa.binary(16)), values, errors)
+    put_values(pool, recipe.reward, rewards)
+    put_values(pool, recipe.embed, places)
     return recipe
 
 

@@ -97,7 +97,7 @@ def test_a_long_map_tells_by_a_draw_from_all_samples_that_too_many_will_fail(mak
     pool = make_pool(texts, rows=2000)
     with pytest.raises(OverErrorBudget, match=r"at random from 8,000 failed, and max_errors allows 80 of all samples"):
         replace(pool, session=executed(session, rows=256, workers=1)).map(length=Touchy())
-    begun = session.store.feature(Touchy(), pool.identity("conversation")).ids()
+    begun = session.store.feature(Touchy(), pool.origin.identity("conversation")).ids()
     assert 512 <= len(begun) < 6000
     whole = replace(pool, session=executed(session, rows=256, workers=1, max_errors=0.3)).map(length=Touchy())
     assert whole.ids.tolist() == list(range(6000))
@@ -189,7 +189,7 @@ def test_a_record_s_values_are_known_again_in_a_copy_and_read_anew_where_only_bo
         (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
         pool = Pool.of([str(tmp_path / f"{name}.jsonl")], session).map(kind=Field("kind"), source=Field("source"))
         found[name] = [pool.values(column).tolist() for column in ("kind", "source")]
-        assert pool.facts["duplicates"] == 1
+        assert pool.origin.facts["duplicates"] == 1
     assert found["one"] == found["copy"] == [["k"] * 4 + ["other"], ["a"] * 5]
     assert found["mended"] == [["k"] * 4 + ["other"], ["c"] * 5]
     assert found["longer"] == [["", *["k"] * 4, "other"], ["", *["a"] * 5]]

@@ -39,7 +39,7 @@ def test_nearest_kept_is_the_highest_cosine_whatever_the_lengths(tmp_path, rows,
     vectors = (rng.standard_normal((200, 48)) * rng.uniform(0.1, 9, (200, 1))).astype(dtype)
     kept = rng.permutation(200)[:60]
     feature = stored(tmp_path, vectors, rows)
-    for sample in np.setdiff1d(np.arange(200), kept):
+    for sample in np.setdiff1d(np.arange(200), kept)[::4]:
         expected, cosine = by_definition(vectors, sample, kept)
         found, similarity = nearest_kept(feature, int(sample), kept)
         assert found == expected
