@@ -38,8 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from jobs.engine.execute.profile import profile
     from jobs.engine.execute.session import connect
     from jobs.engine.ingest import ingest, settings_of
-    from jobs.engine.ingest.report import first_reasons, refuse_unreadable
-    from jobs.engine.samples.folder import is_pool
+    from jobs.engine.ingest.findings import first_reasons, refuse_unreadable
+    from jobs.engine.samples.pool_folder import is_pool
     from jobs.engine.store.lock import locked
 
     how, out, settings, _ = together(

@@ -23,7 +23,7 @@ from operators.training.finetune import Finetune
 SEED_STEP = 424_242
 """The difference between the seeds of two consecutive runs."""
 
-Score = Literal[hardness.Score, "forgetting"]
+DietScore = Literal[hardness.Score, "forgetting"]
 Aggregate = Literal["mean", "sum", "fro"]
 Run = Sequence[Checkpoint]
 """The epochs of a run, in order."""
@@ -33,7 +33,7 @@ Run = Sequence[Checkpoint]
 class EarlyRuns:
     """The number of models, their training, and the score of samples under them."""
 
-    score: Score
+    score: DietScore
     aggregate: Aggregate
     count: int
     trainer: Finetune

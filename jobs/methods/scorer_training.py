@@ -24,7 +24,7 @@ from jobs.engine.terminal.errors import UsageError, together
 from operators.base import STRICT, RowError
 from operators.checkpoint import Checkpoint
 from operators.models.probes import PROBES
-from operators.scoring.labels import checked_label_ids, checked_labels
+from operators.scoring.scale import checked_label_ids, checked_labels
 from operators.scoring.scorer import SETTINGS, checked_template
 from operators.supervision.supervised import Supervision
 from operators.training.finetune import Finetune

@@ -18,7 +18,7 @@ from ray.exceptions import RayError
 from jobs.engine.execute.failure import cause, failure
 from jobs.engine.pool.pool import Pool
 from jobs.engine.record.entries import declaration
-from jobs.engine.samples.parts import read_samples
+from jobs.engine.samples.reading import read_samples
 from jobs.engine.terminal.errors import UsageError, WinnowError
 from jobs.engine.terminal.screen import say
 from jobs.engine.train.checkpoints import local_folder
@@ -26,7 +26,7 @@ from operators.base import canonical_json
 from operators.field import Field
 from operators.gradients.directions import Aggregate, Directions
 from operators.gradients.gradient import Gradient
-from operators.gradients.targets import directions
+from operators.gradients.target_directions import directions
 from operators.sample import Message
 
 ALL = "all targets"

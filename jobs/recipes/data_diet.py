@@ -21,7 +21,7 @@ from pydantic.dataclasses import dataclass
 from jobs.engine.recipe import Budget, Later, Pool, Ranking, Recipe, Selection, Step, Subset
 from jobs.engine.terminal.errors import UsageError
 from jobs.methods.classified import kept_by_label
-from jobs.methods.early_runs import Aggregate, EarlyRuns, Score
+from jobs.methods.early_runs import Aggregate, DietScore, EarlyRuns
 from operators.base import STRICT
 from operators.checkpoint import Checkpoint
 from operators.field import Field
@@ -39,7 +39,7 @@ class DataDiet(Recipe):
     published: ClassVar = {"runs": 10, "keep": "top", "train.lora": None, "train.batch": 128, "precision": "float32"}
 
     budget: Budget = "50%"
-    score: Score = "el2n"
+    score: DietScore = "el2n"
     """el2n: the L2 norm of the error, softmax minus one-hot, of the class or of a token. grand: the gradient norm over
     all linear layers, which is higher for short responses; grand_lora: over the adapter's A and B; grand_last: over the
     head, which ranks samples differently and is the only option for a model with shared layers. forgetting: how often a

@@ -13,7 +13,7 @@ from typing import ClassVar
 from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
-from jobs.engine.recipe import Budget, Pool, Recipe, Selection, Step, Values
+from jobs.engine.recipe import Budget, Pool, Recipe, Selection, Series, Step
 from jobs.engine.terminal.errors import NothingSelected
 from jobs.methods.replies import counted, rated_by
 from jobs.methods.rounds import Start, grown, round_facts
@@ -110,8 +110,8 @@ class LIFT(Recipe):
                 **unrated,
             },
             details={
-                "parent": Values(larger.ids, parent),
-                "round": Values(larger.ids, number),
+                "parent": Series(larger.ids, parent),
+                "round": Series(larger.ids, number),
                 "judge_score": rated.column("judge.score"),
                 **{name: part.column(name) for name, part in (("variance", embedded), ("length_score", judged))},
             },

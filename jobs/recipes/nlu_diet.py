@@ -18,7 +18,7 @@ from typing import ClassVar, Literal
 from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
-from jobs.engine.recipe import Budget, Later, Pool, Ranking, Recipe, Selection, Step, Subset, Values
+from jobs.engine.recipe import Budget, Later, Pool, Ranking, Recipe, Selection, Series, Step, Subset
 from jobs.methods.classified import classified
 from jobs.methods.cycles import Cycles, Dropout, Smoothed
 from operators.base import STRICT
@@ -103,7 +103,7 @@ class NLUDiet(Recipe):
             kept,
             score="score",
             because={"lower score than the kept ones": scored, "the next cycle would be trained on it": kept},
-            details={"epochs_trained_on": Values(usable.ids, run.visits())},
+            details={"epochs_trained_on": Series(usable.ids, run.visits())},
             facts=run.facts(),
         )
 

@@ -35,7 +35,7 @@ LOGPROBS = 20
 CHECK_SECONDS = 10.0
 
 
-class Refused(Exception):
+class ServerRefuses(Exception):
     """Each further request would fail in the same way."""
 
 
@@ -86,7 +86,7 @@ class Endpoint:
         """Whether the server takes options for the chat template, as far as its replies show."""
 
     def answers(self, questions: Sequence[Question], manner: Manner) -> Iterator[dict[int, AnswerOrError]]:
-        """The answers by the position of their question, as they arrive; Refused where none would be answered."""
+        """The answers by the position of their question, as they arrive; ServerRefuses where none would be answered."""
         threads = ThreadPoolExecutor(self.server.concurrency)
         waiting: dict[Future[AnswerOrError], int] = {
             threads.submit(self._answer, question, manner): at for at, question in enumerate(questions)
@@ -99,7 +99,7 @@ class Endpoint:
                 if answered:
                     yield answered
                 for each in came.values():
-                    each.result()  # raises Refused
+                    each.result()  # raises ServerRefuses
         finally:
             threads.shutdown(wait=False, cancel_futures=True)
 
@@ -118,7 +118,7 @@ class Endpoint:
             except openai.APITimeoutError:
                 return RowError("timeout", f"no answer within the timeout, {RETRIES + 1} times")
             except openai.APIConnectionError as error:
-                raise Refused(
+                raise ServerRefuses(
                     f"{self.server.url} is gone: {_said(error)}. What was answered is kept; run again"
                 ) from None
             except openai.APIStatusError as error:
@@ -139,11 +139,11 @@ class Endpoint:
         return RowError("too_long", "the prompt alone is longer than the model's context")
 
     def _refused(self, status: int, said: str) -> RowError | None:
-        """The error of a question; None where a shorter question may be answered. Refused where none would be."""
+        """The error of a question; None where a shorter question may be answered. ServerRefuses where none would be."""
         if status in (401, 403):
-            raise Refused(f"{_key_refused(self.server.url, status)}. It says: {said}")
+            raise ServerRefuses(f"{_key_refused(self.server.url, status)}. It says: {said}")
         if status == 404:
-            raise Refused(f"{self.server.url} does not know the model {self.server.model!r}: {said}")
+            raise ServerRefuses(f"{self.server.url} does not know the model {self.server.model!r}: {said}")
         if status not in (400, 413, 422):
             return RowError("server_error", said)
         return None if any(words in said.lower() for words in TOO_LONG) else RowError("bad_request", said)

@@ -32,7 +32,7 @@ SAID = re.compile(
 
 
 @dataclass(frozen=True)
-class Ranking:
+class VariantScores:
     """The scores of the variants, in the order in which they were shown."""
 
     scores: tuple[int | None, ...]
@@ -51,10 +51,10 @@ class Ranking:
         return self.scored > 1 and len({score for score in self.scores if score is not None}) == 1
 
 
-Step = Literal["keep", "flat", "retry", "drop_variants", "drop_seed"]
+Verdict = Literal["keep", "flat", "retry", "drop_variants", "drop_seed"]
 
 
-def rankings(reply: str, count: int, dimension: str = "", finished: bool = True) -> Ranking:
+def rankings(reply: str, count: int, dimension: str = "", finished: bool = True) -> VariantScores:
     """The scores, 1 to 6, of `count` variants from lines like `[2] Score: 5`; ValueError for a count below 1.
 
     The dimension may replace the word "score" or be next to it. A score may name its scale, which is the highest score
@@ -79,10 +79,10 @@ def rankings(reply: str, count: int, dimension: str = "", finished: bool = True)
         score, outcome = _score(found["said"])
         read[index] = (score, "duplicate" if index in read and score is not None else outcome)
     each = [read.get(index, (None, "missing")) for index in range(1, count + 1)]
-    return Ranking(tuple(score for score, _ in each), tuple(outcome for _, outcome in each))
+    return VariantScores(tuple(score for score, _ in each), tuple(outcome for _, outcome in each))
 
 
-def step(ranking: Ranking, retries: int) -> Step:
+def step(ranking: VariantScores, retries: int) -> Verdict:
     """The next step after a ranking; retries: the number of repetitions of the question so far.
 
     retry asks again. keep, flat (a flag: the scores rank nothing) and drop_variants keep the variants with a score.
@@ -128,8 +128,8 @@ def _line(dimension: str) -> re.Pattern[str]:
     )
 
 
-def _without_scores(outcome: str, count: int) -> Ranking:
-    return Ranking((None,) * count, (outcome,) * count)
+def _without_scores(outcome: str, count: int) -> VariantScores:
+    return VariantScores((None,) * count, (outcome,) * count)
 
 
 def _score(said: str) -> tuple[int | None, str]:

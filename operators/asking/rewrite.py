@@ -83,7 +83,7 @@ class Rewrite(Asking):
         return {**made._asdict(), "cut": answer.cut}
 
 
-class Asked(NamedTuple):
+class OldInstruction(NamedTuple):
     """Instruction and input of a sample."""
 
     instruction: str
@@ -108,13 +108,13 @@ def opening(messages: Sequence[Message]) -> list[Message]:
     return list(messages[:first])
 
 
-def asked_of(messages: Sequence[Message], raw: bytes) -> Asked:
+def asked_of(messages: Sequence[Message], raw: bytes) -> OldInstruction:
     """Instruction and input of a sample, without its opening; for several turns as in `sample.triplet`."""
     found = sample.triplet(messages[len(opening(messages)) :], raw)
-    return Asked(found.instruction, found.input)
+    return OldInstruction(found.instruction, found.input)
 
 
-def repaired(asked: Asked, answer: Answer) -> Rewritten:
+def repaired(asked: OldInstruction, answer: Answer) -> Rewritten:
     """The reply as an instruction, without a lead-in such as "Revised prompt:".
 
     Where the old sample has an input and the reply has one line "Input:", the text after that line is the input. Else

@@ -28,7 +28,7 @@ from operators.checkpoint import Checkpoint
 from operators.models.precision import Precision
 from operators.positions import refuse_too_many
 from operators.sample import Message
-from operators.scoring.labels import checked_label_ids, checked_labels, expected_labels
+from operators.scoring.scale import checked_label_ids, checked_labels, expected_labels
 from operators.unknown import refuse_unreadable
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 from operators.base import RowError
 from operators.sample import Message, response
-from operators.supervision.templates import ALPACA, TULU, WRITTEN, Piece, is_answer
+from operators.supervision.templates import ALPACA, TULU, WRITTEN, Segment, is_answer
 from operators.unknown import refuse_unreadable
 
 Template = Literal["tulu", "tulu_prefixes", "alpaca", "chat", "plain"]
@@ -138,7 +138,7 @@ class Supervision:
     def _beginning(self) -> list[tuple[int, bool]]:
         return [(self.tokenizer.bos_token_id, False)] if self.begins else []
 
-    def _encoded(self, pieces: Iterable[Piece]) -> Iterator[list[tuple[int, bool]]]:
+    def _encoded(self, pieces: Iterable[Segment]) -> Iterator[list[tuple[int, bool]]]:
         """The pairs of each run of pieces; neighbouring pieces that are alike trained on are tokenized as one text."""
         encoded = self._alone
         for (ends, supervised), group in groupby(pieces, lambda piece: (piece.text is None, piece.supervised)):

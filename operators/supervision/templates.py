@@ -9,7 +9,7 @@ from operators.sample import Message
 PREAMBLE = "You are given an instruction. Answer it with a response that does what it asks for."
 
 
-class Piece(NamedTuple):
+class Segment(NamedTuple):
     """One piece of a conversation in its written form."""
 
     text: str | None
@@ -23,35 +23,35 @@ def is_answer(message: Message) -> bool:
     return message["role"] == "assistant" and bool(message["content"].strip())
 
 
-def _tulu(tokenizer: Any, messages: Sequence[Message]) -> Iterator[Piece]:
+def _tulu(tokenizer: Any, messages: Sequence[Message]) -> Iterator[Segment]:
     for message in messages:
         trained = is_answer(message)
-        yield Piece(f"<|{message['role']}|>\n")
-        yield Piece(message["content"].strip(), trained)
+        yield Segment(f"<|{message['role']}|>\n")
+        yield Segment(message["content"].strip(), trained)
         if message["role"] == "assistant":
-            yield Piece(None, trained)
-        yield Piece("\n", trained)
+            yield Segment(None, trained)
+        yield Segment("\n", trained)
 
 
-def _alpaca(tokenizer: Any, messages: Sequence[Message]) -> Iterator[Piece]:
+def _alpaca(tokenizer: Any, messages: Sequence[Message]) -> Iterator[Segment]:
     if not messages or messages[0]["role"] != "system":
-        yield Piece(PREAMBLE)
+        yield Segment(PREAMBLE)
     for position, message in enumerate(messages):
         if message["role"] == "assistant":
-            yield Piece("\n\n### Response:")
-            yield Piece(message["content"], is_answer(message))
-            yield Piece(None, is_answer(message))
+            yield Segment("\n\n### Response:")
+            yield Segment(message["content"], is_answer(message))
+            yield Segment(None, is_answer(message))
         elif message["role"] == "user":
-            yield Piece(f"\n\n### Instruction:\n{message['content']}")
+            yield Segment(f"\n\n### Instruction:\n{message['content']}")
         else:
-            yield Piece(f"\n\n{message['content']}" if position else message["content"])
+            yield Segment(f"\n\n{message['content']}" if position else message["content"])
 
 
-def _plain(tokenizer: Any, messages: Sequence[Message]) -> Iterator[Piece]:
-    return (Piece(message["content"], is_answer(message)) for message in messages)
+def _plain(tokenizer: Any, messages: Sequence[Message]) -> Iterator[Segment]:
+    return (Segment(message["content"], is_answer(message)) for message in messages)
 
 
-def _chat(tokenizer: Any, messages: Sequence[Message]) -> Iterator[Piece]:
+def _chat(tokenizer: Any, messages: Sequence[Message]) -> Iterator[Segment]:
     """The conversation as the template writes it, cut at the places where the model would begin and end a response."""
     whole = _rendered(tokenizer, messages)
     at = 0
@@ -60,10 +60,10 @@ def _chat(tokenizer: Any, messages: Sequence[Message]) -> Iterator[Piece]:
             continue
         prompt = _rendered(tokenizer, messages[:position], add_generation_prompt=True)
         response = _response(whole, prompt, _rendered(tokenizer, messages[: position + 1]), message["content"].strip())
-        yield Piece(whole[at : len(prompt)])
-        yield Piece(response, True)
+        yield Segment(whole[at : len(prompt)])
+        yield Segment(response, True)
         at = len(prompt) + len(response)
-    yield Piece(whole[at:])
+    yield Segment(whole[at:])
 
 
 def _response(whole: str, prompt: str, until: str, content: str) -> str:
@@ -98,7 +98,7 @@ def _rendered(tokenizer: Any, messages: Sequence[Message], **options: bool) -> s
 
 
 # A template's name: the function from a tokenizer and messages to pieces.
-WRITTEN: Mapping[str, Callable[[Any, Sequence[Message]], Iterator[Piece]]] = {
+WRITTEN: Mapping[str, Callable[[Any, Sequence[Message]], Iterator[Segment]]] = {
     "tulu": _tulu,
     "tulu_prefixes": _tulu,
     "alpaca": _alpaca,

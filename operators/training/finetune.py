@@ -21,7 +21,7 @@ from operators.positions import SampleTokens, refuse_too_many
 from operators.supervision.labels import Labels
 from operators.supervision.supervised import Template
 
-Precision = Literal["float32", "bfloat16"]
+TrainingPrecision = Literal["float32", "bfloat16"]
 Layout = Literal["copies", "shards"]
 """What each of the processes that train together holds: a copy of the model, or a shard of it (ranks.py)."""
 
@@ -83,7 +83,7 @@ class Finetune:
     epsilon: Positive = 1e-8
     clip: Positive | None = 1.0
     """The largest gradient norm of a step; longer gradients are clipped to it. None: no clipping."""
-    precision: Precision = "bfloat16"
+    precision: TrainingPrecision = "bfloat16"
     """bfloat16: matrix products, and frozen weights, are in bfloat16. Trained weights and Adam's moments are always
     float32."""
     seed: Annotated[int, Field(ge=0)] = 0

@@ -13,11 +13,11 @@ from operators.losses.classifier import predictions
 from operators.models.forward import hidden_at, language_head, padded
 from operators.supervision.labels import Labels
 from operators.supervision.supervised import IGNORED, Supervised
-from operators.training.finetune import Precision
+from operators.training.finetune import TrainingPrecision
 
 
 @contextmanager
-def precise(precision: Precision, device: torch.device) -> Iterator[None]:
+def precise(precision: TrainingPrecision, device: torch.device) -> Iterator[None]:
     """A context in which matrix products are computed in the precision."""
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
         yield

@@ -9,10 +9,10 @@ from torch import nn
 from operators.models.loading import loaded_model
 from operators.positions import token_limit
 from operators.supervision.labels import Labels
-from operators.training.finetune import Finetune, LoRA, Precision
+from operators.training.finetune import Finetune, LoRA, TrainingPrecision
 from operators.training.ranks import transformer_layers
 
-DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+DTYPES: dict[TrainingPrecision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def untrained_model(declaration: Finetune) -> Any:

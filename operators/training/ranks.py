@@ -23,7 +23,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
-from operators.training.finetune import Layout, Precision
+from operators.training.finetune import Layout, TrainingPrecision
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Ranks(ABC):
     count: int
 
     @abstractmethod
-    def hold(self, model: Any, device: torch.device, precision: Precision) -> None:
+    def hold(self, model: Any, device: torch.device, precision: TrainingPrecision) -> None:
         """Moves a whole model from the CPU to where it is trained; precision: of its matrix products."""
 
     @abstractmethod
@@ -60,7 +60,7 @@ class Ranks(ABC):
 class Copies(Ranks):
     """Each rank has the whole model."""
 
-    def hold(self, model: Any, device: torch.device, precision: Precision) -> None:
+    def hold(self, model: Any, device: torch.device, precision: TrainingPrecision) -> None:
         """Moves all of it to the device."""
         model.to(device)
 
@@ -77,7 +77,7 @@ class Copies(Ranks):
 class Shards(Ranks):
     """Each rank has a share of every matrix."""
 
-    def hold(self, model: Any, device: torch.device, precision: Precision) -> None:
+    def hold(self, model: Any, device: torch.device, precision: TrainingPrecision) -> None:
         """Moves one layer after the other to the device and shards it there; ValueError for a model without layers.
 
         Matrices are gathered in the precision of the products, so that no pass keeps another copy of them. Sharded

@@ -13,7 +13,7 @@ import yaml
 
 from jobs.engine.execute.session import Session
 from jobs.engine.ingest.files.inputs import silent, sources_of
-from jobs.engine.samples.folder import is_pool, known_facts
+from jobs.engine.samples.pool_folder import is_pool, known_facts
 from jobs.engine.store.store import Store, absolute
 from jobs.engine.terminal.arguments import DEFAULT_STORE
 from jobs.engine.terminal.errors import UsageError, together

@@ -9,7 +9,7 @@ from jobs.engine.command.config import Request, reading
 from jobs.engine.execute.profile import Profile
 from jobs.engine.recipe.recipe import Recipe
 from jobs.engine.recipe.steps import Later, Reads
-from jobs.engine.samples.folder import identity, known_facts
+from jobs.engine.samples.pool_folder import identity, known_facts
 from jobs.engine.store.feature import MISSING
 from jobs.engine.store.store import Store
 from jobs.engine.terminal.screen import say, show

@@ -9,8 +9,8 @@ from jobs.engine.execute.session import Session
 from jobs.engine.execute.sharing import known_already, share_with_repeats
 from jobs.engine.execute.stream import stream, what_to_do
 from jobs.engine.record.entries import declaration
-from jobs.engine.samples.folder import Samples
-from jobs.engine.samples.parts import KNOWN_BY
+from jobs.engine.samples.pool_folder import Samples
+from jobs.engine.samples.reading import KNOWN_BY
 from jobs.engine.store.feature import ERROR, MISSING, VALUE, Feature
 from jobs.engine.terminal.errors import OverErrorBudget
 from jobs.engine.terminal.screen import say

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import ray
 
-from jobs.engine.samples.parts import Parts, read_samples
+from jobs.engine.samples.reading import Parts, read_samples
 from jobs.engine.store.feature import VALUE, Feature, share_errors, take_over
 
 

@@ -17,10 +17,10 @@ from ray.data.exceptions import ExecutionTimeoutError
 from ray.exceptions import RayError, RayTaskError
 
 from jobs.engine.execute.failure import cause, failure
+from jobs.engine.execute.map_worker import Attempts, Worker
 from jobs.engine.execute.profile import Execution
 from jobs.engine.execute.session import Session
-from jobs.engine.execute.worker import Attempts, Worker
-from jobs.engine.samples.parts import KNOWN_BY, Parts, read_samples
+from jobs.engine.samples.reading import KNOWN_BY, Parts, read_samples
 from jobs.engine.store.feature import Feature
 from jobs.engine.terminal.errors import OutOfRoom, OverErrorBudget
 from jobs.engine.terminal.screen import say

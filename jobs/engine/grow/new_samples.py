@@ -18,8 +18,8 @@ from jobs.engine.ingest.records.formats import read
 from jobs.engine.ingest.records.hashes import hashes
 from jobs.engine.ingest.records.records import DECODER
 from jobs.engine.ingest.records.written import written
-from jobs.engine.ingest.tables import GROUP_ROWS, sample_writer
-from jobs.engine.samples.parts import Parts, read_samples
+from jobs.engine.ingest.row_groups import GROUP_ROWS, sample_writer
+from jobs.engine.samples.reading import Parts, read_samples
 from jobs.engine.store.feature import ERROR, VALUE, Feature
 from operators.sample import SAMPLE
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from jobs.engine.ingest.folder import Folder
 from jobs.engine.ingest.parse import keys_name
-from jobs.engine.ingest.tables import KEYS, rows_between
+from jobs.engine.ingest.row_groups import KEYS, rows_between
 
 PARTITION_ROWS = 4_000_000
 BLOCK_BITS = 256

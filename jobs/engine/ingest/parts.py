@@ -13,7 +13,7 @@ from jobs.engine.ingest.dedup import Marks, Placed, Placements
 from jobs.engine.ingest.folder import Folder
 from jobs.engine.ingest.parse import quarantine_name, rows_name
 from jobs.engine.ingest.records.quarantine import final_lines
-from jobs.engine.ingest.tables import GROUP_BYTES, GROUP_ROWS, sample_writer
+from jobs.engine.ingest.row_groups import GROUP_BYTES, GROUP_ROWS, sample_writer
 from operators.sample import SAMPLE
 
 PART_ROWS = 65_536

@@ -8,7 +8,7 @@ from jobs.engine.command.places import manifest_in
 from jobs.engine.execute.session import Session
 from jobs.engine.outcome.manifest import versions
 from jobs.engine.record.entries import changes
-from jobs.engine.samples.folder import inputs_key
+from jobs.engine.samples.pool_folder import inputs_key
 from jobs.engine.terminal.screen import say
 
 FILES = ("selected.jsonl", "selection.parquet", "quarantine.jsonl", "report.html", "README.md")

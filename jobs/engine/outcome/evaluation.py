@@ -16,7 +16,7 @@ from jobs.engine.command.config import configured
 from jobs.engine.execute.session import Session, connect
 from jobs.engine.pool.pool import Pool
 from jobs.engine.record.declarations import plain, validated
-from jobs.engine.samples.parts import read_samples
+from jobs.engine.samples.reading import read_samples
 from jobs.engine.store.lock import locked
 from jobs.engine.terminal.errors import UsageError, WinnowError
 from jobs.engine.terminal.screen import say

@@ -14,7 +14,7 @@ from jobs.engine.execute.session import Session
 from jobs.engine.outcome.ledger import DROPPED, KEPT, LEDGER
 from jobs.engine.pool.pool import Pool
 from jobs.engine.record.entries import columns
-from jobs.engine.samples.parts import read_samples
+from jobs.engine.samples.reading import read_samples
 from jobs.engine.store.feature import VALUE, Feature
 from jobs.engine.store.store import Store
 from jobs.engine.terminal.errors import UsageError, WinnowError

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from jobs.engine.pool.pool import Pool
 from jobs.engine.pool.selection import Selection
-from jobs.engine.samples.parts import read_samples
+from jobs.engine.samples.reading import read_samples
 from jobs.engine.store.feature import ERROR
 from jobs.engine.store.writing import whole_file
 from jobs.engine.terminal.errors import WinnowError

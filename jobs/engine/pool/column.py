@@ -10,7 +10,7 @@ from jobs.engine.execute.reducing import Rows, Stored
 from jobs.engine.store.feature import Feature
 
 
-class Values(NamedTuple):
+class Series(NamedTuple):
     """Some samples, and one value per sample."""
 
     ids: np.ndarray
@@ -50,7 +50,7 @@ class Column:
     def rows(self, ids: np.ndarray, field: str) -> Rows:
         """The values of these ids as an argument of a kernel on a worker.
 
-        Values in the store are passed by reference, so that they do not go through the driver.
+        Series in the store are passed by reference, so that they do not go through the driver.
         """
         return Stored(self.feature, field, ids) if self.feature else self.values(ids, field)
 

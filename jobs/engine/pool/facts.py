@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.engine.execute.session import Session
-from jobs.engine.pool.column import Column, Values
-from jobs.engine.samples.folder import Samples
-from jobs.engine.samples.parts import read_samples
+from jobs.engine.pool.column import Column, Series
+from jobs.engine.samples.pool_folder import Samples
+from jobs.engine.samples.reading import read_samples
 from operators.kernels.correlation import spearman
 from operators.sample import response
 
@@ -18,7 +18,7 @@ COMPARED = 20_000
 
 
 def common_facts(
-    samples: Samples, session: Session, score: Values | None, columns: Mapping[str, Column]
+    samples: Samples, session: Session, score: Series | None, columns: Mapping[str, Column]
 ) -> dict[str, Any]:
     """The facts that every selection has in the manifest.
 
@@ -33,7 +33,7 @@ def common_facts(
     }
     if score is not None:
         known = np.isfinite(score.values)
-        scored = Values(score.ids[known], score.values[known])
+        scored = Series(score.ids[known], score.values[known])
         facts["not scored"] = samples.samples - len(scored.ids)
         facts["rank correlation with response length"] = _correlation(samples, scored)
     cut = [column for column in columns.values() if "truncated" in column.fields()]
@@ -43,7 +43,7 @@ def common_facts(
     return facts
 
 
-def _correlation(samples: Samples, scored: Values) -> float:
+def _correlation(samples: Samples, scored: Series) -> float:
     """Spearman's rank correlation of the scores with the number of characters of the responses.
 
     It is computed over at most COMPARED samples. NaN where either is constant, and for fewer than two samples.

@@ -10,14 +10,14 @@ import numpy as np
 from jobs.engine.execute.session import Session
 from jobs.engine.grow.growing import Lineage, grown, lineage
 from jobs.engine.ingest import IngestSettings, ingest
-from jobs.engine.ingest.report import refuse_unreadable
-from jobs.engine.pool.column import Column, Values, features, joined
+from jobs.engine.ingest.findings import refuse_unreadable
+from jobs.engine.pool.column import Column, Series, features, joined
 from jobs.engine.pool.facts import common_facts
 from jobs.engine.pool.selection import Selection, spread
 from jobs.engine.pool.subset import Ranking, Subset
 from jobs.engine.record.entries import inputs_read
-from jobs.engine.samples.folder import Samples, ingested_folder, is_pool
-from jobs.engine.samples.parts import Parts
+from jobs.engine.samples.pool_folder import Samples, ingested_folder, is_pool
+from jobs.engine.samples.reading import Parts
 from jobs.engine.store.store import absolute
 from jobs.engine.terminal.errors import UsageError
 from jobs.engine.terminal.screen import say
@@ -123,8 +123,8 @@ class Pool(Subset):
         kept: Ranking,
         *,
         because: Mapping[str, Subset],
-        score: str | Values | None = None,
-        details: Mapping[str, Values] | None = None,
+        score: str | Series | None = None,
+        details: Mapping[str, Series] | None = None,
         facts: Mapping[str, Any] | None = None,
         vector: str | None = None,
     ) -> Selection:
@@ -146,11 +146,11 @@ class Pool(Subset):
         if isinstance(score, str):
             name, _, field = score.partition(".")
             ids = columns[name].ids
-            score = Values(ids, columns[name].values(ids, field).astype(np.float64))
+            score = Series(ids, columns[name].values(ids, field).astype(np.float64))
         found = common_facts(self.origin, self.session, score, columns)
         return Selection(
             ids=kept.order,
-            score=spread(self.samples, score or Values(self.ids[:0], np.empty(0))),
+            score=spread(self.samples, score or Series(self.ids[:0], np.empty(0))),
             folder=self.folder,
             reason=reason,
             reasons=(UNSCORED, *because),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jobs.engine.pool.column import Values
+from jobs.engine.pool.column import Series
 from jobs.engine.store.feature import Feature
 
 
@@ -34,7 +34,7 @@ class Selection:
     """The column of embeddings in which `explain` finds the nearest samples; None: there is none."""
 
 
-def spread(samples: int, column: Values) -> np.ndarray:
+def spread(samples: int, column: Series) -> np.ndarray:
     """An array of all samples with the values at their ids and -1 (int64) or NaN (float64) elsewhere; (samples,)."""
     ids, values = column.ids, np.asarray(column.values)
     full = np.full(samples, -1, np.int64) if values.dtype.kind in "iu" else np.full(samples, np.nan)

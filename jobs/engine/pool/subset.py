@@ -17,9 +17,9 @@ import numpy as np
 from jobs.engine.execute.mapping import mapped
 from jobs.engine.execute.reducing import reduced
 from jobs.engine.execute.session import Session
-from jobs.engine.pool.column import Column, Values, joined
+from jobs.engine.pool.column import Column, Series, joined
 from jobs.engine.pool.kernels import in_positions, translated
-from jobs.engine.samples.folder import Samples
+from jobs.engine.samples.pool_folder import Samples
 from jobs.engine.train.training import trained
 from operators.base import Operator
 from operators.checkpoint import Checkpoint
@@ -81,7 +81,7 @@ class Subset:
     def map(self, **operators: Operator) -> Self:
         """Computes operators for these samples, and binds one column per operator.
 
-        Returns the samples for which every operator has a value. Values in the store are not computed again.
+        Returns the samples for which every operator has a value. Series in the store are not computed again.
         OverErrorBudget where more samples fail than `max_errors` allows.
         """
         bound = {}
@@ -119,10 +119,10 @@ class Subset:
         column, _, field = name.partition(".")
         return self.columns[column].values(self.order, field)
 
-    def column(self, name: str) -> Values:
+    def column(self, name: str) -> Series:
         """The ids and the values of a column, by ascending id, for the details of a selection."""
         column, _, field = name.partition(".")
-        return Values(self.ids, self.columns[column].values(self.ids, field))
+        return Series(self.ids, self.columns[column].values(self.ids, field))
 
     def reduce(self, kernel: Callable[..., Any], *columns: str, **params: Any) -> Any:
         """Calls a kernel with whole columns on a worker, and returns its result.

@@ -3,7 +3,7 @@
 The names that recipes are written in can be imported from here.
 """
 
-from jobs.engine.pool.column import Values
+from jobs.engine.pool.column import Series
 from jobs.engine.pool.pool import Pool
 from jobs.engine.pool.selection import Selection
 from jobs.engine.pool.subset import Ranking, Subset
@@ -11,4 +11,4 @@ from jobs.engine.recipe.budget import Budget
 from jobs.engine.recipe.recipe import Recipe
 from jobs.engine.recipe.steps import Later, Reads, Step
 
-__all__ = ["Budget", "Later", "Pool", "Ranking", "Reads", "Recipe", "Selection", "Step", "Subset", "Values"]
+__all__ = ["Budget", "Later", "Pool", "Ranking", "Reads", "Recipe", "Selection", "Series", "Step", "Subset"]

@@ -12,7 +12,7 @@ from jobs.engine.outcome.ledger import quarantined
 from jobs.engine.outcome.outcome import Outcome
 from jobs.engine.pool.pool import Pool
 from jobs.engine.report.display import clipped
-from jobs.engine.samples.parts import read_samples
+from jobs.engine.samples.reading import read_samples
 from operators.sample import Message
 
 KEPT_SHOWN, DROPPED_SHOWN, QUARANTINED_SHOWN = 12, 12, 6

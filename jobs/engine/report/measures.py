@@ -12,7 +12,7 @@ from jobs.engine.ingest import RecordFault, messages_of
 from jobs.engine.outcome.outcome import Outcome
 from jobs.engine.pool.pool import Pool
 from jobs.engine.pool.selection import Selection
-from jobs.engine.samples.parts import read_samples
+from jobs.engine.samples.reading import read_samples
 from jobs.engine.store.feature import ERROR
 from operators.sample import Message, instruction, joined, response, turns
 from operators.scripts import script

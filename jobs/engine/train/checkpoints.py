@@ -15,7 +15,7 @@ import fsspec
 import numpy as np
 from fsspec.implementations.local import LocalFileSystem
 
-from jobs.engine.samples.folder import Samples
+from jobs.engine.samples.pool_folder import Samples
 from jobs.engine.store.store import Store
 from jobs.engine.terminal.errors import UsageError
 from operators.base import canonical_json

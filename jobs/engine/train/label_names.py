@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import ray
 
-from jobs.engine.samples.folder import Samples
-from jobs.engine.samples.parts import Parts, read_samples
+from jobs.engine.samples.pool_folder import Samples
+from jobs.engine.samples.reading import Parts, read_samples
 from jobs.engine.terminal.errors import UsageError
 from operators.base import RowError
 from operators.supervision.labels import Labels

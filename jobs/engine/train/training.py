@@ -17,12 +17,12 @@ from ray.exceptions import RayError, RayTaskError
 from jobs.engine.execute.failure import cause, failure
 from jobs.engine.execute.session import Session, largest_node_cpus
 from jobs.engine.record.entries import declaration
-from jobs.engine.samples.folder import Samples
+from jobs.engine.samples.pool_folder import Samples
 from jobs.engine.terminal.errors import UsageError, WinnowError
 from jobs.engine.terminal.screen import say
 from jobs.engine.train.checkpoints import epoch_folders, training_folder
 from jobs.engine.train.label_names import with_names
-from jobs.engine.train.worker import OUTCOME, Training, alone, how_to_go_on, together
+from jobs.engine.train.train_worker import OUTCOME, Training, alone, how_to_go_on, together
 from operators.checkpoint import Checkpoint
 from operators.training.files import FACTS, LOSSES
 from operators.training.finetune import Finetune

@@ -8,7 +8,7 @@ import ray
 from jobs.engine.ingest.build import fetched
 from jobs.engine.pool.pool import Pool
 from jobs.engine.pool.subset import Subset
-from jobs.engine.samples.parts import Parts, read_samples
+from jobs.engine.samples.reading import Parts, read_samples
 from jobs.engine.store.feature import VALUE, Feature
 from jobs.methods.conversations import written_pool
 from operators.asking.evolve import Dimension, first_chain, longer_chain

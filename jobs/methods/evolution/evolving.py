@@ -25,7 +25,7 @@ from jobs.engine.terminal.screen import say
 from jobs.methods.evolution.chains import begun
 from jobs.methods.evolution.declaration import Evolution
 from jobs.methods.evolution.pairs import pairs, refuse_lost
-from jobs.methods.evolution.steps import counted, evolved, refuse_short
+from jobs.methods.evolution.rewriting import counted, evolved, refuse_short
 from jobs.methods.evolution.verdicts import rated_chains
 from operators.kernels.sampling import random_order
 

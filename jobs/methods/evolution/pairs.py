@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from jobs.engine.pool.pool import Pool
-from jobs.engine.samples.parts import Parts, read_samples
+from jobs.engine.samples.reading import Parts, read_samples
 from jobs.engine.terminal.errors import WinnowError
-from jobs.methods.evolution.steps import Step
+from jobs.methods.evolution.rewriting import Step
 from jobs.methods.evolution.verdicts import Verdicts
 from operators.asking.evolve import Dimension, variants
 

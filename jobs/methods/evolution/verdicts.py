@@ -10,9 +10,9 @@ from jobs.engine.pool.pool import Pool
 from jobs.engine.pool.subset import Subset
 from jobs.engine.terminal.errors import Unanswered
 from jobs.methods.evolution.declaration import Evolution
-from jobs.methods.evolution.steps import asked as asked_of
+from jobs.methods.evolution.rewriting import asked as asked_of
 from jobs.methods.replies import refusal
-from operators.asking.rankings import RETRIES, Ranking
+from operators.asking.rankings import RETRIES, VariantScores
 from operators.asking.rankings import step as next_step
 
 
@@ -20,7 +20,7 @@ from operators.asking.rankings import step as next_step
 class Verdicts:
     """The judge's scores of the chains."""
 
-    rankings: Mapping[int, Ranking]
+    rankings: Mapping[int, VariantScores]
     """The best ranking of each chain that has one, by id."""
     words: np.ndarray
     """(chains,) str: keep, flat, drop_variants, drop_seed, too_short or not_rated."""
@@ -39,7 +39,7 @@ def rated_chains(chains: Pool, wanted: Evolution, lengths: np.ndarray) -> Verdic
     lengths: (chains,) the number of variants of each chain. A chain with missing scores is asked about again, at most
     RETRIES times; the attempt with the most scores counts. Unanswered where too many chains have too few scores.
     """
-    best: dict[int, Ranking] = {}
+    best: dict[int, VariantScores] = {}
     attempts: list[dict[str, int]] = []
     long_enough = lengths >= wanted.shortest
     asked = chains[long_enough]
@@ -52,7 +52,7 @@ def rated_chains(chains: Pool, wanted: Evolution, lengths: np.ndarray) -> Verdic
         first = first if attempt else rated
         again: list[int] = []
         for chain, value in zip(rated.ids.tolist(), rated.values(column), strict=True):
-            ranking = Ranking(tuple(value["scores"]), tuple(value["outcomes"]))
+            ranking = VariantScores(tuple(value["scores"]), tuple(value["outcomes"]))
             if chain not in best or ranking.scored > best[chain].scored:
                 best[chain] = ranking
             if next_step(ranking, attempt).startswith("retry"):
@@ -68,7 +68,7 @@ def rated_chains(chains: Pool, wanted: Evolution, lengths: np.ndarray) -> Verdic
     return Verdicts(best, words, attempts)
 
 
-def _refuse_unrated(wanted: Evolution, rated: Subset, best: Mapping[int, Ranking], words: np.ndarray) -> None:
+def _refuse_unrated(wanted: Evolution, rated: Subset, best: Mapping[int, VariantScores], words: np.ndarray) -> None:
     """Raises Unanswered where the judge scored too few variants of too many chains."""
     dropped = np.flatnonzero(words == "drop_seed")
     if len(dropped) > wanted.max_unrated * len(best):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.asking.rankings import Ranking, rankings, shuffled, step, unshuffled
+from operators.asking.rankings import VariantScores, rankings, shuffled, step, unshuffled
 
 SCORES = (3, 5, 1, 4, 2, 6)
 
@@ -42,7 +42,7 @@ SIX = reply(IN_ORDER)
     ],
 )
 def test_rankings_scores_are_joined_by_index(text):
-    assert rankings(text, 6) == Ranking(SCORES, ("",) * 6)
+    assert rankings(text, 6) == VariantScores(SCORES, ("",) * 6)
 
 
 @pytest.mark.parametrize(
@@ -82,26 +82,26 @@ def test_rankings_only_whole_numbers_on_the_scale_are_scores(said, score, outcom
 @pytest.mark.parametrize("label", ["Complexity", "complexity score", "Complexity rating", "Score of complexity"])
 def test_rankings_the_dimension_that_was_asked_for_may_stand_by_the_score(label):
     text = SIX.replace("Score", f"**{label}**")
-    assert rankings(text, 6, "complexity") == Ranking(SCORES, ("",) * 6)
-    assert rankings(text, 6, "quality") == rankings(text, 6) == Ranking((None,) * 6, ("missing",) * 6)
+    assert rankings(text, 6, "complexity") == VariantScores(SCORES, ("",) * 6)
+    assert rankings(text, 6, "quality") == rankings(text, 6) == VariantScores((None,) * 6, ("missing",) * 6)
 
 
 def test_rankings_the_line_that_a_reply_was_cut_in_is_not_read():
     assert rankings(SIX, 6, finished=False).outcomes == ("",) * 5 + ("missing",)
     assert rankings(f"{SIX}\n", 6, finished=False).scored == 6
-    assert rankings("[1] Sc", 2, finished=False) == Ranking((None, None), ("unfinished", "unfinished"))
+    assert rankings("[1] Sc", 2, finished=False) == VariantScores((None, None), ("unfinished", "unfinished"))
     assert rankings("", 2, finished=False).outcomes == ("unfinished", "unfinished")
 
 
 def test_rankings_missing_line_leaves_its_variant_without_a_score():
     found = rankings(reply({index: score for index, score in IN_ORDER.items() if index != 4}), 6)
-    assert found == Ranking((3, 5, 1, None, 2, 6), ("", "", "", "missing", "", ""))
+    assert found == VariantScores((3, 5, 1, None, 2, 6), ("", "", "", "missing", "", ""))
     assert found.scored == 5
 
 
 def test_rankings_duplicate_index_keeps_the_last_and_is_flagged():
-    assert rankings("[1] Score: 2\n[2] Score: 3\n[1] Score: 5", 2) == Ranking((5, 3), ("duplicate", ""))
-    assert rankings("[1] Score: 2\n[1] Score: high", 1) == Ranking((None,), ("not_integer",))
+    assert rankings("[1] Score: 2\n[2] Score: 3\n[1] Score: 5", 2) == VariantScores((5, 3), ("duplicate", ""))
+    assert rankings("[1] Score: 2\n[1] Score: high", 1) == VariantScores((None,), ("not_integer",))
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_rankings_duplicate_index_keeps_the_last_and_is_flagged():
     ],
 )
 def test_rankings_reply_that_is_no_ranking_gives_no_score(text, outcome):
-    assert rankings(text, 2) == Ranking((None, None), (outcome, outcome))
+    assert rankings(text, 2) == VariantScores((None, None), (outcome, outcome))
 
 
 def test_rankings_no_variant_is_refused():
@@ -142,8 +142,8 @@ def test_rankings_judge_that_repeats_itself_is_read_quickly(before, looped):
     assert len(rankings(before + looped * 10_000 + "7", 2).scores) == 2
 
 
-def ranking(*scores: int | None) -> Ranking:
-    return Ranking(scores, tuple("missing" if score is None else "" for score in scores))
+def ranking(*scores: int | None) -> VariantScores:
+    return VariantScores(scores, tuple("missing" if score is None else "" for score in scores))
 
 
 @pytest.mark.parametrize(

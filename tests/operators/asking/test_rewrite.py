@@ -8,13 +8,13 @@ import pytest
 from operators.asking.language_model import Answer
 from operators.asking.prompt import Prompt
 from operators.asking.respond import Respond, generated, unthought, upto_last_user
-from operators.asking.rewrite import Asked, Rewrite, Rewritten, asked_of, published, repaired
+from operators.asking.rewrite import OldInstruction, Rewrite, Rewritten, asked_of, published, repaired
 from operators.base import RowError
 from operators.characters import Characters
 from operators.sample import SAMPLE, Message, text_sha
 from tests.servers import prompt, said, served
 
-OLD = Asked("Sort the list.", "3, 1, 2")
+OLD = OldInstruction("Sort the list.", "3, 1, 2")
 
 
 def answer(text, finished=True, cut=False):
@@ -87,11 +87,12 @@ def test_a_reply_cut_off_is_no_instruction_in_either_form():
 
 def test_an_input_label_is_part_of_the_instruction_where_the_old_sample_has_no_input():
     reply = "Write a program.\nInput:\nThe first line has n."
-    assert repaired(Asked("Write.", ""), answer(reply)) == Rewritten(reply, "", "")
+    assert repaired(OldInstruction("Write.", ""), answer(reply)) == Rewritten(reply, "", "")
 
 
 def test_words_that_the_old_sample_has_too_are_not_leaked():
-    assert repaired(Asked("Explain a rewritten prompt.", ""), answer("Explain each rewritten prompt.")).outcome == ""
+    old = OldInstruction("Explain a rewritten prompt.", "")
+    assert repaired(old, answer("Explain each rewritten prompt.")).outcome == ""
 
 
 def test_asked_of_leaves_out_the_opening_and_keeps_the_input_apart():

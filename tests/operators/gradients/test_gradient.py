@@ -15,7 +15,7 @@ from operators.gradients import gradient, per_sample
 from operators.gradients.directions import Directions
 from operators.gradients.gradient import Gradient, Projected
 from operators.gradients.gradient_norm import GradientNorm
-from operators.gradients.targets import directions
+from operators.gradients.target_directions import directions
 from operators.kernels.projection import Projection, project
 from operators.missing import ModelMissing
 from operators.models.causal import causal_model

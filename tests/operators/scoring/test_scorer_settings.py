@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from operators.checkpoint import Checkpoint
-from operators.scoring.labels import expected_labels, label_ids
+from operators.scoring.scale import expected_labels, label_ids
 from operators.scoring.scorer import Scorer
 from tests.operators.scoring.scorers import COMPLEXITY, LABELS, PAIRS, QUALITY, batch, conversation, scorer
 from tests.tiny import tiny_causal, tiny_tokenizer

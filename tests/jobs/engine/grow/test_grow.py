@@ -12,7 +12,7 @@ from jobs.engine.ingest import messages_of
 from jobs.engine.ingest.records.formats import FORMATS
 from jobs.engine.ingest.records.written import written
 from jobs.engine.pool.pool import Pool
-from jobs.engine.samples.parts import read_samples
+from jobs.engine.samples.reading import read_samples
 from jobs.engine.terminal.errors import OverErrorBudget, WinnowError
 from operators.asking.respond import Respond
 from operators.asking.rewrite import Rewrite

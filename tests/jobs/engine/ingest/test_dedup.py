@@ -12,7 +12,7 @@ from jobs.engine.ingest.dedup import Marks, Placed, Placements, partitions_of
 from jobs.engine.ingest.folder import Folder
 from jobs.engine.ingest.parse import keys_name
 from jobs.engine.ingest.parts import batches_of, fingerprint, fingerprint_share
-from jobs.engine.ingest.tables import KeyWriter
+from jobs.engine.ingest.row_groups import KeyWriter
 
 
 @settings(deadline=None, max_examples=60)
@@ -38,7 +38,7 @@ def test_partitions_cover_the_hash_and_grow_with_the_rows():
 
 @pytest.mark.parametrize("partition_rows", [3, 1000])
 def test_repeats_of_any_partitions_equal_a_dictionary(tmp_path, monkeypatch, partition_rows):
-    monkeypatch.setattr("jobs.engine.ingest.tables.KEY_GROUP_ROWS", 4)
+    monkeypatch.setattr("jobs.engine.ingest.row_groups.KEY_GROUP_ROWS", 4)
     monkeypatch.setattr(dedup, "PARTITION_ROWS", 5)
     interim = Folder.at(str(tmp_path))
     random = np.random.default_rng(1)

@@ -7,7 +7,7 @@ import pytest
 
 from jobs.engine.outcome import ledger
 from jobs.engine.outcome.outcome import Outcome
-from jobs.engine.pool.column import Column, Values
+from jobs.engine.pool.column import Column, Series
 from tests.jobs.engine.report.pretend import FAULTY, OTHER, feature_of, manifest_of, pool_of
 
 
@@ -36,8 +36,8 @@ def outcome_of(tmp_path):
 def _values(given):
     """Pairs of ids and values as a selection takes them."""
     if isinstance(given, dict):
-        return {name: Values(*map(np.asarray, pair)) for name, pair in given.items()}
-    return Values(*map(np.asarray, given))
+        return {name: Series(*map(np.asarray, pair)) for name, pair in given.items()}
+    return Series(*map(np.asarray, given))
 
 
 @pytest.fixture

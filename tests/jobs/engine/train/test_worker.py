@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jobs.engine.terminal.errors import OverErrorBudget, WinnowError
-from jobs.engine.train.worker import Tokenized, Training, carry_out
+from jobs.engine.train.train_worker import Tokenized, Training, carry_out
 from operators.base import RowError
 from operators.supervision.supervised import IGNORED, Supervised
 from operators.training.finetune import LoRA

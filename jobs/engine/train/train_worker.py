@@ -19,7 +19,7 @@ import numpy as np
 import ray
 from fsspec.implementations.local import LocalFileSystem
 
-from jobs.engine.samples.parts import Parts, read_samples
+from jobs.engine.samples.reading import Parts, read_samples
 from jobs.engine.store.writing import write_atomically
 from jobs.engine.terminal.errors import OverErrorBudget, WinnowError
 from operators.base import RowError, described

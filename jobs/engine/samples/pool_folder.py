@@ -13,7 +13,7 @@ import fsspec
 
 from jobs.engine.ingest import IngestSettings, ingest_key
 from jobs.engine.ingest.files.inputs import Say, silent
-from jobs.engine.samples.parts import Parts
+from jobs.engine.samples.reading import Parts
 from jobs.engine.store.store import Store, absolute
 from jobs.engine.terminal.errors import UsageError
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.engine.ingest import IngestSettings, RecordFault
-from jobs.engine.ingest.files.rows import Rows
+from jobs.engine.ingest.files.parquet import Rows
 from jobs.engine.ingest.records.records import sample_of
 
 
