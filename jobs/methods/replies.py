@@ -65,7 +65,7 @@ def refusal(
     """
     count = sum(lost.values())
     words = sorted(lost, key=lambda word: (-lost[word], word))
-    told = ", ".join(f"{word} {lost[word]:,}" for word in words)
+    outcomes = ", ".join(f"{word} {lost[word]:,}" for word in words)
     shown = "".join(f"\n  {word}: {excerpt(examples[word])}" for word in words if word in examples)
     room = ""
     if lost.get(UNFINISHED):
@@ -73,7 +73,7 @@ def refusal(
         room = f" For the unfinished ones {field}.max_tokens={now} was too low: set {field}.max_tokens={more}."
     enough = math.ceil(100 * count / replies) / 100
     return (
-        f"{field}: {count:,} of {replies:,} replies are of no use, more than {limit} allows: {told}.{shown}\n"
+        f"{field}: {count:,} of {replies:,} replies are of no use, more than {limit} allows: {outcomes}.{shown}\n"
         f"The replies are kept.{room} Change the prompt or the model, or set {limit.partition('=')[0]}={enough:g} to "
         "continue without them"
     )

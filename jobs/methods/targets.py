@@ -58,9 +58,9 @@ class Targets:
         where = ", ".join(source["uri"] for source in pool.facts["sources"])
         lost = {each: pool.facts[each] for each in ("quarantined", "duplicates") if pool.facts[each]}
         if lost or not pool.samples:
-            told = " and ".join(f"{count:,} {kind}" for kind, count in lost.items()) or "no"
+            counted = " and ".join(f"{count:,} {kind}" for kind, count in lost.items()) or "no"
             raise UsageError(
-                f"targets {where}: {told} records; each target has to be a sample that occurs once. "
+                f"targets {where}: {counted} records; each target has to be a sample that occurs once. "
                 f"{pool.folder} lists the others"
             )
         ids = np.arange(pool.samples)

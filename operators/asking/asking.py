@@ -67,7 +67,7 @@ class Asking(Arriving):
     max_tokens: Count = 32
     """The maximum number of tokens of an answer, including the thinking before it."""
     thinking: Thinking = "off"
-    """Whether the model thinks before it answers. off: its chat template is told not to; a server that does not take
+    """Whether the model thinks before it answers. off: its chat template is asked not to; a server that does not take
     that option is asked without it. default: the chat template decides, and max_tokens has to leave room for it."""
     temperature: Temperature = 0.0
     seed: int = Field(default=0, ge=0)

@@ -8,7 +8,7 @@ from operators.base import RowError
 from operators.sample import Message
 
 Thinking = Literal["off", "default"]
-"""off: the model is told not to think before it answers; default: its chat template decides."""
+"""off: the model is asked not to think before it answers; default: its chat template decides."""
 
 Render = Callable[[Mapping[str, str], Sequence[str]], list[Message]]
 """A function from a sample's texts to messages; its second argument lists the strings not to be read as control

@@ -18,17 +18,17 @@ def cause(error: Exception) -> str:
     return str(found) if isinstance(found, WinnowError) else first_line(found)
 
 
-def failure(told: str, error: Exception, session: Session) -> WinnowError:
+def failure(message: str, error: Exception, session: Session) -> WinnowError:
     """The WinnowError to raise for an error of Ray: the message, and the path of the log with the traceback.
 
-    told: the message. The traceback is appended to the log. Where the log cannot be written, the message is alone.
+    The traceback is appended to the log. Where the log cannot be written, the message is alone.
     """
     path = f"{session.store.url}/logs/{session.run}.log"
     fs, root = fsspec.core.url_to_fs(path)
-    entry = "".join([told, "\n", *traceback.format_exception(error), "\n"]).encode()
+    entry = "".join([message, "\n", *traceback.format_exception(error), "\n"]).encode()
     try:
         fs.makedirs(fs._parent(root), exist_ok=True)
         fs.pipe_file(root, (fs.cat_file(root) if fs.exists(root) else b"") + entry)
     except OSError:
-        return WinnowError(told)
-    return WinnowError(f"{told.removesuffix('.')}. The full traceback is in {path}")
+        return WinnowError(message)
+    return WinnowError(f"{message.removesuffix('.')}. The full traceback is in {path}")

@@ -63,11 +63,11 @@ def stream(
             if over := progress.over():
                 raise OverErrorBudget(f"{name}: {over}. {what_to_do(operator, name, progress.example)}")
     except ExecutionTimeoutError as error:
-        told = (
+        message = (
             f"{name}: no progress for {session.profile.stall_seconds:,.0f} s; the operator {name} is stuck. "
             "Finished values are kept, and the same command continues from there"
         )
-        raise failure(told, error, session) from error
+        raise failure(message, error, session) from error
     except RayError as error:
         found = error.cause if isinstance(error, RayTaskError) else error
         if isinstance(found, OutOfTokens):
@@ -190,9 +190,9 @@ class _Progress:
         share = min(self.allowed / self.total, 1.0)
         deviation = (self.drawn_done * share * (1 - share)) ** 0.5
         if self.drawn_failed > self.drawn_done * share + SURE * deviation + SURE:
-            told = f"{self.drawn_failed:,} of {self.drawn_done:,} samples drawn at random from {self.total:,} failed"
+            failed = f"{self.drawn_failed:,} of {self.drawn_done:,} samples drawn at random from {self.total:,} failed"
         elif self.failed > self.allowed:
-            told = f"{self.failed:,} of the first {self.done:,} samples failed"
+            failed = f"{self.failed:,} of the first {self.done:,} samples failed"
         else:
             return ""
-        return f"{told}, and max_errors allows {self.allowed:,.0f} of all samples"
+        return f"{failed}, and max_errors allows {self.allowed:,.0f} of all samples"

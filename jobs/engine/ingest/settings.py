@@ -24,7 +24,7 @@ BOOKKEEPING = frozenset(
         # Where the record was found. Not "url", "path" or "file_name": those may name an image.
         *("row", "line", "line_number", "row_number", "source", "source_dataset", "source_file", "source_url"),
         *("origin", "dataset", "dataset_name", "subset", "split", "shard"),
-        # When it was made, and how it was told from others.
+        # When it was made, and what distinguishes it from others.
         *("timestamp", "date", "created", "created_at", "create_time", "created_time", "updated", "updated_at"),
         *("update_time", "last_modified", "hash", "sha", "sha1", "sha256", "md5", "checksum", "conversation_hash"),
     }

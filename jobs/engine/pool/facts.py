@@ -23,7 +23,7 @@ def common_facts(
     """The facts that every selection has in the manifest.
 
     They are the thresholds of the decisions in the session's record; with a score, the number of samples without one
-    and the rank correlation with the response length; and, where operators report it, the number of samples that were
+    and the rank correlation with the response length, where there is one; and, where operators report it, the number of samples that were
     truncated.
     """
     facts: dict[str, Any] = {
@@ -35,7 +35,9 @@ def common_facts(
         known = np.isfinite(score.values)
         scored = Series(score.ids[known], score.values[known])
         facts["not scored"] = samples.samples - len(scored.ids)
-        facts["rank correlation with response length"] = _correlation(samples, scored)
+        correlation = _correlation(samples, scored)
+        if np.isfinite(correlation):
+            facts["rank correlation with response length"] = correlation
     cut = [column for column in columns.values() if "truncated" in column.fields()]
     if cut:
         ids = [column.ids[column.values(column.ids, "truncated").astype(bool)] for column in cut]
