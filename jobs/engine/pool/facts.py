@@ -22,9 +22,9 @@ def common_facts(
 ) -> dict[str, Any]:
     """The facts that every selection has in the manifest.
 
-    They are the thresholds of the decisions in the session's record; with a score, the number of samples without one
-    and the rank correlation with the response length, where there is one; and, where operators report it, the number of samples that were
-    truncated.
+    They are the thresholds of the decisions in the session's record. With a score they are also the number of samples
+    without one, and the rank correlation with the response length where it is defined. Where operators report it, the
+    number of samples that were truncated is there too.
     """
     facts: dict[str, Any] = {
         entry["decide"]: float(entry["threshold"])
