@@ -242,9 +242,9 @@ def test_nothing_valid_or_too_many_failures_is_exit_code_3(run, tmp_path):
     code, said = run("at_random", "empty.jsonl", "--out", "a")
     assert code == 3
     assert "no valid sample in empty.jsonl" in said
-    (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(b'{"instruction": "a", "output": "b"}\n' * 1)[:-9])
+    (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(b'{"instruction": "a", "output": "b"}\n')[:-9])
     code, said = run("at_random", "cut.jsonl.gz", "--out", "b")
-    assert code in (0, 3)
+    assert code == 3
     assert "quarantined" in said
     rows = [{"instruction": " " * (i + 1), "output": "\t"} for i in range(3)] + records(80)
     jsonl(tmp_path / "blank.jsonl", rows)
