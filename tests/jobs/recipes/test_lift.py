@@ -3,7 +3,6 @@
 import json
 import re
 import zlib
-from collections import Counter
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from jobs.recipes.lift import LIFT
 from operators.asking.respond import Respond
 from operators.asking.rewrite import Rewrite
 from tests.jobs.corpora import jsonl, ledger, records
+from tests.jobs.recipes.stored import put_values
 from tests.servers import prompt, said, served
 
 SAID = (
@@ -89,23 +89,19 @@ def test_lift_rewrites_twice_and_keeps_the_best_judged_of_the_most_unusual(run, 
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_every_round_can_start_from_the_originals_with_another_seed(make_pool):
-    def numbered(request):
-        if "You refine" not in prompt(request):
-            return reply(request)
-        return "" if "Nothing" in prompt(request) else f"{reply(request)} ({request['seed']})"
-
-    with served(numbered) as server:
-        rewrite, respond = Rewrite(endpoint=server.url, seed=7), Respond(endpoint=server.url)
-        pool = make_pool(["Why do goats climb?", "天为什么是蓝的？", "Nothing"])
-        larger = grown(pool, rewrite, respond, 2, "original", max_lost=0.5)
-    rewriting = [request for request in server.requests if "You refine" in prompt(request)]
-    assert Counter(request["seed"] for request in rewriting) == {7: 3, 8: 3}
-    parent, number = larger.lineage()
-    assert parent.tolist() == [-1, -1, -1, 0, 1, 0, 1]
-    assert number.tolist() == [0, 0, 0, 1, 1, 2, 2]
-    counts = {"asked": 3, "rewritten": 2, "not_rewritten: empty": 1, "answered": 2, "repeats": 0, "added": 2}
-    assert round_facts(larger) == {"round 1": counts, "round 2": counts}
+@pytest.mark.parametrize(("start", "seeds"), [("previous", [7]), ("original", [7, 8, 9])])
+def test_rounds_start_from_what_the_last_one_added_or_from_the_originals_with_another_seed(make_pool, start, seeds):
+    pool = make_pool(["Why do goats climb?", "天为什么是蓝的？"])
+    nowhere = "http://127.0.0.1:1/v1"
+    rewritings = [Rewrite(endpoint=nowhere, seed=seed) for seed in seeds]
+    for rewrite in rewritings:
+        put_values(pool, rewrite, [{"instruction": "", "input": "", "outcome": "unchanged", "cut": False}] * 2)
+    larger = grown(pool, rewritings[0], Respond(endpoint=nowhere), 3, start, max_lost=1.0)
+    asked = [entry for entry in pool.session.log if entry.get("map") == "rewrite"]
+    assert [entry["fingerprint"] for entry in asked] == [rewrite.fingerprint() for rewrite in rewritings]
+    assert [(entry["samples"], entry["computed"]) for entry in asked] == [(2, 0)] * len(seeds)
+    counts = {"asked": 2, "rewritten": 0, "not_rewritten: unchanged": 2, "answered": 0, "repeats": 0, "added": 0}
+    assert round_facts(larger) == {f"round {number}": counts for number in range(1, len(seeds) + 1)}
 
 
 @pytest.mark.usefixtures("ray_session")
