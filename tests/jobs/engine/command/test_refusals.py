@@ -208,7 +208,7 @@ def test_a_cluster_that_is_not_there_is_told_in_one_line_and_within_seconds():
     script = "from jobs.engine.execute.session import _join; _join('127.0.0.1:9')"
     done = subprocess.run([sys.executable, "-c", script], text=True, capture_output=True, check=False, timeout=60)
     assert "WinnowError: RAY_ADDRESS=127.0.0.1:9: no Ray cluster can be reached there" in done.stderr
-    with pytest.raises(WinnowError, match=r"RAY_ADDRESS=http://127\.0\.0\.1:9: no cluster"):
+    with pytest.raises(WinnowError, match=r"RAY_ADDRESS=http://127\.0\.0\.1:9: no Ray cluster"):
         _join("http://127.0.0.1:9")
 
 
