@@ -136,14 +136,12 @@ def opened(asked: Asked, session: Session) -> tuple[Pool, dict[str, Any]]:
 
     UsageError where the folder holds another run; NothingSelected where the pool has no sample.
     """
-    from jobs.engine.outcome.manifest import claim
+    from jobs.engine.outcome.manifest import claimed
     from jobs.engine.pool.pool import Pool
 
     pool = Pool.of(asked.request.inputs, session)
     facts = pool.facts
-    described = {"folder": pool.folder, **{key: facts[key] for key in ("fingerprint", "sources")}}
-    identity = {"winnow_manifest": 1, "run": asked.run(), "pool": described}
-    claim(asked.out, identity)
+    identity = claimed("winnow_manifest", asked.run(), pool, asked.out)
     aside = f"{facts['duplicates']:,} duplicates, {facts['quarantined']:,} quarantined"
     say(f"pool: {facts['samples']:,} samples of {facts['records']:,} records ({aside})")
     if not pool.samples:

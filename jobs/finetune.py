@@ -65,9 +65,8 @@ def finetune(wanted: Finetune, inputs: Sequence[str], out: Path, session: Sessio
     """
 
     from jobs.engine.execute.session import connect
-    from jobs.engine.outcome.manifest import claim, ending, write_manifest
+    from jobs.engine.outcome.manifest import claimed, ending, wanted_of, write_manifest
     from jobs.engine.pool.pool import Pool
-    from jobs.engine.record.declarations import plain
     from jobs.engine.store.lock import locked
     from jobs.engine.train.checkpoints import write_checkpoint
 
@@ -75,17 +74,7 @@ def finetune(wanted: Finetune, inputs: Sequence[str], out: Path, session: Sessio
     with locked(session.store.url, say):
         connect(session.profile)
         pool = Pool.of(inputs, session)
-        identity = {
-            "winnow_training": 1,
-            "run": {
-                "recipe": "finetune",
-                "inputs": list(inputs),
-                "reading": session.reading.semantics(),
-                "fields": plain(wanted),
-            },
-            "pool": {key: pool.facts[key] for key in ("fingerprint", "sources")} | {"folder": pool.folder},
-        }
-        claim(out, identity)
+        identity = claimed("winnow_training", wanted_of("finetune", inputs, wanted, session), pool, out)
         checkpoints = pool.train(wanted)
     last = Path(checkpoints[-1].name)
     write_checkpoint(last, last.parent, out)

@@ -54,7 +54,7 @@ def train(wanted: ScorerTraining, path: Path, out: Path, session: Session) -> di
     """
 
     from jobs.engine.execute.session import connect
-    from jobs.engine.outcome.manifest import claim, ending, write_manifest
+    from jobs.engine.outcome.manifest import claimed, ending, write_manifest
     from jobs.engine.pool.pool import Pool
     from jobs.engine.record.declarations import plain
     from jobs.engine.store.lock import locked
@@ -71,12 +71,8 @@ def train(wanted: ScorerTraining, path: Path, out: Path, session: Session) -> di
         pool = Pool.of([str(file)], session)
         if pool.facts["quarantined"]:
             raise WinnowError(f"{pool.facts['quarantined']:,} pairs cannot be read; see {pool.folder}/quarantine.jsonl")
-        identity = {
-            "winnow_scorer": 1,
-            "run": {"recipe": "train_scorer", "inputs": [str(path)], "fields": plain(wanted)},
-            "pool": {key: pool.facts[key] for key in ("fingerprint", "sources")} | {"folder": pool.folder},
-        }
-        claim(out, identity)
+        run = {"recipe": "train_scorer", "inputs": [str(path)], "fields": plain(wanted)}
+        identity = claimed("winnow_scorer", run, pool, out)
         checkpoints = pool.train(wanted.finetune)
         whole = whole_model(wanted.finetune, checkpoints[-1])
         write_checkpoint(Path(whole.name), Path(checkpoints[-1].name).parent, out)

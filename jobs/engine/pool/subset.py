@@ -157,10 +157,8 @@ class Subset:
         share: chooses the threshold that at least this share of the samples is above. name: a column, as in `values`.
         The threshold is recorded.
         """
-        values = self.values(name)
-        if share is not None and len(values):
-            threshold = thresholds.threshold_above(values, share)
-        return self._where(self._passed(name, "above", threshold, values > threshold))
+        threshold = self._threshold(thresholds.threshold_above, name, threshold, share)
+        return self._decided(f"{name} above", threshold, self.values(name) > threshold)
 
     def below(self, name: str, threshold: float = np.inf, *, share: float | None = None) -> Self:
         """The samples whose value is strictly below the threshold.
@@ -168,10 +166,8 @@ class Subset:
         share: chooses the threshold that at least this share of the samples is below. name: a column, as in `values`.
         The threshold is recorded.
         """
-        values = self.values(name)
-        if share is not None and len(values):
-            threshold = thresholds.threshold_below(values, share)
-        return self._where(self._passed(name, "below", threshold, values < threshold))
+        threshold = self._threshold(thresholds.threshold_below, name, threshold, share)
+        return self._decided(f"{name} below", threshold, self.values(name) < threshold)
 
     def at_least(self, name: str, threshold: float = -np.inf, *, share: float | None = None) -> Self:
         """The samples whose value is at or above the threshold.
@@ -179,16 +175,19 @@ class Subset:
         share: chooses the value that lets through the share nearest to this one as the threshold. name: a column, as in
         `values`. The threshold is recorded.
         """
-        values = self.values(name)
-        if share is not None and len(values):
-            threshold = thresholds.threshold_for(values, share)
-        return self._where(self._passed(name, "at least", threshold, values >= threshold))
+        threshold = self._threshold(thresholds.threshold_for, name, threshold, share)
+        return self._decided(f"{name} at least", threshold, self.values(name) >= threshold)
 
-    def _passed(self, name: str, how: str, threshold: float, mask: np.ndarray) -> np.ndarray:
-        """The mask, unchanged, after the decision is recorded."""
+    def _threshold(
+        self, chosen: Callable[[np.ndarray, float], float], name: str, threshold: float, share: float | None
+    ) -> float:
+        return threshold if share is None or not len(self) else chosen(self.values(name), share)
+
+    def _decided(self, decision: str, threshold: float, mask: np.ndarray) -> Self:
+        """The samples where the mask is True, after the decision is recorded."""
         entry = {"threshold": threshold, "samples": len(self), "passed": int(mask.sum())}
-        self.session.log.append({"decide": f"{name} {how}", "pool": self.origin.folder, **entry})
-        return mask
+        self.session.log.append({"decide": decision, "pool": self.origin.folder, **entry})
+        return self._where(mask)
 
     def ranked(self, name: str) -> "Ranking":
         """These samples in descending order of a column's values, ties by ascending id."""

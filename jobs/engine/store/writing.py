@@ -1,23 +1,20 @@
 """Files that are either whole under their name or not there, on any file system that fsspec writes."""
 
 import errno
-import io
 import os
 import re
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import BinaryIO, cast
 
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.tmp")
 """The name of a file that is being written: hidden, and unlike any other, so that two tasks may write one file."""
-
-T = TypeVar("T")
 
 
 @contextmanager
@@ -54,49 +51,17 @@ def remove_unfinished(folder: Path) -> None:
 def _local_file(path: Path) -> Iterator[BinaryIO]:
     temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
-        with _NamedWrites(temporary, path) as file:
+        with temporary.open("wb") as file:
             yield file
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except OSError as error:
+        if error.filename not in (None, str(temporary)):  # of another file, which the block uses
+            raise
+        # Of a failed write the system names neither the file nor how much of it there was room for.
+        size = temporary.stat().st_size if temporary.exists() else 0
+        reason = f"{os.strerror(error.errno or errno.EIO)} after {size:,} bytes"
+        raise OSError(error.errno, reason, str(path)) from error
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
-
-
-class _NamedWrites(io.RawIOBase, BinaryIO):
-    """A local file whose write errors say which file could not be written, and after how many bytes."""
-
-    def __init__(self, temporary: Path, path: Path):
-        super().__init__()
-        self._path, self._written = str(path), 0
-        self._file: Any = None
-        self._file = self._naming(lambda: temporary.open("wb"))
-
-    def _naming(self, action: Callable[[], T]) -> T:
-        try:
-            return action()
-        except OSError as error:
-            reason = f"{os.strerror(error.errno or errno.EIO)} after {self._written:,} bytes"
-            raise OSError(error.errno, reason, self._path) from error
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        written = self._naming(lambda: self._file.write(data))
-        self._written += written
-        return written
-
-    def flush(self) -> None:
-        if self._file and not self._file.closed:
-            self._naming(self._file.flush)
-
-    def close(self) -> None:
-        if not self.closed:
-            super().close()
-            if self._file:
-                self._naming(self._synced)
-
-    def _synced(self) -> None:
-        with self._file:
-            self._file.flush()
-            os.fsync(self._file.fileno())

@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 
 from jobs.engine.execute.session import Session, connect
-from jobs.engine.outcome.manifest import claim, ending, write_manifest
+from jobs.engine.outcome.manifest import claimed, ending, wanted_of, write_manifest
 from jobs.engine.pool.pool import Pool
-from jobs.engine.record.declarations import plain
 from jobs.engine.store.lock import locked
 from jobs.engine.store.writing import whole_file
 from jobs.engine.terminal.errors import NothingSelected
@@ -40,17 +39,7 @@ def evolve(wanted: Evolution, inputs: Sequence[str], out: Path, session: Session
     with locked(session.store.url, say):
         connect(session.profile)
         pool = Pool.of(inputs, session)
-        identity = {
-            "winnow_evolution": 1,
-            "run": {
-                "recipe": "evolve",
-                "inputs": list(inputs),
-                "reading": session.reading.semantics(),
-                "fields": plain(wanted),
-            },
-            "pool": {key: pool.facts[key] for key in ("fingerprint", "sources")} | {"folder": pool.folder},
-        }
-        claim(out, identity)
+        identity = claimed("winnow_evolution", wanted_of("evolve", inputs, wanted, session), pool, out)
         ids = np.sort(random_order(pool.samples, wanted.seed)[: wanted.seeds])
         first = begun(pool, ids, wanted.dimension)
         drawn = {"drawn": len(ids), "unusable": first.unusable, "repeated": first.repeated}

@@ -9,12 +9,14 @@ import pytest
 
 from jobs.engine.command.config import Request, build, recipe_names
 from jobs.engine.command.fields import docstrings, groups
+from jobs.engine.recipe import Recipe
 from jobs.recipes.deita import DEITA
 from operators.embedding.embed import Embed
 from operators.training.finetune import Finetune
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
-KEEPS = "How many to keep: 6000 (samples), 5% (of the pool's samples, rounded up) or tokens:200k."
+KEEPS = docstrings(DEITA)["budget"]
+FOLLOWS = docstrings(Recipe)["seed"]
 
 
 def listed(*words, **environment):
@@ -37,6 +39,7 @@ def test_in_a_pipe_each_field_is_one_line_without_codes_and_nothing_heavy_is_imp
     assert said.startswith("DEITA: What Makes Good Data for Alignment? (Liu et al. 2024, ICLR, arXiv 2312.15685).\n")
     rows = [re.split(r" {2,}", line.strip()) for line in said.splitlines()]
     assert ["budget", "2%", KEEPS] in rows
+    assert ["seed", "0", FOLLOWS] in rows
     assert ["threshold", "0.8"] in [row[:2] for row in rows]
     assert ["complexity.model.name", "hkust-nlp/deita-complexity-scorer"] in rows
     assert not {"torch", "transformers"} & imported
@@ -73,7 +76,9 @@ def test_every_field_that_can_be_set_is_listed_once_with_a_value_that_can_be_typ
 
 
 def test_docstrings_of_fields_are_inherited_and_a_class_s_own_win():
-    assert docstrings(DEITA)["budget"] == KEEPS
+    assert docstrings(DEITA)["seed"] == FOLLOWS != ""
+    assert docstrings(DEITA)["budget"].startswith("2 %")
+    assert docstrings(Recipe)["budget"].startswith("How many")
     assert docstrings(Embed)["text"].startswith("The text, with {instruction}")
     assert docstrings(Finetune)["batch"].count("\n") == 0
     assert "version" not in docstrings(DEITA)
