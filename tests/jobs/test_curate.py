@@ -253,7 +253,7 @@ def test_a_gzip_file_that_was_cut_short_gives_the_records_before_the_cut(run, tm
     (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(b'{"instruction": "a", "output": "b"}\n')[:-9])
     code, said = run("at_random", "cut.jsonl.gz", "--out", "none")
     assert code == 3
-    assert "no valid sample in cut.jsonl.gz" in said
+    assert "quarantined 1: 1 truncated_file" in said
 
 
 def test_nothing_valid_or_too_many_failures_is_exit_code_3(run, tmp_path):

@@ -4,6 +4,7 @@ A long map begins with a random draw from all its samples. A map that would fail
 in a language that the model cannot read, then fails in the first minute. Values do not depend on the order.
 """
 
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -105,8 +106,10 @@ def _summaries(
         return samples(batch["ids"].combine_chunks().flatten().to_numpy()) if asked else batch
 
     # The drawn samples are read here, on the driver. Workers take the batches that are read first, and the drawn
-    # samples, which come from all parts, would be read last.
-    batches = [samples(ids) for ids in _split(drawn, execution.rows)]
+    # samples, which come from all parts, would be read last. Each batch has ids from the whole pool, as the batches end
+    # in any order and the first one is judged by itself.
+    dealt = math.ceil(len(drawn) / execution.rows)
+    batches = [samples(drawn[first::dealt]) for first in range(dealt)]
     batches += [pa.table({"ids": pa.array([ids], pa.list_(pa.int64()))}) for ids in _split(others, execution.rows)]
     dataset = ray.data.from_arrow(batches)
     # Reading requests almost no CPU. The workers can hold all whole CPUs, and reading tasks that need one would wait

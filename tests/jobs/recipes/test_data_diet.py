@@ -122,7 +122,7 @@ def test_a_sample_that_a_run_has_no_score_of_is_never_kept(six):
     chosen = selected(six, "budget=6", "keep=top", without=[1, 4])
     assert chosen.ids.tolist() == [3, 2, 0, 5]
     assert chosen.facts["not scored"] == 2
-    with pytest.raises(UsageError, match="2 after the first 3 of 4 scores: lower offset or budget"):
+    with pytest.raises(UsageError, match="no 2 scores after the first 3 of 4: lower offset or budget"):
         selected(six, "budget=2", "keep=window", "offset=0.75", without=[1, 4])
 
 

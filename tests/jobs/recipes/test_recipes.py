@@ -47,7 +47,7 @@ def test_ltd_without_a_target_covers_the_whole_pool(pool):
 
 
 def test_ltd_refuses_a_target_that_no_sample_has(pool):
-    with pytest.raises(UsageError, match=r"no sample has task='poem'; there are \['NLI', 'QA'\]"):
+    with pytest.raises(UsageError, match=r"no sample has task='poem'; the tasks are \['NLI', 'QA'\]"):
         selected(pool, "ltd", "target=poem", "budget=2")
 
 
