@@ -86,13 +86,13 @@ def _asked(text: str) -> list[dict]:
 @pytest.mark.parametrize(
     ("row", "told"),
     [
-        ({"instruction": "x", "score": 7}, "the score 7 is none of 1, 2, 3, 4, 5, 6"),
-        ({"instruction": "x", "score": "4"}, "the score '4' is no whole number"),
-        ({"instruction": "x", "score": True}, "no whole number"),
-        ({"instruction": None, "score": 4}, "the template wants the instruction"),
-        ({"conversations": [{"from": "human", "value": "other"}, {"value": "4"}]}, "not the template"),
-        ({"conversations": [{"from": "human", "value": "other"}]}, "no list of two messages"),
-        ([1], "no JSON object"),
+        ({"instruction": "x", "score": 7}, "the score 7 is not one of 1, 2, 3, 4, 5, 6"),
+        ({"instruction": "x", "score": "4"}, "the score '4' is not a whole number"),
+        ({"instruction": "x", "score": True}, "not a whole number"),
+        ({"instruction": None, "score": 4}, "the template has a field instruction"),
+        ({"conversations": [{"from": "human", "value": "other"}, {"value": "4"}]}, "not the filled template"),
+        ({"conversations": [{"from": "human", "value": "other"}]}, "not a list of two messages"),
+        ([1], "not a JSON object"),
     ],
 )
 def test_a_line_that_is_no_pair_is_named(tmp_path, row, told):
@@ -122,5 +122,5 @@ def test_a_tokenizer_that_joins_digits_is_refused_with_advice(tmp_path):
         refuse_other_tokens(wanted, COMPLEXITY)
     spaced = replace(wanted, labels=tuple(f" {number}" for number in range(1, 7)))
     refuse_other_tokens(spaced, COMPLEXITY.rstrip(" "))
-    with pytest.raises(UsageError, match=r"finetune\.template is plain"):
+    with pytest.raises(UsageError, match=r"finetune\.template has to be plain"):
         scorer_training(None, ["finetune.template=tulu"])

@@ -108,7 +108,7 @@ def test_forgettings_are_averaged_over_runs_and_only_of_what_the_runs_saw(moods,
     assert chosen.score[seen].tolist() == [1, 1.5, 0, 2.5]
     assert np.isnan(chosen.score).sum() == 2
     assert chosen.ids.tolist() == [seen[3], seen[1]]
-    assert chosen.facts["never predicted correctly"] == 0
+    assert chosen.facts["samples never predicted correctly"] == 0
     assert chosen.facts["not scored"] == 2
     assert sum(chosen.facts["kept per label"].values()) == 2
 

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from jobs import evaluate, finetune, ingest
-from jobs.engine.pool.pool import Pool
+from jobs.engine.samples.pool_folder import Samples
+from jobs.engine.terminal.errors import UsageError
 from tests.jobs.corpora import jsonl, ledger, records, utterances
 from tests.tiny import tiny_causal
 
@@ -170,6 +171,6 @@ def test_records_that_differ_in_what_is_trained_on_are_all_candidates(run, tmp_p
 
 def test_a_pool_of_another_version_is_refused_with_what_to_do(make_pool):
     pool = make_pool(["a b"])
-    old = Pool(pool.folder, {key: pool.facts[key] for key in pool.facts if key != "text_fingerprint"}, pool.session)
-    with pytest.raises(Exception, match="ingest its files again"):
+    old = Samples(pool.folder, {key: pool.facts[key] for key in pool.facts if key != "text_fingerprint"})
+    with pytest.raises(UsageError, match="ingest its files again"):
         old.identity("conversation")

@@ -30,7 +30,7 @@ def test_card_says_what_how_and_how_to_repeat(full):
     _, body = _card(full)
     assert "winnow curate --config manifest.yaml --out again" in body
     assert "python -m jobs.curate at_random /data --out out budget=5%" in body
-    assert "The control: a random choice" in body
+    assert "The random baseline: a random selection" in body
     assert "seed: 7" in body
     assert "sentence-transformers/all-MiniLM-L6-v2 (revision c9745ed1)" in body
     assert "ab" * 32 in body

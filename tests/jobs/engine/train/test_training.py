@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from jobs.engine.execute.profile import Profile
 from jobs.engine.pool.pool import Pool
+from jobs.engine.samples.pool_folder import Samples
 from jobs.engine.store.store import Store
 from jobs.engine.terminal.errors import UsageError, WinnowError
 from jobs.engine.train.checkpoints import training_folder
@@ -66,17 +67,17 @@ def test_a_pool_is_trained_on_once_and_as_the_loop_would(make_pool, base, tmp_pa
 
 
 def test_what_is_trained_is_told_apart_by_trainer_pool_and_ids(session, base):
-    pool = Pool("somewhere", {"fingerprint": "a", "text_fingerprint": "a", "samples": 4}, session)
-    other = Pool("somewhere", {"fingerprint": "b", "text_fingerprint": "b", "samples": 4}, session)
+    one = Samples("somewhere", {"fingerprint": "a", "text_fingerprint": "a", "samples": 4})
+    other = Samples("somewhere", {"fingerprint": "b", "text_fingerprint": "b", "samples": 4})
     ids = np.arange(3)
     folders = {
-        training_folder(pool.origin, session.store, declared(base), ids),
-        training_folder(other.origin, session.store, declared(base), ids),
-        training_folder(pool.origin, session.store, declared(base, seed=1), ids),
-        training_folder(pool.origin, session.store, declared(base), ids + 1),
+        training_folder(one, session.store, declared(base), ids),
+        training_folder(other, session.store, declared(base), ids),
+        training_folder(one, session.store, declared(base, seed=1), ids),
+        training_folder(one, session.store, declared(base), ids + 1),
     }
     assert len(folders) == 4
-    assert training_folder(pool.origin, session.store, declared(str(base) + "/"), ids) in folders
+    assert training_folder(one, session.store, declared(str(base) + "/"), ids) in folders
 
 
 @ray_is_up
@@ -150,7 +151,9 @@ def test_what_cannot_be_trained_is_told_before_a_worker_is_started(make_pool, ba
 
 
 def test_what_no_worker_has_to_see_is_refused_at_once(session, base):
-    pool = Pool("somewhere", {"fingerprint": "a", "text_fingerprint": "a", "samples": 4}, session)
+    pool = Pool(
+        Samples("somewhere", {"fingerprint": "a", "text_fingerprint": "a", "samples": 4}), session, np.arange(4)
+    )
     distant = replace(pool, session=replace(session, store=Store("memory://bucket/store")))
     with pytest.raises(UsageError, match=r"store memory://bucket/store: .* --store"):
         distant[np.arange(4)].train(declared(base))
