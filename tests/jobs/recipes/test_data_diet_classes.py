@@ -164,7 +164,7 @@ def test_end_to_end_wrong_labels_are_the_hardest_and_what_was_forgotten_is_known
     assert {row["score"] for row in forgot[len(ROWS) :]} == {None}
     scores = np.array([row["score"] for row in forgot[: len(ROWS)]])
     assert scores[RIGHT:].mean() > 4 * scores[:RIGHT].mean()
-    assert manifest(tmp_path / "b")["found"]["never predicted correctly"] == int((scores == 8).sum())
+    assert manifest(tmp_path / "b")["found"]["samples never predicted correctly"] == int((scores == 8).sum())
 
 
 def manifest(folder):
