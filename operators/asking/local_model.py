@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from operators.asking.language_model import Answer, AnswerOrError, Manner, Question, Thinking, template_options
-from operators.base import RowError
+from operators.base import DeviceLost, RowError
 from operators.sample import Message
 
 BLOCK = 32
@@ -27,7 +27,10 @@ class LocalModel:
         self.controls = control_strings(self.tokenizer)
 
     def answers(self, questions: Sequence[Question], manner: Manner) -> Iterator[dict[int, AnswerOrError]]:
-        """All answers in one group, as the engine batches best with all prompts; ValueError where no prompt can fit."""
+        """All answers in one group, as the engine batches best with all prompts.
+
+        ValueError where no prompt can fit, DeviceLost where the engine has died.
+        """
         labels = label_tokens(self.tokenizer, manner.labels)
         room = self.context - (1 if labels else manner.max_tokens)
         if room < 1:
@@ -44,12 +47,24 @@ class LocalModel:
         }
         asked = [(at, *each) for at, each in enumerate(fitted) if each is not None]
         inputs = [{"prompt_token_ids": found} for _, _, found in asked]
-        replies = self.llm.generate(inputs, sampling(manner, labels), use_tqdm=False) if inputs else []
+        replies = self._generated(inputs, sampling(manner, labels)) if inputs else []
         for (at, question, _), reply in zip(asked, replies, strict=True):
             said = reply.outputs[0]
             masses = _masses(said, labels)
             lot[at] = Answer(said.text, said.finish_reason != "length", question.cut, masses)
         yield lot
+
+    def _generated(self, inputs: list[dict[str, list[int]]], params: Any) -> list[Any]:
+        """vLLM's outputs in the order of the inputs."""
+        import torch
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        # EngineDeadError is that of an engine in processes of its own. In this process the error is the device's, and
+        # leaves the requests of the call half computed in the scheduler, also where memory was all that was missing.
+        try:
+            return self.llm.generate(inputs, params, use_tqdm=False)
+        except (EngineDeadError, torch.AcceleratorError, torch.OutOfMemoryError) as error:
+            raise DeviceLost(f"vLLM's engine has died: {type(error).__name__}: {error}") from error
 
     def _tokens(self, texts: list[str]) -> list[list[int]]:
         """The tokens of prompts; a chat template has already written the special tokens."""
