@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from operators.asking.language_model import Answer, AnswerOrError, Manner, Question, Thinking, template_options
+from operators.asking.orphans import leave_no_orphans
 from operators.base import DeviceLost, RowError
 from operators.sample import Message
 
@@ -132,8 +133,13 @@ def _engine(folder: Path, context: int | None) -> Any:
     import torch
 
     gpus = torch.cuda.device_count()
-    if not gpus:  # one process instead of three, and no compilation, which takes minutes
+    if gpus > 1:
+        leave_no_orphans()
+    else:
+        # The engine in this process, so that none holds the GPU where this process was killed. Scheduling then shares
+        # a thread with what reads the replies, and no outputs are pickled and sent between processes.
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    if not gpus:  # no compilation, which takes minutes
         os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     from vllm import LLM

@@ -1,9 +1,13 @@
 """The engine in the worker: what it is opened with, and an engine that dies."""
 
+import os
+
 import pytest
 import torch
 
+from operators.asking import local_model
 from operators.asking.judge import Judge
+from operators.asking.local_model import LocalModel
 from operators.base import DeviceLost
 from operators.checkpoint import Checkpoint
 from tests.batches import batch
@@ -34,3 +38,14 @@ def test_another_error_of_the_engine_stays_what_it_is(engine, folder):
     compute = Judge(model=Checkpoint(str(folder))).load()
     with pytest.raises(ValueError, match="no such parameter"):
         list(compute(batch([("a", "b")])))
+
+
+@pytest.mark.parametrize(("gpus", "own_process", "watched"), [(0, "0", 0), (1, "0", 0), (2, None, 1)])
+def test_an_engine_is_in_this_process_or_watched(engine, folder, monkeypatch, gpus, own_process, watched):
+    calls = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(local_model, "leave_no_orphans", lambda: calls.append(len(engine.made)))
+    LocalModel(folder, None)
+    assert os.environ.get("VLLM_ENABLE_V1_MULTIPROCESSING") == own_process
+    assert calls == [0] * watched  # before the engine is made
+    assert engine.made[0].get("tensor_parallel_size", 0) == gpus
