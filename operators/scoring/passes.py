@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from operators.models.by_length import batches, pass_tokens
+from operators.scoring.label_head import predict_only
 from operators.scoring.windows import Tokens
 
 
@@ -32,14 +33,15 @@ class Passes:
     padding: int
     budget: int
 
-    def logits(self, rows: Sequence[Tokens], columns: Sequence[int]) -> np.ndarray:
-        """The logits of some columns, (rows, columns) float32, in the order of the rows."""
-        found = np.empty((len(rows), len(columns)), np.float32)
+    def logits(self, rows: Sequence[Tokens]) -> list[np.ndarray]:
+        """The logits of each row, (logits,) float32."""
+        found: dict[int, np.ndarray] = {}
         lengths = [len(row["input_ids"]) for row in rows]
         with torch.inference_mode():
             for group in batches(lengths, self.budget):
-                found[group] = self._computed([rows[at] for at in group])[:, columns].float().cpu().numpy()
-        return found
+                logits = self._computed([rows[at] for at in group]).float().cpu().numpy()
+                found |= zip(group, logits, strict=True)
+        return [found[at] for at in range(len(rows))]
 
     def _computed(self, rows: Sequence[Tokens]) -> Tensor:
         """The logits of one forward pass, (rows, all logits)."""
@@ -62,8 +64,12 @@ class Passes:
         return torch.tensor(padded, device=next(self.model.parameters()).device)
 
 
-def causal_passes(model: Any) -> Passes:
-    """The passes of a causal language model; the padding is masked, so any token serves."""
+def label_passes(model: Any, tokens: Sequence[int]) -> Passes:
+    """The passes of a causal language model, from now on with the logits of these tokens only, in this order.
+
+    The padding is masked, so any token serves. ValueError where the head is not a linear layer.
+    """
+    predict_only(model, tokens)
     return Passes(model, "left", padding=0, budget=pass_tokens(model))
 
 

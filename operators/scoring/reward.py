@@ -107,8 +107,8 @@ class Reward(Operator):
         def compute(pairs: Sequence[Pair]) -> list[dict[str, Any] | RowError]:
             inputs = [_attempted(window, written, pair) for pair in pairs]
             rows = [tokens for tokens, _ in (each for each in inputs if not isinstance(each, RowError))]
-            logits = iter(passes.logits(rows, [0])[:, 0].tolist())
-            return [each if isinstance(each, RowError) else _value(next(logits), each[1]) for each in inputs]
+            logits = iter(passes.logits(rows))
+            return [each if isinstance(each, RowError) else _value(next(logits).item(), each[1]) for each in inputs]
 
         return compute
 

@@ -92,25 +92,26 @@ class Scorer(Operator):
         from transformers import AutoModelForCausalLM
 
         from operators.models import loading
-        from operators.scoring.passes import causal_passes
+        from operators.scoring.passes import label_passes
         from operators.scoring.windows import Window
 
         folder = self.model.folder()
         template, labels = self._settings(folder)
         tokenizer = loading.fast_tokenizer(folder)
-        columns = checked_label_ids(tokenizer, template, labels)
+        tokens_of_labels = checked_label_ids(tokenizer, template, labels)
         model = loading.placed_model(folder, AutoModelForCausalLM, self.precision)
         prompts = Prompts(template, Window(tokenizer, loading.token_limit(model, self.max_tokens)))
         prompts.refuse_no_room()
-        passes = causal_passes(model)
+        passes = label_passes(model, tokens_of_labels)
         numbers = np.array([int(label) for label in labels])
 
         def compute(batch: pa.Table) -> list[dict[str, Any] | RowError]:
             samples = [prompts.attempted(scored_turns(each, self.turns)) for each in batch["messages"].to_pylist()]
             scored = [prompt for each in samples if not isinstance(each, RowError) for prompt in each]
-            scores = iter(expected_labels(passes.logits([tokens for tokens, _ in scored], columns), numbers).tolist())
+            logits = iter(passes.logits([tokens for tokens, _ in scored]))
             return [
-                each if isinstance(each, RowError) else _value(each, [next(scores) for _ in each]) for each in samples
+                each if isinstance(each, RowError) else _value(each, [next(logits) for _ in each], numbers)
+                for each in samples
             ]
 
         return compute
@@ -204,7 +205,10 @@ def _settings_in(path: Path) -> dict[str, Any]:
     return written
 
 
-def _value(prompts: "Sequence[tuple[Tokens, bool]]", scores: list[float]) -> dict[str, Any] | RowError:
+def _value(
+    prompts: "Sequence[tuple[Tokens, bool]]", logits: Sequence[np.ndarray], numbers: np.ndarray
+) -> dict[str, Any] | RowError:
+    scores = expected_labels(np.stack(logits), numbers).tolist()
     if not np.isfinite(scores).all():
         turn = int(np.isfinite(scores).argmin()) + 1
         return RowError("no_score", f"turn {turn}: the model gives no label a probability")
