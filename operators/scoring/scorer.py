@@ -84,10 +84,10 @@ class Scorer(Operator):
         """A function from a batch to {"scores": one float per turn, "truncated": bool} or a RowError, per row.
 
         A sample has an error where one of its turns has no score. The kinds of error are no_turns, empty_text (the
-        template is filled with blanks), unreadable (operators/unknown.py) and no_score (a logit is not a number).
-        ValueError where neither the fields nor scorer.json give template and labels, where a label is not one token
-        of its own after the template, and where max_tokens is more than the positions of the model or less than the
-        template needs.
+        template is filled with blanks), unreadable (operators/unknown.py), no_score (a logit is not a number) and
+        out_of_memory (a turn by itself is too long for the GPU). ValueError where neither the fields nor scorer.json
+        give template and labels, where a label is not one token of its own after the template, and where max_tokens is
+        more than the positions of the model or less than the template needs.
         """
         from transformers import AutoModelForCausalLM
 
@@ -206,9 +206,12 @@ def _settings_in(path: Path) -> dict[str, Any]:
 
 
 def _value(
-    prompts: "Sequence[tuple[Tokens, bool]]", logits: Sequence[np.ndarray], numbers: np.ndarray
+    prompts: "Sequence[tuple[Tokens, bool]]", logits: Sequence[np.ndarray | RowError], numbers: np.ndarray
 ) -> dict[str, Any] | RowError:
-    scores = expected_labels(np.stack(logits), numbers).tolist()
+    read = [each for each in logits if not isinstance(each, RowError)]
+    if len(read) < len(logits):
+        return next(each for each in logits if isinstance(each, RowError))
+    scores = expected_labels(np.stack(read), numbers).tolist()
     if not np.isfinite(scores).all():
         turn = int(np.isfinite(scores).argmin()) + 1
         return RowError("no_score", f"turn {turn}: the model gives no label a probability")
