@@ -38,6 +38,10 @@ class RowError(Exception):
         return f"{self.kind}: {self.message}" if self.message else self.kind
 
 
+class DeviceLost(Exception):
+    """The device, or the engine on it, computes nothing more in this process, whatever it is given."""
+
+
 Values = Sequence[Any] | np.ndarray
 Compute = Callable[[pa.Table], Values]
 Arrivals = Callable[[pa.Table], Iterator[Mapping[int, Any]]]

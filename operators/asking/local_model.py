@@ -10,46 +10,71 @@ from pathlib import Path
 from typing import Any
 
 from operators.asking.language_model import Answer, AnswerOrError, Manner, Question, Thinking, template_options
-from operators.base import RowError
+from operators.asking.orphans import leave_no_orphans
+from operators.base import DeviceLost, RowError
 from operators.sample import Message
 
 BLOCK = 32
 """Tokens per block of the prefix cache on a CPU: the minimum. The default, 128, exceeds many shared prefixes."""
 
+WHAT_FITS = -1
+"""vLLM's word for a max_model_len that is the model's limit, or less where one request of that length has no memory.
+
+Without it, such a model is refused: a request of the 262,144 tokens of Qwen3-4B-2507 needs 39 GB. A limit fitted to the
+longest prompt of a batch would leave no more memory for the others, as a request takes blocks of the cache only for the
+tokens that it has, and a later batch with a longer prompt would need another engine.
+"""
+
 
 class LocalModel:
-    """A vLLM engine, its tokenizer and its context length."""
+    """A vLLM engine, its tokenizer, its context length, and how much of that there is memory for."""
 
     def __init__(self, folder: Path, context: int | None) -> None:
         self.llm = _engine(folder, context)
         self.tokenizer: Any = self.llm.get_tokenizer()
-        self.context = int(self.llm.llm_engine.model_config.max_model_len)
+        config = self.llm.llm_engine.model_config
+        self.space = int(config.max_model_len)
+        # The model's limit decides what is cut. Were it the space, answers would depend on the memory that was free;
+        # so only whether there is an answer depends on it.
+        self.context = context or int(config.get_and_verify_max_len(WHAT_FITS))
         self.controls = control_strings(self.tokenizer)
 
     def answers(self, questions: Sequence[Question], manner: Manner) -> Iterator[dict[int, AnswerOrError]]:
-        """All answers in one group, as the engine batches best with all prompts; ValueError where no prompt can fit."""
+        """All answers in one group, as the engine batches best with all prompts.
+
+        ValueError where no prompt can fit, DeviceLost where the engine has died.
+        """
         labels = label_tokens(self.tokenizer, manner.labels)
-        room = self.context - (1 if labels else manner.max_tokens)
-        if room < 1:
+        answer_tokens = 1 if labels else manner.max_tokens
+        if self.context <= answer_tokens:
             raise ValueError(f"context {self.context} leaves no room for a question before {manner.max_tokens} tokens")
         prompts = [self._prompt(question, manner) for question in questions]
         tokens = self._tokens(prompts) if prompts else []
         fitted = [
-            self._fitted(question, manner, found, room) for question, found in zip(questions, tokens, strict=True)
+            self._fitted(question, manner, found, answer_tokens)
+            for question, found in zip(questions, tokens, strict=True)
         ]
-        lot: dict[int, AnswerOrError] = {
-            at: RowError("too_long", f"the prompt alone has more than {room:,} tokens")
-            for at, each in enumerate(fitted)
-            if each is None
-        }
-        asked = [(at, *each) for at, each in enumerate(fitted) if each is not None]
+        lot: dict[int, AnswerOrError] = {at: each for at, each in enumerate(fitted) if isinstance(each, RowError)}
+        asked = [(at, *each) for at, each in enumerate(fitted) if not isinstance(each, RowError)]
         inputs = [{"prompt_token_ids": found} for _, _, found in asked]
-        replies = self.llm.generate(inputs, sampling(manner, labels), use_tqdm=False) if inputs else []
+        replies = self._generated(inputs, sampling(manner, labels)) if inputs else []
         for (at, question, _), reply in zip(asked, replies, strict=True):
             said = reply.outputs[0]
             masses = _masses(said, labels)
             lot[at] = Answer(said.text, said.finish_reason != "length", question.cut, masses)
         yield lot
+
+    def _generated(self, inputs: list[dict[str, list[int]]], params: Any) -> list[Any]:
+        """vLLM's outputs in the order of the inputs."""
+        import torch
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        # EngineDeadError is that of an engine in processes of its own. In this process the error is the device's, and
+        # leaves the requests of the call half computed in the scheduler, also where memory was all that was missing.
+        try:
+            return self.llm.generate(inputs, params, use_tqdm=False)
+        except (EngineDeadError, torch.AcceleratorError, torch.OutOfMemoryError) as error:
+            raise DeviceLost(f"vLLM's engine has died: {type(error).__name__}: {error}") from error
 
     def _tokens(self, texts: list[str]) -> list[list[int]]:
         """The tokens of prompts; a chat template has already written the special tokens."""
@@ -60,18 +85,26 @@ class LocalModel:
         return prompt_text(self.tokenizer, question.render(question.texts, self.controls), manner.thinking)
 
     def _fitted(
-        self, question: Question, manner: Manner, tokens: list[int], room: int
-    ) -> tuple[Question, list[int]] | None:
-        """The question, cut where its prompt has more than `room` tokens, and the tokens; None if no cut suffices."""
+        self, question: Question, manner: Manner, tokens: list[int], answer_tokens: int
+    ) -> tuple[Question, list[int]] | RowError:
+        """The question, cut where it and the answer exceed the context, and its tokens, or why it cannot be asked."""
+        room = self.context - answer_tokens
         while len(tokens) > room:
             longest = next((text for text in question.texts.values() if text), "")
             # By the mean number of characters per token; the next round cuts what is still too long.
             share = (len(tokens) - room) / max(1, len(self.tokenizer.encode(longest, add_special_tokens=False)))
             shorter = question.shorter(max(1, int(share * len(longest))))
             if shorter is None:
-                return None
+                return RowError("too_long", f"the prompt alone has more than {room:,} tokens")
             question = shorter
             (tokens,) = self._tokens([self._prompt(question, manner)])
+        needed = len(tokens) + answer_tokens
+        if needed > self.space:
+            return RowError(
+                "too_long",
+                f"prompt and answer have up to {needed:,} tokens, and there is memory for {self.space:,}: give a "
+                "worker more memory, or set a context, to which longer prompts are cut",
+            )
         return question, tokens
 
 
@@ -117,13 +150,19 @@ def _engine(folder: Path, context: int | None) -> Any:
     import torch
 
     gpus = torch.cuda.device_count()
-    if not gpus:  # one process instead of three, and no compilation, which takes minutes
+    if gpus > 1:
+        leave_no_orphans()
+    else:
+        # The engine in this process, so that none holds the GPU where this process was killed. Scheduling then shares
+        # a thread with what reads the replies, and no outputs are pickled and sent between processes.
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    if not gpus:  # no compilation, which takes minutes
         os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     from vllm import LLM
 
-    options: dict[str, Any] = {"enable_prefix_caching": True, "disable_log_stats": True, "max_model_len": context}
+    options: dict[str, Any] = {"enable_prefix_caching": True, "disable_log_stats": True}
+    options["max_model_len"] = WHAT_FITS if context is None else context
     if gpus:
         return LLM(model=str(folder), tensor_parallel_size=gpus, **options)
     return LLM(model=str(folder), dtype="float32", enforce_eager=True, block_size=BLOCK, **options)

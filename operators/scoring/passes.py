@@ -14,17 +14,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from operators.base import RowError
 from operators.models.by_length import batches, pass_tokens
+from operators.scoring.label_head import predict_only
 from operators.scoring.windows import Tokens
 
 
-@dataclass(frozen=True)
+@dataclass
 class Passes:
     """The forward passes of a model over inputs of any lengths.
 
     side: of the padding; "left" for a causal language model, whose logits at the last token are returned, "right" for
     a model with one row of logits per text. padding: the id of the token that fills rows up. budget: the maximum number
-    of tokens of a pass.
+    of tokens of a pass; a pass for which there is no memory lowers it for good.
     """
 
     model: Any
@@ -32,14 +34,34 @@ class Passes:
     padding: int
     budget: int
 
-    def logits(self, rows: Sequence[Tokens], columns: Sequence[int]) -> np.ndarray:
-        """The logits of some columns, (rows, columns) float32, in the order of the rows."""
-        found = np.empty((len(rows), len(columns)), np.float32)
+    def logits(self, rows: Sequence[Tokens]) -> list[np.ndarray | RowError]:
+        """The logits of each row, (logits,) float32; the error out_of_memory where a row alone is too large."""
+        found: dict[int, np.ndarray | RowError] = {}
         lengths = [len(row["input_ids"]) for row in rows]
-        with torch.inference_mode():
-            for group in batches(lengths, self.budget):
-                found[group] = self._computed([rows[at] for at in group])[:, columns].float().cpu().numpy()
-        return found
+        missing = list(range(len(rows)))
+        while missing:
+            for group in batches([lengths[at] for at in missing], self.budget):
+                places = [missing[each] for each in group]
+                logits = self._logits_or_none([rows[at] for at in places])
+                if logits is not None:
+                    found |= zip(places, logits, strict=True)
+                elif len(places) == 1:
+                    found[places[0]] = RowError("out_of_memory", f"{lengths[places[0]]:,} tokens by themselves")
+                else:
+                    self.budget = len(places) * max(lengths[at] for at in places) // 2
+                    break
+            missing = [at for at in missing if at not in found]
+        return [found[at] for at in range(len(rows))]
+
+    def _logits_or_none(self, rows: Sequence[Tokens]) -> np.ndarray | None:
+        """The logits of one forward pass, (rows, all logits) float32; None where there is no memory for it."""
+        try:
+            with torch.inference_mode():
+                return self._computed(rows).float().cpu().numpy()
+        except torch.OutOfMemoryError:
+            pass
+        torch.cuda.empty_cache()  # after the exception, which holds what the pass had computed
+        return None
 
     def _computed(self, rows: Sequence[Tokens]) -> Tensor:
         """The logits of one forward pass, (rows, all logits)."""
@@ -62,8 +84,12 @@ class Passes:
         return torch.tensor(padded, device=next(self.model.parameters()).device)
 
 
-def causal_passes(model: Any) -> Passes:
-    """The passes of a causal language model; the padding is masked, so any token serves."""
+def label_passes(model: Any, tokens: Sequence[int]) -> Passes:
+    """The passes of a causal language model, from now on with the logits of these tokens only, in this order.
+
+    The padding is masked, so any token serves. ValueError where the head is not a linear layer.
+    """
+    predict_only(model, tokens)
     return Passes(model, "left", padding=0, budget=pass_tokens(model))
 
 

@@ -82,9 +82,10 @@ class Reward(Operator):
         """A function from pairs to {"reward": float, "truncated": bool} or a RowError, per pair.
 
         The kinds of error are no_question, too_long (there is no room for the answer), chat_template (it refuses the
-        messages), unreadable (the pair, or the answer alone; operators/unknown.py) and no_score (the logit is not a
-        number). An empty answer has a reward. ValueError where the model has more than one logit, lacks the chat
-        template that pair="chat" needs, or has fewer positions than max_tokens.
+        messages), unreadable (the pair, or the answer alone; operators/unknown.py), no_score (the logit is not a
+        number) and out_of_memory (the pair by itself is too long for the GPU). An empty answer has a reward. ValueError
+        where the model has more than one logit, lacks the chat template that pair="chat" needs, or has fewer positions
+        than max_tokens.
         """
         from transformers import AutoConfig, AutoModelForSequenceClassification
 
@@ -107,7 +108,7 @@ class Reward(Operator):
         def compute(pairs: Sequence[Pair]) -> list[dict[str, Any] | RowError]:
             inputs = [_attempted(window, written, pair) for pair in pairs]
             rows = [tokens for tokens, _ in (each for each in inputs if not isinstance(each, RowError))]
-            logits = iter(passes.logits(rows, [0])[:, 0].tolist())
+            logits = iter(passes.logits(rows))
             return [each if isinstance(each, RowError) else _value(next(logits), each[1]) for each in inputs]
 
         return compute
@@ -160,7 +161,10 @@ def _attempted(
     return too_long if emptied or window.exceeded(tokens) > 0 else (tokens, kept != answer)
 
 
-def _value(reward: float, truncated: bool) -> dict[str, Any] | RowError:
+def _value(logits: np.ndarray | RowError, truncated: bool) -> dict[str, Any] | RowError:
+    if isinstance(logits, RowError):
+        return logits
+    reward = logits.item()
     if not np.isfinite(reward):
         return RowError("no_score", f"the model's logit is {reward}")
     return {"reward": reward, "truncated": truncated}

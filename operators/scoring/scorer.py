@@ -84,33 +84,34 @@ class Scorer(Operator):
         """A function from a batch to {"scores": one float per turn, "truncated": bool} or a RowError, per row.
 
         A sample has an error where one of its turns has no score. The kinds of error are no_turns, empty_text (the
-        template is filled with blanks), unreadable (operators/unknown.py) and no_score (a logit is not a number).
-        ValueError where neither the fields nor scorer.json give template and labels, where a label is not one token
-        of its own after the template, and where max_tokens is more than the positions of the model or less than the
-        template needs.
+        template is filled with blanks), unreadable (operators/unknown.py), no_score (a logit is not a number) and
+        out_of_memory (a turn by itself is too long for the GPU). ValueError where neither the fields nor scorer.json
+        give template and labels, where a label is not one token of its own after the template, and where max_tokens is
+        more than the positions of the model or less than the template needs.
         """
         from transformers import AutoModelForCausalLM
 
         from operators.models import loading
-        from operators.scoring.passes import causal_passes
+        from operators.scoring.passes import label_passes
         from operators.scoring.windows import Window
 
         folder = self.model.folder()
         template, labels = self._settings(folder)
         tokenizer = loading.fast_tokenizer(folder)
-        columns = checked_label_ids(tokenizer, template, labels)
+        tokens_of_labels = checked_label_ids(tokenizer, template, labels)
         model = loading.placed_model(folder, AutoModelForCausalLM, self.precision)
         prompts = Prompts(template, Window(tokenizer, loading.token_limit(model, self.max_tokens)))
         prompts.refuse_no_room()
-        passes = causal_passes(model)
+        passes = label_passes(model, tokens_of_labels)
         numbers = np.array([int(label) for label in labels])
 
         def compute(batch: pa.Table) -> list[dict[str, Any] | RowError]:
             samples = [prompts.attempted(scored_turns(each, self.turns)) for each in batch["messages"].to_pylist()]
             scored = [prompt for each in samples if not isinstance(each, RowError) for prompt in each]
-            scores = iter(expected_labels(passes.logits([tokens for tokens, _ in scored], columns), numbers).tolist())
+            logits = iter(passes.logits([tokens for tokens, _ in scored]))
             return [
-                each if isinstance(each, RowError) else _value(each, [next(scores) for _ in each]) for each in samples
+                each if isinstance(each, RowError) else _value(each, [next(logits) for _ in each], numbers)
+                for each in samples
             ]
 
         return compute
@@ -204,7 +205,13 @@ def _settings_in(path: Path) -> dict[str, Any]:
     return written
 
 
-def _value(prompts: "Sequence[tuple[Tokens, bool]]", scores: list[float]) -> dict[str, Any] | RowError:
+def _value(
+    prompts: "Sequence[tuple[Tokens, bool]]", logits: Sequence[np.ndarray | RowError], numbers: np.ndarray
+) -> dict[str, Any] | RowError:
+    read = [each for each in logits if not isinstance(each, RowError)]
+    if len(read) < len(logits):
+        return next(each for each in logits if isinstance(each, RowError))
+    scores = expected_labels(np.stack(read), numbers).tolist()
     if not np.isfinite(scores).all():
         turn = int(np.isfinite(scores).argmin()) + 1
         return RowError("no_score", f"turn {turn}: the model gives no label a probability")

@@ -72,7 +72,7 @@ def test_padded_passes_give_what_texts_give_alone(folders, kind, budget):
     tokenizer = loading.fast_tokenizer(folders[kind])
     model = loading.placed_model(folders[kind], AutoModelForSequenceClassification, "float32")
     rows = [tokenizer(*pair, return_attention_mask=False) for pair in PAIRS]
-    alone, padded = (passes.Passes(model, "right", 0, tokens).logits(rows, [0]) for tokens in (1, budget))
+    alone, padded = (passes.Passes(model, "right", 0, tokens).logits(rows) for tokens in (1, budget))
     np.testing.assert_allclose(padded, alone, atol=1e-5)
 
 
@@ -200,8 +200,8 @@ def test_a_classifier_without_a_padding_token_computes_texts_one_by_one(folders)
     model.config.pad_token_id = None
     alone = passes.classifier_passes(model)
     rows = [{"input_ids": [1, 9, 8, 7]}, {"input_ids": [1, 9]}]
-    together = alone.logits(rows, [0])
-    assert together.tolist() == [alone.logits([row], [0])[0].tolist() for row in rows]
+    together = alone.logits(rows)
+    assert [each.tolist() for each in together] == [alone.logits([row])[0].tolist() for row in rows]
     assert alone.budget == 1
 
 

@@ -1,0 +1,67 @@
+"""A stand-in for vLLM, whose engine knows how much fits its memory and answers every prompt with a 4."""
+
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, ClassVar
+
+import pytest
+
+from operators.models import loading
+
+LIMIT = 4096
+"""The maximum number of tokens of the stand-in's model."""
+
+
+class EngineDeadError(Exception):
+    """As vLLM's."""
+
+
+class Engine:
+    """An `LLM`; the tests set what fits its memory and the error that it raises."""
+
+    fits = LIMIT
+    error: Exception | None = None
+    made: ClassVar[list[dict[str, Any]]] = []
+
+    def __init__(self, model: str, max_model_len: int | None, **options: Any) -> None:
+        self.made.append({"max_model_len": max_model_len, **options})
+        wanted = LIMIT if max_model_len in (None, -1) else max_model_len
+        if max_model_len != -1 and wanted > self.fits:
+            raise ValueError(f"the cache of a request of {wanted} tokens does not fit")
+        self.config = SimpleNamespace(max_model_len=min(wanted, self.fits), get_and_verify_max_len=lambda _: LIMIT)
+        self.llm_engine = SimpleNamespace(model_config=self.config)
+        self.tokenizer = loading.fast_tokenizer(Path(model))
+        self.asked: list[int] = []
+
+    def get_tokenizer(self) -> Any:
+        return self.tokenizer
+
+    def generate(self, prompts: list[dict[str, list[int]]], params: Any, use_tqdm: bool) -> list[Any]:
+        if self.error:
+            raise self.error
+        self.asked += [len(each["prompt_token_ids"]) for each in prompts]
+        assert all(length + params.max_tokens <= self.config.max_model_len for length in self.asked)
+        said = SimpleNamespace(text="4", finish_reason="stop", logprobs=None)
+        return [SimpleNamespace(outputs=[said]) for _ in prompts]
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    """The class of the engines that are made, in place of vLLM's."""
+    made = type("Engine", (Engine,), {"made": []})
+    parts = {
+        "vllm": {"LLM": made, "SamplingParams": SimpleNamespace},
+        "vllm.sampling_params": {"StructuredOutputsParams": SimpleNamespace},
+        "vllm.v1": {},
+        "vllm.v1.engine": {},
+        "vllm.v1.engine.exceptions": {"EngineDeadError": EngineDeadError},
+    }
+    for name, content in parts.items():
+        module = ModuleType(name)
+        vars(module).update(content)
+        monkeypatch.setitem(sys.modules, name, module)
+    for name in ("VLLM_ENABLE_V1_MULTIPROCESSING", "TORCHDYNAMO_DISABLE", "VLLM_LOGGING_LEVEL"):
+        monkeypatch.setenv(name, "")  # so that what is set is taken back
+        monkeypatch.delenv(name)
+    return made
