@@ -289,6 +289,14 @@ def test_moments_that_are_missing_are_missed(base, epoch, tmp_path):
     assert np.array_equal(plain, known)
 
 
+def test_moments_that_no_adam_leaves_are_refused_before_a_sample_is_read(base, epoch, tmp_path):
+    copy = altered(epoch, tmp_path, lambda name, weight: weight)
+    stored = load_file(copy / "adam.safetensors")
+    save_file({name: -value for name, value in stored.items()}, copy / "adam.safetensors")
+    with pytest.raises(ValueError, match="second moment is negative"):
+        made(base, copy).load()
+
+
 def test_an_adapter_with_more_than_lora_is_refused(base, tmp_path):
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
