@@ -8,6 +8,7 @@ Elsewhere, which is for one number in a million, the CPU computes it from the ro
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,8 +25,9 @@ TABLE = 2**28  # numbers of a matrix product at a time: 1 GB
 WIDE = 2**25  # numbers in float64 at a time: 256 MB
 
 
-def blocks(count: int, width: int, numbers: int) -> list[tuple[int, int]]:
-    """The (start, stop) pairs of blocks of at most ROWS rows and, where one row has fewer, of this many numbers."""
+def blocks(shape: Sequence[int], numbers: int) -> list[tuple[int, int]]:
+    """The (start, stop) pairs of blocks of rows: at most ROWS, and at most this many numbers or one row."""
+    count, width = shape
     return spans(count, max(1, min(ROWS, numbers // max(width, 1))))
 
 
@@ -33,7 +35,7 @@ def sent(points: np.ndarray, device: str | torch.device, origin: np.ndarray | No
     """(n, d) float32 coordinates from the origin, on the device, converted there."""
     found = torch.empty(points.shape, device=device)
     start_from = None if origin is None or not origin.any() else torch.from_numpy(origin).to(device)
-    for start, stop in blocks(len(points), points.shape[1], WIDE):
+    for start, stop in blocks(points.shape, WIDE):
         with warnings.catch_warnings():  # Ray's arrays are read-only, and are not written to here
             warnings.simplefilter("ignore", UserWarning)
             stored = torch.from_numpy(np.ascontiguousarray(points[start:stop])).to(device)
@@ -41,10 +43,10 @@ def sent(points: np.ndarray, device: str | torch.device, origin: np.ndarray | No
     return found
 
 
-def norms(points: torch.Tensor) -> torch.Tensor:
+def float32_norms(points: torch.Tensor) -> torch.Tensor:
     """(n,) float32 squared norms, as `squared_norms` but for the last bit."""
     found = torch.empty(len(points), device=points.device)
-    for start, stop in blocks(*points.shape, WIDE):
+    for start, stop in blocks(points.shape, WIDE):
         found[start:stop] = _summed(points[start:stop])
     return found
 
@@ -52,7 +54,7 @@ def norms(points: torch.Tensor) -> torch.Tensor:
 def largest_norm(points: torch.Tensor) -> float:
     """The largest of the points' `squared_norms` on the CPU; there is at least one point."""
     low, high = torch.empty(2, len(points), device=points.device)
-    for start, stop in blocks(*points.shape, WIDE):
+    for start, stop in blocks(points.shape, WIDE):
         low[start:stop], high[start:stop] = float32_bounds(_summed(points[start:stop]), points.shape[1])
     floor = low.max()
     unsure = torch.nonzero(high > floor)[:, 0]

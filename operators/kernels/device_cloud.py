@@ -58,7 +58,7 @@ class DeviceCloud:
         error = rounding(centroids.shape[1], max(self.radius, math.sqrt(float(norms.max()))))
         parts = [
             nearest(self.points[start:stop], centers, norms, error)
-            for start, stop in blocks(self.count, len(centers), TABLE)
+            for start, stop in blocks((self.count, len(centers)), TABLE)
         ]
         return torch.cat(parts)
 
@@ -66,7 +66,7 @@ class DeviceCloud:
         """The sums of the points by label, (k, d) float64, and their numbers, (k,)."""
         width, grid = self.points.shape[1], grid_of(self.count, self.radius)
         total = torch.zeros(k, width, dtype=torch.float64, device=self.points.device)
-        for start, stop in blocks(self.count, width, WIDE):
+        for start, stop in blocks(self.points.shape, WIDE):
             total.index_add_(0, labels[start:stop], on_grid(self.points[start:stop], grid))
         return total.cpu().numpy(), torch.bincount(labels, minlength=k).cpu().numpy()
 
@@ -84,7 +84,7 @@ class DeviceCloud:
         centers = torch.from_numpy(centroids).to(self.points.device)
         parts = [
             exact_distances(self.points[start:stop], centers[labels[start:stop]])
-            for start, stop in blocks(*self.points.shape, WIDE)
+            for start, stop in blocks(self.points.shape, WIDE)
         ]
         return torch.cat(parts)
 
@@ -108,7 +108,7 @@ def _settled(points: torch.Tensor, centers: torch.Tensor, pair: torch.Tensor, ri
     """(m,) label of the least exact distance of each point among pairs of a point and a rival."""
     parts = [
         exact_distances(points[pair[start:stop]], centers[rival[start:stop]])
-        for start, stop in blocks(len(pair), points.shape[1], WIDE)
+        for start, stop in blocks((len(pair), points.shape[1]), WIDE)
     ]
     exact = torch.cat(parts)
     least = exact.new_full((len(points),), torch.inf).scatter_reduce_(0, pair, exact, "amin")

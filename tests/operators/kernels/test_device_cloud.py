@@ -28,8 +28,7 @@ def cloud(kind, dtype=np.float32, n=3000, width=12):
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Blocks of a few rows, so that small clouds take many."""
-    for name, value in (("ROWS", 100), ("WIDE", 500), ("TABLE", 700)):
-        monkeypatch.setattr(device, name, value)
+    monkeypatch.setattr(device, "ROWS", 100)
 
 
 class Read(TorchFunctionMode):
