@@ -275,6 +275,15 @@ def altered(epoch, folder, change):
     return folder
 
 
+def test_directions_bring_one_vector_of_a_subtask_to_the_cpu(base, epoch, tmp_path, monkeypatch):
+    brought = []
+    to_cpu = torch.Tensor.cpu
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: brought.append(tensor.numel()) or to_cpu(tensor))
+    found = directions(made(base, epoch, feature="sgd"), TARGETS, tmp_path / "t.safetensors")
+    size = sum(part.shape[1] for part in load_file(found.file).values())
+    assert brought.count(size) == len(TARGETS) < sum(map(len, TARGETS.values()))
+
+
 def test_moments_that_are_missing_are_missed(base, epoch, tmp_path):
     copy = altered(epoch, tmp_path, lambda name, weight: weight)
     stored = load_file(copy / "adam.safetensors")
