@@ -26,8 +26,8 @@ def records(data: Path | None) -> list[dict[str, Any]]:
     return [json.loads(line) for line in written.split("\n") if line.strip()]
 
 
-def llama(folder: Path, texts: Iterable[str], vocabulary: int, seed: int = 0, **shape: Any) -> Path:
-    """Writes a two-layer Llama with random weights, and a byte-level tokenizer of the texts; returns the folder."""
+def llama(folder: Path, texts: Iterable[str], vocabulary: int, seed: int = 0, layers: int = 2, **shape: Any) -> Path:
+    """Writes a Llama with random weights, and a byte-level tokenizer of the texts; returns the folder."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -48,7 +48,7 @@ def llama(folder: Path, texts: Iterable[str], vocabulary: int, seed: int = 0, **
     ).save_pretrained(folder)
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=vocabulary, num_hidden_layers=2, pad_token_id=0, bos_token_id=1, eos_token_id=2, **shape
+        vocab_size=vocabulary, num_hidden_layers=layers, pad_token_id=0, bos_token_id=1, eos_token_id=2, **shape
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     return folder

@@ -205,11 +205,13 @@ def refuse_untrained(layers: "Layers", adapter: Checkpoint) -> None:
 def adam_moments(path: Path, layers: "Layers") -> dict[str, tuple["Tensor", "Tensor"]]:
     """Adam's first and second moments by parameter, (p,) float32 each, on the layers' device.
 
-    ValueError where the file is not there, or lacks moments of the right size for a parameter.
+    ValueError where the file is not there, lacks moments of the right size for a parameter, or has moments that are no
+    moments.
     """
     from safetensors import safe_open
 
     from operators.gradients import per_sample
+    from operators.kernels.adam import check_moments
 
     if not path.is_file():
         raise ValueError(f"{path.parent} has no {path.name}: Adam's feature wants the moments that training left")
@@ -222,5 +224,6 @@ def adam_moments(path: Path, layers: "Layers") -> dict[str, tuple["Tensor", "Ten
             first, second = (file.get_tensor(each).float().flatten() if each in stored else None for each in names)
             if first is None or second is None or not len(first) == len(second) == parameter.numel():
                 raise ValueError(f"{path} has no moments of {parameter.numel()} values for {name}")
+            check_moments(first, second)
             moments[name] = first, second
     return moments

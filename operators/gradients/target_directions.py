@@ -71,7 +71,10 @@ def directions(
 def _direction(
     model: Any, rows: Sequence[Supervised], layers: "Layers", aggregate: Aggregate, subtask: str
 ) -> "Tensor":
-    """(P,) the vector of `influence.subtask_vectors` for one subtask; holds one target's gradient at a time."""
+    """(P,) on the CPU, the vector of `influence.subtask_vectors` for one subtask; holds one gradient at a time.
+
+    Gradients are normalised and added up where the model is: a worker has one CPU thread for a hundred million numbers.
+    """
     import torch
 
     from operators.gradients import features as gradient_features
@@ -79,10 +82,10 @@ def _direction(
     from operators.kernels.adam import sgd_feature
     from operators.kernels.influence import unit_rows
 
-    total = torch.zeros(1, per_sample.size(layers))
+    total = torch.zeros(1, per_sample.size(layers), device=next(model.parameters()).device)
     for number, row in enumerate(rows):
-        whole = gradient_features.whole_features(model, [row], layers, lambda _, part: sgd_feature(part)).cpu()
+        whole = gradient_features.whole_features(model, [row], layers, lambda _, part: sgd_feature(part))
         if not whole.isfinite().all():
             raise ValueError(f"the gradient of target {number} of {subtask} holds a NaN or an infinity")
         total += unit_rows(whole) if aggregate == "mean_of_cosines" else whole
-    return (total / len(rows) if aggregate == "mean_of_cosines" else unit_rows(total / len(rows)))[0]
+    return (total / len(rows) if aggregate == "mean_of_cosines" else unit_rows(total / len(rows)))[0].cpu()

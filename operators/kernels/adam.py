@@ -30,17 +30,17 @@ def adam_feature(
     "outside" computes sqrt(v') + epsilon, as Adam does. The difference matters: inside, an epsilon of 1e-8 keeps the
     denominator above 1e-4, and it is often smaller otherwise.
 
-    A gradient that is not finite gives a feature that is not finite. ValueError for shapes that do not fit, a negative
-    second moment, betas outside [0, 1) or an epsilon that is not positive.
+    A gradient that is not finite gives a feature that is not finite. The moments' values are not looked at, because a
+    GPU would have to wait for that at every call: `check_moments` looks at them once. ValueError for shapes that do not
+    fit, betas outside [0, 1) or an epsilon that is not positive.
     """
-    step = _second_moments(gradients, second, betas, epsilon)
+    step = _second_moments(gradients, first, second, betas, epsilon)
     if placement == "inside":
         denominator = step.add_(epsilon).sqrt_()
     elif placement == "outside":
         denominator = step.sqrt_().add_(epsilon)
     else:
         raise ValueError(f"placement is 'inside' or 'outside', not {placement!r}")
-    _check_moment(gradients, first, "first")
     return torch.add(betas[0] * first.float(), gradients.float(), alpha=1 - betas[0]).div_(denominator)
 
 
@@ -49,8 +49,17 @@ def sgd_feature(gradients: torch.Tensor) -> torch.Tensor:
     return gradients.float()
 
 
+def check_moments(first: torch.Tensor, second: torch.Tensor) -> None:
+    """Raises ValueError for a moment that holds a NaN or an infinity, and for a negative second moment."""
+    for name, moment in (("first", first), ("second", second)):
+        if not moment.isfinite().all():
+            raise ValueError(f"{name} moment holds a NaN or an infinity")
+    if (second < 0).any():
+        raise ValueError("a second moment is negative")
+
+
 def _second_moments(
-    gradients: torch.Tensor, second: torch.Tensor, betas: tuple[float, float], epsilon: float
+    gradients: torch.Tensor, first: torch.Tensor, second: torch.Tensor, betas: tuple[float, float], epsilon: float
 ) -> torch.Tensor:
     """(n, P) float32 v', in new memory that the caller may overwrite."""
     if gradients.ndim != 2:
@@ -59,14 +68,7 @@ def _second_moments(
         raise ValueError(f"betas are from 0 to below 1, not {betas}")
     if not epsilon > 0:
         raise ValueError(f"epsilon is above 0, not {epsilon}")
-    _check_moment(gradients, second, "second")
-    if (second < 0).any():
-        raise ValueError("a second moment is negative")
+    for name, moment in (("first", first), ("second", second)):
+        if moment.shape != gradients.shape[1:]:
+            raise ValueError(f"{name} moment: {tuple(gradients.shape[1:])} wanted, not {tuple(moment.shape)}")
     return gradients.float().square().mul_(1 - betas[1]).add_(betas[1] * second.float())
-
-
-def _check_moment(gradients: torch.Tensor, moment: torch.Tensor, name: str) -> None:
-    if moment.shape != gradients.shape[1:]:
-        raise ValueError(f"{name} moment: {tuple(gradients.shape[1:])} wanted, not {tuple(moment.shape)}")
-    if not moment.isfinite().all():
-        raise ValueError(f"{name} moment holds a NaN or an infinity")

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from operators.kernels.device_shard import DeviceShard
 from operators.kernels.distance import Centers, distances, full_precision, rounding, squared_norms
 from operators.kernels.rows import Position, Positions
 from operators.kernels.shard import Bounds, Candidates, Shard, placed
@@ -223,7 +224,7 @@ def k_center(
     """Picks k points greedily, each the farthest from the warm points and the picks before it.
 
     points: (n, d) float16, float32 or float64. warm: positions of points that count as centers already. Without them
-    the first pick is `first`, or position 0. device: where torch computes the matrix products.
+    the first pick is `first`, or position 0. device: where torch keeps the points; it changes no pick.
 
     Picking stops when every point left coincides with a center; a warning says so where there are fewer than k picks.
     ValueError for a row with a NaN, an infinity or a value beyond 1e17, for a k that is not an integer of at least 0,
@@ -232,6 +233,6 @@ def k_center(
     >>> k_center(np.array([[0.0], [1.0], [4.0], [10.0]]), 3)
     Cover(picks=array([0, 3, 2]), distances=array([inf, 10.,  4.], dtype=float32), radius=1.0)
     """
-    shard = Shard(points, device=device)
+    shard = Shard(points) if device == "cpu" else DeviceShard(points, device=device)
     with full_precision():
         return cover(lambda method, *arguments: [getattr(shard, method)(*arguments)], k, first=first, warm=warm)

@@ -1,9 +1,6 @@
 """k-means: Lloyd's iterations (1982), the early ones on a sample; the same clustering on any number of threads.
 
-Matrix products in float32 assign points to centroids. Where they cannot tell two centroids apart, the exact distances
-do, and ties go to the lowest label. Sums are exact: values are first rounded to a grid that is coarse enough for
-float64 to add them without error, and fine enough (2**-50 of n times the largest norm) not to matter. So neither
-threads nor shards nor the order of addition change a label or a centroid.
+Points are assigned and added up where they are: on the CPU (`cloud`) or on a GPU (`device_cloud`), with the same bits.
 
 A centroid without points moves to the point that is farthest from its own centroid; ties go to the lowest position.
 Several such centroids take the next farthest points that differ.
@@ -11,33 +8,21 @@ Several such centroids take the next farthest points that differ.
 
 from __future__ import annotations
 
-import math
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
-from operators.kernels.distance import (
-    BLOCK,
-    NARROW,
-    PAIRS,
-    distances,
-    finite_matrix,
-    full_precision,
-    rounding,
-    spans,
-    squared_norms,
-)
-
-if TYPE_CHECKING:
-    import torch
-else:
-    from operators.kernels.on_use import torch
+from operators.kernels.cloud import Cloud
+from operators.kernels.device_cloud import DeviceCloud
+from operators.kernels.distance import float_matrix, full_precision, spans
 
 SHARE = 4  # the sample is one point in four,
 SAMPLE = 8192  # but never fewer than this many,
 EACH = 40  # nor than this many per centroid
+FEW = 256  # points at a time in the search for ones that differ
 
 
 @dataclass(frozen=True)
@@ -69,8 +54,8 @@ def kmeans(
 
     points: (n, d) float16, float32 or float64, converted to float32. iterations: the most in all. The last
     `full_iterations` use every point; those before use a sample that the seed decides, or all points where they are
-    few. The first centroids are k points that differ, in an order that the seed decides. device: where torch computes
-    the matrix products.
+    few. The first centroids are k points that differ, in an order that the seed decides. device: where torch keeps the
+    points and computes; it changes no bit of the result.
 
     ValueError for a row with a NaN or an infinity, for no points, for k below 1, and for iterations fewer than the full
     ones.
@@ -79,121 +64,59 @@ def kmeans(
     1.0
     """
     _check(k, iterations, full_iterations)
-    rows = np.ascontiguousarray(finite_matrix(points), np.float32)
-    if len(rows) < 1:
+    points = float_matrix(points)
+    if len(points) < 1:
         raise ValueError("no points")
-    order = np.random.default_rng(seed).permutation(len(rows))
-    sample = np.sort(order[: max(len(rows) // SHARE, SAMPLE, EACH * k)])
-    seeds = _distinct(rows, order, k)
-    if len(seeds) < k:
-        warnings.warn(f"k-means: {len(seeds)} centroids, not {k}: no more points differ", stacklevel=2)
-    rough = iterations - full_iterations if len(sample) < len(rows) else 0
+    cloud = Cloud.of(points) if device == "cpu" else DeviceCloud.of(points, device)
+    return clustered(cloud, k, seed, iterations, full_iterations)
+
+
+def clustered(
+    cloud: Cloud | DeviceCloud, k: int, seed: int, iterations: int = 11, full_iterations: int = 3
+) -> Clustering:
+    """`kmeans` of points that are where they are computed with."""
+    order = np.random.default_rng(seed).permutation(cloud.count)
+    sample = np.sort(order[: max(cloud.count // SHARE, SAMPLE, EACH * k)])
+    centroids = _distinct(cloud.vectors, order, k)
+    if len(centroids) < k:
+        warnings.warn(f"k-means: {len(centroids)} centroids, not {k}: no more points differ", stacklevel=3)
+    early, rough = 0, iterations - full_iterations if len(sample) < cloud.count else 0
     with full_precision():
-        cloud = Cloud(rows[sample], device) if rough else Cloud(rows, device)
-        centroids, early = _lloyd(cloud, seeds, rough) if rough else (seeds, 0)
-        cloud = Cloud(rows, device) if rough else cloud
+        if rough:
+            centroids, early = _lloyd(cloud.only(sample), centroids, rough)
         centroids, late = _lloyd(cloud, centroids, iterations - rough)
-        labels = cloud.labels(centroids)
-    found = distances_to_own(rows, centroids, labels)
+        labels, found = cloud.assigned(centroids)
     inertia = float(np.square(found, dtype=np.float64).sum())
     return Clustering(centroids, labels, found, inertia, early + late)
 
 
-class Cloud:
-    """Points on a device, with their norms, to be assigned to centroids."""
-
-    def __init__(self, rows: np.ndarray, device: str = "cpu"):
-        self.rows = rows
-        self.points = torch.from_numpy(rows).to(device)
-        self.norms = squared_norms(self.points)
-        self.radius = math.sqrt(float(self.norms.max()))
-
-    def labels(self, centroids: np.ndarray) -> np.ndarray:
-        """(n,) int32 label of the nearest centroid, the lowest on ties."""
-        centers = torch.from_numpy(centroids).to(self.points.device)
-        norms = squared_norms(centers)
-        error = rounding(centroids.shape[1], max(self.radius, math.sqrt(float(norms.max()))))
-        found = np.empty(len(self.rows), np.int32)
-        for start, stop in spans(len(self.rows), BLOCK):
-            points = self.points[start:stop]
-            squared = torch.addmm(norms, points, centers.T, alpha=-2).cpu().numpy()
-            label = squared.argmin(axis=1)
-            row = np.arange(stop - start)
-            reach = squared[row, label] + np.float32(2 * error)
-            squared[row, label] = np.inf
-            close = np.flatnonzero(squared.min(axis=1) <= reach)
-            found[start:stop] = label
-            if len(close):
-                squared[row, label] = -np.inf
-                pair, rival = np.nonzero(squared[close] <= reach[close, None])
-                found[start + close] = self._settled(start + close, pair, rival, centroids)
-        return found
-
-    def _settled(self, rows: np.ndarray, pair: np.ndarray, rival: np.ndarray, centroids: np.ndarray) -> np.ndarray:
-        """(m,) label of the least exact distance of each row, the lowest on ties."""
-        exact = np.empty(len(pair), np.float32)
-        for begin, end in spans(len(pair), PAIRS):
-            exact[begin:end] = distances(self.rows[rows[pair[begin:end]]], centroids[rival[begin:end]])
-        order = np.lexsort((rival, exact, pair))
-        return rival[order][np.searchsorted(pair[order], np.arange(len(rows)))]
-
-
-def sums(rows: np.ndarray, labels: np.ndarray, k: int, grid: float) -> tuple[np.ndarray, np.ndarray]:
-    """The sums of the rows by label, (k, d) float64, exact on the grid in any order, and the counts, (k,)."""
-    shift = 1.5 * 2.0**52 * grid
-    total = torch.zeros(k, rows.shape[1], dtype=torch.float64)
-    index, points = torch.from_numpy(labels).long(), torch.from_numpy(rows)
-    for start, stop in spans(len(rows), NARROW):
-        rounded = points[start:stop].double().add_(shift).sub_(shift)
-        total.index_add_(0, index[start:stop], rounded)
-    return total.numpy(), np.bincount(labels, minlength=k)
-
-
-def grid_of(count: int, largest: float) -> float:
-    """The finest power of two to whose multiples float64 sums `count` values up to `largest` without error."""
-    return 2.0 ** (math.frexp(max(count, 1) * max(largest, 2.0**-100))[1] - 51)
-
-
-def _lloyd(cloud: Cloud, centroids: np.ndarray, iterations: int) -> tuple[np.ndarray, int]:
-    grid = grid_of(len(cloud.rows), cloud.radius)
-    before = None
+def _lloyd(cloud: Cloud | DeviceCloud, centroids: np.ndarray, iterations: int) -> tuple[np.ndarray, int]:
+    before: Any = None
     for iteration in range(iterations):
-        labels = cloud.labels(centroids)
-        if before is not None and np.array_equal(labels, before):
+        labels: Any = cloud.labels(centroids)
+        if before is not None and bool((labels == before).all()):
             return centroids, iteration
         before = labels
-        total, counts = sums(cloud.rows, labels, len(centroids), grid)
+        total, counts = cloud.sums(labels, len(centroids))
         moved = (total / np.maximum(counts, 1)[:, None]).astype(np.float32)
         empty = np.flatnonzero(counts == 0)
         moved[empty] = centroids[empty]
         if len(empty):
-            far = _farthest(cloud.rows, distances_to_own(cloud.rows, centroids, labels), len(empty))
+            far = _distinct(cloud.vectors, cloud.farthest(centroids, labels), len(empty))
             moved[empty[: len(far)]] = far
         centroids = moved
     return centroids, iterations
 
 
-def _farthest(rows: np.ndarray, own: np.ndarray, count: int) -> np.ndarray:
-    far = np.argsort(-own, kind="stable")
-    return _distinct(rows, far[own[far] > 0], count)
-
-
-def distances_to_own(rows: np.ndarray, centroids: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(n,) float32 distance of each row to the centroid of its label."""
-    found = np.empty(len(rows), np.float32)
-    for start, stop in spans(len(rows), NARROW):
-        found[start:stop] = distances(rows[start:stop], centroids[labels[start:stop]])
-    return found
-
-
-def _distinct(rows: np.ndarray, order: np.ndarray, k: int) -> np.ndarray:
-    """The first k rows in this order that differ; fewer where there are no more."""
-    seen: dict[bytes, int] = {}
-    for position in order:
-        seen.setdefault((rows[position] + 0.0).tobytes(), position)
-        if len(seen) == k:
-            break
-    return rows[list(seen.values())]
+def _distinct(vectors: Callable[[np.ndarray], np.ndarray], order: np.ndarray, k: int) -> np.ndarray:
+    """The first k vectors of the positions in this order that differ; fewer where there are no more."""
+    seen: dict[bytes, np.ndarray] = {}
+    for start, stop in spans(len(order), max(k, FEW)):
+        for vector in vectors(order[start:stop]):
+            seen.setdefault((vector + 0.0).tobytes(), vector)
+            if len(seen) == k:
+                return np.stack(list(seen.values()))
+    return np.stack(list(seen.values())) if seen else vectors(order[:0])
 
 
 def _check(k: int, iterations: int, full_iterations: int) -> None:

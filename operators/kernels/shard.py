@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -50,21 +50,25 @@ class Bounds:
         self.points = points
         self.norms = norms
         self.bounds = bounds
-        self.scratch = torch.empty(min(BLOCK, len(points)), points.shape[1], device=points.device)
+        self.scratch = torch.empty(min(BLOCK, len(points)), points.shape[1])
 
     def meet(self, rows: np.ndarray, centers: torch.Tensor, norms: torch.Tensor) -> None:
         """Lowers the bounds of the rows, which are in ascending order, by these centers."""
         for start, stop in spans(len(rows), BLOCK):
             some = rows[start:stop]
             products = torch.addmm(norms[:, None], centers, self._gathered(some).T, alpha=-2)
-            squared = products.amin(0).cpu().numpy() + self.norms[some]
+            squared = products.amin(0).numpy() + self.norms[some]
             self.bounds[some] = np.minimum(self.bounds[some], squared)
 
     def _gathered(self, rows: np.ndarray) -> torch.Tensor:
         if rows[-1] - rows[0] + 1 == len(rows):
             return self.points[int(rows[0]) : int(rows[-1]) + 1]
-        index = torch.from_numpy(rows).to(self.points.device)
+        index = torch.from_numpy(rows)
         return torch.index_select(self.points, 0, index, out=self.scratch[: len(rows)])
+
+    def values(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The squared norms and the bounds of the rows."""
+        return self.norms[rows], self.bounds[rows]
 
     def foremost(self, rows: np.ndarray, reach: float, count: int) -> tuple[np.ndarray, float]:
         """The rows above `reach` with the largest bounds, at most `count`, and a bound of the others."""
@@ -83,7 +87,7 @@ class StaleBounds(Bounds):
         super().__init__(points, norms, np.full(len(points), np.inf, np.float32))
         self.seen = np.zeros(len(points), np.int64)
         self.centers = points[:0]
-        self.center_norms = torch.empty(0, device=points.device)
+        self.center_norms = torch.empty(0)
 
     def add(self, centers: torch.Tensor, taken: np.ndarray) -> None:
         """Adds centers; the rows `taken`, which they are, stop being candidates."""
@@ -125,20 +129,23 @@ class StaleBounds(Bounds):
 class Shard:
     """The points at positions `offset`, `offset + 1`, …, with the methods that `cover` calls, here or on an actor."""
 
-    def __init__(self, points: np.ndarray, offset: int = 0, device: str = "cpu"):
+    def __init__(self, points: np.ndarray, offset: int = 0):
         self.stored = float_matrix(points)
         self.offset = offset
-        self.device = device
         self._see_from(np.zeros(self.stored.shape[1]))
-        if not self.norms.max(initial=0) <= SAFE:
+        if not self.largest <= SAFE:
             finite_matrix(self.stored, offset)
 
     def _see_from(self, origin: np.ndarray) -> None:
-        """Sets the coordinates from the origin, and their squared norms."""
+        """Sets the coordinates from the origin, their squared norms, and the largest of these."""
         self.origin = origin
-        points = placed(self.stored, origin)
-        self.norms = squared_norms(points).numpy()
-        self.points = points.to(self.device)
+        self.points = placed(self.stored, origin)
+        self.norms = squared_norms(self.points).numpy()
+        self.largest = float(self.norms.max(initial=0))
+
+    def _unmet(self) -> Any:
+        """The bounds of the points before they meet a center."""
+        return StaleBounds(self.points, self.norms)
 
     def extent(self) -> tuple[int, int, np.ndarray, float]:
         """The number of points, and of a sample of them: its size, sum of vectors and sum of squared norms."""
@@ -149,8 +156,8 @@ class Shard:
         """Moves the points to the origin and forgets all centers; returns the largest norm."""
         if origin.any():
             self._see_from(origin)
-        self.bounds = StaleBounds(self.points, self.norms)
-        return float(self.norms.max(initial=0)) ** 0.5
+        self.bounds = self._unmet()
+        return self.largest**0.5
 
     def vectors(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Which of the positions are in this shard, as a mask, and their vectors as stored."""
@@ -161,11 +168,10 @@ class Shard:
         """The candidates, at most `count`, after adding these centers, which are the points at positions `taken`."""
         here, _ = self.vectors(taken)
         with full_precision():
-            known = placed(centers, self.origin).to(self.device)
-            self.bounds.add(known, taken[here] - self.offset)
+            self.bounds.add(placed(centers, self.origin), taken[here] - self.offset)
             rows, cap = self.bounds.top(count)
-        bounds = self.bounds
-        return Candidates(rows + self.offset, self.stored[rows], bounds.norms[rows], bounds.bounds[rows], cap)
+        norms, bounds = self.bounds.values(rows)
+        return Candidates(rows + self.offset, self.stored[rows], norms, bounds, cap)
 
 
 def placed(points: np.ndarray, origin: np.ndarray) -> torch.Tensor:

@@ -275,6 +275,15 @@ def altered(epoch, folder, change):
     return folder
 
 
+def test_directions_bring_one_vector_of_a_subtask_to_the_cpu(base, epoch, tmp_path, monkeypatch):
+    brought = []
+    to_cpu = torch.Tensor.cpu
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: brought.append(tensor.numel()) or to_cpu(tensor))
+    found = directions(made(base, epoch, feature="sgd"), TARGETS, tmp_path / "t.safetensors")
+    size = sum(part.shape[1] for part in load_file(found.file).values())
+    assert brought.count(size) == len(TARGETS) < sum(map(len, TARGETS.values()))
+
+
 def test_moments_that_are_missing_are_missed(base, epoch, tmp_path):
     copy = altered(epoch, tmp_path, lambda name, weight: weight)
     stored = load_file(copy / "adam.safetensors")
@@ -287,6 +296,14 @@ def test_moments_that_are_missing_are_missed(base, epoch, tmp_path):
         made(base, copy).load()
     plain, known = (np.stack(made(base, folder, feature="sgd").load()(batch())) for folder in (copy, epoch))
     assert np.array_equal(plain, known)
+
+
+def test_moments_that_no_adam_leaves_are_refused_before_a_sample_is_read(base, epoch, tmp_path):
+    copy = altered(epoch, tmp_path, lambda name, weight: weight)
+    stored = load_file(copy / "adam.safetensors")
+    save_file({name: -value for name, value in stored.items()}, copy / "adam.safetensors")
+    with pytest.raises(ValueError, match="second moment is negative"):
+        made(base, copy).load()
 
 
 def test_an_adapter_with_more_than_lora_is_refused(base, tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from operators.kernels.adam import adam_feature, sgd_feature
+from operators.kernels.adam import adam_feature, check_moments, sgd_feature
 
 HAND = {
     "gradients": torch.tensor([[1.0, 0.5]]),
@@ -83,9 +83,6 @@ def test_sgd_feature_is_the_gradient():
         ({"gradients": torch.ones(2)}, "gradients"),
         ({"first": torch.ones(3)}, "first moment"),
         ({"second": torch.ones(3)}, "second moment"),
-        ({"second": torch.tensor([0.1, -0.1])}, "negative"),
-        ({"second": torch.tensor([0.1, float("nan")])}, "second moment holds a NaN"),
-        ({"first": torch.tensor([0.1, float("inf")])}, "first moment holds"),
         ({"betas": (0.9, 1.0)}, "betas"),
         ({"epsilon": 0.0}, "epsilon"),
         ({"placement": "beside"}, "placement"),
@@ -94,3 +91,26 @@ def test_sgd_feature_is_the_gradient():
 def test_adam_feature_what_makes_no_step_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
         adam_feature(**{**HAND, **change})
+
+
+@pytest.mark.parametrize("placement", ["inside", "outside"])
+def test_adam_feature_never_waits_for_a_value(placement):
+    # A tensor on this device has no values: whoever asks for one, as an `if` does, gets an error.
+    shapes = {"gradients": (3, 5), "first": (5,), "second": (5,)}
+    given = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+    assert adam_feature(**given, placement=placement).shape == (3, 5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"second": torch.tensor([0.1, -0.1])}, "negative"),
+        ({"second": torch.tensor([0.1, float("nan")])}, "second moment holds a NaN"),
+        ({"first": torch.tensor([0.1, float("inf")])}, "first moment holds"),
+    ],
+)
+def test_check_moments_what_no_adam_leaves_is_refused(change, message):
+    given = {"first": HAND["first"], "second": HAND["second"]}
+    check_moments(**given)
+    with pytest.raises(ValueError, match=message):
+        check_moments(**{**given, **change})

@@ -9,10 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from operators.kernels import device, shard
 from operators.kernels import k_center as kernel
-from operators.kernels import shard
+from operators.kernels.device_shard import DeviceShard, FreshBounds
 from operators.kernels.k_center import Cover, cover, k_center
-from operators.kernels.shard import Shard
+from operators.kernels.shard import Shard, StaleBounds
 
 
 def plain(points, k, first=0, warm=()):
@@ -36,9 +37,14 @@ def plain(points, k, first=0, warm=()):
     return picks, found, nearest.max()
 
 
-def sharded(points, k, shards, **options):
+def on_device(points, offset=0):
+    """A shard as on a GPU, on the CPU."""
+    return DeviceShard(points, offset, "cpu")
+
+
+def sharded(points, k, shards, kind=Shard, **options):
     cuts = np.linspace(0, len(points), shards + 1).astype(int).tolist()
-    parts = [Shard(points[begin:end], begin) for begin, end in pairwise(cuts)]
+    parts = [kind(points[begin:end], begin) for begin, end in pairwise(cuts)]
     return cover(lambda method, *a: [getattr(part, method)(*a) for part in parts], k, **options)
 
 
@@ -74,6 +80,7 @@ def small_rounds(monkeypatch):
         monkeypatch.setattr(kernel, name, value)
     for name, value in (("STEP", 2), ("SHARE", 50)):
         monkeypatch.setattr(shard, name, value)
+    monkeypatch.setattr(device, "ROWS", 30)
 
 
 @pytest.mark.filterwarnings("ignore:k-center")
@@ -101,6 +108,24 @@ def test_cover_any_number_of_shards_gives_the_same_picks(kind, shards, small_rou
     points = cloud(kind, shards).astype(np.float32)
     assert_plain(sharded(points, 40, shards), points, 40)
     assert_plain(sharded(points, 15, shards, warm=[3, 9, 3]), points, 15, warm=[3, 9, 3])
+
+
+@pytest.mark.filterwarnings("ignore:k-center")
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("kind", KINDS)
+def test_cover_on_a_device_equals_plain_loop(kind, dtype, small_rounds):
+    for shards in (1, 3):
+        points = cloud(kind, shards).astype(dtype)
+        assert_plain(sharded(points, 40, shards, on_device), points, 40)
+        assert_plain(sharded(points, 15, shards, on_device, warm=[3, 9, 3]), points, 15, warm=[3, 9, 3])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_cover_on_a_device_default_sizes_equals_plain_loop(kind):
+    points = cloud(kind, 7, 3000).astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert_plain(sharded(points, 60, 1, on_device), points, 60)
 
 
 def test_cover_more_shards_than_points_gives_the_same_picks():
@@ -223,12 +248,13 @@ def test_k_center_row_that_is_not_finite_is_named(bad):
         k_center(points, 1)
 
 
+@pytest.mark.parametrize("place", [Shard, on_device])
 @pytest.mark.parametrize(("dtype", "bad"), [(np.float16, np.inf), (np.float64, 1e300), (np.float64, 1.001e17)])
-def test_shard_row_with_a_value_out_of_range_is_named_by_position(dtype, bad):
+def test_shard_row_with_a_value_out_of_range_is_named_by_position(dtype, bad, place):
     points = np.zeros((700, 3), dtype)
     points[600:, 2] = bad
     with pytest.raises(ValueError, match="row 1600"):
-        Shard(points, offset=1000)
+        place(points, offset=1000)
 
 
 def test_k_center_values_as_large_as_may_be_are_taken():
@@ -247,12 +273,13 @@ def test_k_center_points_are_not_written_to(kind, dtype):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_stale_bounds_top_is_fresh_and_caps_all_others(kind):
+@pytest.mark.parametrize("bounds_of", [StaleBounds, FreshBounds])
+def test_top_is_fresh_and_caps_all_others(kind, bounds_of):
     points = torch.from_numpy(cloud(kind, 8, 5000)).float()
     points = points - points.mean(0)
     norms = points.double().square().sum(1).float()
     slack = 1e-5 * float(norms.max())
-    bounds = shard.StaleBounds(points, norms.numpy())
+    bounds = bounds_of(points, norms.numpy() if bounds_of is StaleBounds else norms)
     random = np.random.default_rng(0)
     taken = np.empty(0, np.int64)
     for news, count in ((1, 400), (30, 100), (200, 1000), (3, 4999), (150, 20), (1, 6000)):
@@ -262,16 +289,6 @@ def test_stale_bounds_top_is_fresh_and_caps_all_others(kind):
         rows, cap = bounds.top(count)
         true = torch.cdist(points.double(), points[taken].double()).square().amin(1).numpy()
         assert len(rows) <= count
-        assert np.abs(bounds.bounds[rows] - true[rows]).max(initial=0) <= slack
+        assert np.abs(bounds.values(rows)[1] - true[rows]).max(initial=0) <= slack
         others = np.setdiff1d(np.arange(5000), np.concatenate([rows, taken]))
         assert true[others].max(initial=-np.inf) <= cap + slack
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
-@pytest.mark.parametrize("kind", KINDS)
-def test_k_center_on_cuda_equals_plain_loop(kind):
-    points = cloud(kind, 7, 3000).astype(np.float32)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        assert_plain(k_center(points, 60, device="cuda"), points, 60)

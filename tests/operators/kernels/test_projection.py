@@ -202,14 +202,3 @@ def test_projection_that_is_none_is_refused(change, message):
 def test_project_what_does_not_fit_is_refused(gradients, options, message):
     with pytest.raises(ValueError, match=message):
         project(gradients, Projection("rademacher", 64, 0, 100), **options)
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
-@pytest.mark.parametrize("kind", KINDS)
-def test_project_on_cuda_has_the_cpu_s_bits(kind):
-    there = words(5, range(9000), range(130), torch.device("cuda")).cpu()
-    assert torch.equal(there, words(5, range(9000), range(130), torch.device("cpu")))
-    declared = Projection(kind, 500, seed=2, coordinates=20_000)
-    unit = torch.eye(20_000)[:50]  # rows of the matrix itself: no sum is rounded
-    assert torch.equal(project(unit.cuda(), declared).cpu(), project(unit, declared))

@@ -296,11 +296,3 @@ def test_repr_filter_earlier_outcome_of_another_walk_is_refused():
         repr_filter(ANGLES[:5], None, earlier=first)
     with pytest.raises(ValueError, match="kept 3 rows"):
         repr_filter(ANGLES, 2, earlier=replace(first, kept=first.kept[:3]))
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
-def test_repr_filter_on_cuda_equals_cpu():
-    for kind in KINDS:
-        rows = cloud(kind, 3, 3000).astype(np.float32)
-        assert values(repr_filter(rows, None, device="cuda")) == values(repr_filter(rows, None))

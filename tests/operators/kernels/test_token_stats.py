@@ -187,14 +187,3 @@ def test_sample_stats_wrong_numbers_are_refused(samples, message):
     stats = TokenStats(torch.zeros(2), torch.zeros(2))
     with pytest.raises(ValueError, match=message):
         sample_stats(stats, torch.tensor(samples), 2)
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
-def test_token_stats_on_cuda_equal_those_on_the_cpu(dtype):
-    hidden, head, targets, bias = (part.to(dtype) if part.is_floating_point() else part for part in case(300, 64, 9000))
-    found = token_stats(hidden.cuda(), head.cuda(), targets.cuda(), bias.cuda(), tile=(128, 1000))
-    nll, errors = plain(hidden, head, targets, bias)
-    np.testing.assert_allclose(found.nll.cpu().double(), nll, atol=1e-4, rtol=1e-5)
-    np.testing.assert_allclose(found.el2n.cpu().double(), errors, atol=1e-4, rtol=1e-5)
