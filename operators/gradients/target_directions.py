@@ -78,10 +78,13 @@ def _direction(
     from operators.gradients import per_sample
     from operators.kernels.adam import sgd_feature
     from operators.kernels.influence import unit_rows
+    from operators.models.by_length import Budget
 
     total = torch.zeros(1, per_sample.size(layers))
     for number, row in enumerate(rows):
-        whole = gradient_features.whole_features(model, [row], layers, lambda _, part: sgd_feature(part)).cpu()
+        whole = gradient_features.whole_features(
+            model, [row], layers, Budget(1), lambda _, part: sgd_feature(part)
+        ).cpu()
         if not whole.isfinite().all():
             raise ValueError(f"the gradient of target {number} of {subtask} holds a NaN or an infinity")
         total += unit_rows(whole) if aggregate == "mean_of_cosines" else whole

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from operators.models.by_length import batches, pass_tokens
+from operators.models.by_length import batches
+from operators.models.memory import pass_tokens
 from operators.scoring.windows import Tokens
 
 
