@@ -24,5 +24,5 @@ def small_device(monkeypatch: pytest.MonkeyPatch, room: int, budget: int = 4096)
         return looked_up(self, ids)
 
     monkeypatch.setattr(torch.nn.Embedding, "forward", forward)
-    monkeypatch.setattr(memory, "_budget", lambda device, bytes_per_token: Budget(budget))
+    monkeypatch.setattr(memory, "_budget", lambda model, bytes_per_token: Budget(budget))
     return tried

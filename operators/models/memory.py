@@ -4,6 +4,7 @@ The bytes are bounds, from counting what autograd keeps of Llama, Qwen3 and BERT
 keeps no table of tokens by tokens.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,14 +31,14 @@ class Shape:
     inner: int
     """The width of a feed-forward layer; of a mixture of experts, of all experts that a token is sent to."""
     keys: int
-    """The width of the keys of all heads, which is that of the values too."""
+    """The width of the keys of all heads, which is that of the values too; of no heads, the width."""
     vocabulary: int
 
     @classmethod
     def of(cls, config: Any) -> "Shape":
         """The shape of a model with this configuration (transformers' object, or that of its text part)."""
         config = config.get_text_config()
-        width, heads = config.hidden_size, config.num_attention_heads
+        width, heads = config.hidden_size, getattr(config, "num_attention_heads", None) or 1
         inner = next((known for name in INNER if (known := getattr(config, name, None))), 4 * width)
         head = getattr(config, "head_dim", None) or width // heads
         return cls(
@@ -88,14 +89,17 @@ def forward_budget(model: Any) -> Budget:
     On a CPU it is 1 token: each sample is a pass by itself, so that its numbers are bitwise the same whatever samples
     are computed with it. On a GPU it is what the free memory has room for.
     """
-    weight = _largest(model)
-    return _budget(weight.device, Shape.of(model.config).forward_bytes(weight.itemsize))
+    return _budget(model, Shape.forward_bytes)
 
 
 def backward_budget(model: Any) -> Budget:
     """The budget of a language model's passes with gradients, as `forward_budget`."""
-    weight = _largest(model)
-    return _budget(weight.device, Shape.of(model.config).backward_bytes(weight.itemsize))
+    return _budget(model, Shape.backward_bytes)
+
+
+def body_budget(model: Any) -> Budget:
+    """The budget of passes up to the last hidden states, as `forward_budget`."""
+    return _budget(model, Shape.body_bytes)
 
 
 def pass_tokens(model: Any) -> int:
@@ -109,10 +113,9 @@ def free_bytes(device: torch.device) -> int:
     return torch.cuda.mem_get_info(device)[0] + cached
 
 
-def _largest(model: Any) -> torch.Tensor:
-    """The largest weight, whose dtype is that of the model: an adapter's own weights are float32."""
-    return max(model.parameters(), key=torch.Tensor.numel)
-
-
-def _budget(device: torch.device, bytes_per_token: int) -> Budget:
-    return Budget(1 if device.type == "cpu" else tokens_that_fit(free_bytes(device), bytes_per_token))
+def _budget(model: Any, bytes_per_token: Callable[[Shape, int], int]) -> Budget:
+    """bytes_per_token: of a shape, from the size of an activation."""
+    weight = max(model.parameters(), key=lambda each: each.numel())  # an adapter's own weights have another dtype
+    if weight.device.type == "cpu":
+        return Budget(1)
+    return Budget(tokens_that_fit(free_bytes(weight.device), bytes_per_token(Shape.of(model.config), weight.itemsize)))

@@ -1,5 +1,7 @@
 """The tokens of a pass from free memory, and the bounds on what a token takes against what autograd keeps."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
@@ -37,9 +39,12 @@ def test_a_model_on_a_gpu_has_the_budget_of_the_memory_that_is_free(monkeypatch)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (3 * GIB, 80 * GIB))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 2 * GIB)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 1 * GIB)
-    device = torch.device("cuda", 0)
-    assert memory.free_bytes(device) == 4 * GIB
-    assert memory._budget(device, 2**20).tokens == int(4 * 1024 * memory.SHARE)
+    assert memory.free_bytes(torch.device("cuda", 0)) == 4 * GIB
+    config = LlamaConfig(vocab_size=1000, hidden_size=64, num_hidden_layers=1, num_attention_heads=2)
+    weight = SimpleNamespace(numel=lambda: 1, device=torch.device("cuda", 0), itemsize=2)
+    model = SimpleNamespace(config=config, parameters=lambda: [weight])
+    expected = tokens_that_fit(4 * GIB, Shape.of(config).forward_bytes(2))
+    assert memory.forward_budget(model).tokens == expected
 
 
 def kept(model, run) -> int:
