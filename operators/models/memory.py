@@ -69,6 +69,10 @@ class Shape:
         """Bytes per token of a forward and backward pass of a language model."""
         return self.layers * self.kept_bytes(itemsize) + self.logits_bytes(itemsize)
 
+    def recomputed_bytes(self, itemsize: int) -> int:
+        """As `backward_bytes`, where only what enters each layer is kept, and one layer at a time is computed again."""
+        return 4 * self.layers * self.width + self.kept_bytes(itemsize) + self.logits_bytes(itemsize)
+
     def cache_bytes(self, itemsize: int = 2) -> int:
         """Bytes per token of the cache of keys and values, with which a model writes."""
         return 2 * self.layers * self.keys * itemsize
