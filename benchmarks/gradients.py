@@ -32,6 +32,7 @@ from operators.gradients import per_sample
 from operators.kernels.adam import adam_feature
 from operators.kernels.influence import dots
 from operators.kernels.projection import Projection, project
+from operators.models.by_length import Budget
 from operators.models.loading import bfloat16_is_fast
 from operators.supervision.supervised import IGNORED
 
@@ -151,11 +152,11 @@ def compare(
         return adam_feature(part, *moments[name])
 
     def features() -> torch.Tensor:
-        return gradient_features.whole_features(model, rows, layers, step)
+        return gradient_features.whole_features(model, rows, layers, Budget(1), step)
 
     def compared() -> tuple[torch.Tensor, torch.Tensor]:
         return gradient_features.mapped_features(
-            model, rows, layers, step, lambda name, part: dots(part, targets[name]), width=subtasks
+            model, rows, layers, Budget(1), step, lambda name, part: dots(part, targets[name]), width=subtasks
         )
 
     def differentiated() -> None:

@@ -4,8 +4,7 @@ A matrix product rounds a row the same way whatever the other rows are, except w
 path for few rows (measured with MKL: below 4 rows on one thread, below 12 on two). On a CPU nothing is padded, so the
 lengths of the other texts have no effect. Each product has at least `FEWEST_ROWS` rows, and attention and pooling are
 computed for one length at a time. `load` checks on the probes that the vectors are independent; where they are not,
-texts are computed one by one. On a GPU texts are padded and masked, and vectors may differ in the last bits between
-batches.
+texts are computed one by one. What a GPU computes is in padded.py.
 """
 
 import itertools
@@ -19,15 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from operators.embedding.packed import Packed
+from operators.embedding.padded import Padded, narrow
 from operators.embedding.pooling import CPU_TOKENS, FEWEST_ROWS, Pooling, Tokens, pooled_state
-from operators.models.by_length import batches, shortest_first
+from operators.models.by_length import Budget, shortest_first
 from operators.models.loading import bfloat16_is_fast, loaded_model
 from operators.models.precision import Precision
 
 log = logging.getLogger(__name__)
-
-GPU_TOKENS = 65536
-"""Tokens computed at once on a GPU, padding included."""
 
 WITH_A_DECODER = ("t5", "mt5", "umt5")
 """The types of models with an encoder and a decoder, of which only the encoder is used."""
@@ -39,11 +36,11 @@ CLOSE = 0.9999
 class Encoder(Protocol):
     """A model that computes groups of texts."""
 
-    budget: int
+    budget: Budget
     """The maximum number of tokens of a group; a longer text is a group by itself."""
 
-    def groups(self, lengths: Sequence[int]) -> Iterable[list[int]]:
-        """The positions of the texts of each forward pass, every text once."""
+    def groups(self, lengths: Sequence[int], budget: int) -> Iterable[list[int]]:
+        """The positions of the texts of each forward pass, up to the token budget; every text once."""
         ...
 
     def pooled(self, rows: Sequence[Tokens], pooling: Pooling) -> Tensor:
@@ -56,12 +53,12 @@ class EqualLengths:
 
     def __init__(self, model: nn.Module, budget: int = CPU_TOKENS):
         self.model = model
-        self.budget = budget
+        self.budget = Budget(budget)
 
-    def groups(self, lengths: Sequence[int]) -> Iterable[list[int]]:
+    def groups(self, lengths: Sequence[int], budget: int) -> Iterable[list[int]]:
         """Groups of texts of equal length, up to the token budget."""
         for length, same in itertools.groupby(shortest_first(lengths), key=lengths.__getitem__):
-            yield from _split(list(same), max(1, self.budget // length))
+            yield from _split(list(same), max(1, budget // length))
 
     def pooled(self, rows: Sequence[Tokens], pooling: Pooling) -> Tensor:
         """The vectors of texts of equal length; few and short texts are repeated until there are FEWEST_ROWS tokens."""
@@ -71,50 +68,27 @@ class EqualLengths:
         return torch.stack([pooled_state(state, pooling) for state in states[: len(rows)]])
 
 
-class Padded:
-    """Any model on a GPU: texts of similar length together, padded on the right and masked."""
-
-    def __init__(self, model: nn.Module, padding: int, budget: int = GPU_TOKENS):
-        self.model = model
-        self.padding = padding
-        self.budget = budget
-
-    def groups(self, lengths: Sequence[int]) -> Iterable[list[int]]:
-        """The longest texts first, as `by_length.batches` groups them."""
-        return batches(lengths, self.budget)
-
-    def pooled(self, rows: Sequence[Tokens], pooling: Pooling) -> Tensor:
-        """The vectors of texts of any lengths."""
-        device = next(self.model.parameters()).device
-        longest = max(map(len, rows))
-        padded = torch.tensor([[*row, *[self.padding] * (longest - len(row))] for row in rows])
-        lengths = torch.tensor([len(row) for row in rows])
-        mask = torch.arange(longest) < lengths[:, None]
-        tokens, mask, lengths = (_sent(tensor, device) for tensor in (padded, mask, lengths))
-        states = self.model(input_ids=tokens, attention_mask=mask.long()).last_hidden_state
-        if pooling == "cls":
-            return states[:, 0].float()
-        if pooling == "last":
-            return states[torch.arange(len(rows), device=device), lengths - 1].float()
-        return (states.float() * mask[:, :, None]).sum(1) / lengths[:, None]
-
-
 def _split(items: list[int], size: int) -> Iterable[list[int]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def _sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on the device; a copy to a GPU is asynchronous."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
-
-
 def encode(encoder: Encoder, rows: Sequence[Tokens], pooling: Pooling) -> np.ndarray:
-    """The vectors of the texts in the order of the rows, (rows, width) float32; no row may be empty."""
+    """The vectors of the texts in the order of the rows, (rows, width) float32; no row may be empty.
+
+    OutOfMemoryError where a text alone does not fit on the GPU.
+    """
+    order: list[int] = []
+    parts: list[Tensor] = []
+
+    def run(group: list[int]) -> None:
+        parts.append(encoder.pooled([rows[position] for position in group], pooling))
+        order.extend(group)
+
     with torch.inference_mode():
-        groups = list(encoder.groups([len(row) for row in rows]))
-        pooled = torch.cat([encoder.pooled([rows[position] for position in group], pooling) for group in groups])
+        encoder.budget.run([len(row) for row in rows], run, encoder.groups)
+        pooled = torch.cat(parts)
     vectors = np.empty(tuple(pooled.shape), np.float32)
-    vectors[list(itertools.chain.from_iterable(groups))] = pooled.cpu().numpy()
+    vectors[order] = pooled.cpu().numpy()
     return vectors
 
 
@@ -122,34 +96,62 @@ def load(folder: Path, precision: Precision, probes: Sequence[Tokens], padding: 
     """The encoder of the model in the folder, on the GPU where there is one.
 
     probes: the tokens of some texts, on which "auto" and the independence of rows are checked. padding: the id of the
-    token that fills rows up on a GPU. ValueError where the checkpoint lacks weights other than a pooler's.
+    token that fills rows up on a GPU. ValueError where the checkpoint lacks weights other than a pooler's. There is one
+    model in memory at a time.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if torch.cuda.is_available():
+        return _on_gpu(folder, precision, probes, padding, pooling, torch.device("cuda"))
+    return _on_cpu(folder, precision, probes, pooling)
 
-    def checked(dtype: torch.dtype) -> tuple[Encoder, np.ndarray]:
-        encoder = _encoder(folder, dtype, device, padding)
-        together = encode(encoder, probes, pooling)
-        if device.type == "cpu":
-            alone = np.concatenate([encode(encoder, [probe], pooling) for probe in probes])
-            if not np.array_equal(together, alone, equal_nan=True):
-                log.warning("a row of a product depends on the other rows here: texts are embedded one at a time")
-                encoder.budget = 1
-        return encoder, together
 
-    encoder, expected = checked(torch.bfloat16 if precision == "bfloat16" else torch.float32)
-    if precision == "auto" and bfloat16_is_fast(device):
-        shorter, found = checked(torch.bfloat16)
-        if least_cosine(expected, found) >= CLOSE:
-            return shorter
+def _on_gpu(
+    folder: Path, precision: Precision, probes: Sequence[Tokens], padding: int, pooling: Pooling, device: torch.device
+) -> Encoder:
+    model = _model(folder, torch.float32)
+    if precision == "bfloat16":  # before it moves, so that the GPU never has the whole float32 model
+        narrow(model)
+        return Padded(model.to(device), padding, "bfloat16")
+    encoder = Padded(model.to(device), padding, "float32")
+    if precision == "float32" or not bfloat16_is_fast(device):
+        return encoder
+    expected = encode(encoder, probes, pooling)
+    narrow(model)
+    short = Padded(model, padding, "bfloat16")
+    if least_cosine(expected, encode(short, probes, pooling)) >= CLOSE:
+        return short
+    del model, encoder, short
+    return Padded(_model(folder, torch.float32).to(device), padding, "tf32")
+
+
+def _on_cpu(folder: Path, precision: Precision, probes: Sequence[Tokens], pooling: Pooling) -> Encoder:
+    encoder = _unpadded(folder, torch.bfloat16 if precision == "bfloat16" else torch.float32)
+    together = _checked(encoder, probes, pooling)
+    if precision != "auto" or not bfloat16_is_fast(torch.device("cpu")):
+        return encoder
+    del encoder
+    encoder = _unpadded(folder, torch.bfloat16)
+    if least_cosine(together, _checked(encoder, probes, pooling)) >= CLOSE:
+        return encoder
+    del encoder
+    encoder = _unpadded(folder, torch.float32)
+    _checked(encoder, probes, pooling)
     return encoder
 
 
-def _encoder(folder: Path, dtype: torch.dtype, device: torch.device, padding: int) -> Encoder:
-    """The kind of encoder for the model and the device."""
+def _checked(encoder: Encoder, probes: Sequence[Tokens], pooling: Pooling) -> np.ndarray:
+    """The vectors of the probes; texts are embedded one at a time where the vectors depend on what is with them."""
+    together = encode(encoder, probes, pooling)
+    alone = np.concatenate([encode(encoder, [probe], pooling) for probe in probes])
+    if not np.array_equal(together, alone, equal_nan=True):
+        log.warning("a row of a product depends on the other rows here: texts are embedded one at a time")
+        encoder.budget.tokens = 1
+    return together
+
+
+def _unpadded(folder: Path, dtype: torch.dtype) -> Encoder:
+    """The kind of encoder for the model on a CPU."""
     from transformers import AutoConfig
 
-    if device.type == "cuda":
-        return Padded(_model(folder, dtype).to(device), padding)
     if Packed.fits(AutoConfig.from_pretrained(folder, local_files_only=True)):
         return Packed(_model(folder, torch.float32), dtype)
     return EqualLengths(_model(folder, dtype))

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from operators.embedding.pooling import CPU_TOKENS, FEWEST_ROWS, Pooling, Tokens, pooled_state
-from operators.models.by_length import shortest_first
+from operators.models.by_length import Budget, shortest_first
 
 ROW_MULTIPLE = 16
 
@@ -26,7 +26,7 @@ class Packed:
     TYPES = ("bert", "roberta", "xlm-roberta")
 
     def __init__(self, model: Any, dtype: torch.dtype = torch.float32, budget: int = CPU_TOKENS):
-        self.budget = budget
+        self.budget = Budget(budget)
         self.dtype = dtype
         self.heads = model.config.num_attention_heads
         self.embeddings = model.embeddings
@@ -44,12 +44,12 @@ class Packed:
             getattr(config, "is_decoder", False) or getattr(config, "add_cross_attention", False)
         )
 
-    def groups(self, lengths: Sequence[int]) -> Iterable[list[int]]:
+    def groups(self, lengths: Sequence[int], budget: int) -> Iterable[list[int]]:
         """Texts in ascending order of length, up to the token budget; a text longer than the budget is alone."""
         group: list[int] = []
         tokens = 0
         for position in shortest_first(lengths):
-            if group and tokens + lengths[position] > self.budget:
+            if group and tokens + lengths[position] > budget:
                 yield group
                 group, tokens = [], 0
             group.append(position)

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from operators.gradients.per_sample import Factors, Layers, each, offsets, size
+from operators.gradients.per_sample import Factors, Layers, Sink, each, offsets, size
 from operators.kernels.influence import squares
+from operators.models.by_length import Budget
 from operators.models.forward import Row
 
 Feature = Callable[[str, Tensor], Tensor]
@@ -18,6 +19,7 @@ def mapped_features(
     model: Any,
     rows: Sequence[Row],
     layers: Layers,
+    budget: Budget,
     feature: Feature,
     share: Callable[[str, Tensor], Tensor],
     width: int,
@@ -31,23 +33,31 @@ def mapped_features(
     images = torch.zeros(len(rows), width, device=device)
     lengths = torch.zeros(len(rows), dtype=torch.float64, device=device)
 
-    def take(group: list[int], name: str, factors: Factors) -> None:
-        part = feature(name, factors.gradients())
-        lengths[group] += squares(part)
-        images[group] += share(name, part)
+    def begun(group: list[int]) -> Sink:
+        images[group], lengths[group] = 0, 0
 
-    each(model, rows, layers, take)
+        def take(name: str, factors: Factors) -> None:
+            part = feature(name, factors.gradients())
+            lengths[group] += squares(part)
+            images[group] += share(name, part)
+
+        return take
+
+    each(model, rows, layers, budget, begun)
     return images, lengths
 
 
-def whole_features(model: Any, rows: Sequence[Row], layers: Layers, feature: Feature) -> Tensor:
+def whole_features(model: Any, rows: Sequence[Row], layers: Layers, budget: Budget, feature: Feature) -> Tensor:
     """(rows, P) float32 features, with the parameters concatenated in the layers' order."""
     places = offsets(layers)
     whole = torch.empty(len(rows), size(layers), device=next(model.parameters()).device)
 
-    def take(group: list[int], name: str, factors: Factors) -> None:
-        part = feature(name, factors.gradients())
-        whole[group, places[name] : places[name] + part.shape[1]] = part
+    def begun(group: list[int]) -> Sink:
+        def take(name: str, factors: Factors) -> None:
+            part = feature(name, factors.gradients())
+            whole[group, places[name] : places[name] + part.shape[1]] = part
 
-    each(model, rows, layers, take)
+        return take
+
+    each(model, rows, layers, budget, begun)
     return whole

@@ -152,14 +152,16 @@ def _compared(model: Any, layers: "Layers", feature: "Feature", directions: Mapp
 
     from operators.gradients import features as gradient_features
     from operators.kernels.influence import cosines, dots
+    from operators.models.memory import backward_budget
 
     count = len(next(iter(directions.values())))
+    budget = backward_budget(model)
 
     def share(name: str, part: "Tensor") -> "Tensor":
         return dots(part, directions[name])
 
     def vectors(rows: Sequence[Supervised]) -> tuple["Tensor", "Tensor"]:
-        products, squares = gradient_features.mapped_features(model, rows, layers, feature, share, count)
+        products, squares = gradient_features.mapped_features(model, rows, layers, budget, feature, share, count)
         return torch.from_numpy(cosines(products, squares)), squares
 
     return vectors
@@ -176,16 +178,18 @@ def _projected(model: Any, layers: "Layers", feature: "Feature", law: "Projectio
     from operators.kernels.influence import squares, unit_rows
     from operators.kernels.projection import project
     from operators.models.loading import bfloat16_is_fast
+    from operators.models.memory import backward_budget, free_bytes
 
     device = next(model.parameters()).device
-    room = torch.cuda.mem_get_info(device)[0] // 4 if device.type == "cuda" else WHOLE_BYTES
+    room = free_bytes(device) // 4 if device.type == "cuda" else WHOLE_BYTES
     step = max(1, room // (4 * law.coordinates))
+    budget = backward_budget(model)
     short = precision == "bfloat16" or (precision == "auto" and bfloat16_is_fast(device))
 
     def vectors(rows: Sequence[Supervised]) -> tuple["Tensor", "Tensor"]:
         images, lengths = [], []
         for start in range(0, len(rows), step):
-            whole = gradient_features.whole_features(model, rows[start : start + step], layers, feature)
+            whole = gradient_features.whole_features(model, rows[start : start + step], layers, budget, feature)
             lengths.append(squares(whole))
             images.append(project(whole, law, precision="bfloat16" if short else "float32"))
         return unit_rows(torch.cat(images)), torch.cat(lengths)

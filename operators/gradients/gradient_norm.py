@@ -78,10 +78,12 @@ class GradientNorm(Operator):
         """
         from operators.gradients import per_sample
         from operators.losses.tokenized import merged
+        from operators.models.memory import backward_budget
 
         model, tokenize, layers, losses = (
             self._language_model() if self.labels is None else self._classifier(self.labels)
         )
+        budget = backward_budget(model)
 
         def value(row: Supervised, norm: float, loss: float) -> dict[str, Any] | RowError:
             if not (math.isfinite(norm) and math.isfinite(loss)):
@@ -92,7 +94,7 @@ class GradientNorm(Operator):
         def compute(batch: pa.Table) -> list[Any]:
             tokenized = tokenize(batch)
             rows = [row for row in tokenized if isinstance(row, Supervised)]
-            norms, found = per_sample.norms(model, rows, layers, losses)
+            norms, found = per_sample.norms(model, rows, layers, budget, losses)
             return merged(tokenized, list(map(value, rows, norms.tolist(), found.tolist())))
 
         return compute

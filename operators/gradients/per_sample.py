@@ -16,7 +16,6 @@ it is `class_losses.class_losses`.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from itertools import accumulate
 from typing import Any
 
@@ -25,12 +24,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from operators.models.by_length import batches
+from operators.models.by_length import Budget
 from operators.models.forward import Row, hidden_at, language_head, linear_layers, padded
 from operators.supervision.supervised import IGNORED
-
-PASS_TOKENS = 4096
-"""The most tokens of a forward and backward pass on a GPU, padding included; a longer sample is a pass by itself."""
 
 Layers = Mapping[str, nn.Linear]
 """Linear layers by their names in the model."""
@@ -65,6 +61,10 @@ class Factors:
 
 Sink = Callable[[str, Factors], None]
 """A function of a parameter's name and the factors of its gradients, called once per parameter, last layers first."""
+
+Sinks = Callable[[list[int]], Sink]
+"""A function from the positions of the rows of a pass to its sink. A pass that ran out of memory is computed again in
+smaller ones, so it begins anew what it adds up for these rows."""
 
 States = Callable[[Tensor], Tensor]
 """A function that reshapes a layer's inputs, or its outputs' gradients, to (samples, tokens, width)."""
@@ -195,35 +195,37 @@ def adapter_layers(model: Any) -> dict[str, nn.Linear]:
 
 
 def each(
-    model: Any,
-    rows: Sequence[Row],
-    layers: Layers,
-    take: Callable[[list[int], str, Factors], None],
-    losses: Losses = language_losses,
+    model: Any, rows: Sequence[Row], layers: Layers, budget: Budget, sinks: Sinks, losses: Losses = language_losses
 ) -> Tensor:
     """Runs `backward` on any number of rows, a few at a time; returns the losses, (rows,) float32.
 
-    take: a sink that also gets the positions of the rows that its factors belong to.
-
-    On a CPU each row is a pass by itself, so its numbers are bitwise the same whatever rows are computed with it. On a
-    GPU rows of similar length share a pass, and the last bits may differ between batches.
+    budget: on a CPU 1 token, so that each row is a pass by itself, and its numbers are bitwise the same whatever rows
+    are computed with it. On a GPU rows of similar length share a pass, and the last bits may differ between batches.
     """
-    device = next(model.parameters()).device
-    found = torch.zeros(len(rows), device=device)
-    budget = 1 if device.type == "cpu" else PASS_TOKENS
-    for group in batches([len(row.input_ids) for row in rows], budget):
-        found[group] = backward(model, [rows[at] for at in group], layers, partial(take, group), losses)
+    found = torch.zeros(len(rows), device=next(model.parameters()).device)
+
+    def run(group: list[int]) -> None:
+        found[group] = backward(model, [rows[at] for at in group], layers, sinks(group), losses)
+
+    budget.run([len(row.input_ids) for row in rows], run)
     return found
 
 
-def norms(model: Any, rows: Sequence[Row], layers: Layers, losses: Losses = language_losses) -> tuple[Tensor, Tensor]:
+def norms(
+    model: Any, rows: Sequence[Row], layers: Layers, budget: Budget, losses: Losses = language_losses
+) -> tuple[Tensor, Tensor]:
     """The norm of each row's gradient over all parameters of the layers, and its loss; (rows,) float32 each."""
     lengths = torch.zeros(len(rows), device=next(model.parameters()).device)
 
-    def take(group: list[int], name: str, factors: Factors) -> None:
-        lengths[group] += factors.squared_norms()
+    def begun(group: list[int]) -> Sink:
+        lengths[group] = 0
 
-    found = each(model, rows, layers, take, losses)
+        def take(name: str, factors: Factors) -> None:
+            lengths[group] += factors.squared_norms()
+
+        return take
+
+    found = each(model, rows, layers, budget, begun, losses)
     return lengths.sqrt(), found
 
 

@@ -81,10 +81,11 @@ def _direction(
     from operators.gradients import per_sample
     from operators.kernels.adam import sgd_feature
     from operators.kernels.influence import unit_rows
+    from operators.models.by_length import Budget
 
     total = torch.zeros(1, per_sample.size(layers), device=next(model.parameters()).device)
     for number, row in enumerate(rows):
-        whole = gradient_features.whole_features(model, [row], layers, lambda _, part: sgd_feature(part))
+        whole = gradient_features.whole_features(model, [row], layers, Budget(1), lambda _, part: sgd_feature(part))
         if not whole.isfinite().all():
             raise ValueError(f"the gradient of target {number} of {subtask} holds a NaN or an infinity")
         total += unit_rows(whole) if aggregate == "mean_of_cosines" else whole

@@ -70,24 +70,27 @@ class ClassError(Operator):
 
         from operators.losses.classifier import classifier
         from operators.losses.tokenized import fitting_labelling, labelled, merged
-        from operators.models import by_length
+        from operators.models.by_length import Budget
+        from operators.models.memory import forward_budget
 
         model = classifier(self.model, self.labels, self.precision)
         labelling = fitting_labelling(model, self.model, self.labels, self.max_tokens)
         model.train(self.dropout == "on")
-        budget = 1 if self.dropout == "on" else by_length.pass_tokens(model)
+        budget = Budget(1) if self.dropout == "on" else forward_budget(model)
 
         def compute(batch: pa.Table) -> list[dict[str, Any] | RowError]:
             tokenized = labelled(labelling, batch)
             rows = [row for row in tokenized if isinstance(row, Supervised)]
-            values: list[Any] = [None] * len(rows)
+            values: dict[int, dict[str, Any] | RowError] = {}
+
+            def run(group: list[int]) -> None:
+                torch.manual_seed(rows[group[0]].id)
+                found = _values(model, [rows[at] for at in group], self.labels)
+                values.update(zip(group, found, strict=True))
+
             with torch.inference_mode(), torch.random.fork_rng():
-                for group in by_length.batches([len(row.input_ids) for row in rows], budget):
-                    torch.manual_seed(rows[group[0]].id)
-                    found = _values(model, [rows[at] for at in group], self.labels)
-                    for at, value in zip(group, found, strict=True):
-                        values[at] = value
-            return merged(tokenized, values)
+                budget.run([len(row.input_ids) for row in rows], run)
+            return merged(tokenized, [values[at] for at in range(len(rows))])
 
         return compute
 

@@ -59,31 +59,35 @@ class Loss(Operator):
         """A function from a batch to one struct or RowError per row: tokens, FIELDS and whether the sample was cut.
 
         `el2n_fro` is the root of the sum of squares. The kinds of error are those of `Supervision`, and nonfinite. On a
-        CPU a value is bitwise the same whatever samples are in its batch. ValueError for an adapter or a template that
+        CPU a value is bitwise the same whatever samples are in its batch. The passes of a GPU are as large as its
+        memory allows; OutOfMemoryError where a sample alone does not fit. ValueError for an adapter or a template that
         does not fit the model.
         """
         import torch
 
         from operators.losses.tokenized import attempts, fitting_supervision, merged
-        from operators.models import by_length, forward
+        from operators.models import forward
         from operators.models.causal import causal_model
+        from operators.models.memory import forward_budget
 
         model = causal_model(self.model, self.adapter, self.precision)
         supervision = fitting_supervision(model, self.model, self.template, self.max_tokens)
         head = forward.language_head(model)
         token_stats = _by_tiles if forward.plain(model, head) else _by_logits
-        budget = by_length.pass_tokens(model)
+        budget = forward_budget(model)
 
         def compute(batch: pa.Table) -> list[dict[str, Any] | RowError]:
             tokenized = attempts(supervision, batch)
             rows = [row for row in tokenized if isinstance(row, Supervised)]
-            values: list[dict[str, Any] | RowError | None] = [None] * len(rows)
+            values: dict[int, dict[str, Any] | RowError] = {}
+
+            def run(group: list[int]) -> None:
+                found = _values(model, head, [rows[at] for at in group], token_stats)
+                values.update(zip(group, found, strict=True))
+
             with torch.inference_mode():
-                for group in by_length.batches([len(row.input_ids) for row in rows], budget):
-                    found = _values(model, head, [rows[at] for at in group], token_stats)
-                    for at, value in zip(group, found, strict=True):
-                        values[at] = value
-            return merged(tokenized, values)
+                budget.run([len(row.input_ids) for row in rows], run)
+            return merged(tokenized, [values[at] for at in range(len(rows))])
 
         return compute
 

@@ -1,19 +1,12 @@
 """Samples of like length together in a forward pass, so that little of a pass is padding."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
-PASS_TOKENS = 16384
-"""The most tokens of a forward pass on a GPU, padding included; a longer sample is a pass by itself."""
+import torch
 
-
-def pass_tokens(model: Any) -> int:
-    """The token budget of a forward pass of the model, for `batches`.
-
-    On a CPU it is 1: each sample is a pass by itself, so that its numbers are bitwise the same whatever samples are
-    computed with it.
-    """
-    return 1 if next(model.parameters()).device.type == "cpu" else PASS_TOKENS
+Groups = Callable[[Sequence[int], int], Iterable[list[int]]]
+"""A function from the samples' lengths and a token budget to the positions of each pass, every sample once."""
 
 
 def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
@@ -35,3 +28,41 @@ def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
 def shortest_first(lengths: Sequence[int]) -> list[int]:
     """The positions of the samples in ascending order of length; samples of equal length keep their order."""
     return sorted(range(len(lengths)), key=lengths.__getitem__)
+
+
+@dataclass
+class Budget:
+    """The most tokens of a pass, padding included; where the memory of the device runs out, it is halved for good."""
+
+    tokens: int
+
+    def run(self, lengths: Sequence[int], compute: Callable[[list[int]], None], groups: Groups = batches) -> None:
+        """Calls `compute` with the positions of each pass.
+
+        A pass that runs out of memory is computed again in smaller ones, so `compute` has to overwrite what it left of
+        a failed pass. OutOfMemoryError where one sample alone does not fit; the budget then stays as it is.
+        """
+        left = list(range(len(lengths)))
+        while left:
+            done: set[int] = set()
+            for group in groups([lengths[at] for at in left], self.tokens):
+                positions = [left[at] for at in group]
+                if not _fits(compute, positions):
+                    longest = max(lengths[at] for at in positions)
+                    self.tokens = max(longest, min(self.tokens, longest * len(positions)) // 2)
+                    break
+                done.update(positions)
+            left = [at for at in left if at not in done]
+
+
+def _fits(compute: Callable[[list[int]], None], positions: list[int]) -> bool:
+    """Whether the pass could be computed; OutOfMemoryError for a pass of one sample that could not."""
+    try:
+        compute(positions)
+    except torch.OutOfMemoryError:
+        if len(positions) == 1:
+            raise
+    else:
+        return True
+    torch.cuda.empty_cache()  # here the error, whose frames hold the tensors of the pass, is gone
+    return False

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from operators.base import RowError
-from operators.models.by_length import batches, pass_tokens
+from operators.models.by_length import batches
+from operators.models.memory import pass_tokens
 from operators.scoring.label_head import predict_only
 from operators.scoring.windows import Tokens
 

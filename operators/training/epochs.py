@@ -28,6 +28,7 @@ from operators.base import described
 from operators.supervision.supervised import chat_template
 from operators.training.files import FACTS, LOSSES, MOMENTS, OUTCOMES
 from operators.training.finetune import Finetune
+from operators.training.ranks import Ranks
 
 WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
@@ -84,12 +85,19 @@ class State:
         return cls(weights, moments, int(next(iter(adam.state.values()))["step"]))
 
 
-def resume_moments(epoch: Path, model: nn.Module, adam: torch.optim.Optimizer) -> None:
+def resume_moments(epoch: Path, model: nn.Module, adam: torch.optim.Optimizer, together: Ranks) -> None:
     """Gives Adam the moments and the number of steps of an epoch's end; KeyError where a parameter has none there."""
+    state: Any = _stored_state(epoch, model, adam) if together.reads else {}
+    whole = StateDictOptions(full_state_dict=True, broadcast_from_rank0=together.sent)
+    set_optimizer_state_dict(model, adam, state, options=whole)
+
+
+def _stored_state(epoch: Path, model: nn.Module, adam: torch.optim.Optimizer) -> dict[str, Any]:
+    """The optimiser's state at the epoch's end, whole and on the CPU."""
     stored = load_file(epoch / MOMENTS)
     steps = json.loads((epoch / FACTS).read_text())["adam_steps"]
     groups: Any = get_optimizer_state_dict(model, adam)["param_groups"]
-    state: Any = {
+    state = {
         name: {
             "step": torch.tensor(float(steps)),
             "exp_avg": stored[f"exp_avg.{name}"],
@@ -98,8 +106,7 @@ def resume_moments(epoch: Path, model: nn.Module, adam: torch.optim.Optimizer) -
         for group in groups
         for name in group["params"]
     }
-    whole = StateDictOptions(full_state_dict=True)
-    set_optimizer_state_dict(model, adam, {"state": state, "param_groups": groups}, options=whole)
+    return {"state": state, "param_groups": groups}
 
 
 def write_epoch(

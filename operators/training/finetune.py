@@ -25,6 +25,10 @@ TrainingPrecision = Literal["float32", "bfloat16"]
 Layout = Literal["copies", "shards"]
 """What each of the processes that train together holds: a copy of the model, or a shard of it (ranks.py)."""
 
+Activations = Literal["kept", "recomputed"]
+"""kept: a pass keeps the activations of all layers. recomputed: it keeps what enters each layer, and computes the rest
+again for the backward pass, which takes a third more time and a small part of the memory."""
+
 STEPS = 16
 FEWEST, MOST = 8, 128
 """By default an epoch has `STEPS` optimiser steps, as long as that makes a batch of `FEWEST` to `MOST` samples."""

@@ -24,9 +24,9 @@ from operators.models.by_length import batches
 from operators.supervision.supervised import Supervised
 from operators.training import epochs, ranks
 from operators.training.files import LOSSES
-from operators.training.finetune import Finetune, Layout
+from operators.training.finetune import Activations, Finetune, Layout
 from operators.training.losses import precise, summed_losses, supervised_counts
-from operators.training.model import trained_model, untrained_model
+from operators.training.model import empty_model, recompute_activations, trained_model, untrained_model
 from operators.training.ranks import Ranks
 
 TOKENS = 4096
@@ -50,12 +50,13 @@ def train(
     tokens: int = TOKENS,
     device: torch.device | str | None = None,
     layout: Layout = "copies",
+    activations: Activations = "kept",
 ) -> list[Path]:
     """Trains the epochs that the folder does not have yet; returns the folders of all epochs, in order.
 
     samples: `train` reads their number, and one step's samples at a time, so they may be tokenized when they are read.
     tokens: the number of tokens per forward pass, by what memory allows. device: None takes the GPU where there is
-    one. layout: how the ranks hold the model.
+    one. layout: how the ranks hold the model. activations: what the backward pass does with those of the layers.
 
     ModelMissing and ValueError as `untrained_model` raises them. ValueError for no samples, a sample with nothing to
     supervise, epochs of another run in the folder, a warm-up that takes all steps, and shards of one process.
@@ -71,7 +72,7 @@ def train(
     together = ranks.here(layout)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     with torch.random.fork_rng([place] if place.type == "cuda" else []):
-        run = Run.started(declaration, samples, found[-1] if found else None, place, tokens, together)
+        run = Run.started(declaration, samples, found[-1] if found else None, place, tokens, together, activations)
         if together.rank == 0:
             epochs.begin(folder, len(found) * run.steps)
         together.wait()
@@ -105,12 +106,15 @@ class Run:
         device: torch.device,
         tokens: int,
         together: Ranks,
+        activations: Activations,
     ) -> "Run":
         """The run after its last whole epoch, or before its first."""
         if last is None and declaration.after is not None:
             last = declaration.after.folder()
-        model = untrained_model(declaration) if last is None else trained_model(declaration, last)
+        model = _begun(declaration, last) if together.reads else empty_model(declaration, last)
         model.train()
+        if activations == "recomputed":
+            recompute_activations(model)
         together.hold(model, device, declaration.precision)
         weights = [weight for weight in model.parameters() if weight.requires_grad]
         groups = [
@@ -125,7 +129,7 @@ class Run:
             weight_decay=declaration.weight_decay,
         )
         if last is not None:
-            epochs.resume_moments(last, model, adam)
+            epochs.resume_moments(last, model, adam, together)
         return cls(declaration, samples, model, adam, device, tokens, together)
 
     @property
@@ -192,6 +196,10 @@ class Run:
         wrong = [row.id for row, finite in zip(rows, sums.isfinite().tolist(), strict=True) if not finite]
         if wrong or not length.isfinite():
             raise NonFinite(step + 1, wrong or [row.id for row in rows])
+
+
+def _begun(declaration: Finetune, last: Path | None) -> Any:
+    return untrained_model(declaration) if last is None else trained_model(declaration, last)
 
 
 def _seed(*parts: int) -> int:

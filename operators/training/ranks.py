@@ -6,6 +6,9 @@ Shards: each process has a share of every matrix, of its gradient and of Adam's 
 layer's matrices are gathered when a pass reaches the layer and freed after it; gradients are added up in the backward
 pass. So all ranks have to be at the same layer at the same time, and to go through the same number of passes.
 
+Copies read the model's files on each rank. Of shards rank 0 alone reads them and sends the values, one layer after the
+other, to the other ranks, so that the model is once in the memory of a machine with eight GPUs, and not eight times.
+
 Losses and weights are the same for both, except for the order of sums. Small tensors are copied among shards too:
 vectors, and everything that is trained where other weights are frozen (LoRA's matrices, a classifier's head).
 """
@@ -14,7 +17,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
@@ -33,9 +36,17 @@ class Ranks(ABC):
     rank: int
     count: int
 
+    sent: ClassVar[bool]
+    """Whether rank 0 alone reads weights and moments, and sends them to the other ranks."""
+
+    @property
+    def reads(self) -> bool:
+        """Whether this rank reads weights and moments; one that does not calls `hold` with an empty model."""
+        return self.rank == 0 or not self.sent
+
     @abstractmethod
     def hold(self, model: Any, device: torch.device, precision: TrainingPrecision) -> None:
-        """Moves a whole model from the CPU to where it is trained; precision: of its matrix products."""
+        """Moves a model from the CPU to where it is trained; precision: of its matrix products."""
 
     @abstractmethod
     def shares(self, passes: int) -> list[tuple[int, int]]:
@@ -60,6 +71,8 @@ class Ranks(ABC):
 class Copies(Ranks):
     """Each rank has the whole model."""
 
+    sent = False
+
     def hold(self, model: Any, device: torch.device, precision: TrainingPrecision) -> None:
         """Moves all of it to the device."""
         model.to(device)
@@ -77,8 +90,10 @@ class Copies(Ranks):
 class Shards(Ranks):
     """Each rank has a share of every matrix."""
 
+    sent = True
+
     def hold(self, model: Any, device: torch.device, precision: TrainingPrecision) -> None:
-        """Moves one layer after the other to the device and shards it there; ValueError for a model without layers.
+        """Fills one layer after the other on the device and shards it there; ValueError for a model without layers.
 
         Matrices are gathered in the precision of the products, so that no pass keeps another copy of them. Sharded
         weights and sums of gradients keep the dtype of the weights.
@@ -86,12 +101,17 @@ class Shards(Ranks):
         layers = transformer_layers(model)
         frozen = any(not weight.requires_grad for weight in model.parameters())
         copies = {weight for weight in model.parameters() if weight.dim() < 2 or (frozen and weight.requires_grad)}
-        for weight in copies:
-            weight.data = weight.data.to(device)
+        _receive([weight for weight in model.parameters() if weight in copies], device)
+        _receive(list(model.buffers()), device)
         mesh = DeviceMesh.from_group(dist.group.WORLD, device.type)  # type: ignore[arg-type]  # there are several ranks
         narrow = torch.bfloat16 if precision == "bfloat16" else None
         gathering = MixedPrecisionPolicy(narrow, torch.float32, cast_forward_inputs=False)
-        parts = [fully_shard(layer, mesh=mesh, mp_policy=gathering, ignored_params=copies) for layer in layers]
+        parts = []
+        for layer in layers:
+            _receive([weight for weight in layer.parameters() if weight not in copies], device)
+            parts.append(fully_shard(layer, mesh=mesh, mp_policy=gathering, ignored_params=copies))
+        rest = [weight for weight in model.parameters() if weight not in copies and not isinstance(weight, DTensor)]
+        _receive(rest, device)
         parts.append(fully_shard(model, mesh=mesh, ignored_params=copies))
         for part in parts:
             part.set_gradient_divide_factor(1.0)  # a sum: each row's loss is weighted already
@@ -135,6 +155,17 @@ def transformer_layers(model: Any) -> nn.ModuleList:
         if isinstance(module, nn.ModuleList) and len(module) == count:
             return module
     raise ValueError(f"{type(model).__name__} has no list of its {count} layers")
+
+
+def _receive(tensors: Sequence[Tensor], device: torch.device) -> None:
+    """Moves a model's tensors to the device, with the values that they have on rank 0."""
+    for tensor in tensors:
+        if tensor.is_meta:
+            empty = torch.empty_like(tensor, device=device)
+            torch.utils.swap_tensors(tensor, nn.Parameter(empty, requires_grad=tensor.requires_grad))
+        else:
+            tensor.data = tensor.data.to(device)
+        dist.broadcast(tensor.detach(), src=0)
 
 
 def _gradients(weights: Sequence[nn.Parameter]) -> list[Tensor]:

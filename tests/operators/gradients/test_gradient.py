@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from operators.base import RowError
 from operators.checkpoint import Checkpoint
 from operators.gradients import gradient, per_sample
-from operators.gradients.directions import Directions
+from operators.gradients.directions import Directions, precision_on
 from operators.gradients.gradient import Gradient, Projected
 from operators.gradients.gradient_norm import GradientNorm
 from operators.gradients.target_directions import directions
@@ -23,6 +23,7 @@ from operators.sample import MESSAGES
 from operators.supervision.supervised import IGNORED, Supervision
 from operators.training.finetune import Finetune, LoRA
 from operators.training.loop import train
+from tests.small_device import small_device
 from tests.tiny import tiny_causal
 
 PAIRS = [
@@ -189,9 +190,34 @@ def test_directions_give_the_mean_cosine_to_each_subtask(base, epoch, tmp_path):
 def test_directions_can_be_of_the_mean(base, epoch, tmp_path):
     targets, names, _ = loop(base, epoch, in_lora, TARGETS["rivers"])
     written = directions(made(base, epoch, feature="sgd"), TARGETS, tmp_path / "t.safetensors", "cosine_of_mean")
-    parts = written.tensors("cpu")
+    parts = written.tensors(torch.device("cpu"))
     found = torch.cat([parts[name][:1] for name in names], 1)
     torch.testing.assert_close(found, unit(targets.mean(0, keepdim=True)), rtol=0, atol=1e-6)
+
+
+def test_directions_are_bfloat16_on_a_gpu_and_give_nearly_the_same_cosines(base, epoch, tmp_path, monkeypatch):
+    """A GPU's precision, computed here on the CPU."""
+    assert precision_on(torch.device("cuda", 0)) is torch.bfloat16
+    written = directions(made(base, epoch, feature="sgd"), TARGETS, tmp_path / "t.safetensors")
+    exact = np.stack(made(base, epoch, onto=written).load()(batch()))
+    monkeypatch.setattr("operators.gradients.directions.precision_on", lambda device: torch.bfloat16)
+    assert {part.dtype for part in written.tensors(torch.device("cpu")).values()} == {torch.bfloat16}
+    short = np.stack(made(base, epoch, onto=written).load()(batch()))
+    assert 0 < np.abs(short - exact).max() < 1e-3
+
+
+@pytest.mark.parametrize("onto", ["directions", "projection"])
+def test_values_do_not_depend_on_the_budget_and_a_pass_that_does_not_fit_is_halved(
+    base, epoch, tmp_path, monkeypatch, onto
+):
+    chosen = Projected(dimensions=WIDTH)
+    if onto == "directions":
+        chosen = directions(made(base, epoch, feature="sgd"), TARGETS, tmp_path / "t.safetensors")
+    operator = made(base, epoch, onto=chosen, precision="float32")
+    expected = np.stack(operator.load()(batch()))
+    tried = small_device(monkeypatch, room=150)
+    np.testing.assert_allclose(np.stack(operator.load()(batch())), expected, atol=1e-3)
+    assert tried[0] > 150 >= tried[-1]
 
 
 def test_directions_count_by_content_and_are_refused_where_they_do_not_fit(base, epoch, tmp_path):

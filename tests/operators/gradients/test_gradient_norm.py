@@ -20,6 +20,7 @@ from operators.gradients.class_losses import class_losses, head_layers
 from operators.gradients.gradient_norm import GradientNorm
 from operators.kernels.token_stats import el2n
 from operators.losses.classifier import predictions
+from operators.models.by_length import Budget
 from operators.models.forward import linear_layers
 from operators.supervision.labels import Labelling, Labels
 from operators.supervision.supervised import IGNORED, Supervised
@@ -163,7 +164,7 @@ def test_the_published_vectors_of_a_linear_softmax():
     rows = [Supervised(at, (at + 1, 0)[: 2 - at % 2], (IGNORED, y)[at % 2 :]) for at, y in enumerate((0, 0, 2))]
     logits = predictions(model, rows, LABELS)
     assert el2n(logits.classes, logits.labels).tolist() == pytest.approx([0.42433614, 1.1954165, 1.2230703], rel=1e-6)
-    norms, losses = per_sample.norms(model, rows, head_layers(model), class_losses(LABELS))
+    norms, losses = per_sample.norms(model, rows, head_layers(model), Budget(1), class_losses(LABELS))
     assert norms.tolist() == pytest.approx([0.60010195, 1.6905742, 2.1184201], rel=1e-6)
     assert losses.tolist() == pytest.approx(logits.losses().tolist())
 

@@ -11,10 +11,13 @@ from hypothesis import strategies as st
 from operators.gradients import features as gradient_features
 from operators.gradients import per_sample
 from operators.gradients.per_sample import Factors
+from operators.models.by_length import Budget
 from operators.models.forward import linear_layers
 from operators.supervision.supervised import IGNORED
 
 VOCABULARY = 61
+
+ALONE = Budget(1)
 
 
 @dataclass
@@ -122,7 +125,7 @@ def test_linear_weights_equal_the_loop_and_the_head_is_one_of_them():
     expected, _ = one_by_one(model, list(per_sample.parameters(layers)))
     found, _ = tapped_gradients(model, layers)
     assert_close(found, expected)
-    torch.testing.assert_close(per_sample.norms(model, ROWS, layers)[0], expected.norm(dim=1), rtol=1e-5, atol=0)
+    torch.testing.assert_close(per_sample.norms(model, ROWS, layers, ALONE)[0], expected.norm(dim=1), rtol=1e-5, atol=0)
 
 
 def test_biases_have_gradients_too():
@@ -148,7 +151,7 @@ def test_the_head_of_a_tied_model_counts_as_the_head_alone():
         weight = model.lm_head.weight.detach().clone().requires_grad_(True)
         loss = F.cross_entropy(hidden @ weight.T, torch.tensor(sample.labels[1:])[where])
         norms.append(torch.autograd.grad(loss, weight)[0].norm())
-    torch.testing.assert_close(per_sample.norms(model, ROWS, layers)[0], torch.stack(norms), rtol=1e-5, atol=0)
+    torch.testing.assert_close(per_sample.norms(model, ROWS, layers, ALONE)[0], torch.stack(norms), rtol=1e-5, atol=0)
 
 
 def test_last_layer_norms_are_those_computed_by_hand():
@@ -200,7 +203,7 @@ def test_features_map_part_by_part_as_they_would_the_whole():
     matrix = dict(zip(sizes, torch.randn(gradients.shape[1], 7).split(list(sizes.values())), strict=True))
     shift = dict(zip(sizes, torch.randn(gradients.shape[1]).split(list(sizes.values())), strict=True))
     images, squares = gradient_features.mapped_features(
-        model, ROWS, layers, lambda name, g: 2 * g + shift[name], lambda name, f: f @ matrix[name], 7
+        model, ROWS, layers, ALONE, lambda name, g: 2 * g + shift[name], lambda name, f: f @ matrix[name], 7
     )
     features = 2 * gradients + torch.cat(list(shift.values()))
     torch.testing.assert_close(squares.sqrt().float(), features.norm(dim=1), rtol=1e-5, atol=0)
@@ -287,7 +290,50 @@ def _qwen():
 def test_any_number_of_rows_give_what_each_gives_alone_bitwise():
     model = adapted()
     layers = per_sample.adapter_layers(model)
-    together = gradient_features.whole_features(model, ROWS, layers, lambda name, g: g)
-    alone = torch.cat([gradient_features.whole_features(model, [sample], layers, lambda name, g: g) for sample in ROWS])
+
+    def whole(rows):
+        return gradient_features.whole_features(model, rows, layers, ALONE, lambda name, g: g)
+
+    together = whole(ROWS)
+    alone = torch.cat([whole([sample]) for sample in ROWS])
     assert torch.equal(together, alone)
     assert_close(together, one_by_one(model, [name for name, _ in model.named_parameters() if "lora_" in name])[0])
+
+
+@pytest.mark.parametrize("budget", [2, 40, 4096])
+def test_norms_and_images_do_not_depend_on_the_budget(budget):
+    model = adapted()
+    layers = per_sample.adapter_layers(model)
+    norms, losses = per_sample.norms(model, ROWS, layers, Budget(budget))
+    expected, expected_losses = per_sample.norms(model, ROWS, layers, ALONE)
+    torch.testing.assert_close(norms, expected, rtol=1e-5, atol=0)
+    torch.testing.assert_close(losses, expected_losses, rtol=1e-5, atol=0)
+
+
+def test_a_pass_that_runs_out_of_memory_half_way_is_computed_again_in_smaller_ones(monkeypatch):
+    model = adapted()
+    layers = per_sample.adapter_layers(model)
+    expected = [
+        *per_sample.norms(model, ROWS, layers, ALONE),
+        *gradient_features.mapped_features(model, ROWS, layers, ALONE, lambda _, g: g, lambda _, f: f[:, :3], 3),
+    ]
+    last = next(iter(per_sample.parameters(layers)))
+    deliver = per_sample.backward
+
+    def backward(model, rows, layers, sink, losses):
+        def small(name, factors):
+            if name == last and factors.inputs.shape[0] > 2:
+                raise torch.OutOfMemoryError
+            sink(name, factors)
+
+        return deliver(model, rows, layers, small, losses)
+
+    monkeypatch.setattr(per_sample, "backward", backward)
+    budget = Budget(4096)
+    found = [
+        *per_sample.norms(model, ROWS, layers, budget),
+        *gradient_features.mapped_features(model, ROWS, layers, Budget(4096), lambda _, g: g, lambda _, f: f[:, :3], 3),
+    ]
+    assert budget.tokens < 4096
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)

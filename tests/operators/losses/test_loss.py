@@ -19,6 +19,7 @@ from operators.models import forward
 from operators.models.causal import causal_model
 from operators.sample import MESSAGES
 from operators.supervision.supervised import IGNORED, Supervision
+from tests.small_device import small_device
 from tests.tiny import tiny_causal
 
 PAIRS = [
@@ -243,3 +244,21 @@ def test_pickled_weights_are_refused(folder, tmp_path):
 def test_more_tokens_than_the_model_has_positions_are_refused(folder):
     with pytest.raises(ValueError, match="256 positions"):
         operator(folder, max_tokens=1000).load()
+
+
+def test_a_pass_too_large_for_the_device_is_halved_and_no_row_is_at_fault(folder, monkeypatch):
+    expected = operator(folder).load()(batch(*CONVERSATIONS))
+    tried = small_device(monkeypatch, room=250)
+    compute = operator(folder).load()
+    for found, alone in zip(compute(batch(*CONVERSATIONS)), expected, strict=True):
+        assert_values(found, alone)
+    assert tried[1] > 250
+    first = len(tried)
+    compute(batch(*CONVERSATIONS))
+    assert max(tried[first:]) <= 250  # the smaller budget is kept
+    monkeypatch.undo()
+    small_device(monkeypatch, room=60)
+    compute = operator(folder).load()
+    with pytest.raises(torch.OutOfMemoryError, match="120 tokens"):  # one row alone
+        compute(batch(*CONVERSATIONS))
+    assert_values(compute(batch(CONVERSATIONS[0]))[0], expected[0])

@@ -18,17 +18,30 @@ RANK = """
 import pickle, sys
 from pathlib import Path
 import torch, torch.distributed as dist
-from operators.training import ranks
+from operators.training import epochs, model as models, ranks
 from operators.training.loop import train
-from operators.training.model import trained_model
+from operators.training.model import empty_model, trained_model
 runs, meeting, rank = sys.argv[1:]
+def refuse(*paths, **options):
+    raise AssertionError("weights and moments of shards are read by rank 0 alone")
 dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=int(rank), world_size=2)
+reading = models.loaded_model, epochs.load_file
 for declaration, samples, folder, layout in pickle.loads(Path(runs).read_bytes()):
+    models.loaded_model, epochs.load_file = reading if rank == "0" or layout == "copies" else (refuse, refuse)
     found = train(declaration, samples, folder, tokens=100, layout=layout)
     assert [path.name for path in found] == ["epoch-1", "epoch-2"]
-model = trained_model(declaration, found[-1])
-whole = sum(weight.numel() for weight in model.parameters())
-ranks.here(layout).hold(model, torch.device("cpu"), "float32")
+models.loaded_model = reading[0]
+expected = trained_model(declaration, found[-1])
+values = {name: weight.detach().clone() for name, weight in [*expected.named_parameters(), *expected.named_buffers()]}
+whole = sum(weight.numel() for weight in expected.parameters())
+together = ranks.here(layout)
+model = expected if together.reads else empty_model(declaration, found[-1])
+assert together.reads or all(weight.is_meta for weight in model.parameters())
+together.hold(model, torch.device("cpu"), "float32")
+for name, weight in [*model.named_parameters(), *model.named_buffers()]:
+    given = weight.full_tensor() if hasattr(weight, "full_tensor") else weight
+    assert torch.equal(given, values.pop(name)), name
+assert not values
 held = sum((weight.to_local() if layout == "shards" else weight).numel() for weight in model.parameters()
            if weight.dim() > 1)
 assert (held < 0.6 * whole) == (layout == "shards")

@@ -20,7 +20,7 @@ from operators.training.files import epoch_outcomes
 from operators.training.finetune import LoRA
 from operators.training.loop import NonFinite, train
 from operators.training.losses import summed_losses
-from operators.training.model import trained_model, untrained_model
+from operators.training.model import empty_model, recompute_activations, trained_model, untrained_model
 from tests.runs import CALM, SMALL, assert_same, declared, lines, losses_one_by_one, spoilt
 from tests.tiny import TEXTS
 
@@ -317,3 +317,59 @@ def test_summed_losses_are_those_of_each_sample_alone(base, samples, count):
         losses, right = summed_losses(model, samples[:count], None)
     assert losses.tolist() == pytest.approx(sums.tolist(), rel=1e-4)
     assert right.tolist() == [0] * count
+
+
+def test_recomputed_activations_give_the_same_gradients_dropout_included(base, samples):
+    gradients = []
+    for lora in (SMALL, None):
+        for recompute in (False, True):
+            model = untrained_model(declared(base, lora=lora)).train()
+            if recompute:
+                recompute_activations(model)
+            torch.manual_seed(3)
+            summed_losses(model, samples[:3], None)[0].sum().backward()
+            gradients.append([weight.grad for weight in model.parameters() if weight.grad is not None])
+    for kept, recomputed in (gradients[:2], gradients[2:]):
+        assert len(kept) == len(recomputed) > 0
+        assert all(torch.equal(one, other) for one, other in zip(kept, recomputed, strict=True))
+
+
+def test_recomputed_activations_keep_less_and_train_the_same_files(base, samples, tmp_path):
+    kept = train(declared(base), samples, tmp_path / "kept")
+    recomputed = train(declared(base), samples, tmp_path / "recomputed", activations="recomputed")
+    for one, other in zip(kept, recomputed, strict=True):
+        assert_same(one, other)
+
+    def held(activations) -> int:
+        model = untrained_model(declared(base)).train()
+        if activations == "recomputed":
+            recompute_activations(model)
+        sizes = []
+
+        def keep(tensor):
+            sizes.append(tensor.nbytes)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            summed_losses(model, samples[:3], None)
+        return sum(sizes)
+
+    assert held("recomputed") < held("kept") / 2
+
+
+@pytest.mark.parametrize("fields", [{"lora": None}, {}, {"precision": "bfloat16"}])
+def test_an_empty_model_has_the_parameters_of_the_whole_one(base, samples, tmp_path, fields):
+    declaration = declared(base, epochs=1, **fields)
+    (epoch,) = train(declaration, samples, tmp_path)
+    for whole, empty in (
+        (untrained_model(declaration), empty_model(declaration, None)),
+        (trained_model(declaration, epoch), empty_model(declaration, epoch)),
+    ):
+        assert facts_of(empty) == facts_of(whole)
+        assert all(weight.is_meta for name, weight in empty.named_parameters() if "lora" not in name)
+        for found, expected in zip(empty.buffers(), whole.buffers(), strict=True):
+            assert torch.equal(found, expected)
+
+
+def facts_of(model) -> dict:
+    return {name: (weight.shape, weight.dtype, weight.requires_grad) for name, weight in model.named_parameters()}
