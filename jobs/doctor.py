@@ -97,7 +97,7 @@ def cluster(how: Profile, store: Path) -> Iterator[Finding]:
     if how.default.gpus > gpus:
         yield "profile", "missing", f"a worker takes {how.default.gpus:g} GPU; use --profile laptop or add GPU nodes"
     elif gpus and not how.default.gpus:
-        yield "profile", "note", "the GPUs are not used; --profile gpu uses them"
+        yield "profile", "note", "the workers see no GPU with this profile; --profile gpu gives them GPUs"
     if len(nodes) > 1:
         yield "shared store", "note", f"{store} must be the same folder on every node, or give --store s3://..."
 

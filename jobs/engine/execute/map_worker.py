@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.engine.execute.columns import column, computed, joined
+from jobs.engine.execute.gpus import hide_other_gpus
 from jobs.engine.store.feature import Feature
 from operators.base import Arriving, Operator, RowError
 
@@ -69,6 +70,7 @@ class Worker:
         self.attempts = attempts
         self.failure: str | None = None
         # Ray would retry an error here, each time with the imports. An error raised from a call ends the map.
+        hide_other_gpus()
         try:
             self.compute: Any = operator.load()
         except Exception as error:  # noqa: BLE001 - any error is reported to the driver

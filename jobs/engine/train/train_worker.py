@@ -19,6 +19,7 @@ import numpy as np
 import ray
 from fsspec.implementations.local import LocalFileSystem
 
+from jobs.engine.execute.gpus import hide_other_gpus, task
 from jobs.engine.samples.reading import Parts, read_samples
 from jobs.engine.store.writing import write_atomically
 from jobs.engine.terminal.errors import OverErrorBudget, WinnowError
@@ -55,11 +56,14 @@ def how_to_go_on(folder: Path | str) -> str:
     return f"Whole epochs are kept in {folder}, and the same command goes on after the last one."
 
 
-# Ray counts one CPU, whatever the threads, as for a reduce. A task that fails is not retried: a person has to look.
-@ray.remote(num_cpus=1, max_retries=0)
-def alone(training: Training) -> None:
-    """Trains in this one process."""
+def train_here(training: Training) -> None:
+    """Trains in this worker, alone or as a rank of several."""
+    hide_other_gpus()
     carry_out(training)
+
+
+# Ray counts one CPU, whatever the threads, as for a reduce. A task that fails is not retried: a person has to look.
+ALONE = task(train_here, max_retries=0)
 
 
 @ray.remote(
@@ -74,7 +78,7 @@ def together(training: Training, workers: int, gpus: float) -> None:
     own = Path(training.folder) / ".ray"
     resources = {"CPU": 1.0, **({"GPU": gpus} if gpus else {})}
     group = TorchTrainer(
-        lambda: carry_out(training),
+        lambda: train_here(training),
         torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpus), resources_per_worker=resources),
         run_config=RunConfig(name="run", storage_path=str(own)),

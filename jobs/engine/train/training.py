@@ -22,7 +22,7 @@ from jobs.engine.terminal.errors import UsageError, WinnowError
 from jobs.engine.terminal.screen import say
 from jobs.engine.train.checkpoints import epoch_folders, training_folder
 from jobs.engine.train.label_names import with_names
-from jobs.engine.train.train_worker import OUTCOME, Training, alone, how_to_go_on, together
+from jobs.engine.train.train_worker import ALONE, OUTCOME, Training, how_to_go_on, together
 from operators.checkpoint import Checkpoint
 from operators.training.files import FACTS, LOSSES
 from operators.training.finetune import Finetune
@@ -146,7 +146,7 @@ def _run(samples: Samples, session: Session, trainer: Finetune, ids: np.ndarray,
     )
     each = f"{gpus:g} GPUs" if gpus else f"{training.threads} CPU threads"
     say(f"train: {len(ids):,} samples, epochs: {trainer.epochs}, workers: {workers} with {each} each, in {folder}")
-    one = alone.options(num_gpus=gpus)
+    one = ALONE.on(gpus).options(num_gpus=gpus)
     try:
         _wait(one.remote(training) if workers == 1 else together.remote(training, workers, gpus), folder, trainer)
     except RayTaskError as error:
