@@ -1,5 +1,6 @@
 """How a run is executed: workers, batch sizes, CPUs and GPUs. It is never part of a recipe or a fingerprint."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -63,8 +64,9 @@ class Profile:
         return layout
 
     def execution(self, operator: Operator) -> Execution:
-        """Returns how this operator runs."""
-        return self.operators.get(type(operator).__name__, self.default)
+        """Returns how this operator runs; one that computes nothing on a GPU holds none, whatever the profile says."""
+        found = self.operators.get(type(operator).__name__, self.default)
+        return found if operator.uses_gpus() else replace(found, gpus=0.0)
 
 
 def profile(file: str | None) -> Profile:

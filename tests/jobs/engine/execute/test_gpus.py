@@ -10,14 +10,20 @@ from pydantic.dataclasses import dataclass
 
 from jobs.engine.execute import reducing
 from jobs.engine.execute.map_worker import Attempts, Worker
-from jobs.engine.execute.profile import Profile
+from jobs.engine.execute.profile import Execution, Profile
 from jobs.engine.execute.reducing import reduce_here, reduced
 from jobs.engine.execute.session import Session
 from jobs.engine.store.store import Store
 from jobs.engine.train import train_worker
 from jobs.methods import targets
+from operators.asking.judge import Judge
+from operators.asking.rewrite import Rewrite
 from operators.base import STRICT, Operator
+from operators.characters import Characters
+from operators.embedding.embed import Embed
+from operators.field import Field
 from operators.gradients.gradient import Gradient
+from operators.tokens import Tokens
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
@@ -111,3 +117,11 @@ def test_a_reduce_requests_a_gpu_only_for_a_kernel_that_has_a_device(tmp_path, m
     assert reduced(look, {"column": np.zeros(3)}, 3, {}, session) == (None, "cuda")
     assert reduced(look, {"column": np.zeros(3)}, 3, {}, replace(session, profile=Profile())) == (None, "cpu")
     assert remote.requested == [0, 1, 0]
+
+
+def test_an_operator_that_computes_nothing_on_a_gpu_holds_none():
+    gpu = Profile(default=Execution(gpus=1, rows=7), operators={"Judge": Execution(gpus=4)})
+    assert [gpu.execution(each).gpus for each in (Embed(), Judge())] == [1, 4]
+    asking = (Judge(endpoint="http://server/v1"), Rewrite(endpoint="http://server/v1"))
+    assert [gpu.execution(each).gpus for each in (*asking, Tokens(), Characters(), Field("kind"))] == [0] * 5
+    assert gpu.execution(Characters()).rows == 7
