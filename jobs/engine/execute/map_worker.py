@@ -58,12 +58,12 @@ class Attempts:
     def explain(self, ids: np.ndarray, reason: str) -> None:
         """Notes why the worker that started on these ids ends."""
         fs, path = self._path(ids)
-        fs.pipe_file(f"{path}{REASON}", reason.encode())
+        fs.write_text(f"{path}{REASON}", reason, encoding="utf-8")
 
     def explanation(self, ids: np.ndarray) -> str:
         """Why the last worker that started on these ids ended; empty where it could not say."""
         fs, path = self._path(ids)
-        return fs.cat_file(f"{path}{REASON}").decode() if fs.exists(f"{path}{REASON}") else ""
+        return str(fs.read_text(f"{path}{REASON}", encoding="utf-8")) if fs.exists(f"{path}{REASON}") else ""
 
     def end(self, ids: np.ndarray) -> None:
         """Notes that these ids are finished."""
