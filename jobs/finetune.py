@@ -86,7 +86,7 @@ def finetune(wanted: Finetune, inputs: Sequence[str], out: Path, session: Sessio
             "pool": {key: pool.facts[key] for key in ("fingerprint", "sources")} | {"folder": pool.folder},
         }
         claim(out, identity)
-        checkpoints = pool.train(wanted)
+        checkpoints = pool.train(wanted, afterwards="go on")
     last = Path(checkpoints[-1].name)
     write_checkpoint(last, last.parent, out)
     manifest = {

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import ray
@@ -30,6 +30,12 @@ from operators.supervision.supervised import Supervised
 from operators.training.files import epoch_facts
 from operators.training.finetune import Finetune, Layout
 
+if TYPE_CHECKING:
+    from ray.train.torch import TorchConfig
+
+PATIENCE_SECONDS = 6 * 3600
+"""How long ranks wait for one another, and Ray Train for a rank that does not reply: the time in which rank 0 writes an
+epoch, which has 84 GB for 7B parameters with Adam's moments. Ray Train notices a rank that died without this."""
 OUTCOME = "outcome.json"
 NOTHING = "nothing_to_supervise"
 
@@ -71,15 +77,16 @@ ALONE = task(train_here, max_retries=0)
 )  # the process ends with the call: Ray Train leaves a signal handler in it
 def together(training: Training, workers: int, gpus: float) -> None:
     """Trains in several workers, with `gpus` GPUs each, which add their gradients up."""
+    os.environ.setdefault("RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S", str(PATIENCE_SECONDS))
     from ray.train import RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
     own = Path(training.folder) / ".ray"
     resources = {"CPU": 1.0, **({"GPU": gpus} if gpus else {})}
     group = TorchTrainer(
         lambda: train_here(training),
-        torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+        torch_config=process_group(gpus),
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpus), resources_per_worker=resources),
         run_config=RunConfig(name="run", storage_path=str(own)),
     )
@@ -91,6 +98,13 @@ def together(training: Training, workers: int, gpus: float) -> None:
         raise known or WinnowError(f"train: {error}. {how_to_go_on(training.folder)}") from None
     finally:
         shutil.rmtree(own, ignore_errors=True)
+
+
+def process_group(gpus: float) -> "TorchConfig":
+    """The group of torch.distributed that the ranks form."""
+    from ray.train.torch import TorchConfig
+
+    return TorchConfig(backend="nccl" if gpus else "gloo", timeout_s=PATIENCE_SECONDS)
 
 
 def carry_out(training: Training) -> None:
@@ -123,6 +137,7 @@ def carry_out(training: Training) -> None:
             tokens=training.tokens,
             device=training.device,
             layout=training.layout,
+            moments="every" if trainer.lora else "latest",
         )
         if ranks.here().rank == 0:
             _write_outcome(training, samples, limit)
