@@ -54,7 +54,8 @@ class Profile:
     local_cpus: int | None = Field(default=None, ge=1)
     """CPUs of the Ray instance that a command starts itself; None for all of the machine."""
     stall_seconds: float = Field(default=900.0, gt=0)
-    """A map without progress for this time fails, and names the operator that is stuck."""
+    """A map without progress for this time fails, and names the operator that is stuck. The time starts when the nodes
+    have the models; a worker has to load them within it."""
 
     @field_validator("train_layout")
     @classmethod

@@ -17,6 +17,7 @@ from ray.data.exceptions import ExecutionTimeoutError
 from ray.exceptions import RayError, RayTaskError
 
 from jobs.engine.execute.failure import cause, failure
+from jobs.engine.execute.fetching import fetch_models
 from jobs.engine.execute.map_worker import Attempts, Worker
 from jobs.engine.execute.profile import Execution
 from jobs.engine.execute.session import Session
@@ -59,6 +60,7 @@ def stream(
     drawn, others = _drawn(ids)
     progress = _Progress(name, len(ids), allowed, frozenset(drawn.tolist()))
     try:
+        fetch_models(operator, name, execution)
         for summary in _summaries(operator, feature, attempts, parts, drawn, others, execution, session):
             progress.add(summary)
             if over := progress.over():
