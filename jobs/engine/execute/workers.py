@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 from dataclasses import dataclass
 
 import ray
@@ -30,7 +31,7 @@ class Workers:
     def of(cls, execution: Execution, operator: Operator) -> "Workers":
         """As the profile, the operator and the cluster allow; a cluster that others started may grow."""
         allowed = [each for each in (execution.workers, operator.most_workers()) if each]
-        now = max(1, min([*_room(execution), *allowed]))
+        now = max(1, min([*_room(execution), *allowed], default=sys.maxsize))
         grows = "RAY_ADDRESS" in os.environ
         return cls(now, min(allowed, default=None) if grows else now)
 

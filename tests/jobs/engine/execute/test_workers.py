@@ -47,6 +47,7 @@ def test_a_pool_on_this_machine_has_the_workers_that_it_has_room_for(cluster):
     assert sizes(Execution(), 100) == (2, 2)
     assert sizes(Execution(workers=1), 100) == (1, 1)
     assert sizes(Execution(), 1) == (1, 1)
+    assert sizes(Execution(cpus=0), 7) == (7, 7)
 
 
 @pytest.mark.parametrize(
