@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from operators.asking.judge import Judge
 from operators.asking.rewrite import Rewrite
 from operators.base import STRICT, Operator
 from operators.characters import Characters
+from operators.checkpoint import Checkpoint
 from operators.embedding.embed import Embed
 from operators.field import Field
 from operators.gradients.gradient import Gradient
@@ -69,14 +71,15 @@ def test_a_reduce_sees_only_its_own_gpus(seen):
 def test_a_writer_of_targets_sees_only_its_own_gpus(seen, tmp_path, monkeypatch):
     found = []
     monkeypatch.setattr(targets, "directions", lambda *_: found.append(os.environ.get(VISIBLE)))
-    targets.write_directions(Gradient, {}, tmp_path / "of" / "subtasks.safetensors", "mean")
+    gradient = Gradient(Checkpoint("some/model"), Checkpoint("some/adapter"))
+    targets.write_directions(gradient, {}, tmp_path / "of" / "subtasks.safetensors", "mean_of_cosines")
     assert found == [seen]
 
 
 def test_a_training_process_sees_only_its_own_gpus(seen, monkeypatch):
     found = []
     monkeypatch.setattr(train_worker, "carry_out", lambda _: found.append(os.environ.get(VISIBLE)))
-    train_worker.train_here(None)
+    train_worker.train_here(cast(Any, None))
     assert found == [seen]
 
 
