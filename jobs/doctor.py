@@ -92,14 +92,25 @@ def cluster(how: Profile, store: Path) -> Iterator[Finding]:
     connect(how)
     resources = ray.cluster_resources()
     nodes = [node for node in ray.nodes() if node["Alive"]]
-    cpus, gpus = resources.get("CPU", 0), resources.get("GPU", 0)
-    yield "cluster", "ok", f"{len(nodes)} node(s), {cpus:g} CPUs, {gpus:g} GPUs, Ray {ray.__version__}"
-    if how.default.gpus > gpus:
-        yield "profile", "missing", f"a worker takes {how.default.gpus:g} GPU; use --profile laptop or add GPU nodes"
-    elif gpus and not how.default.gpus:
-        yield "profile", "note", "the GPUs are not used; --profile gpu uses them"
+    cpus, gpus = resources.get("CPU", 0), [node["Resources"].get("GPU", 0) for node in nodes]
+    yield "cluster", "ok", f"{len(nodes)} node(s), {cpus:g} CPUs, {sum(gpus):g} GPUs, Ray {ray.__version__}"
+    yield from gpus_against(how, gpus)
     if len(nodes) > 1:
         yield "shared store", "note", f"{store} must be the same folder on every node, or give --store s3://..."
+
+
+def gpus_against(how: Profile, gpus: Sequence[float]) -> Iterator[Finding]:
+    """Checks the GPUs of each node against those that the profile's workers request."""
+    requests = {"a worker": how.default.gpus, "a reduce": how.reduce_gpus, "a training process": how.train_gpus}
+    requests |= {f"a worker of {name}": execution.gpus for name, execution in how.operators.items()}
+    most = max(gpus, default=0)
+    for who, count in requests.items():
+        if count > most:
+            yield "profile", "missing", f"{who} takes {count:g} GPUs of one node, and no node has more than {most:g}"
+    if how.train_workers > 1 and (training := how.train_workers * how.train_gpus) > sum(gpus):
+        yield "profile", "missing", f"training takes {training:g} GPUs, and the cluster has {sum(gpus):g}"
+    if sum(gpus) and not any(requests.values()):
+        yield "profile", "note", "with this profile all GPUs are hidden from the workers; --profile gpu uses them"
 
 
 def recipe(name: str, asked: Recipe) -> Iterator[Finding]:

@@ -75,7 +75,7 @@ def finetune(wanted: Finetune, inputs: Sequence[str], out: Path, session: Sessio
         connect(session.profile)
         pool = Pool.of(inputs, session)
         identity = claimed("winnow_training", wanted_of("finetune", inputs, wanted, session), pool, out)
-        checkpoints = pool.train(wanted)
+        checkpoints = pool.train(wanted, afterwards="go on")
     last = Path(checkpoints[-1].name)
     write_checkpoint(last, last.parent, out)
     manifest = {

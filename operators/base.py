@@ -86,6 +86,10 @@ class Operator:
         """The maximum number of workers at a time; None for no maximum."""
         return None
 
+    def uses_gpus(self) -> bool:
+        """Whether a worker computes anything on a GPU, if it has one."""
+        return True
+
     def advice(self, kind: str, column: str) -> str:
         """Advice for a column in which too many samples have an error of this kind; empty for none."""
         return ""

@@ -13,6 +13,10 @@ class Characters(Templated):
     uncounted: str = ""
     """Characters that are not counted."""
 
+    def uses_gpus(self) -> bool:
+        """Counting needs none."""
+        return False
+
     def load(self) -> Compute:
         """A function from a batch to the number of characters of each text."""
 

@@ -66,6 +66,13 @@ class Checkpoint:
         if self._local() is None and _cached(self.name, self.revision) is None:
             _hub_commit(self.name, self.revision)
 
+    def on_hub(self) -> bool:
+        """Whether the hub has the model, by its name: it is neither a local folder nor in a package."""
+        try:
+            return self._local() is None
+        except (ModelMissing, ValueError):
+            return False
+
     def config(self) -> dict[str, Any]:
         """The content of config.json; no other file is downloaded. ModelMissing where it is not available."""
         folder = self._local() or _cached(self.name, self.revision)

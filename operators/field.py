@@ -16,6 +16,10 @@ class Field(Operator):
 
     name: str = "task"
 
+    def uses_gpus(self) -> bool:
+        """Reading a field needs none."""
+        return False
+
     def load(self) -> Compute:
         """A function from a batch to the field of each record; values other than strings are written as JSON.
 

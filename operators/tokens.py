@@ -22,6 +22,10 @@ class Tokens(Templated):
 
     model: Checkpoint = Checkpoint("sentence-transformers/all-MiniLM-L6-v2")
 
+    def uses_gpus(self) -> bool:
+        """Counting needs none."""
+        return False
+
     def check(self) -> None:
         """ModelMissing where the checkpoint is not there."""
         self.model.check()

@@ -109,3 +109,26 @@ class Arrives(Arriving):
     def _value(batch, row):
         number = batch["id"][row].as_py()
         return {"score": number / 2, "note": batch["messages"][row].as_py()[1]["content"]}
+
+
+class AcceleratorError(RuntimeError):
+    """As torch raises it for a CUDA error."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class Accelerated(Operator):
+    """The length of the instruction; "break" in it makes its worker's device fail, for this row and all later ones."""
+
+    message: str = "CUDA error: an illegal memory access was encountered\nCompile with TORCH_USE_CUDA_DSA"
+
+    def load(self):
+        broken = []
+
+        def compute(batch):
+            texts = [instruction(messages) for messages in batch["messages"].to_pylist()]
+            if broken or any("break" in text for text in texts):
+                broken.append(True)
+                raise AcceleratorError(self.message)
+            return [float(len(text)) for text in texts]
+
+        return compute

@@ -62,7 +62,7 @@ class Cycles:
         """
         number = len(self.chosen)
         seed = self.trainer.seed + self.seed + number
-        model = chosen.train(replace(self.trainer, epochs=epochs, after=self.model, seed=seed))[-1]
+        model = chosen.train(replace(self.trainer, epochs=epochs, after=self.model, seed=seed), afterwards="go on")[-1]
         assert self.trainer.labels is not None, "a classifier is trained"
         error = ClassError(model, self.trainer.labels, self.trainer.max_tokens, dropout, precision)
         scored = self.scored.map(**{f"cycle_{number + 1}": error})

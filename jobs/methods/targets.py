@@ -16,6 +16,7 @@ import ray
 from ray.exceptions import RayError
 
 from jobs.engine.execute.failure import cause, failure
+from jobs.engine.execute.gpus import hide_other_gpus, task
 from jobs.engine.pool.pool import Pool
 from jobs.engine.record.entries import declaration
 from jobs.engine.samples.reading import read_samples
@@ -117,10 +118,10 @@ def target_directions(targets: Targets, gradient: Gradient, aggregate: Aggregate
     began, stored = time.monotonic(), file.is_file()
     if not stored:
         execution = session.profile.execution(gradient)
-        task = _written.options(num_gpus=execution.gpus, memory=execution.memory)
+        remote = WRITE.on(execution.gpus).options(num_gpus=execution.gpus, memory=execution.memory)
         say(f"targets: {targets.pool.samples:,} in {len(targets.names):,} subtasks, to {file}")
         try:
-            ray.get(task.remote(gradient, targets.messages, file, aggregate))
+            ray.get(remote.remote(gradient, targets.messages, file, aggregate))
         except RayError as error:
             raise failure(f"targets: {cause(error)}", error, session) from error
     session.log.append(
@@ -153,7 +154,13 @@ def target_features(targets: Targets, gradient: Gradient, column: str) -> np.nda
     return having.values(column)
 
 
-@ray.remote(num_cpus=1)
-def _written(gradient: Gradient, subtasks: dict[str, list[list[Message]]], file: Path, aggregate: Aggregate) -> None:
+def write_directions(
+    gradient: Gradient, subtasks: dict[str, list[list[Message]]], file: Path, aggregate: Aggregate
+) -> None:
+    """Computes the directions of the subtasks in this worker, and writes them to the file."""
+    hide_other_gpus()
     file.parent.mkdir(parents=True, exist_ok=True)
     directions(gradient, subtasks, file, aggregate)
+
+
+WRITE = task(write_directions)

@@ -87,6 +87,10 @@ class Asking(Arriving):
         """1 for a server, so that concurrency and the rate limit are those that the fields say."""
         return 1 if self.endpoint else None
 
+    def uses_gpus(self) -> bool:
+        """Not where a server answers: its GPUs are not those of the worker."""
+        return not self.endpoint
+
     def check(self) -> None:
         """ModelMissing where the checkpoint is not there, and where no server answers or it refuses the key."""
         if self.endpoint:

@@ -47,6 +47,12 @@ def whole_epochs(declaration: Finetune, samples: int, folder: Path) -> list[Path
     return found
 
 
+def with_moments(found: Sequence[Path]) -> list[Path]:
+    """The epochs up to the last one that keeps Adam's moments, after which a run can go on."""
+    last = max((at for at, path in enumerate(found, start=1) if (path / MOMENTS).is_file()), default=0)
+    return list(found[:last])
+
+
 def begin(folder: Path, steps: int) -> None:
     """Prepares a run's folder to go on after `steps` steps: removes half epochs, and the lines of later steps."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -86,7 +92,15 @@ class State:
 
 
 def resume_moments(epoch: Path, model: nn.Module, adam: torch.optim.Optimizer, together: Ranks) -> None:
-    """Gives Adam the moments and the number of steps of an epoch's end; KeyError where a parameter has none there."""
+    """Gives Adam the moments and the number of steps of an epoch's end.
+
+    ValueError where the epoch does not have them any more, KeyError where a parameter has none there.
+    """
+    if not (epoch / MOMENTS).is_file():
+        raise ValueError(
+            f"no run can go on after {epoch}, which has no {MOMENTS}: a run that trains all weights keeps it for the "
+            "last epoch at most"
+        )
     state: Any = _stored_state(epoch, model, adam) if together.reads else {}
     whole = StateDictOptions(full_state_dict=True, broadcast_from_rank0=together.sent)
     set_optimizer_state_dict(model, adam, state, options=whole)

@@ -3,7 +3,8 @@
 folder/losses.jsonl                   one line per step: step, epoch, loss, learning_rate, tokens (trained on)
 folder/epoch-1/adapter_model.safetensors, adapter_config.json    or, without LoRA, model*.safetensors, config.json
                tokenizer files
-               adam.safetensors       exp_avg.<parameter>, exp_avg_sq.<parameter>: Adam's moments, float32
+               adam.safetensors       exp_avg.<parameter>, exp_avg_sq.<parameter>: Adam's moments, float32; without
+                                      LoRA a command keeps at most those of the last epoch
                outcomes.safetensors   of a classifier: id, and right (whether each sample's class was predicted)
                training.json          what was trained, on how much, and the learning rate of each step
 """

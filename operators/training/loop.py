@@ -14,7 +14,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,12 +23,15 @@ from torch import Tensor
 from operators.models.by_length import batches
 from operators.supervision.supervised import Supervised
 from operators.training import epochs, ranks
-from operators.training.files import LOSSES
+from operators.training.files import LOSSES, MOMENTS
 from operators.training.finetune import Activations, Finetune, Layout
 from operators.training.losses import precise, summed_losses, supervised_counts
 from operators.training.model import empty_model, recompute_activations, trained_model, untrained_model
 from operators.training.ranks import Ranks
 
+Moments = Literal["every", "latest"]
+"""The epochs that keep Adam's moments, which take twice the space of the trained weights. latest: a run can go on after
+the last epoch that it has written."""
 TOKENS = 4096
 """Tokens per pass, padding included; a longer sample is a pass of its own."""
 
@@ -51,12 +54,14 @@ def train(
     device: torch.device | str | None = None,
     layout: Layout = "copies",
     activations: Activations = "kept",
+    moments: Moments = "every",
 ) -> list[Path]:
     """Trains the epochs that the folder does not have yet; returns the folders of all epochs, in order.
 
     samples: `train` reads their number, and one step's samples at a time, so they may be tokenized when they are read.
     tokens: the number of tokens per forward pass, by what memory allows. device: None takes the GPU where there is
     one. layout: how the ranks hold the model. activations: what the backward pass does with those of the layers.
+    moments: which epochs keep them; where later epochs were removed, the run goes on after the last one that has them.
 
     ModelMissing and ValueError as `untrained_model` raises them. ValueError for no samples, a sample with nothing to
     supervise, epochs of another run in the folder, a warm-up that takes all steps, and shards of one process.
@@ -68,6 +73,7 @@ def train(
     found = epochs.whole_epochs(declaration, len(samples), folder)
     if len(found) == declaration.epochs:
         return found
+    found = epochs.with_moments(found)
     declaration.rate(0, declaration.epochs * declaration.steps(len(samples)))
     together = ranks.here(layout)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -81,6 +87,8 @@ def train(
             state = epochs.State.of(declaration, run.model, run.adam)
             if together.rank == 0:
                 epochs.write_epoch(folder, epoch, declaration, run.model, state, records, len(samples), outcomes)
+                if moments == "latest":
+                    (folder / f"epoch-{epoch - 1}" / MOMENTS).unlink(missing_ok=True)
             together.wait()
     return epochs.whole_epochs(declaration, len(samples), folder)
 

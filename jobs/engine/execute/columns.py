@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from jobs.engine.execute.device_errors import OUT_OF_MEMORY, device_lost, free_cached_memory, out_of_memory
 from operators.base import RowError, Values
 
 NONFINITE = RowError("nonfinite", "the value is NaN or infinite")
@@ -64,29 +65,40 @@ def computed(
 ) -> tuple[list[pa.Array], list[str | None]]:
     """The values and errors of a batch. A batch that raises is halved until the failing rows are found.
 
-    Returns the values as one array or several, in order, and one error per row, None where the row has a value.
+    Returns the values as one array or several, in order, and one error per row, None where the row has a value. Raises
+    an error that is not a row's (device_errors.py). Memory that was full is a row's error if the row alone needs more.
     """
-    try:
-        values, errors = column(compute(batch), batch.num_rows, gives)
+    found = _attempt(compute, batch, gives)
+    if isinstance(found, RowError) and found.kind == OUT_OF_MEMORY:
+        free_cached_memory()
+        found = _attempt(compute, batch, gives) if batch.num_rows == 1 else found
+    if not isinstance(found, RowError):
+        values, errors = found
         return [values], errors
-    except (MemoryError, RuntimeError, ValueError, TypeError, KeyError, IndexError, ArithmeticError, RowError) as error:
-        _release(error)
-        if batch.num_rows == 1:
-            kind = error.kind if isinstance(error, RowError) else type(error).__name__
-            message = error.message if isinstance(error, RowError) else str(error)
-            return [pa.nulls(1)], [str(RowError(kind, message.splitlines()[0][:500] if message else ""))]
+    if batch.num_rows == 1:
+        return [pa.nulls(1)], [str(found)]
     half = batch.num_rows // 2
     left, left_errors = computed(compute, batch.slice(0, half), gives)
     right, right_errors = computed(compute, batch.slice(half), gives)
     return left + right, left_errors + right_errors
 
 
-def _release(error: Exception) -> None:
-    """Frees cached GPU memory after an out-of-memory error, so that the halves have room."""
-    if type(error).__name__ == "OutOfMemoryError":
-        import torch
+def _attempt(
+    compute: Callable[[pa.Table], Values], batch: pa.Table, gives: pa.DataType | None
+) -> tuple[pa.Array, list[str | None]] | RowError:
+    """The values and errors of a batch; an exception as a RowError, without the frames that hold its tensors."""
+    try:
+        return column(compute(batch), batch.num_rows, gives)
+    except (MemoryError, RuntimeError, ValueError, TypeError, KeyError, IndexError, ArithmeticError, RowError) as error:
+        if device_lost(error):
+            raise
+        if isinstance(error, RowError):
+            return RowError(error.kind, _line(error.message))
+        return RowError(OUT_OF_MEMORY if out_of_memory(error) else type(error).__name__, _line(str(error)))
 
-        torch.cuda.empty_cache()
+
+def _line(message: str) -> str:
+    return message.splitlines()[0][:500] if message else ""
 
 
 def joined(pieces: list[pa.Array]) -> pa.Array:

@@ -2,7 +2,8 @@
 
 The driver gets one summary per batch; the values stay in the part files. Ray retries a batch forever when its worker
 dies, so a worker notes each batch before it starts on it. A batch that was started and never finished is split into
-pieces. A single sample that killed two workers is quarantined with an error.
+pieces. A single sample that killed two workers is quarantined with an error. A worker that lost its GPU ends itself:
+it would find an error in every later sample.
 """
 
 import hashlib
@@ -16,11 +17,15 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.engine.execute.columns import column, computed, joined
+from jobs.engine.execute.device_errors import device_lost, end_process
+from jobs.engine.execute.gpus import hide_other_gpus
+from jobs.engine.execute.session import first_line
 from jobs.engine.store.feature import Feature
 from operators.base import Arriving, Operator, RowError
 
 PIECES = 16
 DEATHS_ALLOWED = 1
+REASON = ".reason"
 
 SUMMARY = pa.schema([("first", pa.int64()), ("rows", pa.int64()), ("failed", pa.int64()), ("example", pa.string())])
 """The summary of a batch: its first id, its number of rows, the number that failed, and one of the errors."""
@@ -50,11 +55,22 @@ class Attempts:
         fs, path = self._path(ids)
         fs.pipe_file(path, b"x" * (deaths + 1))
 
+    def explain(self, ids: np.ndarray, reason: str) -> None:
+        """Notes why the worker that started on these ids ends."""
+        fs, path = self._path(ids)
+        fs.write_text(f"{path}{REASON}", reason, encoding="utf-8")
+
+    def explanation(self, ids: np.ndarray) -> str:
+        """Why the last worker that started on these ids ended; empty where it could not say."""
+        fs, path = self._path(ids)
+        return str(fs.read_text(f"{path}{REASON}", encoding="utf-8")) if fs.exists(f"{path}{REASON}") else ""
+
     def end(self, ids: np.ndarray) -> None:
         """Notes that these ids are finished."""
         fs, path = self._path(ids)
-        if fs.exists(path):
-            fs.rm_file(path)
+        for file in (path, f"{path}{REASON}"):
+            if fs.exists(file):
+                fs.rm_file(file)
 
 
 class Worker:
@@ -69,6 +85,7 @@ class Worker:
         self.attempts = attempts
         self.failure: str | None = None
         # Ray would retry an error here, each time with the imports. An error raised from a call ends the map.
+        hide_other_gpus()
         try:
             self.compute: Any = operator.load()
         except Exception as error:  # noqa: BLE001 - any error is reported to the driver
@@ -91,7 +108,9 @@ class Worker:
         ids = batch["id"].to_numpy()
         deaths = self.attempts.deaths(ids)
         if deaths > DEATHS_ALLOWED and len(ids) == 1:
-            errors: list[str | None] = [str(RowError("worker_death", f"ended {deaths} workers"))]
+            reason = self.attempts.explanation(ids)
+            told = f"ended {deaths} workers" + (f", the last by {reason}" if reason else "")
+            errors: list[str | None] = [str(RowError("worker_death", told))]
             self._commit(batch, [pa.nulls(1)], errors)
         elif deaths and len(ids) > 1:
             self.attempts.begin(ids, deaths)
@@ -103,12 +122,22 @@ class Worker:
             errors = [error for piece in todo for error in self._survive(piece)]
         else:
             self.attempts.begin(ids, deaths)
-            if isinstance(self.operator, Arriving):
-                errors = self._arrived(batch)
-            else:
-                values, errors = computed(self.compute, batch, self.operator.gives)
-                self._commit(batch, values, errors)
+            try:
+                errors = self._committed(batch)
+            except Exception as error:
+                if device_lost(error):  # the next worker splits the batch
+                    self.attempts.explain(ids, f"{type(error).__name__}: {first_line(error)[:500]}")
+                    end_process()
+                raise
         self.attempts.end(ids)
+        return errors
+
+    def _committed(self, batch: pa.Table) -> list[str | None]:
+        """Computes and commits a batch; returns one error or None per row."""
+        if isinstance(self.operator, Arriving):
+            return self._arrived(batch)
+        values, errors = computed(self.compute, batch, self.operator.gives)
+        self._commit(batch, values, errors)
         return errors
 
     def _arrived(self, batch: pa.Table) -> list[str | None]:

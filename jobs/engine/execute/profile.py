@@ -1,5 +1,6 @@
 """How a run is executed: workers, batch sizes, CPUs and GPUs. It is never part of a recipe or a fingerprint."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -53,7 +54,8 @@ class Profile:
     local_cpus: int | None = Field(default=None, ge=1)
     """CPUs of the Ray instance that a command starts itself; None for all of the machine."""
     stall_seconds: float = Field(default=900.0, gt=0)
-    """A map without progress for this time fails, and names the operator that is stuck."""
+    """A map without progress for this time fails, and names the operator that is stuck. The time starts when the nodes
+    have the models; a worker has to load them within it."""
 
     @field_validator("train_layout")
     @classmethod
@@ -63,8 +65,9 @@ class Profile:
         return layout
 
     def execution(self, operator: Operator) -> Execution:
-        """Returns how this operator runs."""
-        return self.operators.get(type(operator).__name__, self.default)
+        """Returns how this operator runs; one that computes nothing on a GPU holds none, whatever the profile says."""
+        found = self.operators.get(type(operator).__name__, self.default)
+        return found if operator.uses_gpus() else replace(found, gpus=0.0)
 
 
 def profile(file: str | None) -> Profile:

@@ -11,6 +11,7 @@ import ray
 from ray.exceptions import RayError
 
 from jobs.engine.execute.failure import cause, failure
+from jobs.engine.execute.gpus import hide_other_gpus, task
 from jobs.engine.execute.session import Session, largest_node_cpus
 from jobs.engine.store.feature import Feature
 from jobs.engine.terminal.screen import say
@@ -39,12 +40,13 @@ def reduced(
     """
     profile = session.profile
     began = time.monotonic()
-    if profile.reduce_gpus and "device" in inspect.signature(kernel).parameters:
+    gpus = profile.reduce_gpus if "device" in inspect.signature(kernel).parameters else 0.0
+    if gpus:
         params = {"device": "cuda", **params}
-    task = _reduced.options(num_gpus=profile.reduce_gpus, name=kernel.__name__)
+    remote = REDUCE.on(gpus).options(num_gpus=gpus, name=kernel.__name__)
     threads = profile.reduce_threads or int(largest_node_cpus())
     try:
-        result = ray.get(task.remote(kernel, list(columns.values()), dict(params), threads))
+        result = ray.get(remote.remote(kernel, list(columns.values()), dict(params), threads))
     except RayError as error:
         raise failure(f"{kernel.__name__} of {', '.join(columns)}: {cause(error)}", error, session) from error
     seconds = time.monotonic() - began
@@ -57,12 +59,16 @@ def reduced(
     return result
 
 
-# The task requests one CPU, whatever its number of threads: a request for a whole node could wait forever on a shared
-# cluster.
-@ray.remote(num_cpus=1)
-def _reduced(kernel: Callable[..., Any], columns: list[Rows], params: dict[str, Any], threads: int) -> Any:
+def reduce_here(kernel: Callable[..., Any], columns: list[Rows], params: dict[str, Any], threads: int) -> Any:
+    """Calls a kernel in this worker; params: its arguments besides the columns."""
+    hide_other_gpus()
     import torch  # not needed on the driver
 
     torch.set_num_threads(max(1, min(threads, os.cpu_count() or 1)))
     arrays = [each.feature.values(each.ids, each.field) if isinstance(each, Stored) else each for each in columns]
     return kernel(*arrays, **params)
+
+
+# The task requests one CPU, whatever its number of threads: a request for a whole node could wait forever on a shared
+# cluster.
+REDUCE = task(reduce_here)

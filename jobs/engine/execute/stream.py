@@ -18,9 +18,11 @@ from ray.data.exceptions import ExecutionTimeoutError
 from ray.exceptions import RayError, RayTaskError
 
 from jobs.engine.execute.failure import cause, failure
+from jobs.engine.execute.fetching import fetch_models
 from jobs.engine.execute.map_worker import Attempts, Worker
 from jobs.engine.execute.profile import Execution
 from jobs.engine.execute.session import Session
+from jobs.engine.execute.workers import Workers
 from jobs.engine.samples.reading import KNOWN_BY, Parts, read_samples
 from jobs.engine.store.feature import Feature
 from jobs.engine.terminal.errors import OutOfRoom, OverErrorBudget
@@ -59,6 +61,7 @@ def stream(
     drawn, others = _drawn(ids)
     progress = _Progress(name, len(ids), allowed, frozenset(drawn.tolist()))
     try:
+        fetch_models(operator, name, execution)
         for summary in _summaries(operator, feature, attempts, parts, drawn, others, execution, session):
             progress.add(summary)
             if over := progress.over():
@@ -108,9 +111,11 @@ def _summaries(
     # The drawn samples are read here, on the driver. Workers take the batches that are read first, and the drawn
     # samples, which come from all parts, would be read last. Each batch has ids from the whole pool, as the batches end
     # in any order and the first one is judged by itself.
-    dealt = math.ceil(len(drawn) / execution.rows)
+    workers = Workers.of(execution, operator)
+    rows = workers.rows(execution, len(drawn) + len(others))
+    dealt = math.ceil(len(drawn) / rows)
     batches = [samples(drawn[first::dealt]) for first in range(dealt)]
-    batches += [pa.table({"ids": pa.array([ids], pa.list_(pa.int64()))}) for ids in _split(others, execution.rows)]
+    batches += [pa.table({"ids": pa.array([ids], pa.list_(pa.int64()))}) for ids in _split(others, rows)]
     dataset = ray.data.from_arrow(batches)
     # Reading requests almost no CPU. The workers can hold all whole CPUs, and reading tasks that need one would wait
     # forever. The different request also keeps Ray from fusing the two steps.
@@ -120,25 +125,13 @@ def _summaries(
         fn_constructor_args=(operator, feature, attempts),
         batch_size=None,
         batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(size=_workers(execution, operator, len(batches))),
+        compute=workers.pool(len(batches)),
         num_cpus=execution.cpus,
         num_gpus=execution.gpus,
         memory=execution.memory,
     )
     for summary in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         yield from cast(pa.Table, summary).to_pylist()
-
-
-def _workers(execution: Execution, operator: Operator, batches: int) -> int:
-    """The number of workers: limited by profile, operator, cluster and number of batches; at least one."""
-    resources = ray.cluster_resources()
-    room = [int(resources.get("CPU", 1) / execution.cpus)] if execution.cpus else []
-    if execution.gpus:
-        room.append(int(resources.get("GPU", 0) / execution.gpus))
-        if not resources.get("GPU"):
-            say(f"this cluster has no GPU, and the profile requests {execution.gpus:g} per worker: waiting for one")
-    room += [most for most in (execution.workers, operator.most_workers()) if most]
-    return max(1, min([*room, batches]))
 
 
 def _split(ids: np.ndarray, rows: int) -> Iterator[np.ndarray]:

@@ -20,7 +20,7 @@ from jobs.engine.execute.session import Session
 from jobs.engine.pool.column import Column, Series, joined
 from jobs.engine.pool.kernels import in_positions, translated
 from jobs.engine.samples.pool_folder import Samples
-from jobs.engine.train.training import trained
+from jobs.engine.train.training import Afterwards, trained
 from operators.base import Operator
 from operators.checkpoint import Checkpoint
 from operators.kernels import threshold as thresholds
@@ -142,14 +142,15 @@ class Subset:
     def _named(self, positions: Any, kind: str) -> Any:
         return int(self.order[positions]) if kind == ROW else self.ranking(self.order[positions])
 
-    def train(self, trainer: Finetune) -> tuple[Checkpoint, ...]:
+    def train(self, trainer: Finetune, afterwards: Afterwards = "use") -> tuple[Checkpoint, ...]:
         """Trains a model on these samples, and returns one checkpoint per epoch, in order.
 
-        A checkpoint is a local folder: weights or adapter, tokenizer, adam.safetensors, training.json. The store keeps
-        the checkpoints by trainer, pool and ids, so the same training runs only once. Samples with nothing to supervise
-        are left out and counted.
+        A checkpoint is a local folder: weights or adapter, tokenizer, training.json, and adam.safetensors for an
+        adapter. The store keeps the checkpoints by trainer, pool and ids, so the same training runs only once. Samples
+        with nothing to supervise are left out and counted. afterwards: "go on" keeps adam.safetensors of the last epoch
+        where all weights are trained.
         """
-        return trained(self.origin, self.session, trainer, self.ids)
+        return trained(self.origin, self.session, trainer, self.ids, afterwards)
 
     def above(self, name: str, threshold: float = -np.inf, *, share: float | None = None) -> Self:
         """The samples whose value is strictly above the threshold.

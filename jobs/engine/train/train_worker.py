@@ -13,12 +13,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import ray
 from fsspec.implementations.local import LocalFileSystem
 
+from jobs.engine.execute.gpus import hide_other_gpus, task
 from jobs.engine.samples.reading import Parts, read_samples
 from jobs.engine.store.writing import write_atomically
 from jobs.engine.terminal.errors import OverErrorBudget, WinnowError
@@ -29,6 +30,12 @@ from operators.supervision.supervised import Supervised
 from operators.training.files import epoch_facts
 from operators.training.finetune import Finetune, Layout
 
+if TYPE_CHECKING:
+    from ray.train.torch import TorchConfig
+
+PATIENCE_SECONDS = 6 * 3600
+"""How long ranks wait for one another, and Ray Train for a rank that does not reply: the time in which rank 0 writes an
+epoch, which has 84 GB for 7B parameters with Adam's moments. Ray Train notices a rank that died without this."""
 OUTCOME = "outcome.json"
 NOTHING = "nothing_to_supervise"
 
@@ -55,11 +62,14 @@ def how_to_go_on(folder: Path | str) -> str:
     return f"Whole epochs are kept in {folder}, and the same command goes on after the last one."
 
 
-# Ray counts one CPU, whatever the threads, as for a reduce. A task that fails is not retried: a person has to look.
-@ray.remote(num_cpus=1, max_retries=0)
-def alone(training: Training) -> None:
-    """Trains in this one process."""
+def train_here(training: Training) -> None:
+    """Trains in this worker, alone or as a rank of several."""
+    hide_other_gpus()
     carry_out(training)
+
+
+# Ray counts one CPU, whatever the threads, as for a reduce. A task that fails is not retried: a person has to look.
+ALONE = task(train_here, max_retries=0)
 
 
 @ray.remote(
@@ -67,15 +77,16 @@ def alone(training: Training) -> None:
 )  # the process ends with the call: Ray Train leaves a signal handler in it
 def together(training: Training, workers: int, gpus: float) -> None:
     """Trains in several workers, with `gpus` GPUs each, which add their gradients up."""
+    os.environ.setdefault("RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S", str(PATIENCE_SECONDS))
     from ray.train import RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
     own = Path(training.folder) / ".ray"
     resources = {"CPU": 1.0, **({"GPU": gpus} if gpus else {})}
     group = TorchTrainer(
-        lambda: carry_out(training),
-        torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+        lambda: train_here(training),
+        torch_config=process_group(gpus),
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpus), resources_per_worker=resources),
         run_config=RunConfig(name="run", storage_path=str(own)),
     )
@@ -87,6 +98,13 @@ def together(training: Training, workers: int, gpus: float) -> None:
         raise known or WinnowError(f"train: {error}. {how_to_go_on(training.folder)}") from None
     finally:
         shutil.rmtree(own, ignore_errors=True)
+
+
+def process_group(gpus: float) -> "TorchConfig":
+    """The group of torch.distributed that the ranks form."""
+    from ray.train.torch import TorchConfig
+
+    return TorchConfig(backend="nccl" if gpus else "gloo", timeout_s=PATIENCE_SECONDS)
 
 
 def carry_out(training: Training) -> None:
@@ -119,6 +137,7 @@ def carry_out(training: Training) -> None:
             tokens=training.tokens,
             device=training.device,
             layout=training.layout,
+            moments="every" if trainer.lora else "latest",
         )
         if ranks.here().rank == 0:
             _write_outcome(training, samples, limit)

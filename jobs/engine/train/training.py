@@ -5,10 +5,11 @@ is what the workers do.
 """
 
 import json
+import shutil
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import ray
@@ -22,12 +23,14 @@ from jobs.engine.terminal.errors import UsageError, WinnowError
 from jobs.engine.terminal.screen import say
 from jobs.engine.train.checkpoints import epoch_folders, training_folder
 from jobs.engine.train.label_names import with_names
-from jobs.engine.train.train_worker import OUTCOME, Training, alone, how_to_go_on, together
+from jobs.engine.train.train_worker import ALONE, OUTCOME, Training, how_to_go_on, together
 from operators.checkpoint import Checkpoint
-from operators.training.files import FACTS, LOSSES
+from operators.training.files import FACTS, LOSSES, MOMENTS
 from operators.training.finetune import Finetune
 
 REPORT_SECONDS = 30.0
+Afterwards = Literal["use", "go on"]
+"""What the last epoch is for: to be used as a model, or for another run to go on after it, too (`Finetune.after`)."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +51,13 @@ class Summary:
     """The mean over the steps of the last epoch."""
 
 
-def trained(samples: Samples, session: Session, trainer: Finetune, ids: np.ndarray) -> tuple[Checkpoint, ...]:
+def trained(
+    samples: Samples, session: Session, trainer: Finetune, ids: np.ndarray, afterwards: Afterwards = "use"
+) -> tuple[Checkpoint, ...]:
     """The checkpoints of all epochs, in order, trained now or found in the store.
 
-    A classifier learns all labels that the pool's records have, unless its trainer names them.
+    A classifier learns all labels that the pool's records have, unless its trainer names them. Where all weights are
+    trained, Adam's moments of the last epoch are kept if a run goes on after it, and those of no other epoch.
 
     ModelMissing where the base is not there. UsageError where the store is not a folder on a file system, where the
     pool has fewer than two classes, or no slots, for more tokens than the base has positions, and where no step would
@@ -71,10 +77,16 @@ def trained(samples: Samples, session: Session, trainer: Finetune, ids: np.ndarr
     folder = training_folder(samples, session.store, trainer, ids)
     began = time.monotonic()
     found = _summary(folder, trainer)
+    if found and afterwards == "go on" and not _last_moments(folder, trainer).is_file():
+        say(f"train: nothing can go on after the epochs in {folder}, because Adam's moments were not kept")
+        _remove(folder, trainer)
+        found = None
     _warn_of_idle_epochs(trainer, len(ids))
     if found:
         say(f"train: {folder} has all {trainer.epochs} epochs")
     summary = found or _run(samples, session, trainer, ids, folder)
+    if found is None and afterwards == "use" and trainer.lora is None:
+        _last_moments(folder, trainer).unlink(missing_ok=True)
     left = sum(summary.left_out.values())
     why = f" ({', '.join(f'{kind} {count:,}' for kind, count in summary.left_out.items())})" if left else ""
     say(
@@ -100,6 +112,17 @@ def trained(samples: Samples, session: Session, trainer: Finetune, ids: np.ndarr
         }
     )
     return tuple(Checkpoint(str(epoch)) for epoch in epoch_folders(folder, trainer))
+
+
+def _last_moments(folder: Path, trainer: Finetune) -> Path:
+    return epoch_folders(folder, trainer)[-1] / MOMENTS
+
+
+def _remove(folder: Path, trainer: Finetune) -> None:
+    """Removes a run's epochs, so that it is trained again."""
+    (folder / OUTCOME).unlink()
+    for epoch in epoch_folders(folder, trainer):
+        shutil.rmtree(epoch)
 
 
 def _absolute(base: Checkpoint) -> Checkpoint:
@@ -146,7 +169,7 @@ def _run(samples: Samples, session: Session, trainer: Finetune, ids: np.ndarray,
     )
     each = f"{gpus:g} GPUs" if gpus else f"{training.threads} CPU threads"
     say(f"train: {len(ids):,} samples, epochs: {trainer.epochs}, workers: {workers} with {each} each, in {folder}")
-    one = alone.options(num_gpus=gpus)
+    one = ALONE.on(gpus).options(num_gpus=gpus)
     try:
         _wait(one.remote(training) if workers == 1 else together.remote(training, workers, gpus), folder, trainer)
     except RayTaskError as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 import ray
 from ray.exceptions import RayTaskError
 
+from jobs.engine.execute.gpus import hide_other_gpus
 from jobs.engine.terminal.errors import WinnowError
 from operators.checkpoint import Checkpoint
 from operators.training.files import MOMENTS
@@ -35,6 +36,7 @@ def whole_model(trainer: Finetune, epoch: Checkpoint) -> Checkpoint:
 
 @ray.remote(num_cpus=1, max_retries=0)
 def _merged(trainer: Finetune, epoch: Path, folder: Path) -> None:
+    hide_other_gpus()
     from operators.training.model import trained_model  # noqa: PLC0415 - torch is for the worker
 
     half = folder.with_name(f".{folder.name}")

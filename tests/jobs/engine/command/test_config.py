@@ -238,12 +238,20 @@ def test_words_are_recipe_inputs_and_overrides_in_any_order(tmp_path):
 def test_profiles_are_validated(tmp_path):
     assert profile(None) == profile("laptop")
     assert profile("gpu").default.gpus == 1
-    assert replace(profile("fsdp"), train_workers=1, train_gpus=0.0, train_layout="copies") == profile("gpu")
+    assert profile("gpu").train_gpus == 1
+    assert replace(profile("gpu_8"), train_workers=1, train_layout="copies") == profile("gpu")
+    judges = profile("judge_70b")
+    asking = ("Judge", "Rewrite", "Evolve", "Compare", "Respond")
+    assert {name: judges.operators[name].gpus for name in asking} == dict.fromkeys(asking, 4)
+    others = {name: how for name, how in judges.operators.items() if name not in asking}
+    assert replace(judges, operators=others, stall_seconds=1800) == profile("gpu")
     (tmp_path / "shards.yaml").write_text("train_layout: shards\n")
     with pytest.raises(UsageError, match="train_layout: shards are for several workers: set train_workers above 1"):
         profile(str(tmp_path / "shards.yaml"))
     (tmp_path / "p.yaml").write_text("default: {worker: 3}\n")
     with pytest.raises(UsageError, match=r"default.worker"):
         profile(str(tmp_path / "p.yaml"))
-    with pytest.raises(UsageError, match=r"no profile 'tpu': it is neither a file nor one of fsdp, gpu, laptop"):
+    with pytest.raises(
+        UsageError, match=r"no profile 'tpu': it is neither a file nor one of gpu, gpu_8, judge_70b, laptop"
+    ):
         profile("tpu")

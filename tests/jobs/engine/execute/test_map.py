@@ -11,7 +11,7 @@ from jobs.engine.execute.session import Session
 from jobs.engine.pool.pool import Pool
 from jobs.engine.terminal.errors import OverErrorBudget, WinnowError
 from operators.field import Field
-from tests.standins import Arrives, Hashed, Slow, Stuck, Touchy, Unloadable
+from tests.standins import Accelerated, Arrives, Hashed, Slow, Stuck, Touchy, Unloadable
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -71,6 +71,17 @@ def test_map_a_sample_that_kills_its_worker_is_quarantined_alone(make_pool, sess
     session = executed(session, rows=32, workers=1, max_errors=0.1)
     pool = replace(make_pool(texts), session=session).map(length=Touchy())
     assert dict(pool.columns["length"].stored().errors()) == {13: "worker_death: ended 2 workers"}
+    assert len(pool.ids) == 39
+
+
+def test_map_a_worker_whose_device_fails_is_replaced_and_one_row_is_quarantined(make_pool, session):
+    texts = [f"word{i}" for i in range(40)]
+    texts[13] = "break"
+    session = executed(session, rows=32, workers=1, max_errors=0.1)
+    pool = replace(make_pool(texts), session=session).map(length=Accelerated())
+    ((row, error),) = pool.columns["length"].stored().errors()
+    assert (row, error.partition(":")[0]) == (13, "worker_death")
+    assert "AcceleratorError: CUDA error: an illegal memory access" in error
     assert len(pool.ids) == 39
 
 

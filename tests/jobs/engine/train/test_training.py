@@ -14,6 +14,7 @@ from jobs.engine.pool.pool import Pool
 from jobs.engine.samples.pool_folder import Samples
 from jobs.engine.store.store import Store
 from jobs.engine.terminal.errors import UsageError, WinnowError
+from jobs.engine.train import train_worker, training
 from jobs.engine.train.checkpoints import training_folder
 from operators.missing import ModelMissing
 from operators.supervision.labels import Labels
@@ -178,3 +179,22 @@ def test_a_classifier_tells_the_labels_of_the_whole_pool_and_goes_on_from_an_epo
         pool[np.arange(8)].train(replace(trainer, labels=Labels("colour")))
     with pytest.raises(UsageError, match=r"that have 'task' and 'slots' have 0 classes"):
         pool[np.arange(8)].train(replace(trainer, labels=Labels("task", "slots")))
+
+
+def test_moments_of_all_weights_are_kept_only_for_a_run_that_goes_on(make_pool, base, monkeypatch, capsys):
+    def run(samples, session, trainer, ids, folder):
+        train_worker.carry_out(train_worker.Training(trainer, samples.parts, ids, str(folder), 0.0, "cpu", 1, 4096))
+        return training._summary(folder, trainer)
+
+    monkeypatch.setattr(training, "_run", run)
+    pool, trainer = make_pool(TEXTS[:8]), declared(base, lora=None, epochs=2)
+    first, last = (Path(each.name) / "adam.safetensors" for each in pool.train(trainer))
+    assert (first.exists(), last.exists()) == (False, False)
+    pool.train(trainer, afterwards="go on")
+    assert (first.exists(), last.exists()) == (False, True)
+    assert "Adam's moments were not kept" in capsys.readouterr().out
+    pool.train(trainer)
+    pool.train(trainer, afterwards="go on")
+    assert last.exists()
+    assert [entry["computed"] for entry in pool.session.log] == [8, 8, 0, 0]
+    assert (Path(pool.train(declared(base))[-1].name) / "adam.safetensors").exists()

@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from jobs.engine.terminal.errors import OverErrorBudget, WinnowError
-from jobs.engine.train.train_worker import Tokenized, Training, carry_out
+from jobs.engine.train.train_worker import Tokenized, Training, carry_out, process_group
 from operators.base import RowError
+from operators.checkpoint import Checkpoint
 from operators.supervision.supervised import IGNORED, Supervised
 from operators.training.finetune import LoRA
 from tests.jobs.pool_runs import TEXTS, declared
@@ -39,6 +41,39 @@ def test_a_full_disk_is_told_and_leaves_no_half_epoch(make_pool, base, tmp_path)
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["losses.jsonl"]
     carry_out(asked)
     assert json.loads((tmp_path / "run/outcome.json").read_text())["outcome"]["samples"] == 8
+
+
+def kept(run) -> list[bool]:
+    return [(run / f"epoch-{epoch}/adam.safetensors").exists() for epoch in (1, 2, 3)]
+
+
+def test_only_the_last_epoch_of_all_weights_keeps_moments_and_a_run_goes_on_without_the_others(
+    make_pool, base, tmp_path
+):
+    whole = asked_of(make_pool(TEXTS[:8]), declared(base, lora=None, epochs=3), tmp_path / "whole")
+    carry_out(whole)
+    assert kept(tmp_path / "whole") == [False, False, True]
+    shutil.copytree(tmp_path / "whole", tmp_path / "again")
+    shutil.rmtree(tmp_path / "again/epoch-3")
+    carry_out(replace(whole, folder=str(tmp_path / "again")))
+    assert kept(tmp_path / "again") == [False, False, True]
+    weights = [load_file(tmp_path / name / "epoch-3/model.safetensors") for name in ("whole", "again")]
+    assert all(np.array_equal(weight, weights[1][name]) for name, weight in weights[0].items())
+    after = replace(whole.trainer, after=Checkpoint(str(tmp_path / "whole/epoch-1")))
+    with pytest.raises(WinnowError, match=r"no run can go on after .*epoch-1, which has no adam.safetensors"):
+        carry_out(replace(whole, trainer=after, folder=str(tmp_path / "after")))
+
+
+def test_every_epoch_of_an_adapter_keeps_moments(make_pool, base, tmp_path):
+    carry_out(asked_of(make_pool(TEXTS[:8]), declared(base, epochs=3), tmp_path / "run"))
+    assert kept(tmp_path / "run") == [True, True, True]
+
+
+def test_ranks_wait_while_one_of_them_writes_a_large_checkpoint():
+    slow_disk = 20e6  # bytes per second
+    for gpus, backend in ((0, "gloo"), (1, "nccl")):
+        group = process_group(gpus)
+        assert (group.backend, group.timeout_s > 84e9 / slow_disk) == (backend, True)
 
 
 @pytest.mark.parametrize(

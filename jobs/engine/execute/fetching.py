@@ -1,0 +1,67 @@
+"""Downloads the models of an operator to every node, before its workers start.
+
+A download takes longer than a map may stand still, and the workers of a node would each begin it.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from jobs.engine.execute.profile import Execution
+from jobs.engine.terminal.screen import say
+from operators.base import Operator
+from operators.checkpoint import Checkpoint
+
+
+def fetch_models(operator: Operator, name: str, execution: Execution) -> None:
+    """Returns when each node on which the operator may run has its models; name: the column's name, for messages.
+
+    A node that joins the cluster later downloads them when its first worker starts. RayTaskError where a model cannot
+    be downloaded.
+    """
+    models = hub_models(operator)
+    if not models:
+        return
+    nodes = _nodes(execution)
+    named = ", ".join(model.name for model in models)
+    say(f"{name}: each of {len(nodes):,} nodes gets {named}, where it does not have it yet ...")
+    began = time.monotonic()
+    ray.get([_fetched.options(scheduling_strategy=_only_on(node)).remote(models) for node in nodes])
+    say(f"{name}: {named} is on {len(nodes):,} nodes after {time.monotonic() - began:,.0f} s")
+
+
+def hub_models(operator: Operator) -> list[Checkpoint]:
+    """The checkpoints of the hub that an operator loads, each once; none where a server has the model."""
+    found = operator.identity() if hasattr(operator, "identity") else operator  # type: ignore[attr-defined]
+    return list(dict.fromkeys(each for each in _checkpoints(found) if each.on_hub()))
+
+
+def _checkpoints(value: Any) -> Iterator[Checkpoint]:
+    if isinstance(value, Checkpoint):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _checkpoints(item)
+    elif is_dataclass(value) and not isinstance(value, type):
+        for field in fields(value):
+            yield from _checkpoints(getattr(value, field.name))
+
+
+def _nodes(execution: Execution) -> list[str]:
+    """The nodes that have the GPUs of a worker, or where it needs none the nodes that have a CPU."""
+    needed, least = ("GPU", execution.gpus) if execution.gpus else ("CPU", 1)
+    return [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get(needed, 0) >= least]
+
+
+def _only_on(node: str) -> NodeAffinitySchedulingStrategy:
+    return NodeAffinitySchedulingStrategy(node, soft=False)
+
+
+@ray.remote(num_cpus=0)
+def _fetched(models: list[Checkpoint]) -> None:
+    for model in models:
+        model.folder()

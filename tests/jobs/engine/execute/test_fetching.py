@@ -1,0 +1,73 @@
+"""Which models are fetched, on which nodes and when, on clusters that are only told of."""
+
+import pytest
+import ray
+
+from jobs.engine.execute import fetching, stream
+from jobs.engine.execute.fetching import fetch_models, hub_models
+from jobs.engine.execute.profile import Execution
+from jobs.engine.execute.session import Session
+from jobs.engine.store.store import Store
+from operators.asking.judge import Judge
+from operators.checkpoint import Checkpoint
+from operators.embedding.embed import Embed
+from operators.gradients.gradient import Gradient
+from operators.tokens import Tokens
+
+BASE, QWEN = Checkpoint("someone/base"), Checkpoint("Qwen/Qwen3-8B")
+
+
+def test_only_models_of_the_hub_are_fetched(tmp_path):
+    assert hub_models(Judge(model=QWEN)) == [QWEN]
+    assert hub_models(Judge(model=QWEN, endpoint="http://server/v1")) == []
+    assert hub_models(Tokens()) == []  # its tokenizer is in a package
+    assert hub_models(Embed(model=Checkpoint(str(tmp_path)))) == []
+    assert hub_models(Gradient(BASE, adapter=Checkpoint(str(tmp_path)))) == [BASE]
+    assert hub_models(Gradient(BASE, adapter=BASE)) == [BASE]
+
+
+def hexadecimal(name: str) -> str:
+    """A node's id, as Ray writes it."""
+    return name.encode().ljust(28, b".").hex()
+
+
+@pytest.fixture
+def fetched(monkeypatch):
+    """The names of the nodes on which models were fetched."""
+    found = []
+
+    class Remote:
+        def options(self, scheduling_strategy):
+            assert scheduling_strategy.soft is False
+            found.append(next(name for name in shapes if scheduling_strategy.node_id == hexadecimal(name)))
+            return self
+
+        def remote(self, models):
+            return models
+
+    shapes = {"head": {"CPU": 4.0}, "one": {"CPU": 64.0, "GPU": 8.0}, "two": {"CPU": 64.0, "GPU": 2.0}, "no": {}}
+    nodes = [{"NodeID": hexadecimal(name), "Alive": True, "Resources": shape} for name, shape in shapes.items()]
+    nodes.append({"NodeID": hexadecimal("dead"), "Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}})
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    monkeypatch.setattr(ray, "get", lambda all_of_them: all_of_them)
+    monkeypatch.setattr(fetching, "_fetched", Remote())
+    return found
+
+
+@pytest.mark.parametrize(("gpus", "nodes"), [(0, ["head", "one", "two"]), (1, ["one", "two"]), (4, ["one"])])
+def test_every_node_on_which_a_worker_may_run_fetches_once_and_it_is_said(fetched, capsys, gpus, nodes):
+    fetch_models(Judge(model=QWEN), "rating", Execution(gpus=gpus))
+    assert fetched == nodes
+    assert f"rating: each of {len(nodes)} nodes gets Qwen/Qwen3-8B" in capsys.readouterr().out
+
+
+def test_the_clock_of_a_stall_starts_after_the_models_were_fetched(fetched, make_pool, tmp_path, monkeypatch):
+    pool, session, operator = make_pool(["a", "b"]), Session(Store(str(tmp_path / "store"))), Judge(model=QWEN)
+
+    def summaries(*_):
+        assert fetched == ["head", "one", "two"]
+        yield {"first": 0, "rows": 2, "failed": 0, "example": None}
+
+    monkeypatch.setattr(stream, "_summaries", summaries)
+    feature = session.store.feature(operator, "pool")
+    assert stream.stream(operator, "rating", feature, pool.parts, pool.ids, 0.0, session) == 0
