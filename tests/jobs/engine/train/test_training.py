@@ -167,7 +167,7 @@ def test_what_no_worker_has_to_see_is_refused_at_once(session, base):
 @ray_is_up
 def test_a_classifier_tells_the_labels_of_the_whole_pool_and_goes_on_from_an_epoch(make_pool, base):
     pool, trainer = make_pool(TEXTS), declared(base, lora=None, epochs=1, warmup=0.0, labels=Labels("task"))
-    first = pool[np.arange(8)].train(trainer)[-1]  # of which all have the first two tasks
+    first = pool[np.arange(8)].train(trainer, afterwards="go on")[-1]  # of which all have the first two tasks
     config = json.loads((Path(first.name) / "config.json").read_text())
     assert sorted(config["id2label"].values()) == sorted({text.split()[0] for text in TEXTS})
     ids, right = epoch_outcomes(first)
