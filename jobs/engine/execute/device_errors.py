@@ -12,6 +12,8 @@ from collections.abc import Iterator
 
 import psutil
 
+from operators.base import DeviceLost
+
 ENGINE = "EngineDeadError"
 """The name of vLLM's error after the process of its engine ended."""
 OUT_OF_MEMORY = "OutOfMemoryError"
@@ -30,7 +32,10 @@ def out_of_memory(error: BaseException) -> bool:
 
 def device_lost(error: BaseException) -> bool:
     """Whether this process can no longer use its GPU, or the engine that had it."""
-    return any(_named(each, ENGINE) or (_says(each, SIGNS) and not _says(each, FULL)) for each in _chain(error))
+    return any(
+        isinstance(each, DeviceLost) or _named(each, ENGINE) or (_says(each, SIGNS) and not _says(each, FULL))
+        for each in _chain(error)
+    )
 
 
 def free_cached_memory() -> None:
