@@ -13,6 +13,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from jobs.engine.execute.profile import Execution
 from jobs.engine.terminal.screen import say
+from operators.asking.asking import Asking
 from operators.base import Operator
 from operators.checkpoint import Checkpoint
 
@@ -36,16 +37,14 @@ def fetch_models(operator: Operator, name: str, execution: Execution) -> None:
 
 def hub_models(operator: Operator) -> list[Checkpoint]:
     """The checkpoints of the hub that an operator loads, each once; none where a server has the model."""
-    found = operator.identity() if hasattr(operator, "identity") else operator  # type: ignore[attr-defined]
-    return list(dict.fromkeys(each for each in _checkpoints(found) if each.on_hub()))
+    if isinstance(operator, Asking) and operator.endpoint:
+        return []
+    return list(dict.fromkeys(each for each in _checkpoints(operator) if each.on_hub()))
 
 
 def _checkpoints(value: Any) -> Iterator[Checkpoint]:
     if isinstance(value, Checkpoint):
         yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _checkpoints(item)
     elif is_dataclass(value) and not isinstance(value, type):
         for field in fields(value):
             yield from _checkpoints(getattr(value, field.name))

@@ -109,8 +109,8 @@ class Worker:
         deaths = self.attempts.deaths(ids)
         if deaths > DEATHS_ALLOWED and len(ids) == 1:
             reason = self.attempts.explanation(ids)
-            told = f"ended {deaths} workers" + (f", the last by {reason}" if reason else "")
-            errors: list[str | None] = [str(RowError("worker_death", told))]
+            message = f"ended {deaths} workers" + (f", the last by {reason}" if reason else "")
+            errors: list[str | None] = [str(RowError("worker_death", message))]
             self._commit(batch, [pa.nulls(1)], errors)
         elif deaths and len(ids) > 1:
             self.attempts.begin(ids, deaths)

@@ -64,9 +64,14 @@ def fewest_gpus(step: Operator | Finetune, activations: Activations, model: Size
     for count in COUNTS:
         layout = "shards" if count > 1 else "copies"
         how = Profile(
-            default=Execution(gpus=count), train_workers=count, train_gpus=1, train_layout=layout, train_tokens=2048
+            default=Execution(gpus=count),
+            train_workers=count,
+            train_gpus=1,
+            train_layout=layout,
+            train_activations=activations,
+            train_tokens=2048,
         )
-        found = needed_by(step, how, model, activations)
+        found = needed_by(step, how, model)
         if found is not None and found.total <= USABLE * GPU_BYTES:
             return count
     return None

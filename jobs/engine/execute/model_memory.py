@@ -20,7 +20,7 @@ from operators.losses.loss import Loss
 from operators.positions import USUAL_TOKENS
 from operators.scoring.reward import Reward
 from operators.scoring.scorer import Scorer
-from operators.training.finetune import Activations, Finetune, LoRA
+from operators.training.finetune import Finetune, LoRA
 
 if TYPE_CHECKING:
     from operators.models.memory import Shape
@@ -86,25 +86,23 @@ class Sizes:
         return lora.rank * sum(widths for name, widths in self.linear if name in lora.modules)
 
 
-def needed(step: Operator | Finetune, how: Profile, activations: Activations = "kept") -> Memory | None:
+def needed(step: Operator | Finetune, how: Profile) -> Memory | None:
     """What an operator or a trainer of a recipe needs on each GPU of its workers; None where no model is on a GPU.
 
-    activations: of a trainer. ModelMissing where the model's config.json is not available.
+    ModelMissing where the model's config.json is not available.
     """
     from transformers import AutoConfig  # noqa: PLC0415
 
     model = step.base if isinstance(step, Finetune) else getattr(step, "model", None)
     if model is None or not gpus_of(step, how) or (isinstance(step, Asking) and step.endpoint):
         return None
-    return needed_by(step, how, Sizes.of(AutoConfig.for_model(**model.config())), activations)
+    return needed_by(step, how, Sizes.of(AutoConfig.for_model(**model.config())))
 
 
-def needed_by(
-    step: Operator | Finetune, how: Profile, sizes: Sizes, activations: Activations = "kept"
-) -> Memory | None:
+def needed_by(step: Operator | Finetune, how: Profile, sizes: Sizes) -> Memory | None:
     """As `needed`, for a model of other sizes than the step's own."""
     if isinstance(step, Finetune):
-        return _of_training(step, how, sizes, activations)
+        return _of_training(step, how, sizes)
     if isinstance(step, Asking):
         gpus = gpus_of(step, how)
         return Memory(2 * sizes.parameters / gpus, cache=(step.context or CONTEXT) * sizes.shape.cache_bytes() / gpus)
@@ -138,7 +136,8 @@ def refusal(step: Operator | Finetune, how: Profile, gpu_bytes: int) -> str | No
         return None
     ways = "a smaller model"
     if isinstance(step, Finetune):
-        ways = "an adapter (lora), more train_workers with train_layout: shards, fewer train_tokens, or a smaller model"
+        ways = "an adapter (lora), more train_workers with train_layout: shards, "
+        ways += "train_activations: recomputed, fewer train_tokens, or a smaller model"
     elif isinstance(step, Asking):
         ways = f"more gpus for {type(step).__name__} in the profile, a smaller context, or a smaller model"
     return (
@@ -147,7 +146,7 @@ def refusal(step: Operator | Finetune, how: Profile, gpu_bytes: int) -> str | No
     )
 
 
-def _of_training(trainer: Finetune, how: Profile, sizes: Sizes, held: Activations) -> Memory:
+def _of_training(trainer: Finetune, how: Profile, sizes: Sizes) -> Memory:
     itemsize = 4 if trainer.precision == "float32" else 2
     shards = how.train_workers if how.train_layout == "shards" else 1
     tokens = max(how.train_tokens, trainer.max_tokens or USUAL_TOKENS)
@@ -155,7 +154,8 @@ def _of_training(trainer: Finetune, how: Profile, sizes: Sizes, held: Activation
     shape = sizes.shape
     layer = (sizes.parameters - 2 * shape.vocabulary * shape.width) / shape.layers
     whole = itemsize * (2 * layer + 2 * shape.vocabulary * shape.width) if shards > 1 else 0
-    a_token = shape.backward_bytes(itemsize) if held == "kept" else shape.recomputed_bytes(itemsize)
+    recomputed = how.train_activations == "recomputed"
+    a_token = shape.recomputed_bytes(itemsize) if recomputed else shape.backward_bytes(itemsize)
     activations = whole + tokens * a_token
     if trainer.lora is None:
         each = 4 * sizes.parameters / shards

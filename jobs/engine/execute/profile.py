@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 from jobs.engine.record.declarations import validated, yaml_in
 from jobs.engine.terminal.errors import UsageError
 from operators.base import STRICT, Operator
-from operators.training.finetune import Layout
+from operators.training.finetune import Activations, Layout
 
 PROFILES = Path(__file__).resolve().parents[3] / "cluster" / "profiles"
 
@@ -49,6 +49,8 @@ class Profile:
     """Threads per training process; None divides the CPUs of the largest node among them."""
     train_layout: Layout = "copies"
     """copies: each process holds the whole model; shards: each holds a share of weights, gradients and moments."""
+    train_activations: Activations = "kept"
+    """kept: faster; recomputed: a training pass needs less memory, as it computes most activations twice."""
     train_tokens: int = Field(default=4096, ge=1)
     """Tokens per forward pass in training, padding included, as memory allows. A longer sample is a pass by itself."""
     local_cpus: int | None = Field(default=None, ge=1)

@@ -50,7 +50,7 @@ class Column:
     def rows(self, ids: np.ndarray, field: str) -> Rows:
         """The values of these ids as an argument of a kernel on a worker.
 
-        Series in the store are passed by reference, so that they do not go through the driver.
+        Values in the store are passed by reference, so that they do not go through the driver.
         """
         return Stored(self.feature, field, ids) if self.feature else self.values(ids, field)
 

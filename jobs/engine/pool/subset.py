@@ -81,7 +81,7 @@ class Subset:
     def map(self, **operators: Operator) -> Self:
         """Computes operators for these samples, and binds one column per operator.
 
-        Returns the samples for which every operator has a value. Series in the store are not computed again.
+        Returns the samples for which every operator has a value. Values in the store are not computed again.
         OverErrorBudget where more samples fail than `max_errors` allows.
         """
         bound = {}
@@ -185,7 +185,9 @@ class Subset:
         return threshold if share is None or not len(self) else chosen(self.values(name), share)
 
     def _decided(self, decision: str, threshold: float, mask: np.ndarray) -> Self:
-        """The samples where the mask is True, after the decision is recorded."""
+        """The samples where the mask is True; a decision about any samples is recorded."""
+        if not len(self):
+            return self
         entry = {"threshold": threshold, "samples": len(self), "passed": int(mask.sum())}
         self.session.log.append({"decide": decision, "pool": self.origin.folder, **entry})
         return self._where(mask)

@@ -28,7 +28,7 @@ from operators.checkpoint import Checkpoint
 from operators.missing import ModelMissing
 from operators.supervision.supervised import Supervised
 from operators.training.files import epoch_facts
-from operators.training.finetune import Finetune, Layout
+from operators.training.finetune import Activations, Finetune, Layout
 
 if TYPE_CHECKING:
     from ray.train.torch import TorchConfig
@@ -55,6 +55,7 @@ class Training:
     threads: int
     tokens: int
     layout: Layout = "copies"
+    activations: Activations = "kept"
 
 
 def how_to_go_on(folder: Path | str) -> str:
@@ -137,6 +138,7 @@ def carry_out(training: Training) -> None:
             tokens=training.tokens,
             device=training.device,
             layout=training.layout,
+            activations=training.activations,
             moments="every" if trainer.lora else "latest",
         )
         if ranks.here().rank == 0:

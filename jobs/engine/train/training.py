@@ -166,6 +166,7 @@ def _run(samples: Samples, session: Session, trainer: Finetune, ids: np.ndarray,
         threads=profile.train_threads or max(1, int(largest_node_cpus()) // workers),
         tokens=profile.train_tokens,
         layout=profile.train_layout,
+        activations=profile.train_activations,
     )
     each = f"{gpus:g} GPUs" if gpus else f"{training.threads} CPU threads"
     say(f"train: {len(ids):,} samples, epochs: {trainer.epochs}, workers: {workers} with {each} each, in {folder}")

@@ -1,4 +1,4 @@
-"""Which models are fetched, on which nodes and when, on clusters that are only told of."""
+"""Which models are fetched, on which nodes and when, on clusters that are only described."""
 
 import pytest
 import ray
