@@ -106,8 +106,9 @@ def test_map_over_the_error_budget_fails_and_says_what_failed(make_pool, session
 def test_a_long_map_tells_by_a_draw_from_all_samples_that_too_many_will_fail(make_pool, session):
     texts = [f"word{i}" for i in range(6000)] + [f"refuse {i}" for i in range(2000)]
     pool = make_pool(texts, rows=2000)
+    # The whole draw in one batch, since the first batch that is sure ends the map; below it is two batches.
     with pytest.raises(OverErrorBudget, match=r"at random from 8,000 failed, and max_errors allows 80 of all samples"):
-        replace(pool, session=executed(session, rows=256, workers=1)).map(length=Touchy())
+        replace(pool, session=executed(session, rows=512, workers=1)).map(length=Touchy())
     begun = session.store.feature(Touchy(), pool.origin.identity("conversation")).ids()
     assert 512 <= len(begun) < 6000
     whole = replace(pool, session=executed(session, rows=256, workers=1, max_errors=0.3)).map(length=Touchy())
