@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from jobs.engine.outcome.outcome import Outcome
     from jobs.engine.pool.pool import Pool
     from jobs.engine.recipe.recipe import Recipe
+    from jobs.engine.store.store import Store
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -108,6 +109,7 @@ def selected(asked: Asked, session: Session) -> Outcome:
 
     The store is locked while the run writes to it.
     """
+    from jobs.engine.execute.model_room import refuse_without_room
     from jobs.engine.execute.session import connect
     from jobs.engine.outcome.manifest import ending, write_manifest
     from jobs.engine.outcome.outcome import written
@@ -119,6 +121,7 @@ def selected(asked: Asked, session: Session) -> Outcome:
     began = time.monotonic()
     with locked(session.store.url, say):
         connect(session.profile)
+        refuse_without_room(unstored(asked.recipe.steps(), session.store), session)
         pool, identity = opened(asked, session)
         chosen = asked.recipe.select(asked.recipe.counted(pool))
     for name, fact in chosen.facts.items():
@@ -129,6 +132,20 @@ def selected(asked: Asked, session: Session) -> Outcome:
     write_card(outcome, asked.out / "README.md")
     write_manifest(asked.out / "manifest.yaml", outcome.manifest)
     return outcome
+
+
+def unstored(steps: Mapping[str, Any], store: Store) -> dict[str, Any]:
+    """The operators and trainers of which the store has nothing, so that the run has to load their models."""
+    from jobs.engine.train.checkpoints import has_trainings
+    from operators.base import Operator
+    from operators.training.finetune import Finetune
+
+    return {
+        name: step
+        for name, step in steps.items()
+        if (isinstance(step, Operator) and not store.known(step))
+        or (isinstance(step, Finetune) and not has_trainings(store))
+    }
 
 
 def opened(asked: Asked, session: Session) -> tuple[Pool, dict[str, Any]]:

@@ -31,7 +31,7 @@ def fetch_models(operator: Operator, name: str, execution: Execution) -> None:
     named = ", ".join(model.name for model in models)
     say(f"{name}: each of {len(nodes):,} nodes gets {named}, where it does not have it yet ...")
     began = time.monotonic()
-    ray.get([_fetched.options(scheduling_strategy=_only_on(node)).remote(models) for node in nodes])
+    ray.get([_fetched.options(scheduling_strategy=only_on(node)).remote(models) for node in nodes])
     say(f"{name}: {named} is on {len(nodes):,} nodes after {time.monotonic() - began:,.0f} s")
 
 
@@ -56,7 +56,8 @@ def _nodes(execution: Execution) -> list[str]:
     return [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get(needed, 0) >= least]
 
 
-def _only_on(node: str) -> NodeAffinitySchedulingStrategy:
+def only_on(node: str) -> NodeAffinitySchedulingStrategy:
+    """Where a task runs that has to run on this node."""
     return NodeAffinitySchedulingStrategy(node, soft=False)
 
 

@@ -5,6 +5,7 @@ import time
 import numpy as np
 import ray
 
+from jobs.engine.execute.model_room import refuse_without_room
 from jobs.engine.execute.session import Session
 from jobs.engine.execute.sharing import known_already, share_with_repeats
 from jobs.engine.execute.stream import stream, what_to_do
@@ -44,6 +45,7 @@ def mapped(
     from_others = f", {taken:,} known from another pool" if taken else ""
     say(f"{name}: {len(ids):,} samples, {stored:,} in the store{from_others}, {len(missing):,} to compute")
     if len(missing):
+        refuse_without_room({name: operator}, session)
         started = time.monotonic()
         stream(operator, name, feature, samples.parts, missing, allowed, session)
         store.note_pace(operator, len(missing), time.monotonic() - started)

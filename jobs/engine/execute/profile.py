@@ -72,6 +72,11 @@ class Profile:
         return found if operator.uses_gpus() else replace(found, gpus=0.0)
 
 
+def names() -> list[str]:
+    """The names of the profiles in cluster/profiles."""
+    return sorted(each.stem for each in PROFILES.glob("*.yaml"))
+
+
 def profile(file: str | None) -> Profile:
     """Returns the profile in a YAML file, or by its name in cluster/profiles; None is the default.
 
@@ -83,8 +88,7 @@ def profile(file: str | None) -> Profile:
     if not path.exists() and (PROFILES / f"{file}.yaml").exists():
         path = PROFILES / f"{file}.yaml"
     if not path.exists():
-        known = ", ".join(sorted(each.stem for each in PROFILES.glob("*.yaml")))
-        raise UsageError(f"no profile {file!r}: it is neither a file nor one of {known}")
+        raise UsageError(f"no profile {file!r}: it is neither a file nor one of {', '.join(names())}")
     content = yaml_in(path, f"profile {path}") or {}
     if not isinstance(content, dict):
         raise UsageError(f"profile {path} is not a mapping")
