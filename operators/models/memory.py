@@ -106,11 +106,6 @@ def body_budget(model: Any) -> Budget:
     return _budget(model, Shape.body_bytes)
 
 
-def pass_tokens(model: Any) -> int:
-    """The tokens of `forward_budget`."""
-    return forward_budget(model).tokens
-
-
 def free_bytes(device: torch.device) -> int:
     """What a process can still allocate on a GPU: what no process has, and what this one has cached."""
     cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
