@@ -121,9 +121,9 @@ def test_values_of_pieces_that_are_tokenized_ahead_are_those_of_the_whole_batch(
     submitted = []
 
     class Noted(ThreadPoolExecutor):
-        def submit(self, tokenize, piece):
-            submitted.append(piece.num_rows)
-            return super().submit(tokenize, piece)
+        def submit(self, fn, /, *args, **named):
+            submitted.append(args[0].num_rows)
+            return super().submit(fn, *args, **named)
 
     monkeypatch.setattr(ahead, "ThreadPoolExecutor", Noted)
     monkeypatch.setattr(

@@ -31,14 +31,14 @@ def test_the_next_piece_is_tokenized_while_the_device_computes_this_one():
         assert following is None or following.wait(WAIT_SECONDS), "nobody tokenizes while the device computes"
         return piece
 
-    assert overlapped(tokenize, compute, "cuda")(rows(4 * FEWEST_ROWS)).tolist() == list(range(4 * FEWEST_ROWS))
+    assert list(overlapped(tokenize, compute, "cuda")(rows(4 * FEWEST_ROWS))) == list(range(4 * FEWEST_ROWS))
 
 
 @pytest.mark.parametrize("count", [0, 1, FEWEST_ROWS, FEWEST_ROWS + 1, 5000])
 def test_values_are_those_of_the_whole_batch_in_order(count):
     pieces = []
     found = overlapped(ids, lambda piece: pieces.append(len(piece)) or piece, "cuda")(rows(count))
-    assert found.tolist() == list(range(count))
+    assert list(found) == list(range(count))
     assert len(pieces) == max(1, min(PIECES, -(-count // FEWEST_ROWS)))
     mixed = overlapped(ids, lambda piece: piece if piece[0] else list(piece), "cuda")
     assert count == 0 or list(mixed(rows(count))) == list(range(count))
@@ -57,9 +57,8 @@ def test_an_error_of_either_side_is_raised_and_leaves_no_thread(where):
             raise ValueError("row 70")
         return piece
 
-    sides = {"tokenize": lambda batch: fails(ids(batch)), "compute": lambda piece: piece}
-    if where == "compute":
-        sides = {"tokenize": ids, "compute": fails}
+    tokenize = ids if where == "compute" else lambda batch: fails(ids(batch))
+    compute = fails if where == "compute" else lambda piece: piece
     with pytest.raises(ValueError, match="row 70"):
-        overlapped(*sides.values(), "cuda")(rows(200))
+        overlapped(tokenize, compute, "cuda")(rows(200))
     assert not [each for each in threading.enumerate() if each.name.startswith("tokenize") and not each.daemon]
