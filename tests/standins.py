@@ -120,9 +120,18 @@ class Accelerated(Operator):
     """The length of the instruction; "break" in it makes its worker's device fail, for this row and all later ones."""
 
     message: str = "CUDA error: an illegal memory access was encountered\nCompile with TORCH_USE_CUDA_DSA"
+    loads: str = ""
+    """A file in which each load is written down."""
+    lost: int = 0
+    """The number of loads that lose the device."""
 
     def load(self):
         broken = []
+        if self.loads:
+            with open(self.loads, "a") as file:
+                file.write("x")
+            if os.path.getsize(self.loads) <= self.lost:
+                raise AcceleratorError(self.message)
 
         def compute(batch):
             texts = [instruction(messages) for messages in batch["messages"].to_pylist()]

@@ -8,10 +8,10 @@ The numbers are bounds for the longest sample (operators/models/memory.py), with
 
 import functools
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from jobs.engine.execute.profile import Profile, names, profile
+from jobs.engine.execute.profile import Execution, Profile, names, profile
 from operators.asking.asking import Asking
 from operators.base import Operator, canonical_json
 from operators.checkpoint import Checkpoint
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 USABLE = 0.9
 """The share of a GPU's memory that a model can have; vLLM takes as much."""
+
+SMALL = 2 * 2**30
+"""The bytes up to which a model is small: several have room on any GPU of today, each with CUDA's own half a GiB."""
 
 CONTEXT = 8192
 """The tokens of a prompt and its answer, for which a judge needs a cache."""
@@ -152,6 +155,21 @@ def needed_by(step: Operator | Finetune, how: Profile, sizes: Sizes) -> Memory |
 def gpus_of(step: Operator | Finetune, how: Profile) -> float:
     """The GPUs of one worker."""
     return how.train_gpus if isinstance(step, Finetune) else how.execution(step).gpus
+
+
+def shared(execution: Execution, operator: Operator) -> Execution:
+    """How the operator runs where workers may share GPUs: with a share of a GPU, if its model is small.
+
+    That depends on nothing but the model, so that a run has the same workers on every cluster.
+    """
+    model = model_of(operator)
+    if execution.workers_per_gpu == 1 or execution.gpus != 1 or model is None:
+        return execution
+    sizes = Sizes.here(model)
+    found = sizes and needed_by(operator, Profile(default=execution), sizes)
+    if found is None or found.total > SMALL:
+        return execution
+    return replace(execution, gpus=1 / execution.workers_per_gpu)
 
 
 def room(step: Operator | Finetune, how: Profile, gpu_bytes: float) -> float:

@@ -25,7 +25,10 @@ class Execution:
     cpus: float = Field(default=0.9, ge=0)
     """CPUs per worker; below 1, so that the tasks that feed it find room on the same core."""
     gpus: float = Field(default=0.0, ge=0)
-    """GPUs per worker."""
+    """GPUs per worker; below 1, workers share a GPU, and each has that share of its memory."""
+    workers_per_gpu: int = Field(default=1, ge=1)
+    """The workers that share a GPU where `gpus` is 1 and the model is small. One of them then reads and tokenizes while
+    another computes. A model that is not small, or whose size is not known, has the GPU to itself."""
     memory: float | None = Field(default=None, gt=0)
     """Bytes of memory that a worker reserves in Ray's scheduler; None reserves none."""
 

@@ -20,6 +20,7 @@ from ray.exceptions import RayError, RayTaskError
 from jobs.engine.execute.failure import cause, failure
 from jobs.engine.execute.fetching import fetch_models
 from jobs.engine.execute.map_worker import Attempts, Worker
+from jobs.engine.execute.model_memory import shared
 from jobs.engine.execute.profile import Execution
 from jobs.engine.execute.session import Session
 from jobs.engine.execute.workers import Workers
@@ -52,7 +53,7 @@ def stream(
     OutOfRoom where a model's first replies contain no answer. WinnowError where a worker cannot load the operator, or
     where there is no progress for the profile's `stall_seconds`.
     """
-    execution = session.profile.execution(operator)
+    execution = shared(session.profile.execution(operator), operator)
     attempts = Attempts(f"{feature.folder}/attempts-{session.run}")
     fs, root = fsspec.core.url_to_fs(feature.folder)
     for stale in fs.glob(f"{root}/attempts-*") + fs.glob(f"{root}/*.tmp"):
@@ -61,7 +62,7 @@ def stream(
     drawn, others = _drawn(ids)
     progress = _Progress(name, len(ids), allowed, frozenset(drawn.tolist()))
     try:
-        fetch_models(operator, name, execution)
+        fetch_models(operator, name, execution, session.profile.stall_seconds)
         for summary in _summaries(operator, feature, attempts, parts, drawn, others, execution, session):
             progress.add(summary)
             if over := progress.over():

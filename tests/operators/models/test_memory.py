@@ -39,6 +39,9 @@ def test_a_model_on_a_gpu_has_the_budget_of_the_memory_that_is_free(monkeypatch)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (3 * GIB, 80 * GIB))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 2 * GIB)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 1 * GIB)
+    monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda device: 0.05)
+    assert memory.free_bytes(torch.device("cuda", 0)) == 3 * GIB  # of a GPU that others share
+    monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda device: 1.0)
     assert memory.free_bytes(torch.device("cuda", 0)) == 4 * GIB
     config = LlamaConfig(vocab_size=1000, hidden_size=64, num_hidden_layers=1, num_attention_heads=2)
     weight = SimpleNamespace(numel=lambda: 1, device=torch.device("cuda", 0), itemsize=2)
