@@ -47,7 +47,7 @@ def test_the_memory_of_gpus_is_what_nvidia_s_tool_says_and_unknown_where_it_fail
     assert gpus_here() == []
 
 
-def test_models_without_room_are_refused_together_and_before_a_gpu_is_asked_for_none(base, tmp_path, monkeypatch):
+def test_models_without_room_are_refused_together_where_a_worker_has_a_gpu(base, tmp_path, monkeypatch):
     steps = {"loss": Loss(base), "train": Finetune(base), "tokens": "no step"}
     monkeypatch.setattr(model_room, "cluster_gpus", lambda: [1000, 2000])
     with pytest.raises(UsageError) as refused:
