@@ -85,13 +85,11 @@ class Checkpoint:
 
         try:
             folder = self._local() or _cached(self.name, self.revision)
-            cached = (
-                try_to_load_from_cache(self.name, "config.json", revision=self.revision) if folder is None else None
-            )
-        except (ModelMissing, ValueError):  # ValueError: not a valid name of a hub model
+            cached = None if folder else try_to_load_from_cache(self.name, "config.json", revision=self.revision)
+            path = folder / "config.json" if folder else Path(cached) if isinstance(cached, str) else None
+            return json.loads(path.read_text(encoding="utf-8")) if path and path.is_file() else None
+        except (ModelMissing, ValueError):  # ValueError: not a valid name of a hub model, or no JSON
             return None
-        path = folder / "config.json" if folder else Path(cached) if isinstance(cached, str) else None
-        return json.loads(path.read_text(encoding="utf-8")) if path and path.is_file() else None
 
     def identity(self) -> dict[str, str | None]:
         """What enters a fingerprint: the content of a local model, or the name and the commit of a hub model.

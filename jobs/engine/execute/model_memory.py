@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.engine.execute.profile import Execution, Profile, names, profile
 from operators.asking.asking import Asking
-from operators.base import Operator, canonical_json
+from operators.base import Operator
 from operators.checkpoint import Checkpoint
 from operators.embedding.embed import Embed
 from operators.gradients.gradient import Gradient
@@ -71,6 +71,8 @@ class Sizes:
     """What of a model's configuration its memory depends on."""
 
     parameters: int
+    body: int
+    """Those of an embedder, which has no language head, and of an encoder and decoder only the encoder."""
     linear: tuple[tuple[str, int], ...]
     """For each linear layer the last part of its name, and the sum of its input's and its output's width."""
     shape: "Shape"
@@ -79,19 +81,22 @@ class Sizes:
     def of(cls, config: Any) -> "Sizes":
         """The sizes of a model with this configuration (an object of transformers), which is built without memory."""
         import torch  # noqa: PLC0415 - a profile can be read without it
-        from transformers import AutoModel, AutoModelForCausalLM  # noqa: PLC0415
+        from transformers import AutoModel, AutoModelForCausalLM, AutoModelForTextEncoding  # noqa: PLC0415
 
         from operators.models.forward import linear_layers  # noqa: PLC0415
         from operators.models.memory import Shape  # noqa: PLC0415
 
-        kind = AutoModelForCausalLM if type(config) in AutoModelForCausalLM._model_mapping else AutoModel
+        encoder = config.is_encoder_decoder and type(config) in AutoModelForTextEncoding._model_mapping
+        causal = type(config) in AutoModelForCausalLM._model_mapping
+        kind = AutoModelForTextEncoding if encoder else AutoModelForCausalLM if causal else AutoModel
         with torch.device("meta"):
             model = kind.from_config(config)
         linear = [
             (name.rsplit(".", 1)[-1], layer.in_features + layer.out_features)
             for name, layer in linear_layers(model).items()
         ]
-        return cls(sum(weight.numel() for weight in model.parameters()), tuple(linear), Shape.of(config))
+        whole, body = (sum(each.numel() for each in part.parameters()) for part in (model, model.base_model))
+        return cls(whole, body, tuple(linear), Shape.of(config))
 
     @classmethod
     def here(cls, model: Checkpoint) -> "Sizes | None":
@@ -101,7 +106,7 @@ class Sizes:
         weights, which have other sizes than their parameters say.
         """
         config = model.config_here()
-        return None if config is None else _sizes(canonical_json(config))
+        return None if config is None else _sizes(json.dumps(config, sort_keys=True))
 
     def adapter(self, lora: LoRA) -> int:
         """The parameters of a LoRA adapter."""
@@ -137,7 +142,7 @@ def needed_by(step: Operator | Finetune, how: Profile, sizes: Sizes) -> Memory |
         return Memory(2 * sizes.parameters / gpus, cache=(step.context or CONTEXT) * sizes.shape.cache_bytes() / gpus)
     if isinstance(step, Embed):  # `auto` begins with float32
         itemsize = 2 if step.precision == "bfloat16" else 4
-        return Memory(itemsize * sizes.parameters, activations=512 * sizes.shape.body_bytes(itemsize))
+        return Memory(itemsize * sizes.body, activations=512 * sizes.shape.body_bytes(itemsize))
     if not isinstance(step, Loss | ClassError | Scorer | Reward | Gradient | GradientNorm):
         return None
     itemsize = 4 if step.precision == "float32" else 2

@@ -6,13 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from transformers import LlamaConfig
+import torch
+from transformers import LlamaConfig, T5Config, T5EncoderModel
 
 from jobs.engine.execute import memory_table
 from jobs.engine.execute.model_memory import Sizes, needed, needed_by, refusal
 from jobs.engine.execute.profile import Execution, Profile, profile
 from operators.asking.judge import Judge
 from operators.checkpoint import Checkpoint
+from operators.embedding.embed import Embed
 from operators.losses.loss import Loss
 from operators.training.finetune import Finetune, LoRA
 from operators.training.model import untrained_model
@@ -55,6 +57,18 @@ def test_a_judge_is_divided_among_the_gpus_of_its_worker():
     one, two = (needed_by(Judge(context=100), Profile(default=Execution(gpus=gpus)), sizes) for gpus in (1, 2))
     assert one.weights == 2 * sizes.parameters == 2 * two.weights
     assert one.cache == 100 * 2 * 2 * 64 * 2 == 2 * two.cache
+
+
+def test_an_embedder_needs_neither_a_language_head_nor_a_decoder():
+    shape = {"vocab_size": 1000, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    sizes = Sizes.of(LlamaConfig(**shape))
+    assert sizes.parameters - sizes.body == 1000 * 64
+    config = T5Config(vocab_size=1000, d_model=64, d_ff=128, d_kv=16, num_heads=4, num_layers=2, num_decoder_layers=2)
+    with torch.device("meta"):
+        encoder = T5EncoderModel(config)
+    assert Sizes.of(config).body == parameters(encoder, trained=False)
+    found = needed_by(Embed(precision="float32"), ON_GPUS, sizes)
+    assert found.held == 4 * sizes.body
 
 
 def test_what_is_on_no_gpu_needs_none_of_its_memory(base):
