@@ -83,10 +83,11 @@ class Sizes:
         import torch  # noqa: PLC0415 - a profile can be read without it
         from transformers import AutoModel, AutoModelForCausalLM, AutoModelForTextEncoding  # noqa: PLC0415
 
+        from operators.embedding.encoder import WITH_A_DECODER  # noqa: PLC0415
         from operators.models.forward import linear_layers  # noqa: PLC0415
         from operators.models.memory import Shape  # noqa: PLC0415
 
-        encoder = config.is_encoder_decoder and type(config) in AutoModelForTextEncoding._model_mapping
+        encoder = config.model_type in WITH_A_DECODER
         causal = type(config) in AutoModelForCausalLM._model_mapping
         kind = AutoModelForTextEncoding if encoder else AutoModelForCausalLM if causal else AutoModel
         with torch.device("meta"):
