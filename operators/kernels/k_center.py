@@ -128,7 +128,7 @@ def cover(
     """The picks among all shards' points, whose positions count from 0; otherwise as `k_center`."""
     extents = ask("extent")
     total = sum(count for count, *_ in extents)
-    k, taken = _checked(k, first, warm, total)
+    k, taken = checked(k, first, warm, total)
     if not total or not (k or len(taken)):
         return Cover(np.empty(0, np.int64), np.empty(0, np.float32), np.inf if total else 0.0)
     picks, found = ([], []) if len(taken) else ([first or 0], [np.inf])
@@ -146,7 +146,8 @@ def cover(
     return Cover(picked, found, radius)
 
 
-def _checked(k: int, first: int | None, warm: Sequence[int] | np.ndarray, total: int) -> tuple[int, np.ndarray]:
+def checked(k: int, first: int | None, warm: Sequence[int] | np.ndarray, total: int) -> tuple[int, np.ndarray]:
+    """The number of picks and the warm positions; ValueError as `k_center`."""
     taken = np.asarray(warm, dtype=np.int64).reshape(-1)
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 0:
         raise ValueError(f"k is an integer of at least 0, not {k!r}")
@@ -156,6 +157,13 @@ def _checked(k: int, first: int | None, warm: Sequence[int] | np.ndarray, total:
         if not 0 <= position < total:
             raise ValueError(f"position {position} is not one of the {total} points")
     return int(k), taken
+
+
+def farthest_of(ask: Ask, centers: np.ndarray) -> float:
+    """The largest distance of a point to the nearest of the centers, which are positions."""
+    with full_precision():
+        _, found = _greedy(ask, ask("extent"), centers, 1, silent)
+    return found[0] if found else 0.0
 
 
 def _greedy(

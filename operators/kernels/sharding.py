@@ -25,13 +25,24 @@ class Sharding(NamedTuple):
     shard: Callable[..., Any]
     """shard(*columns, offset=position of the first row) holds the rows; with device=... where it has that parameter."""
     driver: Callable[..., Any]
+    parts: int | None = None
+    """The number of parts of the rows, each of which has to lie in one shard; None where rows may be cut anywhere."""
+
+    def cuts(self, rows: int, shards: int) -> list[int]:
+        """The positions at which so many shards, or as many as there are parts, begin and end; shards + 1."""
+        if self.parts is None:
+            return [rows * shard // shards for shard in range(shards + 1)]
+        shards = min(shards, self.parts)
+        return [rows * (self.parts * shard // shards) // self.parts for shard in range(shards + 1)]
 
 
-def sharded(shard: Callable[..., Any], driver: Callable[..., Any]) -> Callable[[Kernel], Kernel]:
+def sharded(
+    shard: Callable[..., Any], driver: Callable[..., Any], parts: int | None = None
+) -> Callable[[Kernel], Kernel]:
     """Declares that a kernel can be sharded; the kernel itself stays as it is."""
 
     def declared(kernel: Kernel) -> Kernel:
-        kernel.sharding = Sharding(shard, driver)  # type: ignore[attr-defined]
+        kernel.sharding = Sharding(shard, driver, parts)  # type: ignore[attr-defined]
         return kernel
 
     return declared

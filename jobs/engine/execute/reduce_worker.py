@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import is_dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -109,7 +110,7 @@ def _over_shards(request: Request, progress: Progress) -> Found:
         ray.get(
             [
                 worker.hold.remote(request.kernel, [part(each, *span) for each in request.columns], span[0], spread)
-                for worker, span in zip(workers, spread.spans(request.rows), strict=True)
+                for worker, span in zip(workers, pairwise(declared.cuts(request.rows, spread.shards)), strict=True)
             ]
         )
         asked = Asked(workers)

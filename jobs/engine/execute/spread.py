@@ -3,7 +3,6 @@
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import ray
@@ -30,18 +29,14 @@ class Spread(NamedTuple):
     memory: int = 0
     """Bytes of memory that a shard requests."""
 
-    def spans(self, rows: int) -> list[tuple[int, int]]:
-        """The (start, stop) pairs of the shards' rows; their sizes differ by at most one."""
-        cuts = [rows * shard // self.shards for shard in range(self.shards + 1)]
-        return list(pairwise(cuts))
-
 
 def spread(kernel: Callable[..., Any], columns: Mapping[str, Rows], rows: int, profile: Profile) -> Spread:
     """One process where the columns fit, or where the kernel has no shards; else shards over all nodes or GPUs."""
     gpus = profile.reduce_gpus if "device" in inspect.signature(kernel).parameters else 0.0
     threads = profile.reduce_threads or int(largest_node_cpus())
     alone = Spread(threads=threads, gpus=gpus)
-    if sharding(kernel) is None or rows < 2:
+    declared = sharding(kernel)
+    if declared is None or rows < 2:
         return alone
     nodes = [each["Resources"] for each in ray.nodes() if each["Alive"] and each["Resources"].get("CPU")]
     limit = profile.reduce_bytes or SHARE * min((each.get("memory", math.inf) for each in nodes), default=math.inf)
@@ -51,7 +46,7 @@ def spread(kernel: Callable[..., Any], columns: Mapping[str, Rows], rows: int, p
     shards = math.ceil(total / limit)
     if gpus:
         shards = int(sum(each.get("GPU", 0.0) for each in nodes) / gpus)
-    shards = min(max(shards, 1 if gpus else len(nodes)), rows)
+    shards = min(max(shards, 1 if gpus else len(nodes)), rows, declared.parts or rows)
     if shards == 1:
         return alone
     cpus = sum(each["CPU"] for each in nodes)

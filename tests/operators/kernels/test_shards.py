@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.kernels import kmeans as kmeans_module
+from operators.kernels import two_round as two_round_module
 from operators.kernels.k_center import k_center
 from operators.kernels.kmeans import kmeans
 from operators.kernels.sharding import sharding
+from operators.kernels.two_round import bounds, two_round
 from tests.operators.kernels.test_k_center import plain
 
 EXAMPLES = settings(deadline=None, max_examples=40)
@@ -92,3 +94,36 @@ def test_kmeans(data):
     lengths = np.sqrt(np.square(gaps).sum(axis=2)).astype(np.float32)
     assert found.labels.tolist() == lengths.argmin(axis=1).tolist()
     assert found.distances.tolist() == lengths.min(axis=1).tolist()
+
+
+@EXAMPLES
+@given(data=st.data())
+def test_two_rounds(data):
+    width = data.draw(st.integers(1, 2))
+    points = np.random.default_rng(data.draw(st.integers(0, 99))).integers(-9, 9, (70, width)).astype(np.float32)
+    k, shards = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 20))
+    start = data.draw(st.sampled_from([{}, {"first": 40}, {"warm": np.array([69, 3])}]))
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
+        warnings.simplefilter("ignore")
+        patch.setattr(two_round_module, "LEAST", 1)
+        declared = sharding(two_round)
+        found = over_shards(two_round, [points], declared.cuts(70, shards), k=k, **start)
+        assert bits(found) == bits(two_round(points, k, **start))
+    if k * 16 > 70:
+        assert found.picks.tolist() == k_center(points, k, **start).picks.tolist()
+    centers = points[[*start.get("warm", []), *found.picks]]
+    nearest = np.linalg.norm(points[:, None] - centers, axis=2).min(axis=1)
+    assert found.radius == pytest.approx(nearest.max(), abs=1e-6)
+    exact = k_center(points, k, **start)
+    assert bounds(found).least <= exact.radius <= 2 * max(2 * bounds(found).radius, 1e-9)
+    assert found.radius <= 4 * exact.radius + 1e-6
+
+
+def test_two_rounds_cost_little_radius_where_parts_are_alike():
+    points = np.random.default_rng(0).normal(size=(4000, 16)).astype(np.float32)
+    exact, rough = k_center(points, 50), two_round(points, 50)
+    assert set(exact.picks) != set(rough.picks)
+    assert exact.radius <= rough.radius * 1.1
+    assert rough.radius <= 1.15 * exact.radius
+    assert bounds(rough).least <= exact.radius
+    assert bounds(exact) == (exact.radius, exact.radius / 2)
