@@ -31,8 +31,8 @@ def first_center(
 def cover_of(subset: Subset, size: int, how: Covering, **start: Any) -> Any:
     """The `Cover` of the samples by `size` of them; its picks are a ranking.
 
-    how: exact, every pick is the farthest of all. two_round, parts are covered first and then their picks; the record of
-    the run then has the radius, and the least radius that a cover could have. start: `first` or `warm`, as ids.
+    how: exact, every pick is the farthest of all. two_round, parts are covered first and then their picks; the record
+    of the run then has the radius, and the least radius that a cover could have. start: `first` or `warm`, as ids.
     """
     cover = subset.reduce(KERNELS[how], "embed", k=size, **start)
     if how == "two_round":

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import is_dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from jobs.engine.execute.gpus import hide_other_gpus, task
 from jobs.engine.execute.rows import Rows, part, read
 from jobs.engine.execute.spread import Spread
 from jobs.engine.terminal.errors import WinnowError
-from operators.kernels.sharding import here, sharding
+from operators.kernels.sharding import Ask, here, sharding
 
 EVERY = 30.0
 """Seconds between two lines about the progress of a reduce."""
@@ -24,7 +25,7 @@ INLINE = 100_000
 
 
 class Found(NamedTuple):
-    """What a reduce has found, and how often and with how many bytes its shards were asked; 0 without shards."""
+    """What a reduce has found, how often its shards were asked, and the bytes that were sent for it."""
 
     result: Any
     rounds: int = 0
@@ -85,7 +86,8 @@ def _alone(request: Request, progress: Progress) -> Found:
         return Found(request.kernel(*arrays, **device, **request.params))
     shard = declared.shard(*arrays, **device)
     del arrays
-    return Found(declared.driver(here(shard), tell=progress, **request.params))
+    asked = Asked(here(shard))
+    return Found(declared.driver(asked, tell=progress, **request.params), asked.rounds)
 
 
 def _over_shards(request: Request, progress: Progress) -> Found:
@@ -113,9 +115,10 @@ def _over_shards(request: Request, progress: Progress) -> Found:
                 for worker, span in zip(workers, pairwise(declared.cuts(request.rows, spread.shards)), strict=True)
             ]
         )
-        asked = Asked(workers)
+        asked = Asked(partial(_answers, workers))
         progress.began = time.monotonic()
-        return Found(declared.driver(asked, tell=progress, **request.params), asked.rounds, asked.moved)
+        found = declared.driver(asked, tell=progress, **request.params)
+        return Found(found, asked.rounds, asked.moved + asked.told * spread.shards)
     finally:
         for worker in workers:
             ray.kill(worker)
@@ -144,18 +147,24 @@ class Shard:
 SHARD: Any = ray.remote(Shard)
 
 
-class Asked:
-    """Asks all shards, and counts how often and how many bytes were sent to them and back."""
+def _answers(workers: list[Any], method: str, *arguments: Any) -> list[Any]:
+    """The answers of the shards, in their order; a large argument is put into the object store once."""
+    given = [ray.put(each) if _bytes(each) > INLINE else each for each in arguments]
+    return ray.get([worker.answer.remote(method, *given) for worker in workers])
 
-    def __init__(self, workers: list[Any]):
-        self.workers, self.rounds, self.moved = workers, 0, 0
+
+class Asked:
+    """Asks all shards, and counts how often, the bytes that each was told, and those that all answered."""
+
+    def __init__(self, ask: Ask):
+        self.ask, self.rounds, self.told, self.moved = ask, 0, 0, 0
 
     def __call__(self, method: str, *arguments: Any) -> list[Any]:
         """The answers of the shards, in their order."""
-        given = [ray.put(each) if _bytes(each) > INLINE else each for each in arguments]
-        answers = ray.get([worker.answer.remote(method, *given) for worker in self.workers])
+        answers = self.ask(method, *arguments)
         self.rounds += 1
-        self.moved += len(self.workers) * _bytes(arguments) + _bytes(answers)
+        self.told += _bytes(arguments)
+        self.moved += _bytes(answers)
         return answers
 
 

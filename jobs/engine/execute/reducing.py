@@ -44,7 +44,7 @@ def reduced(
     request = Request(kernel, list(columns.values()), rows, dict(params), where, profile.stall_seconds)
     names = list(columns)
     shown = ", ".join(names) if len(names) < 5 else f"{names[0]} … {names[-1]} ({len(names)} columns)"
-    found = _found(request, f"{kernel.__name__} of {', '.join(columns)}", session)
+    found = found_by(request, f"{kernel.__name__} of {', '.join(columns)}", session)
     seconds = time.monotonic() - began
     sharded = {"shards": where.shards, "rounds": found.rounds, "bytes": found.moved} if where.shards > 1 else {}
     entry = {"reduce": kernel.__name__, "columns": names, "samples": rows, "seconds": round(seconds, 2), **sharded}
@@ -54,8 +54,8 @@ def reduced(
     return found.result
 
 
-def _found(request: Request, what: str, session: Session) -> Found:
-    """What a reduce finds, started again where a worker dies; WinnowError where it fails."""
+def found_by(request: Request, what: str, session: Session) -> Found:
+    """What a reduce finds, started again where a worker dies; WinnowError, which begins with `what`, where it fails."""
     for start in range(AGAIN + 1):
         try:
             return _once(request)
