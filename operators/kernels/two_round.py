@@ -9,6 +9,7 @@ The parts are PARTS consecutive stretches of the rows, whatever the number of sh
 """
 
 import warnings
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from operators.kernels.rows import Position, Positions
 from operators.kernels.sharding import Ask, Tell, at_positions, here, sharded, silent
 
 PARTS = 16
-"""The number of parts, and the largest number of shards; a part lies in one shard."""
+"""The number of parts, each of which lies in one shard."""
 LEAST = 4
 """Points of a part per pick; with fewer, the picks of all parts would be nearly all points, and the cover is exact."""
 
@@ -36,7 +37,7 @@ class CoreSets:
     def core_set(self, total: int, k: int) -> np.ndarray:
         """The positions of the k picks of each part of all `total` points that is in this shard, ascending."""
         found = [NONE]
-        for start, stop in parts(total):
+        for start, stop in pairwise(parts(total)):
             if stop > start and self.offset <= start < self.offset + len(self.points):
                 part = shard_of(self.points[start - self.offset : stop - self.offset], device=self.device)
                 with warnings.catch_warnings():
@@ -45,9 +46,9 @@ class CoreSets:
         return np.concatenate(found)
 
 
-def parts(total: int) -> list[tuple[int, int]]:
-    """The (start, stop) pairs of the parts of so many points."""
-    return [(total * part // PARTS, total * (part + 1) // PARTS) for part in range(PARTS)]
+def parts(total: int) -> list[int]:
+    """Where the parts of so many points begin, and the end."""
+    return [total * part // PARTS for part in range(PARTS + 1)]
 
 
 def cover_in_two(
@@ -88,7 +89,7 @@ def bounds(found: Cover) -> Bounds:
     return Bounds(found.radius, min(last, found.radius) / 2)
 
 
-@sharded(CoreSets, cover_in_two, parts=PARTS)
+@sharded(CoreSets, cover_in_two, parts)
 def two_round(
     points: np.ndarray,
     k: int,

@@ -46,7 +46,8 @@ def spread(kernel: Callable[..., Any], columns: Mapping[str, Rows], rows: int, p
     shards = math.ceil(total / limit)
     if gpus:
         shards = int(sum(each.get("GPU", 0.0) for each in nodes) / gpus)
-    shards = min(max(shards, 1 if gpus else len(nodes)), rows, declared.parts or rows)
+    shards = min(max(shards, 1 if gpus else len(nodes)), rows)
+    shards = len(declared.cuts(rows, shards)) - 1
     if shards == 1:
         return alone
     cpus = sum(each["CPU"] for each in nodes)

@@ -10,9 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.kernels import kmeans as kmeans_module
+from operators.kernels import row_variance as row_variance_module
 from operators.kernels import two_round as two_round_module
+from operators.kernels.distance import unit
+from operators.kernels.evol_score import evol_score
+from operators.kernels.influence import subtask_cosines
 from operators.kernels.k_center import k_center
 from operators.kernels.kmeans import kmeans
+from operators.kernels.prototype import prototype_distance
+from operators.kernels.repr_filter import repr_filter, similarities
+from operators.kernels.row_variance import axes_variance, extremes, moments, principal_axes, row_variance, turned
 from operators.kernels.sharding import sharding
 from operators.kernels.two_round import bounds, two_round
 from tests.operators.kernels.test_k_center import plain
@@ -127,3 +134,66 @@ def test_two_rounds_cost_little_radius_where_parts_are_alike():
     assert rough.radius <= 1.15 * exact.radius
     assert bounds(rough).least <= exact.radius
     assert bounds(exact) == (exact.radius, exact.radius / 2)
+
+
+@EXAMPLES
+@given(data=st.data())
+def test_repr_filter(data):
+    embeddings = data.draw(rows())
+    embeddings = embeddings[embeddings.any(axis=1)]
+    embeddings = embeddings if len(embeddings) else np.ones((1, 2), np.float32)
+    count = len(embeddings)
+    threshold = data.draw(st.sampled_from([-0.5, 0.0, 0.5, 0.7, 0.95]))
+    size = data.draw(st.one_of(st.none(), st.integers(0, count)))
+    block = data.draw(st.integers(1, 7))
+    at = data.draw(cuts(count))
+    found = over_shards(repr_filter, [embeddings], at, size=size, threshold=threshold, block=block)
+    assert bits(found) == bits(repr_filter(embeddings, size, threshold))
+    earlier = repr_filter(embeddings[: count // 2 + 1], size and size // 2, threshold)
+    if len(earlier.kept) <= len(found.kept):
+        again = over_shards(repr_filter, [embeddings], at, size=size, threshold=threshold, earlier=earlier)
+        assert bits(again) == bits(found)
+    units = unit(embeddings)
+    kept = []
+    for row in range(count):
+        if len(kept) < (count if size is None else size) and not any(
+            similarities(units[[row]], units[[other]])[0] > np.float32(threshold) for other in kept
+        ):
+            kept.append(row)
+    assert found.kept.tolist() == kept
+
+
+@pytest.mark.parametrize("signs", ["loadings", "projections"])
+def test_row_variance(signs, monkeypatch):
+    monkeypatch.setattr(row_variance_module, "BLOCK", 16)
+    for count in (2, 17, 300, 1000):
+        embeddings = np.random.default_rng(count).normal(size=(count, 5)).astype(np.float16)
+        expected = row_variance(embeddings, signs=signs)
+        for shards in (1, 2, 3, 5, 99):
+            at = sharding(row_variance).cuts(count, shards)
+            found = over_shards(row_variance, [embeddings], [0, *at], signs=signs)
+            assert bits(tuple(found)) == bits(tuple(expected))
+        axes = principal_axes(moments(embeddings))
+        turned_axes = turned(axes, [extremes(embeddings, axes)]) if signs == "projections" else axes
+        assert found.values == pytest.approx(axes_variance(embeddings, turned_axes), rel=1e-9)
+
+
+@EXAMPLES
+@given(data=st.data())
+def test_kernels_of_one_row_each(data):
+    points = data.draw(rows())
+    count, width = points.shape
+    random = np.random.default_rng(count)
+    labels, centroids = random.integers(0, 3, count), random.integers(-1, 2, (3, width)).astype(float)
+    at = data.draw(cuts(count))
+    found = over_shards(prototype_distance, [points, labels], at, centroids=centroids)
+    assert found.tobytes() == prototype_distance(points, labels, centroids).tobytes()
+    targets = {"targets": np.ones((2, width), np.float32), "subtasks": np.array([0, 1])}
+    found = over_shards(subtask_cosines, [points], at, **targets)
+    assert found == pytest.approx(subtask_cosines(points, **targets), nan_ok=True)
+    turns = np.empty(count, object)
+    turns[:] = [[1.0] * (1 + row % 3) for row in range(count)]
+    assert over_shards(evol_score, [turns, turns], at).tolist() == evol_score(turns, turns).tolist()
+    turns[count - 1] = []
+    with pytest.raises(ValueError, match=f"row {count - 1} has 0 turns"):
+        over_shards(evol_score, [turns, turns], at)
