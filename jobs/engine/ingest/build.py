@@ -18,10 +18,10 @@ from jobs.engine.ingest.faults import InputError
 from jobs.engine.ingest.files.inputs import Say, Source, silent, sources_of
 from jobs.engine.ingest.files.splits import Split, splits_of
 from jobs.engine.ingest.findings import described, say_findings
-from jobs.engine.ingest.folder import Folder
 from jobs.engine.ingest.parse import Parsed, parse_split
 from jobs.engine.ingest.parts import Shares, batches_of, fingerprints, join_quarantine, write_parts
 from jobs.engine.ingest.settings import IngestSettings
+from jobs.engine.store.folder import Folder
 from jobs.engine.store.writing import UNFINISHED
 from operators.base import canonical_json
 

@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.engine.ingest.folder import Folder
 from jobs.engine.ingest.parse import keys_name
 from jobs.engine.ingest.row_groups import KEYS, rows_between
+from jobs.engine.store.folder import Folder
 
 PARTITION_ROWS = 4_000_000
 BLOCK_BITS = 256

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from jobs.engine.ingest import dedup
 from jobs.engine.ingest.dedup import Marks, Placed, Placements, partitions_of
-from jobs.engine.ingest.folder import Folder
 from jobs.engine.ingest.parse import keys_name
 from jobs.engine.ingest.parts import batches_of, fingerprint, fingerprint_share
 from jobs.engine.ingest.row_groups import KeyWriter
+from jobs.engine.store.folder import Folder
 
 
 @settings(deadline=None, max_examples=60)
