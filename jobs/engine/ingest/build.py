@@ -7,10 +7,12 @@ import hashlib
 import json
 import uuid
 from collections.abc import Sequence
+from functools import partial
 from itertools import chain
 from typing import Any
 
 from jobs.engine.ingest.dedup import (
+    KEY_FILES,
     Placed,
     Placements,
     find_repeats,
@@ -29,6 +31,7 @@ from jobs.engine.ingest.parts import Shares, batches_of, fingerprints, join_quar
 from jobs.engine.ingest.settings import IngestSettings
 from jobs.engine.ingest.tasks import Tasks, fetched
 from jobs.engine.store.folder import Folder
+from jobs.engine.store.runs import few
 from jobs.engine.store.writing import UNFINISHED
 from operators.base import canonical_json
 
@@ -111,6 +114,7 @@ def _ingested(
     partitions = partitions_of(full.samples)
     calls = [(splits, number, interim) for number, splits in enumerate(groups_of(full))]
     keys = list(chain.from_iterable(tasks.results("sorted", sort_keys, calls)))
+    keys = few(interim, keys, "head", partial(tasks.results, "merged"), KEY_FILES)
     calls = [(keys, number, bounds, interim) for number, bounds in enumerate(partitions)]
     tasks.results("compared", find_repeats, calls)
     marks, counted = tasks.started(mark_repeats, full, len(partitions), interim, returns=2)

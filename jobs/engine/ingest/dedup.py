@@ -19,7 +19,8 @@ from jobs.engine.store.runs import few, merged, write_run
 
 PARTITION_ROWS = 4_000_000
 GROUP_SPLITS = 1024
-SORTED_GROUP_ROWS = 16_384
+KEY_FILES = 16
+"""The most files of sorted keys: each partition opens all of them, and so must not have more in a larger corpus."""
 DUPLICATES_AT_ONCE = 1 << 20
 BLOCK_BITS = 256
 RANK_AT_ONCE = 65_536
@@ -116,8 +117,7 @@ def repeats_name(partition: int) -> str:
 def groups_of(placements: Placements) -> list[tuple[Placed, ...]]:
     """Returns neighbouring splits in groups, each of PARTITION_ROWS samples or GROUP_SPLITS splits, whichever is first.
 
-    The keys of a group are sorted together, so that a partition is read from a file per group and not from one per
-    split: with 250 partitions of 15,000 splits these are 60,000 files instead of 3.7 million.
+    The keys of a group are sorted together, so that each split is opened once, and not once per partition.
     """
     groups: list[tuple[Placed, ...]] = []
     held: list[Placed] = []
@@ -130,21 +130,11 @@ def groups_of(placements: Placements) -> list[tuple[Placed, ...]]:
 
 
 def sort_keys(splits: Sequence[Placed], group: int, interim: Folder) -> list[str]:
-    """Sorts the keys of a group of splits by the hash, PARTITION_ROWS at a time. Returns the names of the files."""
+    """Sorts the keys of a group of splits by the head, PARTITION_ROWS at a time. Returns the names of the runs."""
     names = []
     for number, table in enumerate(_keys(splits, interim)):
         names.append(f"sorted-{group:06d}-{number:04d}.parquet")
-        head, tail, position = (table[name].to_numpy() for name in ("head", "tail", "position"))
-        order = pa.array(np.lexsort((position, tail, head)))
-        with interim.writing(names[-1]) as file:
-            pq.write_table(
-                table.take(order),
-                file,
-                row_group_size=SORTED_GROUP_ROWS,
-                compression="zstd",
-                use_dictionary=False,
-                write_statistics=["head"],  # pyright: ignore[reportArgumentType]
-            )
+        write_run(interim, names[-1], [table.take(pa.array(np.argsort(table["head"].to_numpy())))], SORTED, "head")
     return names
 
 
@@ -169,7 +159,7 @@ def _keys(splits: Sequence[Placed], interim: Folder) -> Iterator[pa.Table]:
 def find_repeats(files: Sequence[str], partition: int, bounds: tuple[int, int], interim: Folder) -> int:
     """Writes the duplicates of a partition, each with the position of the first equal sample. Returns their number.
 
-    files: those that `sort_keys` wrote.
+    files: the runs of `sort_keys`, or fewer that these were merged into.
     """
     tables = [SORTED.empty_table()]
     for name in files:

@@ -34,9 +34,8 @@ def decided(parts: Parts, chosen: Selection) -> Iterator[Decided]:
     """The decisions in slices of SAMPLES or a few more, by id. Parts are not divided."""
     order = np.argsort(chosen.ids)
     kept = chosen.ids[order]
-    for some in parts.ranges(SAMPLES):
-        ids = some.ids()
-        here, those = slice(ids.start, ids.stop), slice(*np.searchsorted(kept, [ids.start, ids.stop]))
+    for some, those in sliced(parts, kept):
+        here = slice(some.ids().start, some.ids().stop)
         yield Decided(
             some,
             kept[those],
@@ -46,3 +45,9 @@ def decided(parts: Parts, chosen: Selection) -> Iterator[Decided]:
             chosen.reasons,
             {name: values[here] for name, values in chosen.details.items()},
         )
+
+
+def sliced(parts: Parts, ids: np.ndarray) -> Iterator[tuple[Parts, slice]]:
+    """The parts in groups of SAMPLES or a few more, each with the place of their samples in `ids`, which ascend."""
+    for some in parts.ranges(SAMPLES):
+        yield some, slice(*np.searchsorted(ids, [some.ids().start, some.ids().stop]))

@@ -12,7 +12,7 @@ import pyarrow as pa
 import ray
 
 from jobs.engine.ingest import RecordFault, messages_of
-from jobs.engine.outcome.decided import SAMPLES
+from jobs.engine.outcome.decided import sliced
 from jobs.engine.outcome.failures import Errors
 from jobs.engine.outcome.outcome import Outcome
 from jobs.engine.pool.pool import Pool
@@ -65,8 +65,7 @@ def measures(outcome: Outcome, names: Mapping[str, str]) -> Measures:
     of_kept = kept[_drawn(random, len(kept))]
     ids = np.union1d(of_pool, of_kept)
     formats = ray.put(_formats(pool))
-    slices = [(parts, ids[slice(*np.searchsorted(ids, [parts.ids().start, parts.ids().stop]))])
-              for parts in pool.parts.ranges(SAMPLES)]  # fmt: skip
+    slices = [(parts, ids[those]) for parts, those in sliced(pool.parts, ids)]
     calls = [(parts, some, formats, outcome.errors) for parts, some in slices if len(some)]
     found: list[_Measured] = outcome.desk.tasks.results("measured samples of", _measured, calls)
     both = np.concatenate([np.empty((0, 2), np.int64), *(each.lengths for each in found)])

@@ -1,9 +1,10 @@
 """Sorted runs: parquet files in the order of a key, and their merge into one order in bounded memory.
 
 What is larger than memory is sorted in this way: tasks write runs, each run is read once from its beginning to its end,
-and at most FAN_IN of them at a time. A run has no key twice.
+and at most FAN_IN of them at a time.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import BinaryIO
@@ -44,12 +45,12 @@ def _blocks(table: pa.Table) -> Iterator[pa.Table]:
 def merged(folder: Folder, names: Sequence[str], key: str) -> Iterator[pa.Table]:
     """Gives the rows of all runs in the order of the key, in tables of a few blocks.
 
-    Where several runs have a key, the row of the run that is named first comes first.
+    Where several runs have a key once each, the row of the run that is named first comes first.
     """
     with ExitStack() as stack:
         runs = [_Run(stack.enter_context(folder.reading(name)), key) for name in names]
         while runs := [run for run in runs if run.has_rows()]:
-            # No run has a further row up to this key: its block would have ended before.
+            # No run has a further row below this key: its block would have ended before.
             bound = min(run.last() for run in runs)
             table = pa.concat_tables(run.taken(bound) for run in runs)
             order = np.argsort(table[key].to_numpy(), kind="stable")
@@ -99,14 +100,15 @@ def in_turn(function: Callable[..., str], calls: Sequence[tuple]) -> list[str]:
     return [function(*arguments) for arguments in calls]
 
 
-def few(folder: Folder, names: Sequence[str], key: str, each: Each = in_turn) -> list[str]:
-    """Returns at most FAN_IN runs with the rows of these runs, which are merged in groups where there are more.
+def few(folder: Folder, names: Sequence[str], key: str, each: Each = in_turn, most: int | None = None) -> list[str]:
+    """Returns at most so many runs with the rows of these runs, which are merged in groups where there are more.
 
-    each: calls a function with each of the arguments in a list, and returns the results in order.
+    each: calls a function with each of the arguments in a list, and returns the results in order. most: None is FAN_IN.
     """
-    names, level = list(names), 0
-    while len(names) > FAN_IN:
-        groups = [names[first : first + FAN_IN] for first in range(0, len(names), FAN_IN)]
+    names, level, most = list(names), 0, most or FAN_IN
+    while len(names) > most:
+        size = min(FAN_IN, math.ceil(len(names) / most))
+        groups = [names[first : first + size] for first in range(0, len(names), size)]
         calls = [(folder, group, key, f"{level}-{number:06d}-{names[0]}") for number, group in enumerate(groups)]
         names, level = each(merge, calls), level + 1
     return names

@@ -13,6 +13,7 @@ from jobs.engine.ingest.parse import keys_name
 from jobs.engine.ingest.parts import batches_of, fingerprint, fingerprint_share
 from jobs.engine.ingest.row_groups import KeyWriter
 from jobs.engine.store.folder import Folder
+from jobs.engine.store.runs import few
 
 
 @settings(deadline=None, max_examples=60)
@@ -38,15 +39,11 @@ def test_partitions_cover_the_hash_and_grow_with_the_rows():
 
 @pytest.mark.parametrize("partition_rows", [3, 1000])
 def test_repeats_of_any_partitions_equal_a_dictionary(tmp_path, monkeypatch, partition_rows):
-    for name, rows in {
-        "SORTED_GROUP_ROWS": 4,
-        "PARTITION_ROWS": 12,
-        "GROUP_SPLITS": 2,
-        "DUPLICATES_AT_ONCE": 3,
-    }.items():
+    for name, rows in {"PARTITION_ROWS": 12, "GROUP_SPLITS": 2, "DUPLICATES_AT_ONCE": 3}.items():
         monkeypatch.setattr(dedup, name, rows)
     monkeypatch.setattr("jobs.engine.ingest.row_groups.KEYS_AT_ONCE", 10)
     monkeypatch.setattr("jobs.engine.store.runs.FAN_IN", 2)
+    monkeypatch.setattr("jobs.engine.store.runs.BLOCK_BYTES", 100)
     interim = Folder.at(str(tmp_path))
     random = np.random.default_rng(1)
     shas = [bytes([int(number) * 16] * 16) for number in random.integers(0, 16, 40)]
@@ -65,6 +62,8 @@ def test_repeats_of_any_partitions_equal_a_dictionary(tmp_path, monkeypatch, par
     bounds = partitions_of(40, partition_rows)
     files = [name for number, group in enumerate(groups_of(placements)) for name in sort_keys(group, number, interim)]
     assert len(files) == 5  # of 10, 12, 12, 1 and 5 keys
+    files = few(interim, files, "head", most=2)
+    assert len(files) == 2
     counts = [dedup.find_repeats(files, number, some, interim) for number, some in enumerate(bounds)]
     marks, by_split = dedup.mark_repeats(placements, len(bounds), interim)
     written = dedup.write_duplicates(placements, marks, len(bounds), interim, interim)

@@ -18,6 +18,7 @@ from jobs.engine.outcome.outcome import desk, written
 from jobs.engine.pool.column import Column, Series
 from jobs.engine.pool.pool import Pool
 from jobs.engine.report.excerpts import some_dropped
+from jobs.engine.report.measures import measures
 from jobs.engine.store.feature import Feature
 from jobs.engine.store.folder import Folder
 from jobs.engine.terminal.errors import WinnowError
@@ -31,7 +32,7 @@ REFUSED = [
     {"source": "made.jsonl", "line": None, "reason": "invalid_utf8", "message": "byte 0xff", "raw_base64": "//4h"},
 ]
 FIRST = {4: "too_long: 9 tokens", 9: "unreadable: 98% of the text", 33: "too_long: 812 tokens"}
-SECOND = {9: "nonfinite: the value is NaN or infinite", 60: "无法读取: 文本", 85: "too_long: 3 tokens"}
+SECOND = {9: "nonfinite: the value is NaN or infinite", 60: "无法读取: 文本", 85: "unreadable: 70% of the text"}
 MENDED = 4
 """The sample that has a value in a later part of the first column."""
 
@@ -120,7 +121,9 @@ def test_outcome_equals_loops_over_all_records(pool, chosen, tmp_path, monkeypat
     out, failed = Folder.at(tmp_path / "out"), failed_of(chosen)
     with desk(out, pool.session) as at:
         outcome = written(chosen, pool, {}, at)
-        shown = [each.id for each in some_dropped(replace(outcome, manifest={"run": {"fields": {"seed": 3}}}))]
+        outcome = replace(outcome, manifest={"run": {"fields": {"seed": 3}}})
+        shown = [each.id for each in some_dropped(outcome)]
+        measured = measures(outcome, {"made.jsonl": "made"})
     assert out.names() == ["quarantine.jsonl", "selected.jsonl", "selection.parquet"]
     assert (tmp_path / "out/selection.parquet").is_dir() == (records_a_file == 10)
     rows = expected(chosen, failed)
@@ -140,6 +143,10 @@ def test_outcome_equals_loops_over_all_records(pool, chosen, tmp_path, monkeypat
         assert records == sum(row["state"] == state and reason in ("", row["reason"]) for row in rows)
     dropped = [row["id"] for row in rows if row["state"] == "dropped"]
     assert shown == sorted(np.random.default_rng(3).choice(dropped, 12, replace=False).tolist())
+    assert measured.instruction.tolist() == [len(f"question {i} 问题") for i in range(SAMPLES)]
+    assert np.flatnonzero(measured.of_kept).tolist() == sorted(chosen.ids.tolist())
+    assert np.flatnonzero(measured.unreadable).tolist() == [9, 85]
+    assert set(measured.labels["source file"]) == {"made"}
     assert ledger_rows(tmp_path / "out", "数据.jsonl:7") == [row for row in rows if row["source"] == "数据.jsonl"]
     assert [row["line"] for row in ledger_rows(tmp_path / "out", "3")] == [4, 200]
 
@@ -163,7 +170,7 @@ def test_outcome_that_was_cut_short_is_not_whole_and_is_the_same_when_written_ag
     refused = Path(pool.folder) / "quarantine.jsonl"
     whole = refused.read_bytes()
     refused.write_bytes(whole[:-9])  # what the last part of the ledger is made of
-    with pytest.raises(ValueError, match="Unterminated|Expecting"), desk(Folder.at(out), pool.session) as at:
+    with pytest.raises(ValueError, match=r"Unterminated|Expecting"), desk(Folder.at(out), pool.session) as at:
         written(chosen, pool, {}, at)
     assert (out / "selection.parquet/part-00000.parquet").exists()
     assert not _whole(manifest, Folder.at(out))
