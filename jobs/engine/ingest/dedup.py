@@ -166,7 +166,8 @@ def find_repeats(files: Sequence[str], partition: int, bounds: tuple[int, int], 
         with interim.reading(name) as file:
             tables.append(rows_between(file, "head", *bounds))
     head, tail, position, line = (column.to_numpy() for column in pa.concat_tables(tables).columns)
-    order = np.lexsort((position, tail, head))
+    order = _sharing(head)
+    order = order[np.lexsort((position[order], tail[order], head[order]))]
     same = np.zeros(len(order), dtype=bool)
     same[1:] = (np.diff(head[order]) == 0) & (np.diff(tail[order]) == 0)
     starts = np.maximum.accumulate(np.where(same, 0, np.arange(len(order))))
@@ -174,6 +175,16 @@ def find_repeats(files: Sequence[str], partition: int, bounds: tuple[int, int], 
     table = pa.Table.from_arrays([pa.array(column) for column in columns], schema=REPEATS).sort_by("position")
     write_run(interim, repeats_name(partition), [table], REPEATS, "position")
     return len(table)
+
+
+def _sharing(heads: np.ndarray) -> np.ndarray:
+    """The places of the heads that occur more than once. Few do, and only these are compared further."""
+    order = np.argsort(heads)
+    equal = heads[order[1:]] == heads[order[:-1]]
+    sharing = np.zeros(len(order), dtype=bool)
+    sharing[1:] |= equal
+    sharing[:-1] |= equal
+    return order[sharing]
 
 
 def mark_repeats(placements: Placements, partitions: int, interim: Folder) -> tuple[Marks, dict[int, int]]:
