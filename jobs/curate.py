@@ -108,6 +108,7 @@ def selected(asked: Asked, session: Session) -> Outcome:
 
     The store is locked while the run writes to it.
     """
+    from jobs.engine.execute.capacity import refuse_without_gpus
     from jobs.engine.execute.session import connect
     from jobs.engine.outcome.manifest import ending, write_manifest
     from jobs.engine.outcome.outcome import written
@@ -119,6 +120,7 @@ def selected(asked: Asked, session: Session) -> Outcome:
     began = time.monotonic()
     with locked(session.store.url, say):
         connect(session.profile)
+        refuse_without_gpus(asked.recipe.steps(), session.profile)
         pool, identity = opened(asked, session)
         chosen = asked.recipe.select(asked.recipe.counted(pool))
     for name, fact in chosen.facts.items():

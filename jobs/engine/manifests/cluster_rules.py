@@ -61,7 +61,9 @@ def restarts(group: Node, path: str, because: str) -> Iterator[Finding]:
     """What is wrong with the restartPolicy of a group whose pods may not be restarted."""
     policy = mapping(mapping(group.get("template")).get("spec")).get("restartPolicy")
     if policy not in (None, "", "Never"):
-        yield Finding(f"{path}.template.spec.restartPolicy", f"it is {policy}; with {because} it must be Never or unset")
+        yield Finding(
+            f"{path}.template.spec.restartPolicy", f"it is {policy}; with {because} it must be Never or unset"
+        )
 
 
 def cluster_findings(spec: Node, path: str, annotations: Node) -> Iterator[Finding]:

@@ -60,7 +60,7 @@ class _Strict(yaml.SafeLoader):
 def parsed(text: str, source: str) -> list[Any]:
     """The documents in a text, without empty ones. UsageError, with the line, where it is not YAML."""
     try:
-        return [each for each in yaml.load_all(text, Loader=_Strict) if each is not None]  # noqa: S506
+        return [each for each in yaml.load_all(text, Loader=_Strict) if each is not None]
     except yaml.YAMLError as error:
         raise UsageError(f"{source} is not YAML: {' '.join(str(error).split())}") from None
 

@@ -6,6 +6,7 @@ are those of its validation.go and of the CEL expressions in its definitions, in
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import yaml
 
@@ -120,23 +121,30 @@ def _deletion(spec: Node) -> Iterator[Finding]:
         yield Finding(where, "deletionRules and shutdownAfterJobFinishes: true exclude each other")
     autoscaling = mapping(spec.get("rayClusterSpec")).get("enableInTreeAutoscaling") is True
     selected = bool(mapping(spec.get("clusterSelector")))
-    seconds: dict[str, dict[str, float]] = {}
     for rule, path in numbered(rules, f"{where}.deletionRules"):
-        policy, condition = str(rule.get("policy")), mapping(rule.get("condition"))
-        after, status = _number(condition.get("ttlSeconds", 0)), str(condition.get("jobStatus"))
-        if after < 0:
-            yield Finding(f"{path}.condition.ttlSeconds", f"{after:g} is below 0")
+        policy = str(rule.get("policy"))
         if policy == "DeleteWorkers" and autoscaling:
             yield Finding(f"{path}.policy", "DeleteWorkers does not go with enableInTreeAutoscaling")
         if policy in ORDER[:2] and selected:
             yield Finding(f"{path}.policy", f"{policy} does not go with clusterSelector")
+    yield from _times(rules, f"{where}.deletionRules")
+
+
+def _times(rules: list[Any], where: str) -> Iterator[Finding]:
+    """When the rules delete: each thing once for a status, and the workers before the cluster before the job."""
+    seconds: dict[str, dict[str, float]] = {}
+    for rule, path in numbered(rules, where):
+        policy, condition = str(rule.get("policy")), mapping(rule.get("condition"))
+        after, status = _number(condition.get("ttlSeconds", 0)), str(condition.get("jobStatus"))
+        if after < 0:
+            yield Finding(f"{path}.condition.ttlSeconds", f"{after:g} is below 0")
         if policy in seconds.setdefault(status, {}):
             yield Finding(path, f"there is another rule for {policy} on {status}")
         seconds[status][policy] = after
     for status, found in seconds.items():
         times = [found[policy] for policy in ORDER if policy in found]
         if times != sorted(times):
-            yield Finding(f"{where}.deletionRules", f"on {status} the times do not rise in the order {', '.join(ORDER)}")
+            yield Finding(where, f"on {status} the times do not rise in the order {', '.join(ORDER)}")
 
 
 def _number(value: object) -> float:

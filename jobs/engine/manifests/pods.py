@@ -44,9 +44,7 @@ def _limits(container: Node, path: str) -> Iterator[Finding]:
     limits, requests = mapping(resources.get("limits")), mapping(resources.get("requests"))
     for name in LIMITS:
         if name not in limits:
-            yield Finding(
-                f"{path}.resources.limits.{name}", "the limit is missing; Ray takes it for what the node has"
-            )
+            yield Finding(f"{path}.resources.limits.{name}", "the limit is missing; Ray takes it for what the node has")
     for name in ("memory", GPU):
         if name in requests and name in limits and str(requests[name]) != str(limits[name]):
             yield Finding(

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from jsonschema import Draft7Validator
@@ -28,9 +28,10 @@ SHIPPED = Path(__file__).parent / "schemas"
 OPEN = "x-kubernetes-preserve-unknown-fields"
 EITHER = "x-kubernetes-int-or-string"
 METADATA = (
-    "annotations creationTimestamp deletionGracePeriodSeconds deletionTimestamp finalizers generateName generation "
-    "labels managedFields name namespace ownerReferences resourceVersion selfLink uid"
-).split()
+    *("annotations", "creationTimestamp", "deletionGracePeriodSeconds", "deletionTimestamp", "finalizers"),
+    *("generateName", "generation", "labels", "managedFields", "name", "namespace", "ownerReferences"),
+    *("resourceVersion", "selfLink", "uid"),
+)
 """The fields of the metadata of every object, which a definition leaves to the API server."""
 
 # PyYAML's parser in C is ten times as fast on a definition of a megabyte; not every build has it.
@@ -78,7 +79,7 @@ def schemas_in(folder: Path) -> dict[str, Schema]:
     found = {}
     for file in sorted(each for each in folder.iterdir() if each.suffix in SUFFIXES):
         try:
-            documents = list(yaml.load_all(content_of(file), Loader=LOADER))  # noqa: S506
+            documents = list(yaml.load_all(content_of(file), Loader=LOADER))
         except yaml.YAMLError as error:
             raise UsageError(f"--schemas {folder}: {file.name} is not YAML: {' '.join(str(error).split())}") from None
         for content in map(mapping, documents):
@@ -161,23 +162,23 @@ def path_of(parts: Any) -> str:
 
 def _said(error: ValidationError) -> Iterator[Finding]:
     """What one error of the validator means, in words."""
-    parts, schema = list(error.absolute_path), mapping(error.schema)
+    parts, schema, wanted = list(error.absolute_path), mapping(error.schema), cast(Any, error.validator_value)
+    instance = cast(Any, error.instance)
     match error.validator:
         case "additionalProperties":
             known = schema.get("properties", {})
-            for name in sorted(set(error.instance) - set(known), key=str):
+            for name in sorted(set(instance) - set(known), key=str):
                 yield Finding(path_of([*parts, name]), f"there is no such field{nearest(name, known)}")
         case "required":
-            for name in error.validator_value:
-                if name not in error.instance:
+            for name in wanted:
+                if name not in instance:
                     yield Finding(path_of([*parts, name]), "the field is missing")
         case "type" | "anyOf":
-            wanted = error.validator_value if error.validator == "type" else "an integer or a string"
-            yield Finding(path_of(parts), f"{_short(error.instance)} is not of the type {wanted}")
+            type_ = wanted if error.validator == "type" else "integer or string"
+            yield Finding(path_of(parts), f"{_short(instance)} is not of the type {type_}")
         case "enum":
-            allowed = ", ".join(map(str, error.validator_value))
-            near = nearest(str(error.instance), map(str, error.validator_value))
-            yield Finding(path_of(parts), f"{_short(error.instance)} is not one of {allowed}{near}")
+            near = nearest(str(instance), map(str, wanted))
+            yield Finding(path_of(parts), f"{_short(instance)} is not one of {', '.join(map(str, wanted))}{near}")
         case _:
             yield Finding(path_of(parts), error.message)
 
