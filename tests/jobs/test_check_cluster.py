@@ -256,11 +256,11 @@ def test_a_cluster_is_held_to_its_rules_too(shipped):
 @NEEDS_WHOLE
 def test_a_typo_in_a_pod_is_found_by_kuberays_own_definitions(whole):
     made = changed("rayjob.yaml", {f"{POD}.containers.0.imagePullPolice": "Never", f"{POD}.containers.0.tty": "no"})
-    said = [f"{path}: {words}" for path, words in findings(made, whole, ray_here())]
-    assert said == [
+    said = {f"{path}: {words}" for path, words in findings(made, whole, ray_here())}
+    assert said == {
         f"{POD}.containers[0].imagePullPolice: there is no such field; did you mean 'imagePullPolicy'?",
         f"{POD}.containers[0].tty: 'no' is not of the type boolean",
-    ]
+    }
 
 
 def test_the_command_names_file_object_and_field_and_exits_with_1(checked, tmp_path):

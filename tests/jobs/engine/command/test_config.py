@@ -259,12 +259,12 @@ def test_profiles_are_validated(tmp_path):
 
 
 def test_a_profile_that_names_an_unknown_operator_is_refused_with_the_nearest(tmp_path):
-    (tmp_path / "p.yaml").write_text("operators: {Juge: {gpus: 1}, Tokens: {cpus: 1}, Nonsense: {}}\n")
+    (tmp_path / "p.yaml").write_text("operators: {Juge: {gpus: 1}, Tokens: {cpus: 1}, Qq: {}}\n")
     with pytest.raises(UsageError) as refused:
         profile(str(tmp_path / "p.yaml"))
     first, second = str(refused.value).splitlines()
     assert first.endswith("operators.Juge: there is no such operator; did you mean 'Judge'?")
-    assert second.endswith("operators.Nonsense: there is no such operator")
+    assert second.endswith("operators.Qq: there is no such operator")
 
 
 def test_every_operator_is_found_by_its_name():
