@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,7 +77,7 @@ def _asked(name: str, options: argparse.Namespace) -> tuple[str, Any, Sequence[s
     """What a command is called, what its run is, what it reads, and its field=value words."""
     fields, others = fields_and_others(getattr(options, "words", None) or getattr(options, "inputs", []))
     if name != "curate":
-        inputs = [] if name == "doctor" else others[1:] if name == "evolve" else others
+        inputs = [] if name == "doctor" else others  # which are a recipe there
         return name, {"fields": sorted(fields), "others": others}, inputs, fields
 
     from jobs import curate
@@ -123,10 +123,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.print:
         say(job.command_line(address_given(options.address)))
         return 0
-    size = (
-        partial(refuse_large, job.working_dir, job.environment.get("excludes", ())) if job.working_dir else lambda: None
-    )
-    cluster, _ = together([lambda: reached(address_of(options.address)), size])
+    checks: list[Callable[[], Any]] = [
+        lambda: reached(address_of(options.address)),
+        partial(refuse_large, job.working_dir, job.excludes),
+    ]
+    cluster, _ = together(checks)
     refuse_other_versions(cluster)
     return followed(sent(job, cluster), cluster)
 

@@ -52,7 +52,7 @@ def test_the_overview_has_a_line_for_each_command(monkeypatch, capsys):
 def test_an_unknown_command_is_refused_with_the_nearest_name(monkeypatch, capsys):
     code, said = winnow(monkeypatch, capsys, "currate", "ltd")
     assert code == 2
-    assert "no command 'currate'; did you mean 'curate'? There are: curate, demo" in said
+    assert "no command 'currate'; did you mean 'curate'? There are: check_cluster, c" in said
 
 
 @pytest.mark.parametrize("name", ["train_scorer", "train-scorer"])

@@ -30,9 +30,10 @@ def unshared(
             yield from _refused("--store", options.store)
     for given in inputs:
         yield from _refused("the input", given)
-    for field in fields:
+    model = getattr(options, "model", None)
+    for field in (*fields, *([f"model={model}"] if model else [])):
         name, _, value = field.partition("=")
-        if value.startswith(("./", "../", "~")) or ("/" in value and not is_shared(value) and Path(value).exists()):
+        if value.startswith(("./", "../", "~")) or Path(value).exists():
             yield from _refused(f"{name}=", value)
     for option in SMALL:
         given = getattr(options, option, None)

@@ -42,6 +42,28 @@ def test_a_step_that_would_wait_forever_is_named(name, capacity, lack):
     assert all(str(capacity) in each for each in found)
 
 
+def test_nodes_that_the_autoscaler_may_start_count(ray_session, monkeypatch):
+    from ray._raylet import GCS_AUTOSCALER_CLUSTER_CONFIG_KEY, GCS_AUTOSCALER_STATE_NAMESPACE
+    from ray.core.generated.autoscaler_pb2 import ClusterConfig
+    from ray.experimental import internal_kv
+
+    config = ClusterConfig()
+    for name, cpus, gpus, most in (("cpu", 8, 0, 4), ("gpu", 16, 8, -1)):
+        group = config.node_group_configs.add(name=name, max_count=most)
+        group.resources.update({"CPU": cpus} | ({"GPU": gpus} if gpus else {}))
+    key, space = GCS_AUTOSCALER_CLUSTER_CONFIG_KEY.encode(), GCS_AUTOSCALER_STATE_NAMESPACE.encode()
+    internal_kv._internal_kv_put(key, config.SerializeToString(), namespace=space)
+    try:
+        assert not Capacity.of_cluster().on_demand  # a Ray that a command starts itself does not grow
+        monkeypatch.setenv("RAY_ADDRESS", "auto")
+        found = Capacity.of_cluster()
+    finally:
+        internal_kv._internal_kv_del(key, namespace=space)
+    assert set(found.on_demand) == {Nodes(4, 8, 0), Nodes(math.inf, 16, 8)}
+    assert str(found) == "1 node(s), 4 CPUs and no GPU, and starts nodes of 8 on demand"
+    assert list(lacking(STEPS, profile("judge_70b"), found)) == []
+
+
 def test_a_run_on_a_cluster_without_gpus_ends_before_it_reads(ray_session, tmp_path):
     from jobs.engine.terminal.errors import UsageError
 

@@ -87,6 +87,8 @@ REFUSED = {
     "store": (["--print", "--", *CURATE[:5]], "--store is missing"),
     "input": (["--print", "--", "curate", "ltd", "a.jsonl", *SHARED], "the input a.jsonl: a job runs on"),
     "model": (["--print", "--", "curate", "ltd", "/a", *SHARED, "embed.model.name=./m"], "embed.model.name=./m: a job"),
+    "evaluated": (["--print", "--", "evaluate", "../m", "/a", "--store", "/s"], "model=../m: a job runs on other"),
+    "seeds": (["--print", "--", "evolve", "quality", "a.jsonl", *SHARED], "the input a.jsonl: a job runs on"),
     "profile": (["--print", "--", *CURATE, "--profile", "mine.yaml"], "--profile mine.yaml: there is no such file in"),
     "image": (["--print", "--working-dir", "none", "--", *CURATE, "--profile", "m.yaml"], "as no code is sent"),
     "code": (["--print", "--working-dir", "/", "--", *CURATE], "--working-dir /: there is no folder `jobs` in it"),
