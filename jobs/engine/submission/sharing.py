@@ -1,14 +1,16 @@
 """Whether the places that a job names are there on every node, as far as their names tell."""
 
 import os
+import re
 from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from jobs.engine.command.places import URL
 from jobs.engine.execute.profile import PROFILES
 from jobs.engine.terminal.errors import UsageError
 
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+"""How a URL begins, also after it was made a path, which has one slash instead of two."""
 SMALL = ("config", "profile", "settings")
 """The options that name a file that only the driver reads; it may lie in the code that is sent."""
 ADVICE = "give an absolute path that all nodes share, or a URL such as s3://..."
