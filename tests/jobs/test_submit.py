@@ -5,11 +5,13 @@ import shlex
 import tempfile
 from pathlib import Path
 
+import httpx
 import pytest
 
 from jobs import submit
 from jobs.engine.submission.cluster import reached
 from jobs.engine.submission.following import followed, sent
+from jobs.engine.submission.upload import LIMIT
 from jobs.engine.terminal.program import exit_code
 from tests.docs import blocks
 from tests.heads import head
@@ -62,6 +64,12 @@ def test_a_command_is_sent_once_followed_and_ends_with_its_exit_code(started, su
     assert "the cluster refuses the token in RAY_AUTH_TOKEN" in said
     monkeypatch.delenv("RAY_AUTH_TOKEN")
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(started.token))
+
+    # what this program takes for the limit of an upload is the dashboard's
+    packages, allowed = f"{started.address}/api/packages/gcs", {"Authorization": f"Bearer {started.token.read_text()}"}
+    for size, taken in ((LIMIT, False), (LIMIT - 1, True)):
+        reply = httpx.put(f"{packages}/_ray_pkg_{size}.zip", content=bytes(size), headers=allowed, timeout=60)
+        assert (reply.status_code == 200) == taken, reply.text
 
     # sent, joined while it runs, and what was sent is what --print prints
     cluster = reached(started.address)

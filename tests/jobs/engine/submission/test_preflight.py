@@ -256,6 +256,20 @@ def test_a_cluster_of_another_ray_or_python_is_refused(dashboard, said):
     assert "python on the cluster is Python 3.9.1, and here is Python 3." in line
 
 
+def test_a_cluster_whose_python_does_not_run_is_refused_with_what_it_says(dashboard, said):
+    probe = "winnow-probe-043a718774c5"
+    entry = {"type": "SUBMISSION", "submission_id": probe, "status": "RUNNING", "entrypoint": "python"}
+    replies = {
+        "/api/version": version(ray.__version__),
+        "/api/jobs/": (200, [entry]),
+        f"/api/jobs/{probe}": (200, entry | {"status": "FAILED"}),
+        f"/api/jobs/{probe}/logs": (200, {"logs": "noise\nbash: python: command not found\n\n"}),
+    }
+    code, (line,) = said("--address", dashboard(replies), "--", *CURATE)
+    assert code == 2
+    assert line.endswith("`python` does not run on the cluster: bash: python: command not found")
+
+
 def test_what_answers_but_is_no_dashboard_is_refused(dashboard):
     with pytest.raises(UsageError, match=r"what answers there is not a Ray dashboard \(HTTP 200\)"):
         reached(dashboard({"/api/authentication_mode": (200, b"<html>")}))
