@@ -66,7 +66,10 @@ def test_a_command_is_sent_once_followed_and_ends_with_its_exit_code(started, su
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(started.token))
 
     # what this program takes for the limit of an upload is the dashboard's
-    packages, allowed = f"{started.address}/api/packages/gcs", {"Authorization": f"Bearer {started.token.read_text()}"}
+    packages, allowed = (
+        f"{started.address}/api/packages/gcs",
+        {"Authorization": f"Bearer {started.token.read_text().strip()}"},
+    )
     for size, taken in ((LIMIT, False), (LIMIT - 1, True)):
         reply = httpx.put(f"{packages}/_ray_pkg_{size}.zip", content=bytes(size), headers=allowed, timeout=60)
         assert (reply.status_code == 200) == taken, reply.text

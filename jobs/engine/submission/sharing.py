@@ -35,7 +35,7 @@ def unshared(
     model = getattr(options, "model", None)
     for field in (*fields, *([f"model={model}"] if model else [])):
         name, _, value = field.partition("=")
-        if value.startswith(("./", "../", "~")) or Path(value).exists():
+        if value.startswith(("./", "../", "~")) or os.path.exists(value):
             yield from _refused(f"{name}=", value)
     for option in SMALL:
         given = getattr(options, option, None)
