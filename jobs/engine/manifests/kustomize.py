@@ -9,6 +9,7 @@ kind of Kubernetes' own that has a list of mappings.
 """
 
 import copy
+import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,7 +32,7 @@ from jobs.engine.terminal.errors import UsageError
 from jobs.engine.terminal.modules import nearest
 
 FIELDS = ("apiVersion", "kind", "resources", "patches", "images", "namespace")
-CLUSTER_WIDE = ("Namespace", "PersistentVolume", "StorageClass", "ClusterRole", "ClusterRoleBinding")
+CLUSTER_WIDE = ("PersistentVolume", "StorageClass", "ClusterRole", "ClusterRoleBinding")
 """The kinds that have no namespace."""
 CUSTOM = "ray.io/"
 CONTAINERS = ("containers", "initContainers")
@@ -75,9 +76,17 @@ def _rendered(file: Path) -> list[Document]:
         for each in made:
             _rename_images(each, image)
     for each in made:
-        if content.get("namespace") and each["kind"] not in CLUSTER_WIDE:
-            each.setdefault("metadata", {})["namespace"] = content["namespace"]
+        if content.get("namespace"):
+            _put_into(each, str(content["namespace"]))
     return [Document(str(file.parent), each) for each in made]
+
+
+def _put_into(made: Any, namespace: str) -> None:
+    """Gives an object its namespace, and a namespace its name, as kustomize does."""
+    if made["kind"] == "Namespace":
+        made["metadata"]["name"] = namespace
+    elif made["kind"] not in CLUSTER_WIDE:
+        made["metadata"]["namespace"] = namespace
 
 
 def _resource(file: Path, name: str) -> Iterator[Any]:
@@ -100,6 +109,8 @@ def _resource(file: Path, name: str) -> Iterator[Any]:
 def _patched(made: list[Any], patch: Node, where: str, folder: Path) -> list[Any]:
     """The objects after one patch. UsageError where it fits no object, or cannot be applied."""
     text = content_of(folder / patch["path"]) if "path" in patch else str(patch.get("patch", ""))
+    if text.startswith("["):
+        _refuse_other_than_json(text, where)
     contents = parsed(text, where)
     if len(contents) != 1:
         raise UsageError(f"{where}: a patch is one document, and this has {len(contents)}")
@@ -112,6 +123,16 @@ def _patched(made: list[Any], patch: Node, where: str, folder: Path) -> list[Any
     if isinstance(content, dict) and content.get("$patch") == "delete":
         return [each for each in made if each not in fitting]
     return [_edited(each, content, where) if each in fitting else each for each in made]
+
+
+def _refuse_other_than_json(text: str, where: str) -> None:
+    """UsageError where a patch begins with a bracket and is not JSON, for which kustomize then takes it."""
+    try:
+        json.loads(text)
+    except ValueError:
+        raise UsageError(
+            f"{where}: kustomize takes a patch that begins with [ for JSON, and this is not: begin its lines with -"
+        ) from None
 
 
 def _own_target(content: Any, where: str) -> Node:
