@@ -5,7 +5,6 @@ import sys
 import time
 
 import aiohttp
-import requests
 from ray.job_submission import JobDetails, JobStatus
 
 from jobs.engine.submission.cluster import DONE, Cluster, send
@@ -18,7 +17,8 @@ PATIENCE_SECONDS = 60.0
 STOPPED = 143
 """The exit code of a command that was ended by SIGTERM, which is how Ray stops a job."""
 
-UNREACHED = (requests.exceptions.RequestException, aiohttp.ClientError, OSError)
+UNREACHED = (RuntimeError, aiohttp.ClientError, OSError)
+"""How Ray's client fails where the cluster does not answer, or closes a connection."""
 
 
 def sent(submission: Submission, cluster: Cluster) -> str:
@@ -72,12 +72,14 @@ def _ended(name: str, cluster: Cluster) -> JobDetails:
     printed, answered = 0, time.monotonic()
     while True:
         try:
-            printed = asyncio.run(_log(name, cluster, printed))
+            printed, whole = asyncio.run(_log(name, cluster, printed))
             info = cluster.client.get_job_info(name)
             answered = time.monotonic()
             if info.status in DONE:
+                if not whole:
+                    _write(cluster.client.get_job_logs(name)[printed:])
                 return info
-        except (RuntimeError, *UNREACHED) as error:
+        except UNREACHED as error:
             if time.monotonic() - answered > PATIENCE_SECONDS:
                 raise WinnowError(
                     f"{cluster.address} does not answer any more. {name} may go on; the same command joins it again"
@@ -85,19 +87,26 @@ def _ended(name: str, cluster: Cluster) -> JobDetails:
         time.sleep(POLL_SECONDS)
 
 
-async def _log(name: str, cluster: Cluster, printed: int) -> int:
-    """Prints what a job writes, beyond the characters that were printed before. Returns how many were printed."""
+async def _log(name: str, cluster: Cluster, printed: int) -> tuple[int, bool]:
+    """Prints what a job writes, beyond the characters that were printed before.
+
+    Returns how many were printed, and whether the log came to its end; the connection may break before.
+    """
     read = 0
     try:
         async for piece in cluster.client.tail_job_logs(name):
             read += len(piece)
             if read > printed:
-                sys.stdout.write(piece[max(0, len(piece) - (read - printed)) :])
-                sys.stdout.flush()
+                _write(piece[max(0, len(piece) - (read - printed)) :])
                 printed = read
-    except (RuntimeError, *UNREACHED):
-        pass  # the connection is opened again, and the status says whether the job has ended
-    return printed
+    except UNREACHED:
+        return printed, False
+    return printed, True
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def _code(job: JobDetails, cluster: Cluster) -> int:

@@ -1,10 +1,8 @@
 """What `winnow submit` refuses before it sends anything."""
 
-import json
 import shlex
-import threading
 import zipfile
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from jobs.engine.submission.cluster import address_given, reached, token
 from jobs.engine.submission.upload import LIMIT, refuse_large, uploaded
 from jobs.engine.terminal.errors import UsageError
 from jobs.engine.terminal.program import exit_code
+from tests.servers import dashboard as scripted
 
 SHARED = ["--out", "/s/out", "--store", "/s/w"]
 CURATE = ["curate", "longest", "/s/data.jsonl", *SHARED]
@@ -206,31 +205,9 @@ def test_the_address_is_the_options_or_the_environments(monkeypatch):
 
 @pytest.fixture
 def dashboard():
-    """A dashboard that answers with the JSON of a path: dashboard({path: (status, content)}) -> its address."""
-    servers = []
-
-    def start(replies):
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                status, content = replies.get(self.path, (404, {}))
-                body = content if isinstance(content, bytes) else json.dumps(content).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_):
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        return f"http://127.0.0.1:{server.server_port}"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    """A dashboard that answers with the content of a path: dashboard({path: (status, content)}) -> its address."""
+    with ExitStack() as servers:
+        yield lambda replies: servers.enter_context(scripted(replies))
 
 
 def version(ray_version: str) -> tuple[int, dict]:
