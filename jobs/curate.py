@@ -109,6 +109,7 @@ def selected(asked: Asked, session: Session) -> Outcome:
 
     The store is locked while the run writes to it.
     """
+    from jobs.engine.execute.capacity import refuse_without_gpus
     from jobs.engine.execute.model_room import refuse_without_room
     from jobs.engine.execute.session import connect
     from jobs.engine.outcome.manifest import ending, write_manifest
@@ -122,6 +123,7 @@ def selected(asked: Asked, session: Session) -> Outcome:
     began = time.monotonic()
     with locked(session.store.url, say):
         connect(session.profile)
+        refuse_without_gpus(asked.recipe.steps(), session.profile)
         refuse_without_room(unstored(asked.recipe.steps(), session.store), session)
         pool, identity = opened(asked, session)
         chosen = asked.recipe.select(asked.recipe.counted(pool))

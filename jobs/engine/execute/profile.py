@@ -7,7 +7,8 @@ from pydantic import Field, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
 
 from jobs.engine.record.declarations import validated, yaml_in
-from jobs.engine.terminal.errors import UsageError
+from jobs.engine.terminal.errors import UsageError, refuse
+from jobs.engine.terminal.modules import nearest, operator_names
 from operators.base import STRICT, Operator
 from operators.training.finetune import Activations, Layout
 
@@ -86,7 +87,7 @@ def names() -> list[str]:
 def profile(file: str | None) -> Profile:
     """Returns the profile in a YAML file, or by its name in cluster/profiles; None is the default.
 
-    UsageError if there is no such file or name, and for each wrong field.
+    UsageError if there is no such file or name, and for each wrong field and each operator that there is not.
     """
     if file is None:
         return Profile()
@@ -98,4 +99,11 @@ def profile(file: str | None) -> Profile:
     content = yaml_in(path, f"profile {path}") or {}
     if not isinstance(content, dict):
         raise UsageError(f"profile {path} is not a mapping")
-    return validated(Profile, {**content, "operators": content.get("operators") or {}})
+    found = validated(Profile, {**content, "operators": content.get("operators") or {}})
+    known = operator_names()
+    refuse(
+        UsageError(f"profile {path}: operators.{name}: there is no such operator{nearest(name, known)}")
+        for name in found.operators
+        if name not in known
+    )
+    return found
