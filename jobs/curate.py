@@ -110,10 +110,11 @@ def selected(asked: Asked, session: Session) -> Outcome:
     """
     from jobs.engine.execute.session import connect
     from jobs.engine.outcome.manifest import ending, write_manifest
-    from jobs.engine.outcome.outcome import written
+    from jobs.engine.outcome.outcome import desk, written
     from jobs.engine.pool.pool import Pool
     from jobs.engine.report.card import write_card
     from jobs.engine.report.report import write_report
+    from jobs.engine.store.folder import Folder
     from jobs.engine.store.lock import locked
 
     began = time.monotonic()
@@ -123,10 +124,11 @@ def selected(asked: Asked, session: Session) -> Outcome:
         chosen = asked.recipe.select(asked.recipe.counted(pool))
     for name, fact in chosen.facts.items():
         say(f"{name}: {_worded(fact)}")
-    outcome = written(chosen, Pool.open(chosen.folder, session), identity, asked.out)
-    outcome = dataclasses.replace(outcome, manifest={**outcome.manifest, **ending(session, began)})
-    write_report(outcome, asked.out / "report.html")
-    write_card(outcome, asked.out / "README.md")
+    with desk(Folder.at(asked.out), session) as at:
+        outcome = written(chosen, Pool.open(chosen.folder, session), identity, at)
+        outcome = dataclasses.replace(outcome, manifest={**outcome.manifest, **ending(session, began)})
+        write_report(outcome)
+        write_card(outcome)
     write_manifest(asked.out / "manifest.yaml", outcome.manifest)
     return outcome
 

@@ -22,10 +22,10 @@ import ray
 from jobs.engine.execute.mapping import mapped
 from jobs.engine.execute.session import Session
 from jobs.engine.grow.new_samples import SHA, Made, NewSamples, made
-from jobs.engine.ingest.build import fetched
-from jobs.engine.ingest.folder import Folder
 from jobs.engine.ingest.parts import Shares, fingerprints
+from jobs.engine.ingest.tasks import fetched
 from jobs.engine.samples.pool_folder import Samples, is_pool
+from jobs.engine.store.folder import Folder
 from jobs.engine.terminal.errors import WinnowError
 from jobs.engine.terminal.screen import say
 from operators.asking.rewrite import asked_of
