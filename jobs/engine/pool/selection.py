@@ -53,7 +53,8 @@ def spread(samples: int, column: Series) -> np.ndarray:
 
 def smallest(lowest: int, highest: int) -> np.dtype:
     """The smallest type of signed integers that holds these two."""
-    return np.result_type(np.int8, np.min_scalar_type(lowest), np.min_scalar_type(-1 - highest))
+    kinds = (np.dtype(kind) for kind in (np.int8, np.int16, np.int32, np.int64))
+    return next(kind for kind in kinds if np.iinfo(kind).min <= lowest and highest <= np.iinfo(kind).max)
 
 
 def _exact(values: np.ndarray) -> np.dtype:
