@@ -46,7 +46,7 @@ def searched(loss: Callable[[int], float], least: int, most: int, trials: int, s
     search, tried, unwilling, number = _blend_search(least, most, seed), {}, 0, 0
     while len(tried) < min(trials, most - least + 1) and unwilling < UNWILLING:
         name, number = str(number), number + 1
-        proposal = search.suggest(name)
+        proposal = search.suggest(name) if most > least else {"size": least}
         if proposal is None:
             unwilling += 1
             continue
@@ -55,8 +55,10 @@ def searched(loss: Callable[[int], float], least: int, most: int, trials: int, s
             if size not in known:
                 known[size] = _tried(loss, size, len(tried) + 1, trials, log)
             tried[size] = known[size]
+        if most == least:
+            break
         # The cost of a trial is its size, and not its seconds, which would make another search of each run.
-        search.on_trial_complete(name, {"loss": tried[size], "config": {"size": size}, "cost": size})
+        search.on_trial_complete(name, {"loss": tried[size], "config/size": size, "cost": size})
     best = min(tried, key=lambda size: (tried[size], size))
     return Found(best, tried, _edge(best, least, most))
 
@@ -73,9 +75,12 @@ def _tried(loss: Callable[[int], float], size: int, number: int, trials: int, lo
 
 
 def _lines(log: Path) -> list[str]:
-    """The whole lines of a log; the last one may be cut off, where the run was killed while it wrote."""
+    """The lines of a log. The last one is removed if it was cut off, when the run was killed while it wrote."""
     text = log.read_text() if log.is_file() else ""
-    return text[: text.rfind("\n") + 1].splitlines()
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        log.write_text(whole)
+    return whole.splitlines()
 
 
 def _blend_search(least: int, most: int, seed: int) -> Any:
@@ -84,7 +89,7 @@ def _blend_search(least: int, most: int, seed: int) -> Any:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that flaml.automl, which nobody needs, is not installed
-        from flaml.tune.sample import lograndint
+        from flaml import tune  # whose domains are Ray's where Ray is installed, and flaml.tune.sample's elsewhere
         from flaml.tune.searcher.blendsearch import BlendSearch
 
     logging.getLogger("flaml.tune.searcher.suggestion").setLevel(logging.ERROR)
@@ -92,7 +97,7 @@ def _blend_search(least: int, most: int, seed: int) -> Any:
     return BlendSearch(
         metric="loss",
         mode="min",
-        space={"size": lograndint(least, most + 1)},
+        space={"size": tune.lograndint(least, most + 1)},  # type: ignore[attr-defined]
         low_cost_partial_config={"size": least},
         cost_attr="cost",
         seed=seed,
