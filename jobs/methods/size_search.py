@@ -43,10 +43,14 @@ def searched(loss: Callable[[int], float], least: int, most: int, trials: int, s
     proposals depend on the losses and the seed only, so a search with the same log is the same.
     """
     known = {line["size"]: line["loss"] for line in map(json.loads, _lines(log))}
-    search, tried, unwilling, number = _blend_search(least, most, seed), {}, 0, 0
+    tried: dict[int, float] = {}
+    if most == least:
+        tried[least] = known.get(least) or _tried(loss, least, 1, 1, log)
+        return Found(least, tried)
+    search, unwilling, number = _blend_search(least, most, seed), 0, 0
     while len(tried) < min(trials, most - least + 1) and unwilling < UNWILLING:
         name, number = str(number), number + 1
-        proposal = search.suggest(name) if most > least else {"size": least}
+        proposal = search.suggest(name)
         if proposal is None:
             unwilling += 1
             continue
@@ -55,8 +59,6 @@ def searched(loss: Callable[[int], float], least: int, most: int, trials: int, s
             if size not in known:
                 known[size] = _tried(loss, size, len(tried) + 1, trials, log)
             tried[size] = known[size]
-        if most == least:
-            break
         # The cost of a trial is its size, and not its seconds, which would make another search of each run.
         search.on_trial_complete(name, {"loss": tried[size], "config/size": size, "cost": size})
     best = min(tried, key=lambda size: (tried[size], size))
