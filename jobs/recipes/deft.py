@@ -65,9 +65,8 @@ class DEFT(Recipe):
         base = embedded.reduce(stratified_sample, "label", size=drawn, seed=self.seed)
         rest = embedded - base
         groups = rest.reduce(kmeans, "embed", k=min(self.centroids, len(rest)), seed=self.seed)
-        prototypes = {"centroids": groups.centroids, "labels": groups.labels}
-        hardness = rest.reduce(prototype_distance, "embed", **prototypes)
-        rest = rest.bind(centroid=groups.labels, distance=groups.distances, hardness=hardness)
+        rest = rest.bind(centroid=groups.labels, distance=groups.distances)
+        rest = rest.bind(hardness=rest.reduce(prototype_distance, "embed", "centroid", centroids=groups.centroids))
         easy, hard = self._quotas(rest, each) if self.ranking == "quota" else self._ends(rest, size)
         return pool.selection(
             hard + easy + base,

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from operators.kernels.sharding import by_row
+
 if TYPE_CHECKING:
     import torch
 else:
@@ -132,6 +134,7 @@ def checkpoint_weights(learning_rates: Sequence[float]) -> np.ndarray:
     return rates / rates.sum()
 
 
+@by_row
 def subtask_cosines(
     features: np.ndarray,
     *,

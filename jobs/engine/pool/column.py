@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jobs.engine.execute.reducing import Rows, Stored
+from jobs.engine.execute.rows import Rows, Stored
 from jobs.engine.store.feature import Feature
 
 
