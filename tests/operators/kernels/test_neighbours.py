@@ -5,7 +5,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from operators.kernels import near_rows
+from operators.kernels import neighbours as module
 from operators.kernels.neighbours import Shard, isolation, nearest, neighbours
+from operators.kernels.sharding import here, sharding
 
 
 def by_definition(points, queries, count, own) -> tuple[np.ndarray, np.ndarray]:
@@ -19,13 +22,9 @@ def by_definition(points, queries, count, own) -> tuple[np.ndarray, np.ndarray]:
     return np.array(ids), np.array(far)
 
 
-def over(shards):
-    return lambda method, *arguments: [getattr(shard, method)(*arguments) for shard in shards]
-
-
-def split(points, sizes):
-    ends = np.cumsum([0, *sizes])
-    return over([Shard(points[start:stop], start) for start, stop in pairwise(ends)])
+def split(points, cuts):
+    """Asks shards between these cuts."""
+    return here(*(Shard(points[start:stop], start) for start, stop in pairwise([0, *cuts, len(points)])))
 
 
 def rows(count, width=24, dtype=np.float16, seed=0):
@@ -48,8 +47,8 @@ def test_the_ith_neighbour_is_that_of_all_distances_over_any_shards(i, dtype):
     points = rows(700, dtype=dtype)
     expected = by_definition(points, points, i, np.arange(len(points)))[1][:, -1]
     assert np.array_equal(neighbours(points, i).distances, expected)
-    for sizes in ([700], [1, 699], [300, 0, 2, 398]):
-        assert np.array_equal(isolation(split(points, sizes), i).distances, expected)
+    for cuts in ([], [1], [300, 300, 302], [0, 700]):
+        assert np.array_equal(isolation(split(points, cuts), i).distances, expected)
 
 
 def test_copies_are_neighbours_at_distance_zero_and_a_row_is_never_its_own():
@@ -60,11 +59,11 @@ def test_copies_are_neighbours_at_distance_zero_and_a_row_is_never_its_own():
     assert (neighbours(points, 7).distances[20:27] > 0).all()
 
 
-@pytest.mark.parametrize("sizes", [[300], [120, 180]])
-def test_the_nearest_rows_of_vectors_with_ties_by_id(sizes):
+@pytest.mark.parametrize("cuts", [[], [120]])
+def test_the_nearest_rows_of_vectors_with_ties_by_id(cuts):
     points = np.round(rows(300, width=3, dtype=np.float32))  # a grid: many equal distances
     queries = np.round(rows(50, width=3, dtype=np.float32, seed=1))
-    found = nearest(split(points, sizes), queries, 5)
+    found = nearest(split(points, cuts), queries, 5)
     ids, far = by_definition(points, queries, 5, [-1] * 50)
     assert np.array_equal(found.ids, ids)
     assert np.array_equal(found.distances, far)
@@ -73,8 +72,8 @@ def test_the_nearest_rows_of_vectors_with_ties_by_id(sizes):
 def test_ids_that_are_given_are_returned_and_decide_ties_and_what_is_itself():
     points = np.array([[0.0], [0.0], [2.0]])
     shard = Shard(points, ids=np.array([9, 4, 7]))
-    assert nearest(over([shard]), np.array([[0.1]]), 3).ids.tolist() == [[4, 9, 7]]
-    assert nearest(over([shard]), np.array([[0.0]]), 3, own=np.array([4])).ids.tolist() == [[9, 7, -1]]
+    assert nearest(here(shard), np.array([[0.1]]), 3).ids.tolist() == [[4, 9, 7]]
+    assert nearest(here(shard), np.array([[0.0]]), 3, own=np.array([4])).ids.tolist() == [[9, 7, -1]]
 
 
 def test_far_from_the_origin_the_answer_is_still_exact():
@@ -90,16 +89,24 @@ def test_fewer_rows_than_the_neighbour_asked_for():
     assert len(neighbours(np.empty((0, 4)), 6).distances) == 0
 
 
-def test_above_the_limit_the_answer_is_approximate_and_says_its_recall():
+def test_above_the_limit_the_answer_is_approximate_and_the_same_over_any_shards_and_says_its_recall(monkeypatch):
     points = rows(4000, width=8)
-    found = neighbours(points, 6, exact_below=1000)
     exact = by_definition(points, points[::40], 6, np.arange(4000)[::40])[1][:, -1]
+    monkeypatch.setattr(module, "EXACT", 1500)
+    monkeypatch.setattr(near_rows, "PROBES", 24)
+    found = neighbours(points, 6)
     assert (found.distances[::40] >= exact).all()
     assert 0.5 < np.isclose(found.distances[::40], exact).mean() <= 1
-    assert 0.8 < found.recall <= 1
+    assert 0.8 < found.recall < 1
     assert found.distances[3:10].tolist() == [0] * 7
-    halves = isolation(split(points, [2500, 1500]), 6, exact_below=1000)
-    assert np.isclose(halves.distances, found.distances).mean() > 0.8
+    declared = sharding(neighbours)
+    assert declared is not None
+    assert declared.cuts(4000, 9) == [0, 1500, 3000, 4000]
+    assert declared.cuts(1000, 2) == [0, 500, 1000]
+    for cuts in ([1500], [1500, 3000]):
+        again = isolation(split(points, cuts), 6)
+        assert (again.i, again.recall) == (found.i, found.recall)
+        assert np.array_equal(again.distances, found.distances)
 
 
 def test_bad_rows_and_numbers_are_refused():
