@@ -58,7 +58,7 @@ class DEFT(Recipe):
     def select(self, pool: Pool) -> Selection:
         """Keeps the base and each centroid's easy and hard samples, or the easiest and hardest of the pool."""
         embedded = pool.map(embed=self.embed, label=self.label)
-        size = min(self.size(pool), len(embedded))
+        size = min(self.budget_size(pool), len(embedded))
         # The quotas are rounded down, and the base takes the rest of the budget.
         each = int((1 - self.base) * size / self.centroids) if self.ranking == "quota" else 0
         drawn = size - each * self.centroids if self.ranking == "quota" else 0

@@ -81,7 +81,7 @@ class MoDS(Recipe):
 
     def select(self, pool: Pool) -> Selection:
         """Keeps the seed, and the cover of the high-quality samples that the trained model answers badly."""
-        size = self.size(pool)
+        size = self.budget_size(pool)
         rated = pool.map(reward=self.reward)
         good = rated.above("reward.reward", self.threshold, share=self.quality)
         if not len(good):

@@ -27,11 +27,12 @@ from operators.models import ahead
 from operators.sample import MESSAGES, SAMPLE, TEXT_FIELDS
 from operators.scoring.reward import Reward
 from operators.scoring.scorer import Scorer
+from operators.scoring.unieval import UniEval
 from operators.supervision.labels import Labels
 from operators.tokens import Tokens
 from tests.batches import TEXTS, batch
 from tests.servers import prompt, served
-from tests.tiny import tiny_causal, tiny_encoder, tiny_reward
+from tests.tiny import tiny_causal, tiny_encoder, tiny_reward, tiny_unieval
 
 
 def tiny_gradient(folder) -> Gradient:
@@ -67,6 +68,7 @@ WITH_A_TINY_MODEL = {
     Scorer: lambda folder: Scorer(
         model=Checkpoint(str(tiny_causal(folder))), template="{instruction} {response}\nScore: ", labels=("1", "2", "3")
     ),
+    UniEval: lambda folder: UniEval(Checkpoint(str(tiny_unieval(folder))), max_tokens=128),
 }
 
 

@@ -19,6 +19,7 @@ from jobs.engine.store.folder import Folder
 from jobs.engine.store.store import Store
 from jobs.engine.terminal.errors import UsageError, WinnowError
 from jobs.engine.terminal.screen import say
+from operators.kernels.neighbours import Shard, nearest
 from operators.sample import instruction, response
 
 SHOWN = 400
@@ -50,16 +51,13 @@ def nearest_kept(feature: Feature, sample: int, kept: np.ndarray) -> tuple[int, 
     memory at a time.
     """
     wanted = _unit(feature.values(np.array([sample])))
-    index = faiss.IndexFlatIP(wanted.shape[1])
-    found = []
-    for ranks, vectors in feature.blocks(kept):
-        index.reset()
-        index.add(_unit(vectors))  # type: ignore[call-arg]  # faiss replaces its methods at import, with other parameters
-        highest = index.search(wanted, 1)[0][0, 0]  # type: ignore[call-arg]
-        _, _, equal = index.range_search(wanted, np.nextafter(highest, np.float32(-2)))  # type: ignore[call-arg]
-        found.append((-float(highest), int(ranks[equal].min())))
-    similarity, rank = min(found)
-    return int(kept[rank]), -similarity
+
+    def ask(method: str, *arguments: Any) -> list[Any]:
+        parts = feature.blocks(kept)
+        return [getattr(Shard(_unit(vectors), ids=ranks), method)(*arguments) for ranks, vectors in parts]
+
+    rank = int(nearest(ask, wanted, 1).ids[0, 0])
+    return int(kept[rank]), float((wanted @ _unit(feature.values(kept[rank : rank + 1])).T)[0, 0])
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

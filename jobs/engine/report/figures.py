@@ -1,7 +1,7 @@
 """The report's charts, as the plain data that plotly.js draws. The pool is grey, the kept samples are green."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,6 +165,36 @@ def _many_centroids(share: np.ndarray, caption: str) -> Figure:
     data = [_outline("centroids", KEPT, edges, np.histogram(100 * share, edges)[0])]
     layout = _layout("% of a centroid's samples kept", "% of centroids", {"showlegend": False})
     return Figure("coverage", "Share of samples kept per centroid", caption, data, layout)
+
+
+def effects(names: Sequence[str], values: np.ndarray, errors: np.ndarray) -> Figure:
+    """What each indicator of a rule changes, with its interval; errors: half of the intervals' lengths."""
+    trace = {
+        "type": "scatter", "mode": "markers", "x": _numbers(values), "y": list(names),
+        "marker": {"color": KEPT, "size": 9}, "hovertemplate": "%{y}: %{x:.4g}<extra></extra>",
+        "error_x": {"type": "data", "array": _numbers(errors), "color": KEPT, "thickness": 1.6},
+    }  # fmt: skip
+    line = {"type": "line", "yref": "paper", "x0": 0, "x1": 0, "y0": 0, "y1": 1, "line": {"color": INK, "width": 1}}
+    axis = {"autorange": "reversed", "rangemode": "normal", "automargin": True}
+    changes = {"shapes": [line], "showlegend": False, "hovermode": "closest", "yaxis": axis}
+    caption = "What one standard deviation of an indicator's means changes, with 95 % intervals. Left of 0 is better."
+    return Figure("effects", "Coefficients", caption, [trace], _layout("change of the log of the loss", "", changes))
+
+
+def agreement(predicted: np.ndarray, measured: np.ndarray) -> Figure:
+    """A point for each set of samples: the predicted and the measured log of its loss."""
+    ends = [float(end(each)) for end, each in ((min, predicted), (min, measured), (max, predicted), (max, measured))]
+    low, high = min(ends[:2]), max(ends[2:])
+    line = {"type": "scatter", "mode": "lines", "x": [low, high], "y": [low, high], "line": {"color": POOL},
+            "hoverinfo": "skip"}  # fmt: skip
+    points = {
+        "type": "scatter", "mode": "markers", "x": _numbers(predicted), "y": _numbers(measured),
+        "marker": {"color": KEPT, "size": 7}, "hovertemplate": "predicted %{x:.4g}, measured %{y:.4g}<extra></extra>",
+    }  # fmt: skip
+    changes = {"showlegend": False, "hovermode": "closest", "yaxis": {"rangemode": "normal"}}
+    caption = "The log of the held-out loss of each set. On the line, prediction and measurement agree."
+    layout = _layout("predicted", "measured", changes)
+    return Figure("agreement", "Predicted and measured", caption, [line, points], layout)
 
 
 def _blocks(column: np.ndarray, ids: np.ndarray | None = None) -> Iterator[np.ndarray]:
