@@ -5,9 +5,9 @@ import os
 import shutil
 import tempfile
 
-# Before Ray is imported anywhere: no token, no telemetry, no second priority class, one thread a worker. Where there are
-# several threads, one that waits sleeps: it would spin on a core that another test process needs (20 times the CPU
-# seconds for a small training).
+# Before Ray is imported anywhere: no token, no telemetry, no second priority class, one thread a worker. Where there
+# are several threads, one that waits sleeps: it would spin on a core that another test process needs, which is 20 times
+# the CPU seconds for a small training.
 os.environ.update(
     RAY_AUTH_MODE="disabled",
     RAY_USAGE_STATS_ENABLED="0",
