@@ -38,7 +38,7 @@ $(VENV)/.test: $(VENV)/.uv pyproject.toml constraints.txt
 demo: $(VENV)/.demo
 	$(BIN)/winnow demo
 
-# In the order of the tree, the files that use Ray come first and many short ones last, so that both processes end together.
+# In the order of the tree, the files that use Ray come first and many short ones last: both processes end together.
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
