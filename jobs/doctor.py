@@ -104,7 +104,8 @@ def cluster(how: Profile, store: Path) -> Iterator[Finding]:
 def gpus_against(how: Profile, gpus: Sequence[float]) -> Iterator[Finding]:
     """Checks the GPUs of each node against those that the profile's workers request."""
     requests = {"a worker": how.default.gpus, "a reduce": how.reduce_gpus, "a training process": how.train_gpus}
-    requests |= {f"a worker of {name}": execution.gpus for name, execution in how.operators.items()}
+    others = {name: execution.gpus for name, execution in how.operators.items() if execution.gpus != how.default.gpus}
+    requests |= {f"a worker of {name}": count for name, count in others.items()}
     most = max(gpus, default=0)
     for who, count in requests.items():
         if count > most:
