@@ -32,7 +32,16 @@ finish() {
 }
 trap finish EXIT
 
-head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+preempted=
+driver=
+end_driver() {
+    preempted=yes
+    if [ -n "$driver" ]; then kill -TERM "$driver" 2>/dev/null || true; fi
+}
+trap end_driver TERM
+
+mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
+head=${nodes[0]}
 ip=$(srun --nodes=1 --ntasks=1 --nodelist="$head" hostname --ip-address | awk '{print $1}')
 export RAY_ADDRESS=$ip:$((20000 + SLURM_JOB_ID % 10000)) # several jobs may share a node
 
@@ -56,12 +65,12 @@ fi
 # In the background, so that the shell sees SIGTERM while it waits.
 python -m jobs "$@" &
 driver=$!
-preempted=
-trap 'preempted=yes; kill -TERM $driver' TERM
+if [ -n "$preempted" ]; then end_driver; fi # the signal came before the driver was there
 code=0
-wait $driver || code=$?
+wait "$driver" || code=$?
 if [ -n "$preempted" ]; then
-    wait $driver || code=$? # the first `wait` ended with the signal, not with the driver
+    code=0
+    wait "$driver" || code=$? # the first `wait` may have ended with the signal, not with the driver
     scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$code"

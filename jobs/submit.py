@@ -90,7 +90,7 @@ def _asked(name: str, options: argparse.Namespace) -> tuple[str, Any, Sequence[s
     if options.out is None and not options.plan:
         raise UsageError("say where to write: --out FOLDER")
     recipe = build(request.recipe, request, overrides)
-    return request.recipe, Asked(request, recipe, Path()).run(), request.inputs, fields
+    return request.recipe, Asked(request, recipe, vars(options)["out"]).run(), request.inputs, fields
 
 
 def _plain(options: argparse.Namespace, run: Any) -> dict[str, Any]:
@@ -100,7 +100,8 @@ def _plain(options: argparse.Namespace, run: Any) -> dict[str, Any]:
 
 
 def _text(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) else value
+    """An option as plain JSON holds it; a place is its name."""
+    return value if value is None or isinstance(value, str | int | float | list) else str(value)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -66,12 +66,12 @@ def test_the_script_starts_head_and_workers_and_ends_as_the_command_does(job, tm
 
 
 def test_before_the_time_limit_the_command_is_ended_and_the_job_goes_back_into_the_queue(job, tmp_path):
-    process = job("trap 'exit 143' TERM; while :; do sleep 0.1; done", "curate", "ltd")
+    driver = "trap 'exit 143' TERM; echo ready >>$CALLS; while :; do sleep 0.1; done"
+    process = job(driver, "curate", "ltd")
     until = time.monotonic() + 60
-    while not (tmp_path / "calls").exists() or not any(line.startswith("python -m") for line in calls(tmp_path)):
+    while not (tmp_path / "calls").exists() or "ready" not in calls(tmp_path):
         assert time.monotonic() < until
         time.sleep(0.1)
-    time.sleep(0.5)  # the driver sets its trap
     process.terminate()
     assert process.wait(30) == 143, process.stdout.read()
     assert calls(tmp_path)[-1].startswith("scontrol requeue 41234")
