@@ -116,9 +116,10 @@ class Cloud:
         norms = squared_norms(centers)
         error = rounding(centroids.shape[1], max(self.radius, math.sqrt(float(norms.max()))))
         found = np.empty(self.count, np.int32)
+        table = torch.empty(min(BLOCK, self.count), len(centers))  # new memory for every block would fault in anew
         with full_precision():
             for start, stop, block in self._blocks(BLOCK):
-                squared = torch.addmm(norms, block, centers.T, alpha=-2).numpy()
+                squared = torch.addmm(norms, block, centers.T, alpha=-2, out=table[: stop - start]).numpy()
                 label = squared.argmin(axis=1)
                 row = np.arange(stop - start)
                 reach = squared[row, label] + np.float32(2 * error)
