@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -155,6 +156,26 @@ def test_values_that_are_objects_count_as_they_are_in_memory(tmp_path):
     numbers, whole = row_bytes(Stored(feature, "score", ids)), row_bytes(Stored(feature, "", ids))
     assert 8 <= numbers < 12
     assert whole > 16 * 11
+
+
+def slow(ask, tell):
+    tell("round 1", 0.5)
+    time.sleep(0.2)
+    return ask("extent")
+
+
+@sharded(Shard, slow)
+def slow_kernel(points):
+    raise AssertionError("its driver is to run")
+
+
+def test_a_line_says_how_far_a_reduce_is_until_it_ends(vectors, monkeypatch):
+    monkeypatch.setattr(ray, "get_gpu_ids", list)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr(reduce_worker, "EVERY", 0.05)
+    *lines, found = reduce_worker.reduce_here(reduce_worker.Request(slow_kernel, [vectors], N, {}, Spread()))
+    assert next(line for line in lines if line).startswith("round 1, about")
+    assert (found.result[0][0], found.rounds) == (N, 1)
 
 
 def test_progress_is_what_the_kernel_told_and_the_seconds_left(monkeypatch):
