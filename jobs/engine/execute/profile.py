@@ -22,7 +22,7 @@ class Execution:
     workers: int | None = Field(default=None, ge=1)
     """The most workers; None for as many as the cluster has room for."""
     rows: int = Field(default=512, ge=1)
-    """Samples per batch, which is also a part in the store: a crash loses at most one per worker."""
+    """Samples per batch: a crash loses at most one per worker."""
     cpus: float = Field(default=0.9, ge=0)
     """CPUs per worker; below 1, so that the tasks that feed it find room on the same core."""
     gpus: float = Field(default=0.0, ge=0)

@@ -73,15 +73,15 @@ def _small(size: Size) -> bool:
 def _groups(sizes: Mapping[str, Size]) -> list[list[str]]:
     """The parts to merge with one another: of values of one type, near in their ids, and small enough together."""
     groups: list[list[str]] = []
-    rows = bytes = 0
+    rows = content = 0
     held = ""
     for name, size in sorted(sizes.items(), key=lambda each: (each[1].kind, each[1].lowest, each[0])):
-        full = rows + size.rows > MERGED_ROWS or bytes + size.bytes > MERGED_BYTES
+        full = rows + size.rows > MERGED_ROWS or content + size.bytes > MERGED_BYTES
         if not groups or full or size.kind != held:
             groups.append([])
-            rows = bytes = 0
+            rows = content = 0
         groups[-1].append(name)
-        rows, bytes, held = rows + size.rows, bytes + size.bytes, size.kind
+        rows, content, held = rows + size.rows, content + size.bytes, size.kind
     return groups
 
 

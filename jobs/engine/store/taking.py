@@ -24,6 +24,8 @@ class Lacking:
     """(n,) S16, ascending."""
     done: np.ndarray
     """Whether the sample has been given something; (n,) bool."""
+    given: int = 0
+    """The number of those."""
 
     @classmethod
     def of(cls, missing: pa.Table) -> "Lacking":
@@ -38,13 +40,15 @@ class Lacking:
 
     def found(self, shas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rows with these hashes (rows,), and the positions here that each gives something; each position once."""
-        first, last = (np.searchsorted(self.shas, shas, side) for side in ("left", "right"))
+        order = np.argsort(shas, kind="stable")  # searched in this order, neighbours are found in the cache
+        first, last = (np.searchsorted(self.shas, shas[order], side) for side in ("left", "right"))
         counts = last - first
-        rows = np.repeat(np.arange(len(shas)), counts)
+        rows = np.repeat(order, counts)
         begins = np.repeat(first - np.cumsum(counts) + counts, counts)
         places, unique = np.unique(begins + np.arange(len(rows)), return_index=True)
         fresh = ~self.done[places]
         self.done[places] = True
+        self.given += int(fresh.sum())
         return rows[unique][fresh], places[fresh]
 
 
@@ -58,7 +62,7 @@ def take_over(feature: Feature, others: Sequence[Feature], lacking: Lacking) -> 
         for file, rows, places in _hits(other, lacking, failed=False):
             values = file.read(columns=["value"])["value"].combine_chunks().take(pa.array(rows))
             _write(feature, lacking, places, values, [None] * len(rows))
-    return int(lacking.done.sum())
+    return lacking.given
 
 
 def share_errors(feature: Feature, lacking: Lacking) -> None:
@@ -72,7 +76,7 @@ def _hits(feature: Feature, lacking: Lacking, failed: bool) -> Iterator[tuple[pq
     """The parts with something for samples that lack it: the part, its rows, and the positions of the samples."""
     fs, _ = fsspec.core.url_to_fs(feature.folder)
     for path in feature.parts():
-        if lacking.done.all():
+        if lacking.given == len(lacking.ids):
             return
         with opened(fs.unstrip_protocol(path)) as file:
             table = file.read(columns=["sha", "error"])

@@ -1,5 +1,7 @@
 """Parts that are merged, the file of their states, and processes that are killed in between."""
 
+from typing import ClassVar
+
 import fsspec
 import numpy as np
 import pyarrow as pa
@@ -183,3 +185,23 @@ def test_vectors_with_rows_that_failed_are_read_without_a_copy_of_each(tmp_path)
         assert np.array_equal(feature.values(ids), vectors[ids])
         assert feature.values(ids).dtype == np.float16
         settled(feature, 60)
+
+
+class Late(Feature):
+    """A feature that another process merges between the listing of its parts and their reading."""
+
+    listings: ClassVar[list[list[str]]] = []
+
+    def parts(self):
+        return self.listings.pop() if self.listings else super().parts()
+
+
+def test_a_reader_whose_listing_is_old_lists_the_parts_again(tmp_path):
+    feature = Late(str(tmp_path))
+    for begin in range(0, 8, 2):
+        write(feature, [begin, begin + 1], [float(begin), RowError("down")])
+    old = feature.parts()
+    settled(Feature(feature.folder), SAMPLES)
+    for read in (lambda: feature.states(SAMPLES)[:8].tolist(), lambda: feature.values(np.array([6, 0])).tolist()):
+        Late.listings.append(old)
+        assert read() in ([VALUE, ERROR] * 4, [6.0, 0.0])
