@@ -125,9 +125,9 @@ def selected(asked: Asked, session: Session) -> Outcome:
         say(f"{name}: {_worded(fact)}")
     outcome = written(chosen, Pool.open(chosen.folder, session), identity, asked.out)
     outcome = dataclasses.replace(outcome, manifest={**outcome.manifest, **ending(session, began)})
-    write_report(outcome, asked.out / "report.html")
-    write_card(outcome, asked.out / "README.md")
-    write_manifest(asked.out / "manifest.yaml", outcome.manifest)
+    write_report(outcome, asked.out)
+    write_card(outcome, asked.out)
+    write_manifest(asked.out, outcome.manifest)
     return outcome
 
 
@@ -167,8 +167,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     from jobs.engine.command.plan import show_plan
     from jobs.engine.execute.profile import profile
     from jobs.engine.execute.session import Session
-    from jobs.engine.train.checkpoints import local_store
-    from operators.training.finetune import Finetune
 
     request, overrides = asked(options)
     if request.recipe is None:
@@ -177,7 +175,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not request.inputs:
         show_fields(request.recipe, build(request.recipe, request, overrides))
         raise UsageError(f"name what to curate: {program('curate')} {request.recipe} FILE... --out FOLDER")
-    how, store, recipe, *_ = together(
+    how, store, recipe, _, *out = together(
         [
             partial(profile, options.profile),
             partial(store_at, options.store),
@@ -189,8 +187,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.plan:
         show_plan(request, recipe, store, how)
         return 0
-    if any(isinstance(step, Finetune) for step in recipe.steps().values()):
-        local_store(store)
     session = Session(
         store,
         how,
@@ -200,7 +196,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         retry_errors=options.retry_errors,
         command=as_typed("curate", argv),
     )
-    curate(Asked(request, recipe, options.out), session)
+    curate(Asked(request, recipe, *out), session)
     return 0
 
 

