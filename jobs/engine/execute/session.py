@@ -2,8 +2,10 @@
 
 import logging
 import os
+import signal
 import socket
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -55,6 +57,7 @@ def connect(profile: Profile) -> None:
     """
     if ray.is_initialized():
         return
+    handler = signal.getsignal(signal.SIGTERM)
     interactive = sys.stdout.isatty()
     level = logging.INFO if interactive else logging.ERROR
     if address := os.environ.get("RAY_ADDRESS"):
@@ -64,6 +67,8 @@ def connect(profile: Profile) -> None:
         # Ray's C++ core writes internal warnings to the terminal, and a line about its log level.
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         _start_twice(partial(_start, profile))
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)  # Ray put its own in place, with other exit codes
     logging.getLogger("ray.data").setLevel(level)
     # The command itself reports the error that ends a map, in one line that names the log with the traceback.
     for handler in logging.getLogger("ray.data").handlers:

@@ -159,8 +159,7 @@ def quarantined(pool: Pool) -> Iterator[dict]:
 
 def write_quarantine(pool: Pool, failed: Mapping[int, str], out: Folder) -> None:
     """Writes quarantine.jsonl: the records that ingest quarantined, then the samples that an operator failed on."""
-    fs, root = opened(pool.folder)
-    with out.writing("quarantine.jsonl") as joined, fs.open(f"{root}/quarantine.jsonl", "rb") as file:
+    with out.writing("quarantine.jsonl") as joined, Folder(pool.folder).reading("quarantine.jsonl") as file:
         while block := file.read(1 << 20):
             joined.write(block)
         for table in read_samples(pool.parts, np.array(sorted(failed), np.int64), ["id", "source", "line", "raw"]):

@@ -16,6 +16,8 @@ from jobs.engine.store.writing import UNFINISHED, whole_file
 OBJECT_STORES = frozenset(("abfs", "abfss", "az", "gcs", "gs", "oss", "r2", "s3", "s3a"))
 """The protocols of stores that have no folders: the name of an object says which one it is in."""
 
+LOCAL = ("file://", "local://")
+
 
 def opened(url: str) -> tuple[AbstractFileSystem, str]:
     """Returns the file system of a path or URL, and the path there."""
@@ -32,8 +34,10 @@ class Folder:
     @classmethod
     def at(cls, location: str | PurePath) -> "Folder":
         """Returns the folder at a path or URL as the user gives it."""
-        fs, root = url_to_fs(str(location))
-        return cls(root if isinstance(fs, LocalFileSystem) else str(location).rstrip("/"))
+        given = str(location)
+        if "://" in given and not given.startswith(LOCAL):
+            return cls(given.rstrip("/"))
+        return cls(str(LocalFileSystem._strip_protocol(given)))
 
     def __str__(self) -> str:
         """The folder as a message names it: inside the working directory by its relative path."""

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from jobs.engine.terminal.ending import CODE, end_in_time
 from jobs.engine.terminal.errors import WinnowError, each_of
 from jobs.engine.terminal.screen import say
 from operators.missing import ModelMissing
@@ -51,7 +52,7 @@ def exit_code(main: Callable[[], int]) -> int:
 
     0: done; 1: failed; 2: wrong usage; 3: over the error budget or nothing selected; 130 or 143: ended by a signal.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, end_in_time)
     try:
         return main()
     except (WinnowError, ModelMissing) as error:
@@ -67,3 +68,7 @@ def exit_code(main: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         say("stopped; what is done is kept, and the same command goes on from there")
         return 130
+    except SystemExit as ended:
+        if ended.code == CODE:
+            say("ended by SIGTERM; what is done is kept, and the same command goes on from there")
+        raise

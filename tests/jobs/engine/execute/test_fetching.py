@@ -4,7 +4,7 @@ import pytest
 import ray
 
 from jobs.engine.execute import fetching, stream
-from jobs.engine.execute.fetching import fetch_models, distant_models
+from jobs.engine.execute.fetching import distant_models, fetch_models
 from jobs.engine.execute.profile import Execution
 from jobs.engine.execute.session import Session
 from jobs.engine.store.store import Store

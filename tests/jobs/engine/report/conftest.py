@@ -8,6 +8,7 @@ import pytest
 from jobs.engine.outcome import ledger
 from jobs.engine.outcome.outcome import Outcome
 from jobs.engine.pool.column import Column, Series
+from jobs.engine.store.folder import Folder
 from tests.jobs.engine.report.pretend import FAULTY, OTHER, feature_of, manifest_of, pool_of
 
 
@@ -27,8 +28,8 @@ def outcome_of(tmp_path):
                 decided[name] = _values(decided[name])
         chosen = pool.selection(kept, because={"not drawn": pool, "drawn at random": kept}, **decided)
         errors = ledger.failures(chosen)
-        counts = ledger.write_ledger(pool, chosen, errors, tmp_path / "selection.parquet")
-        return Outcome(tmp_path, pool, chosen, counts, errors, manifest_of(pool, counts, recipe))
+        counts = ledger.write_ledger(pool, chosen, errors, Folder(str(tmp_path)))
+        return Outcome(Folder(str(tmp_path)), pool, chosen, counts, errors, manifest_of(pool, counts, recipe))
 
     return make
 
