@@ -118,7 +118,7 @@ def selected(asked: Asked, session: Session) -> Outcome:
 
     began = time.monotonic()
     with locked(session.store.url, say):
-        connect(session.profile)
+        connect(session.profile, session.store.folder)
         pool, identity = opened(asked, session)
         chosen = asked.recipe.select(asked.recipe.counted(pool))
     for name, fact in chosen.facts.items():

@@ -72,7 +72,7 @@ def finetune(wanted: Finetune, inputs: Sequence[str], out: Folder, session: Sess
 
     began = time.monotonic()
     with locked(session.store.url, say):
-        connect(session.profile)
+        connect(session.profile, session.store.folder)
         pool = Pool.of(inputs, session)
         identity = claimed("winnow_training", wanted_of("finetune", inputs, wanted, session), pool, out)
         checkpoints = pool.train(wanted, afterwards="go on")

@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if is_pool(out.url):
         raise UsageError(f"{options.out} holds a pool already; give another --out")
     with locked(out.url, say):
-        connect(how)
+        connect(how, out)
         facts = ingest(options.inputs, out.url, settings=settings, say=say)
     show(
         "",

@@ -71,7 +71,7 @@ def train(wanted: ScorerTraining, file: str, out: Folder, session: Session) -> d
     template = wanted.template or ""
     with locked(session.store.url, say):
         pairs = written_records(records(file, template, wanted.labels), Folder(f"{session.store.url}/pairs"))
-        connect(session.profile)
+        connect(session.profile, session.store.folder)
         pool = Pool.of([pairs], session)
         if pool.facts["quarantined"]:
             raise WinnowError(f"{pool.facts['quarantined']:,} pairs cannot be read; see {pool.folder}/quarantine.jsonl")

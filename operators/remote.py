@@ -147,13 +147,13 @@ def _name(identity: object) -> str:
 def _read(fs: AbstractFileSystem, path: str, to: Path) -> str:
     """Copies a file to this machine. Returns the SHA-256 of its content."""
     digest = hashlib.sha256()
-    with cached(to.parent):
+    with cached():
         to.parent.mkdir(parents=True, exist_ok=True)
         out = to.open("wb")
     with out, fs.open(path, "rb") as file:
         while block := cast(bytes, file.read(BLOCK)):
             digest.update(block)
-            with cached(to.parent):
+            with cached():
                 out.write(block)
                 out.flush()
     return digest.hexdigest()
@@ -165,13 +165,13 @@ def _filled(made: Path, fill: Callable[[Path], object]) -> None:
 
     if made.is_dir():
         return
-    with cached(made.parent):
+    with cached():
         made.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(made.parent / f".{made.name}.lock")
         lock.acquire()
     try:
         if not made.is_dir():
-            with cached(made.parent):
+            with cached():
                 half = Path(tempfile.mkdtemp(prefix=f".{made.name}-", dir=made.parent))
             try:
                 fill(half)
@@ -183,7 +183,7 @@ def _filled(made: Path, fill: Callable[[Path], object]) -> None:
 
 
 @contextmanager
-def cached(folder: Path) -> Iterator[None]:
+def cached() -> Iterator[None]:
     """An error of the disk of the cache is raised as CacheFailed."""
     try:
         yield
@@ -192,5 +192,5 @@ def cached(folder: Path) -> Iterator[None]:
         raise CacheFailed(
             error.errno or errno.EIO,
             f"{said} in the cache of models. Free some space, or set {CACHE} to another folder",
-            str(folder),
+            str(cache()),
         ) from error

@@ -23,8 +23,8 @@ from pydantic.dataclasses import dataclass
 
 from jobs.engine.command.config import configured
 from jobs.engine.store.folder import Folder
-from jobs.engine.store.place_errors import naming
 from jobs.engine.terminal.errors import UsageError, together
+from jobs.engine.terminal.place_errors import naming
 from operators.base import STRICT, RowError
 from operators.checkpoint import Checkpoint
 from operators.models.probes import PROBES

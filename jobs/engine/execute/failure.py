@@ -4,18 +4,28 @@
 """
 
 import traceback
+from typing import Any
 
-from ray.exceptions import RayTaskError
+import ray
+from ray.exceptions import RayError, RayTaskError
 
-from jobs.engine.execute.session import Session, first_line
+from jobs.engine.execute.session import Session
 from jobs.engine.store.folder import Folder
-from jobs.engine.terminal.errors import WinnowError
+from jobs.engine.terminal.errors import WinnowError, first_line
 
 
 def cause(error: Exception) -> str:
     """The cause of an error on a worker: the whole message of a WinnowError, else the first line of the message."""
     found = error.cause if isinstance(error, RayTaskError) else error
     return str(found) if isinstance(found, WinnowError) else first_line(found)
+
+
+def answer(reference: Any, named: str, session: Session) -> Any:
+    """The result of a task. WinnowError, which begins with this name, where the task or its worker failed."""
+    try:
+        return ray.get(reference)
+    except RayError as error:
+        raise failure(f"{named}: {cause(error)}", error, session) from error
 
 
 def failure(message: str, error: Exception, session: Session) -> WinnowError:

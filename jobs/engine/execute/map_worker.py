@@ -19,9 +19,9 @@ import pyarrow as pa
 from jobs.engine.execute.columns import column, computed, joined
 from jobs.engine.execute.device_errors import device_lost, end_process
 from jobs.engine.execute.gpus import hide_other_gpus
-from jobs.engine.execute.session import first_line
 from jobs.engine.store.feature import Feature
 from jobs.engine.store.folder import opened
+from jobs.engine.terminal.errors import first_line
 from operators.base import Arriving, Operator, RowError
 
 PIECES = 16

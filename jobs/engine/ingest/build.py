@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import ray
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
 from jobs.engine.ingest.dedup import Placed, Placements, find_repeats, mark_repeats, partitions_of, write_duplicates
 from jobs.engine.ingest.faults import InputError
@@ -23,6 +23,8 @@ from jobs.engine.ingest.parts import Shares, batches_of, fingerprints, join_quar
 from jobs.engine.ingest.settings import IngestSettings
 from jobs.engine.store.folder import Folder
 from jobs.engine.store.writing import UNFINISHED
+from jobs.engine.terminal.errors import WinnowError, first_line
+from jobs.engine.terminal.place_errors import of_a_place
 from operators.base import canonical_json
 
 VERSION = 2
@@ -146,13 +148,18 @@ def _check(found: dict[str, Any], written: int, duplicates: int, quarantined: in
 
 
 def fetched(reference: Any) -> Any:
-    """Returns the result of a task. An OSError of the task is raised as it was, with its path."""
+    """Returns the result of a task. An error of the task about a file, or for people, is raised as it was.
+
+    WinnowError where the worker of the task was lost.
+    """
     try:
         return ray.get(reference)
     except RayTaskError as error:
-        if isinstance(error.cause, OSError):
+        if isinstance(error.cause, WinnowError) or of_a_place(error.cause):
             raise error.cause from error
         raise
+    except RayError as error:
+        raise WinnowError(f"a worker was lost: {first_line(error)}; the same command begins this step again") from error
 
 
 class _Tasks:

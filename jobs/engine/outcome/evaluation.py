@@ -138,7 +138,7 @@ def evaluated(
     Computes the losses of the inputs, or takes them from the store. WinnowError where no sample has a loss.
     """
     with locked(session.store.url, say):
-        connect(session.profile)
+        connect(session.profile, session.store.folder)
         pool = Pool.of(inputs, session)
         scored = pool.map(loss=operator)
         if not len(scored):

@@ -11,6 +11,7 @@ import yaml
 
 from jobs.engine.command.places import MANIFEST, refuse_taken
 from jobs.engine.execute.session import Session
+from jobs.engine.execute.shared import refuse_unshared
 from jobs.engine.pool.pool import Pool
 from jobs.engine.record.declarations import plain
 from jobs.engine.store.folder import Folder
@@ -26,10 +27,14 @@ def wanted_of(command: str, inputs: Sequence[str], wanted: Any, session: Session
 
 
 def claimed(kind: str, run: Mapping[str, Any], pool: Pool, out: Folder) -> dict[str, Any]:
-    """Takes the output folder for a run over a pool. Returns what its manifest begins with; UsageError as `claim`."""
+    """Takes the output folder for a run over a pool. Returns what its manifest begins with.
+
+    UsageError as `claim`; WinnowError where a node of the cluster does not see the folder.
+    """
     described = {"folder": pool.folder, **{key: pool.facts[key] for key in ("fingerprint", "sources")}}
     identity = {kind: 1, "run": run, "pool": described}
     claim(out, identity)
+    refuse_unshared(out)
     return identity
 
 

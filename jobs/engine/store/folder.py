@@ -10,8 +10,8 @@ from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from jobs.engine.store.place_errors import naming
 from jobs.engine.store.writing import UNFINISHED, whole_file
+from jobs.engine.terminal.place_errors import naming
 
 OBJECT_STORES = frozenset(("abfs", "abfss", "az", "gcs", "gs", "oss", "r2", "s3", "s3a"))
 """The protocols of stores that have no folders: the name of an object says which one it is in."""

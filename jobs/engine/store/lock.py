@@ -11,9 +11,9 @@ from functools import partial
 
 from jobs.engine.store.folder import Folder
 from jobs.engine.store.lock_file import NAME, SETTLING_SECONDS, LockFile, Owner, lock_file
-from jobs.engine.store.place_errors import of_a_place
 from jobs.engine.terminal.ending import at_the_latest
 from jobs.engine.terminal.errors import WinnowError
+from jobs.engine.terminal.place_errors import of_a_place
 
 LEASE_SECONDS = 60.0
 BEAT_SECONDS = 10.0

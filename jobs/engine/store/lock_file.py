@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from fsspec import AbstractFileSystem
 
 from jobs.engine.store.folder import OBJECT_STORES, Folder
-from jobs.engine.store.place_errors import naming
+from jobs.engine.terminal.place_errors import naming
 
 NAME = "lock.json"
 SETTLING_SECONDS = 2.0

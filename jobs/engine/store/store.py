@@ -32,6 +32,11 @@ class Store:
 
     url: str
 
+    @property
+    def folder(self) -> Folder:
+        """The folder of the store itself."""
+        return Folder(self.url)
+
     def feature(self, operator: Operator, pool_fingerprint: str) -> Feature:
         """Returns the feature with the operator's values for the pool, computed or not."""
         return Feature(f"{self.operator_folder(operator)}/{pool_fingerprint[:16]}")

@@ -13,7 +13,7 @@ from typing import BinaryIO, cast
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
-from jobs.engine.store.place_errors import naming
+from jobs.engine.terminal.place_errors import naming
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """The errors of the operating system where there is no room for what is written."""

@@ -12,14 +12,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jobs.engine.terminal.ending import CODE, end_in_time
-from jobs.engine.terminal.errors import WinnowError, each_of
+from jobs.engine.terminal.errors import WinnowError, each_of, first_line
+from jobs.engine.terminal.place_errors import of_a_place
 from jobs.engine.terminal.screen import say
 from operators.missing import ModelMissing
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-PLACES = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
-PLACES += (errno.ENAMETOOLONG, errno.ELOOP)
-"""The errors of the operating system for a file or folder that cannot be used as the command needs it."""
+ROOM = "Free some space"
 
 FIELD = re.compile(r"[A-Za-z_][\w.]*=")
 
@@ -59,12 +58,6 @@ def exit_code(main: Callable[[], int]) -> int:
         for each in each_of(error):
             say(f"error: {each}")
         return error.exit_code if isinstance(error, WinnowError) else 1
-    except OSError as error:
-        if error.errno not in (*FULL, *PLACES):
-            raise
-        more = ". Free some space or give another --store or --out; what is done is kept."
-        say(f"error: {error}{more if error.errno in FULL else ''}")
-        return 1
     except KeyboardInterrupt:
         say("stopped; what is done is kept, and the same command goes on from there")
         return 130
@@ -72,3 +65,12 @@ def exit_code(main: Callable[[], int]) -> int:
         if ended.code == CODE:
             say("ended by SIGTERM; what is done is kept, and the same command goes on from there")
         raise
+    except Exception as error:
+        if not of_a_place(error):
+            raise
+        # The message of an error of a Ray task is a traceback; its cause is what it is about.
+        told = first_line(getattr(error, "cause", None) or error)
+        if getattr(error, "errno", None) in FULL and ROOM not in told:
+            told += f". {ROOM} or give another --store or --out; what is done is kept."
+        say(f"error: {told}")
+        return 1

@@ -49,7 +49,7 @@ def run_folder(url: str, trainer: Finetune) -> Iterator[RunFolder]:
         yield RunFolder(folder, Path(url), trainer)
         return
     runs = remote.cache() / "training"
-    with remote.cached(runs):
+    with remote.cached():
         runs.mkdir(parents=True, exist_ok=True)
         path = Path(tempfile.mkdtemp(prefix=f"{url.rpartition('/')[2]}-", dir=runs))
     try:

@@ -36,7 +36,7 @@ def evolve(wanted: Evolution, inputs: Sequence[str], out: Folder, session: Sessi
     """
     began = time.monotonic()
     with locked(session.store.url, say):
-        connect(session.profile)
+        connect(session.profile, session.store.folder)
         pool = Pool.of(inputs, session)
         identity = claimed("winnow_evolution", wanted_of("evolve", inputs, wanted, session), pool, out)
         ids = np.sort(random_order(pool.samples, wanted.seed)[: wanted.seeds])

@@ -8,6 +8,9 @@ from contextlib import contextmanager
 CLIENTS = frozenset(("adlfs", "aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google", "requests", "s3fs"))
 """The packages that speak with servers. Some of their errors are no OSError."""
 
+UNEXPLAINED = "Bad Request"
+"""What S3 says to a wrong request for the facts of an object, whatever is wrong."""
+
 NUMBERS = {
     FileExistsError: errno.EEXIST,
     FileNotFoundError: errno.ENOENT,
@@ -44,4 +47,5 @@ def naming(place: str) -> Iterator[None]:
 def _said(error: Exception, number: int) -> str:
     """What an error says, on one line; what its number means if it says nothing."""
     said = getattr(error, "strerror", None) or str(error)
-    return " ".join(str(said).split()).rstrip(".") or os.strerror(number)
+    line = " ".join(str(said).split()).rstrip(".") or os.strerror(number)
+    return f"{line} (an expired token is answered like this)" if line == UNEXPLAINED else line
