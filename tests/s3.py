@@ -68,7 +68,7 @@ class S3:
             return self.app(environ, start)
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         start("400 Bad Request" if code == "ExpiredToken" else "403 Forbidden", [("Content-Type", "application/xml")])
-        return [ERROR.format(code, MESSAGES[code]).encode()]
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [ERROR.format(code, MESSAGES[code]).encode()]
 
 
 @contextmanager

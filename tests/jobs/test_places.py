@@ -1,5 +1,6 @@
 """Whole commands whose inputs, store and output are at URLs: killed, resumed, and refused."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,10 +11,20 @@ from pathlib import Path
 import pytest
 import ray
 
-from jobs import explain
+from jobs import curate, evaluate, evolve, explain, finetune, ingest, train_scorer
 from jobs.engine.store.folder import Folder
+from operators import remote
 from tests.jobs.corpora import jsonl, records
+from tests.tiny import tiny_causal
 
+COMMANDS = {
+    curate: ["at_random", "in.jsonl"],
+    finetune: ["in.jsonl", "base.name=model"],
+    evaluate: ["model", "in.jsonl"],
+    evolve: ["complexity", "in.jsonl", "rewriter.model.name=model", "judge.model.name=model"],
+    train_scorer: ["in.jsonl", "finetune.base.name=model"],
+    ingest: ["in.jsonl"],
+}
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -92,3 +103,83 @@ def test_the_main_job_at_urls_is_preempted_killed_and_goes_on_to_the_same_select
     _, said = run(out, "0", command=explain)
     assert "kept by longest" in said or "dropped by longest" in said
     assert "repeated  at" in said
+
+
+def test_training_and_its_evaluation_at_urls(run, ray_session, s3, tmp_path, monkeypatch):
+    monkeypatch.setenv(remote.CACHE, str(tmp_path / "cache"))
+    place = Folder.at(s3.bucket())
+    base = tiny_causal(tmp_path / "base")
+    remote.put(Path(base), f"{place}/base")
+    jsonl(tmp_path / "in.jsonl", records(16))
+    fields = [f"base.name={place}/base", "template=alpaca", "epochs=1", "batch=4", "max_tokens=200",
+              "precision=float32", "warmup=0", "--store", place.inner("store")]  # fmt: skip
+    code, said = run("in.jsonl", "--out", place.inner("model"), *fields, command=finetune)
+    assert code == 0, said
+    assert f"{place}/model holds the model after epoch 1" in said
+    assert place.exists("model/manifest.yaml")
+    code, said = run(
+        f"{place}/model", "in.jsonl", "--store", place.inner("store"), "--out", f"{place}/facts/loss.json",
+        "precision=float32", command=evaluate,
+    )  # fmt: skip
+    assert code == 0, said
+    assert "template alpaca, 200 tokens; 0 without a loss" in said
+    assert json.loads(place.content("facts/loss.json"))["overall"]["samples"] == 16
+
+
+def test_a_token_that_expires_while_a_run_computes_is_one_line_and_the_run_goes_on(run, ray_session, s3, tmp_path):
+    place = Folder.at(s3.bucket())
+    jsonl(tmp_path / "in.jsonl", records(60))
+    (tmp_path / "p.yaml").write_text("default: {workers: 1, rows: 4}")
+    words = ["longest", "in.jsonl", "--out", place.inner("out"), "--profile", "p.yaml", "budget=6"]
+    parts = []
+
+    def expired(method: str, path: str) -> str | None:
+        if method == "PUT" and "/part-" in path and "/features/" in path:
+            parts.append(path)
+        return "ExpiredToken" if len(parts) > 3 else None
+
+    with s3.failing(expired):
+        code, said = run(*words, store=place.inner("store"))
+    assert code == 1, said
+    errors = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "token" in errors[0]
+    assert "expired" in errors[0]
+    assert "Traceback" not in said
+    code, said = run(*words, store=place.inner("store"))
+    assert code == 0, said
+    assert int(said.partition(" in the store")[0].rpartition(" ")[2]) >= 12
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.__name__.rpartition(".")[2])
+def test_a_url_that_cannot_be_written_to_or_read_is_refused_in_one_line_before_ray_starts(run, s3, tmp_path, command):
+    jsonl(tmp_path / "in.jsonl", records(4))
+    before = sorted(tmp_path.rglob("*"))
+    url = s3.bucket()
+
+    def told(fault, *words) -> str:
+        with s3.failing(fault):
+            code, said = run(*words, *(() if command in (curate, ingest) else ["--store", "never"]), command=command,
+                             store="never")  # fmt: skip
+        assert (code, sorted(tmp_path.rglob("*"))) == (2, before), said
+        assert "starting Ray" not in said
+        assert "Traceback" not in said
+        assert all(line.startswith("error: ") for line in said.splitlines())
+        return said
+
+    words = COMMANDS[command]
+    read_only = told(
+        lambda method, _: "AccessDenied" if method in ("PUT", "POST") else None, *words, "--out", f"{url}/o"
+    )
+    assert f"--out {url}/o: nothing can be written there: Access Denied" in read_only
+    expired = told(lambda *_: "ExpiredToken", *words, "--out", f"{url}/o")
+    assert f"--out {url}/o: nothing can be written there: The provided token has expired" in expired
+    gone = told(lambda *_: None, *words, "--out", "s3://no-such-bucket-here/o")
+    assert "nothing can be written there: The specified bucket does not exist" in gone
+    if command is not train_scorer:
+        hidden = [word.replace("in.jsonl", f"{url}/in.jsonl") for word in words]
+        unreadable = told(
+            lambda method, _: "AccessDenied" if method in ("GET", "HEAD") else None, *hidden, "--out", "o"
+        )
+        assert f"{url}/in.jsonl: it cannot be looked at: Forbidden" in unreadable
+    assert Folder.at(url).names() == []

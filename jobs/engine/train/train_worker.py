@@ -151,7 +151,7 @@ def carry_out(training: Training) -> None:
     except Exception as error:  # the driver gets every error as text, because some cannot be pickled
         plain = isinstance(error, ValueError | OSError | ModelMissing)
         reason = str(error) if plain else f"{type(error).__name__}: {error}"
-        raise WinnowError(f"train: {reason}. {how_to_go_on(training.folder)}") from error
+        raise WinnowError(f"train: {reason.rstrip('.')}. {how_to_go_on(training.folder)}") from error
 
 
 def _read(training: Training, *further: str) -> Iterable[tuple[Any, ...]]:
