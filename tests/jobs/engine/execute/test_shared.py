@@ -37,7 +37,8 @@ def second_node(ray_session, tmp_path):
         (tmp_path / name).mkdir()
     before = alive()
     address = ray.get_runtime_context().gcs_address
-    command = NODE.format(own=tmp_path / "own", place=tmp_path / "place", python=sys.executable, address=address)
+    started = f"{sys.executable} -m ray.scripts.scripts"
+    command = NODE.format(own=tmp_path / "own", place=tmp_path / "place", ray=started, address=address)
     process = subprocess.Popen(
         ["unshare", "-m", "--propagation", "private", "sh", "-c", command],
         stdout=subprocess.DEVNULL,
@@ -61,8 +62,8 @@ def test_a_folder_of_one_node_alone_is_refused_with_the_node_and_shared_places_a
         refuse_unshared(place)
     assert second_node[:12] in str(refused.value)
     assert str(refused.value).startswith(str(place))
-    with s3.failing(lambda method, path: "AccessDenied" if method == "PUT" and path.endswith(second_node) else None):
-        with pytest.raises(WinnowError, match=rf"Access Denied, on the node [\d.]+ \({second_node[:12]}\)"):
-            refuse_unshared(url)
+    denied = pytest.raises(WinnowError, match=rf"Access Denied, on the node [\d.]+ \({second_node[:12]}\)")
+    with s3.failing(lambda method, path: "AccessDenied" if path.endswith(second_node) else None), denied:
+        refuse_unshared(url)
     assert not any(os.listdir(tmp_path / name) for name in ("own", "place", "shared"))
     assert url.names() == []
