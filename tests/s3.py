@@ -19,7 +19,16 @@ PORT = socket.create_server(("127.0.0.1", 0))
 """The socket that the server listens at."""
 
 ERROR = "<Error><Code>{}</Code><Message>{}</Message></Error>"
-MESSAGES = {"AccessDenied": "Access Denied", "ExpiredToken": "The provided token has expired."}
+MESSAGES = {
+    "AccessDenied": "Access Denied",
+    "ExpiredToken": "The provided token has expired.",
+    "NotImplemented": "A header you provided implies functionality that is not implemented.",
+}
+STATUSES = {
+    "AccessDenied": "403 Forbidden",
+    "ExpiredToken": "400 Bad Request",
+    "NotImplemented": "501 Not Implemented",
+}
 
 Fault = Callable[[str, str], str | None]
 """A function of a request's method and path: the code of the error that is answered, or None for the real answer."""
@@ -44,6 +53,8 @@ class S3:
 
         self.app: Any = DomainDispatcherApplication(create_backend_app)
         self.fault: Fault | None = None
+        self.knows_conditions = True
+        """Whether it makes an object only if there is none when it is asked to. Other servers answer NotImplemented."""
 
     def bucket(self) -> str:
         """A new bucket, as a URL."""
@@ -64,10 +75,12 @@ class S3:
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         code = self.fault and self.fault(environ["REQUEST_METHOD"], environ["PATH_INFO"])
+        if "HTTP_IF_NONE_MATCH" in environ and not self.knows_conditions:
+            code = "NotImplemented"
         if not code:
             return self.app(environ, start)
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-        start("400 Bad Request" if code == "ExpiredToken" else "403 Forbidden", [("Content-Type", "application/xml")])
+        start(STATUSES[code], [("Content-Type", "application/xml")])
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [ERROR.format(code, MESSAGES[code]).encode()]
 
 

@@ -6,14 +6,13 @@ last one has it. Nothing can be renamed in one step at a URL. So a process that 
 named by the old owner, which again only one process can. The old owner sees that file before it renews its lock.
 """
 
+import errno
 import json
 import os
 import time
 import uuid
 from dataclasses import dataclass
 from typing import Any, Protocol
-
-from fsspec import AbstractFileSystem
 
 from jobs.engine.store.folder import OBJECT_STORES, Folder
 from jobs.engine.terminal.place_errors import naming
@@ -117,9 +116,7 @@ class RemoteLockFile:
         """Makes the lock. Returns whether this process has made it."""
         if not self._made(NAME, owner):
             return False
-        if self._exclusive() and not self._made(NAME, owner):
-            return True  # a second lock was refused, so this store does what it was asked for
-        return self._settled(owner)
+        return self._refuses(NAME, owner) or self._settled(owner)
 
     def renewed(self, owner: Owner) -> bool:
         """Renews the lock. Returns whether the owner still has it."""
@@ -151,18 +148,33 @@ class RemoteLockFile:
 
     def _made(self, name: str, owner: Owner) -> bool:
         """Makes a file if there is none. Returns whether it was made."""
-        fs, root = self.folder.opened()
         try:
-            with naming(self.folder.file(name)):
-                fs.pipe_file(f"{root}/{name}", _written(owner), mode="create")
+            self._create(name, owner)
         except FileExistsError:
             return False
+        except OSError as error:
+            if error.errno != errno.ENOSYS:
+                raise
+            if self.folder.exists(name):
+                return False
+            self.folder.write(name, _written(owner))
         return True
 
-    def _exclusive(self) -> bool:
-        """Whether this kind of store makes a file only if there is none."""
+    def _create(self, name: str, owner: Owner) -> None:
+        fs, root = self.folder.opened()
+        with naming(self.folder.file(name)):
+            fs.pipe_file(f"{root}/{name}", _written(owner), mode="create")
+
+    def _refuses(self, name: str, owner: Owner) -> bool:
+        """Whether the store itself refuses to make a file, which this process has made, a second time."""
         fs, _ = self.folder.opened()
-        return not OBJECT_STORES.isdisjoint(_protocols(fs))
+        if OBJECT_STORES.isdisjoint((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol):
+            return False  # there fsspec looks whether the file is there, and then makes it
+        try:
+            self._create(name, owner)
+        except OSError as error:
+            return isinstance(error, FileExistsError)
+        return False
 
     def _settled(self, owner: Owner) -> bool:
         """Whether the lock is still this owner's when what others had sent has arrived."""
@@ -174,10 +186,6 @@ class RemoteLockFile:
             return json.loads(self.folder.content(name) or b"{}")
         except (FileNotFoundError, json.JSONDecodeError):
             return {}
-
-
-def _protocols(fs: AbstractFileSystem) -> tuple[str, ...]:
-    return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
 
 
 def _taking(owner: Owner) -> str:

@@ -75,10 +75,16 @@ def test_lock_of_a_dead_process_here_is_taken_over_at_once(tmp_path):
 GONE = {"token": "other", "host": "elsewhere", "pid": 1, "renewed": 0.0}
 
 
-@pytest.fixture(params=["s3", "memory"])  # one makes a file only if there is none, and the other does not
+@pytest.fixture(params=["s3", "old s3", "memory"])  # the first makes a file only if there is none; the others do not
 def place(request, tmp_path):
-    url = request.getfixturevalue("s3").bucket() if request.param == "s3" else f"memory://{tmp_path}"
-    return Folder.at(f"{url}/store")
+    if request.param == "memory":
+        yield Folder.at(f"memory://{tmp_path}/store")
+        return
+    server = request.getfixturevalue("s3")
+    folder = Folder.at(f"{server.bucket()}/store")
+    server.knows_conditions = request.param == "s3"
+    yield folder
+    server.knows_conditions = True
 
 
 def test_at_a_url_a_second_run_is_refused_and_the_lock_is_gone_afterwards(place):
