@@ -14,6 +14,7 @@ import ray
 from jobs import curate, evaluate, evolve, explain, finetune, ingest, train_scorer
 from jobs.engine.store.folder import Folder
 from operators import remote
+from operators.checkpoint import Checkpoint
 from tests.jobs.corpora import jsonl, records
 from tests.tiny import tiny_causal
 
@@ -95,6 +96,11 @@ def test_the_main_job_at_urls_is_preempted_killed_and_goes_on_to_the_same_select
 
     code, said = run(*words, store=store)
     assert (code, "holds this very run" in said) == (0, True)
+    code, said = run(f"{place}/raw", "--out", place.inner("pool"), command=ingest)
+    assert (code, f"400 samples of 402 records are in {place}/pool" in said) == (0, True), said
+    code, said = run("longest", place.inner("pool"), "--out", place.inner("of_pool"), "budget=12", store=store)
+    assert (code, "400 in the store, 0 to compute" in said) == (0, True), said
+    assert place.content("of_pool/selected.jsonl") == out.content("selected.jsonl")
     code, said = run("longest", f"{place}/raw", "--out", out, "budget=13", store=store)
     assert (code, "out holds another run (budget '12' there, '13' now)" in said) == (2, True)
     code, said = run("--config", f"{out}/manifest.yaml", "--out", place.inner("again"), store=store)
@@ -124,6 +130,18 @@ def test_training_and_its_evaluation_at_urls(run, ray_session, s3, tmp_path, mon
     assert code == 0, said
     assert "template alpaca, 200 tokens; 0 without a loss" in said
     assert json.loads(place.content("facts/loss.json"))["overall"]["samples"] == 16
+
+    pairs = [{"instruction": f"goats {number}", "score": 1 + number % 6} for number in range(12)]
+    place.write("pairs.jsonl", "".join(json.dumps(pair) + "\n" for pair in pairs).encode())
+    fields = [f"finetune.{field}" for field in fields[:-2] if not field.startswith("template")]
+    code, said = run(
+        f"{place}/pairs.jsonl", "--out", place.inner("scorer"), *fields, "finetune.lora.rank=2",
+        "--store", place.inner("store"), command=train_scorer,
+    )  # fmt: skip
+    assert code == 0, said
+    scorer = Checkpoint(f"{place}/scorer")
+    assert json.loads(scorer.file("scorer.json").read_text())["labels"] == [*"123456"]
+    assert {"model.safetensors", "scorer.json"} < {path.name for path in scorer.folder().iterdir()}
 
 
 def test_a_token_that_expires_while_a_run_computes_is_one_line_and_the_run_goes_on(run, ray_session, s3, tmp_path):
