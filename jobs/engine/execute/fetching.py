@@ -24,7 +24,7 @@ def fetch_models(operator: Operator, name: str, execution: Execution) -> None:
     A node that joins the cluster later downloads them when its first worker starts. RayTaskError where a model cannot
     be downloaded.
     """
-    models = hub_models(operator)
+    models = distant_models(operator)
     if not models:
         return
     nodes = _nodes(execution)
@@ -35,11 +35,11 @@ def fetch_models(operator: Operator, name: str, execution: Execution) -> None:
     say(f"{name}: {named} is on {len(nodes):,} nodes after {time.monotonic() - began:,.0f} s")
 
 
-def hub_models(operator: Operator) -> list[Checkpoint]:
-    """The checkpoints of the hub that an operator loads, each once; none where a server has the model."""
+def distant_models(operator: Operator) -> list[Checkpoint]:
+    """The checkpoints of the hub or at a URL that an operator loads, each once; none where a server has the model."""
     if isinstance(operator, Asking) and operator.endpoint:
         return []
-    return list(dict.fromkeys(each for each in _checkpoints(operator) if each.on_hub()))
+    return list(dict.fromkeys(each for each in _checkpoints(operator) if each.elsewhere()))
 
 
 def _checkpoints(value: Any) -> Iterator[Checkpoint]:

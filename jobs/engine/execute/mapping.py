@@ -3,8 +3,8 @@
 import time
 
 import numpy as np
-import ray
 
+from jobs.engine.execute.failure import answer
 from jobs.engine.execute.session import Session
 from jobs.engine.execute.sharing import known_already, share_with_repeats
 from jobs.engine.execute.stream import stream, what_to_do
@@ -35,7 +35,8 @@ def mapped(
     stored = len(ids) - len(missing)
     taken, known_by, repeats = 0, KNOWN_BY[operator.belongs_to()], missing[:0]
     if len(missing):
-        taken, repeats = ray.get(known_already.remote(feature, store.known(operator), samples.parts, missing, known_by))
+        task = known_already.remote(feature, store.known(operator), samples.parts, missing, known_by)
+        taken, repeats = answer(task, name, session)
         states = feature.states(samples.samples)
         missing = missing[np.isin(states[missing], wanted)]
         repeats = np.intersect1d(repeats, missing)
@@ -47,7 +48,7 @@ def mapped(
         started = time.monotonic()
         stream(operator, name, feature, samples.parts, missing, allowed, session)
         store.note_pace(operator, len(missing), time.monotonic() - started)
-        ray.get(share_with_repeats.remote(feature, samples.parts, repeats, known_by))
+        answer(share_with_repeats.remote(feature, samples.parts, repeats, known_by), name, session)
         states = feature.states(samples.samples)
     failed = int((states[ids] == ERROR).sum())
     session.log.append(

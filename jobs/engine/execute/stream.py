@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from typing import Any, cast
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import ray
@@ -25,6 +24,7 @@ from jobs.engine.execute.session import Session
 from jobs.engine.execute.workers import Workers
 from jobs.engine.samples.reading import KNOWN_BY, Parts, read_samples
 from jobs.engine.store.feature import Feature
+from jobs.engine.store.folder import Folder, opened
 from jobs.engine.terminal.errors import OutOfRoom, OverErrorBudget
 from jobs.engine.terminal.screen import say
 from operators.asking.language_model import OutOfTokens
@@ -54,10 +54,10 @@ def stream(
     """
     execution = session.profile.execution(operator)
     attempts = Attempts(f"{feature.folder}/attempts-{session.run}")
-    fs, root = fsspec.core.url_to_fs(feature.folder)
-    for stale in fs.glob(f"{root}/attempts-*") + fs.glob(f"{root}/*.tmp"):
-        fs.rm(stale, recursive=True)
-    fs.makedirs(f"{root}/attempts-{session.run}", exist_ok=True)
+    fs, root = opened(feature.folder)
+    for stale in (*fs.glob(f"{root}/attempts-*"), *fs.glob(f"{root}/*.tmp")):
+        fs.rm(str(stale), recursive=True)
+    Folder(attempts.folder).make()
     drawn, others = _drawn(ids)
     progress = _Progress(name, len(ids), allowed, frozenset(drawn.tolist()))
     try:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from jobs.engine.store.folder import Folder, opened
 from jobs.engine.store.writing import write_atomically
 
 MISSING, VALUE, ERROR = 0, 1, 2
@@ -23,7 +24,7 @@ class Feature:
     folder: str
 
     def _fs(self) -> tuple[fsspec.AbstractFileSystem, str]:
-        return fsspec.core.url_to_fs(self.folder)
+        return opened(self.folder)
 
     def parts(self) -> list[str]:
         """Returns the paths of the part files, sorted."""
@@ -53,8 +54,8 @@ class Feature:
 
     def write(self, ids: np.ndarray, shas: pa.Array, values: pa.Array, errors: Sequence[str | None]) -> None:
         """Writes one part. OSError names its path, for instance where no space is left."""
-        fs, root = self._fs()
-        fs.makedirs(root, exist_ok=True)
+        fs, _ = self._fs()
+        Folder(self.folder).make()
         table = pa.table(
             {"id": pa.array(ids, pa.int64()), "sha": shas, "value": values, "error": pa.array(errors, pa.string())}
         )

@@ -147,8 +147,8 @@ def test_outcome_equals_loops_over_all_records(pool, chosen, tmp_path, monkeypat
     assert np.flatnonzero(measured.of_kept).tolist() == sorted(chosen.ids.tolist())
     assert np.flatnonzero(measured.unreadable).tolist() == [9, 85]
     assert set(measured.labels["source file"]) == {"made"}
-    assert ledger_rows(tmp_path / "out", "数据.jsonl:7") == [row for row in rows if row["source"] == "数据.jsonl"]
-    assert [row["line"] for row in ledger_rows(tmp_path / "out", "3")] == [4, 200]
+    assert ledger_rows(out, "数据.jsonl:7") == [row for row in rows if row["source"] == "数据.jsonl"]
+    assert [row["line"] for row in ledger_rows(out, "3")] == [4, 200]
 
 
 def test_outcome_that_was_cut_short_is_not_whole_and_is_the_same_when_written_again(
