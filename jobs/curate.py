@@ -110,7 +110,7 @@ def selected(asked: Asked, session: Session) -> Outcome:
     """
     from jobs.engine.execute.session import connect
     from jobs.engine.outcome.manifest import ending, write_manifest
-    from jobs.engine.outcome.outcome import written
+    from jobs.engine.outcome.outcome import desk, written
     from jobs.engine.pool.pool import Pool
     from jobs.engine.report.card import write_card
     from jobs.engine.report.report import write_report
@@ -123,10 +123,11 @@ def selected(asked: Asked, session: Session) -> Outcome:
         chosen = asked.recipe.select(asked.recipe.counted(pool))
     for name, fact in chosen.facts.items():
         say(f"{name}: {_worded(fact)}")
-    outcome = written(chosen, Pool.open(chosen.folder, session), identity, asked.out)
-    outcome = dataclasses.replace(outcome, manifest={**outcome.manifest, **ending(session, began)})
-    write_report(outcome, asked.out)
-    write_card(outcome, asked.out)
+    with desk(asked.out, session) as at:
+        outcome = written(chosen, Pool.open(chosen.folder, session), identity, at)
+        outcome = dataclasses.replace(outcome, manifest={**outcome.manifest, **ending(session, began)})
+        write_report(outcome)
+        write_card(outcome)
     write_manifest(asked.out, outcome.manifest)
     return outcome
 

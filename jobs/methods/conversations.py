@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
-from jobs.engine.ingest.build import fetched
 from jobs.engine.ingest.dedup import DUPLICATES
 from jobs.engine.ingest.parts import PART_ROWS, Shares, fingerprint_share, fingerprints, part_name
 from jobs.engine.ingest.row_groups import GROUP_ROWS, sample_writer
+from jobs.engine.ingest.tasks import fetched
 from jobs.engine.pool.pool import Pool
 from jobs.engine.pool.subset import Subset
 from jobs.engine.samples.pool_folder import is_pool

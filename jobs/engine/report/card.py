@@ -10,7 +10,6 @@ from jobs.engine.outcome.outcome import Outcome
 from jobs.engine.record.entries import Use, besides, uses
 from jobs.engine.report.origin import FILES_LISTED, REPEAT, File, as_yaml, files, method, short_names
 from jobs.engine.report.rendering import write_page
-from jobs.engine.store.folder import Folder
 
 SIZES = (("n<1K", 10**3), ("1K<n<10K", 10**4), ("10K<n<100K", 10**5), ("100K<n<1M", 10**6), ("1M<n<10M", 10**7),
          ("10M<n<100M", 10**8), ("100M<n<1B", 10**9), ("1B<n<10B", 10**10), ("10B<n<100B", 10**11),
@@ -42,9 +41,9 @@ class Card:
     command: str
 
 
-def write_card(outcome: Outcome, out: Folder) -> None:
+def write_card(outcome: Outcome) -> None:
     """Writes README.md: the hub's metadata, and for people what was selected, from what, how, and how to repeat it."""
-    write_page(out, "README.md", "card.md", card(outcome))
+    write_page(outcome.desk.out, "README.md", "card.md", card(outcome))
 
 
 def card(outcome: Outcome) -> Card:

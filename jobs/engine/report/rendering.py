@@ -18,10 +18,10 @@ from jobs.engine.store.folder import Folder
 FILTERS = (cell, clipped, fence, markdown_cell, percent, ratio)
 
 
-def write_page(out: Folder, name: str, template: str, page: Any) -> None:
+def write_page(folder: Folder, name: str, template: str, page: Any) -> None:
     """Writes a template whose variable `page` is this value; the file is either whole or as it was before."""
     text = _environment().get_template(template).render(page=page)
-    out.write(name, text.encode("utf-8", "backslashreplace"))
+    folder.write(name, text.encode("utf-8", "backslashreplace"))
 
 
 @cache

@@ -10,8 +10,8 @@ from tests.jobs.engine.report.pretend import HOSTILE_TEXTS
 
 def _card(outcome):
     """The card's header, and its body."""
-    write_card(outcome, outcome.folder)
-    _, header, body = outcome.folder.content("README.md").decode().split("---\n", 2)
+    write_card(outcome)
+    _, header, body = outcome.desk.out.content("README.md").decode().split("---\n", 2)
     return yaml.safe_load(header), body
 
 

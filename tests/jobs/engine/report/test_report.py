@@ -50,10 +50,10 @@ class Page(HTMLParser):
 
 
 def _report(outcome):
-    write_report(outcome, outcome.folder)
-    page = outcome.folder.content("report.html")
+    write_report(outcome)
+    page = outcome.desk.out.content("report.html")
     assert len(page) < 6e6
-    assert [name for name in outcome.folder.names() if "tmp" in name] == []
+    assert [left for left in outcome.desk.out.names() if left.endswith(".tmp")] == []
     return Page(page.decode())
 
 
@@ -192,10 +192,7 @@ def test_report_of_a_large_pool_says_that_it_looked_at_a_part(outcome_of, monkey
 
 
 def test_report_twice_is_the_same(full):
-    _report(full)
-    first = full.folder.content("report.html")
-    _report(full)
-    assert full.folder.content("report.html") == first
+    assert _report(full).html == _report(full).html
 
 
 def test_report_long_conversations_are_cut(outcome_of):
