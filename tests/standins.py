@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 from pydantic.dataclasses import dataclass
@@ -59,6 +60,36 @@ class Slow(Operator):
             if self.kill_once and not os.path.exists(self.kill_once):
                 open(self.kill_once, "w").close()
                 os.kill(os.getpid(), signal.SIGKILL)
+            return np.ones(batch.num_rows)
+
+        return compute
+
+
+@dataclass(frozen=True, config=STRICT)
+class Counts(Operator):
+    """A constant; writes down each id that it is given."""
+
+    file: str = ""
+
+    def load(self):
+        def compute(batch):
+            with open(self.file, "a") as file:
+                file.writelines(f"{each} " for each in batch["id"].to_pylist())
+            return np.ones(batch.num_rows)
+
+        return compute
+
+
+@dataclass(frozen=True, config=STRICT)
+class Clears(Operator):
+    """A constant; before each batch, the parts of the earlier ones disappear from a store."""
+
+    folder: str = ""
+
+    def load(self):
+        def compute(batch):
+            for part in Path(self.folder).glob("Clears-*/*/part-*"):
+                part.unlink()
             return np.ones(batch.num_rows)
 
         return compute

@@ -4,9 +4,9 @@
 """
 
 import traceback
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-import ray
 from ray.exceptions import RayError, RayTaskError
 
 from jobs.engine.execute.session import Session
@@ -20,12 +20,13 @@ def cause(error: Exception) -> str:
     return str(found) if isinstance(found, WinnowError) else first_line(found)
 
 
-def answer(reference: Any, named: str, session: Session) -> Any:
-    """The result of a task. WinnowError, which begins with this name, where the task or its worker failed."""
+@contextmanager
+def told(name: str, session: Session) -> Iterator[None]:
+    """Raises an error of Ray in the block as a WinnowError whose message begins with a name, such as a column's."""
     try:
-        return ray.get(reference)
+        yield
     except RayError as error:
-        raise failure(f"{named}: {cause(error)}", error, session) from error
+        raise failure(f"{name}: {cause(error)}", error, session) from error
 
 
 def failure(message: str, error: Exception, session: Session) -> WinnowError:

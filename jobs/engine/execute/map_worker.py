@@ -1,6 +1,6 @@
-"""The worker: a Ray Data actor with one loaded operator, which commits each batch to the store.
+"""The worker: one loaded operator in a Ray Data actor, which commits each batch to the store.
 
-The driver gets one summary per batch; the values stay in the part files. Ray retries a batch forever when its worker
+The driver gets numbers only; the values stay in the part files. Ray retries a task forever when its worker
 dies, so a worker notes each batch before it starts on it. A batch that was started and never finished is split into
 pieces. A single sample that killed two workers is quarantined with an error. A worker that lost its GPU ends itself:
 it would find an error in every later sample.
@@ -75,7 +75,7 @@ class Attempts:
 
 
 class Worker:
-    """A callable for Ray Data: from a batch (id, sha and the columns that the operator reads) to one SUMMARY row.
+    """A callable from a batch (id, sha and the columns that the operator reads) to one SUMMARY row.
 
     Called with a batch, it raises LoadFailed where the operator could not be loaded.
     """
@@ -92,9 +92,13 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - any error is reported to the driver
             self.failure = f"{type(operator).__name__} could not be loaded: {type(error).__name__}: {error}"
 
-    def __call__(self, batch: pa.Table) -> pa.Table:
+    def refuse_unloaded(self) -> None:
+        """Raises LoadFailed where the operator could not be loaded."""
         if self.failure:
             raise LoadFailed(self.failure)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        self.refuse_unloaded()
         errors = self._survive(batch) if batch.num_rows else []
         failed = [error for error in errors if error is not None]
         first = batch["id"][0].as_py() if batch.num_rows else None

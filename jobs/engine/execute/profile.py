@@ -41,6 +41,9 @@ class Profile:
     """Threads of a reduce; None for one per CPU of the largest node. No map runs at the same time."""
     reduce_gpus: float = Field(default=0.0, ge=0)
     """GPUs of a reduce. Above 0 the kernels run on CUDA."""
+    reduce_bytes: int | None = Field(default=None, ge=1)
+    """The bytes of columns up to which a kernel runs in one process; above, it runs over shards of the rows. None for a
+    quarter of the memory of the smallest node. Results do not depend on it."""
     train_workers: int = Field(default=1, ge=1)
     """Processes that train together. Above 1 they are started by Ray Train and use torch.distributed."""
     train_gpus: float = Field(default=0.0, ge=0)

@@ -13,7 +13,7 @@ from jobs.engine.pool.pool import Pool
 from jobs.engine.record.entries import columns
 from jobs.engine.samples.reading import read_samples
 from jobs.engine.store.feature import VALUE, Feature
-from jobs.engine.store.folder import Folder, opened
+from jobs.engine.store.folder import Folder
 from jobs.engine.store.store import Store
 from jobs.engine.terminal.errors import UsageError, WinnowError
 from jobs.engine.terminal.screen import say
@@ -105,7 +105,7 @@ def _show_nearest(folder: Folder, pool: Pool, feature: Feature, sample: int) -> 
 
 
 def _show_text(pool: Pool, sample: int) -> None:
-    fs, root = opened(pool.folder)
+    fs, root = Folder(pool.folder).opened()
     if not fs.exists(root):
         raise WinnowError(f"the pool in {pool.folder} no longer exists")
     messages = next(read_samples(pool.parts, np.array([sample]), ["messages"]))["messages"].to_pylist()[0]

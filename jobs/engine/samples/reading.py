@@ -61,4 +61,8 @@ def read_samples(parts: Parts, ids: np.ndarray, columns: Sequence[str]) -> Itera
             for group in np.unique(group_of):
                 begin = ends[group] - sizes[group]
                 table = parquet.read_row_group(int(group), columns=list(columns))
-                yield table.take(pa.array(rows[group_of == group] - begin))
+                places = rows[group_of == group] - begin
+                if places[-1] - places[0] + 1 == len(places):  # taking row by row would copy
+                    yield table.slice(int(places[0]), len(places))
+                else:
+                    yield table.take(pa.array(places))

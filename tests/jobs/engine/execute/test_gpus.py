@@ -9,11 +9,13 @@ import pytest
 import ray
 from pydantic.dataclasses import dataclass
 
-from jobs.engine.execute import reducing
+from jobs.engine.execute import reduce_worker, reducing, spread
 from jobs.engine.execute.map_worker import Attempts, Worker
 from jobs.engine.execute.profile import Execution, Profile
-from jobs.engine.execute.reducing import reduce_here, reduced
+from jobs.engine.execute.reduce_worker import Found, Request, reduce_here
+from jobs.engine.execute.reducing import reduced
 from jobs.engine.execute.session import Session
+from jobs.engine.execute.spread import Spread
 from jobs.engine.store.folder import Folder
 from jobs.engine.store.store import Store
 from jobs.engine.train import train_worker
@@ -66,7 +68,7 @@ def test_a_map_s_worker_sees_only_its_own_gpus(seen, tmp_path):
 
 
 def test_a_reduce_sees_only_its_own_gpus(seen):
-    assert reduce_here(look, [np.zeros(3)], {}, 1) == (seen, "cpu")
+    assert list(reduce_here(Request(look, [np.zeros(3)], 3, {}, Spread()))) == [Found((seen, "cpu"))]
 
 
 def test_a_writer_of_targets_sees_only_its_own_gpus(seen, tmp_path, monkeypatch):
@@ -84,7 +86,7 @@ def test_a_training_process_sees_only_its_own_gpus(seen, monkeypatch):
     assert found == [seen]
 
 
-@pytest.mark.parametrize("task", [reducing.REDUCE, targets.WRITE, train_worker.ALONE])
+@pytest.mark.parametrize("task", [reduce_worker.REDUCE, targets.WRITE, train_worker.ALONE])
 def test_a_process_that_had_a_gpu_ends_with_its_task_and_another_is_used_again(task):
     assert task.on(1)._max_calls == 1
     assert task.on(0.5)._max_calls == 1
@@ -101,25 +103,26 @@ class Remote:
         self.requested.append(gpus)
         return self
 
-    def options(self, num_gpus, name):
+    def options(self, num_cpus, num_gpus, name):
         assert num_gpus == self.requested[-1]
         return self
 
     @staticmethod
-    def remote(kernel, columns, params, threads):
-        return kernel(*columns, **params)
+    def remote(request):
+        return reduce_here(request)
 
 
 def test_a_reduce_requests_a_gpu_only_for_a_kernel_that_has_a_device(tmp_path, monkeypatch):
     remote = Remote()
     monkeypatch.setattr(reducing, "REDUCE", remote)
     monkeypatch.setattr(ray, "get", lambda result: result)
-    monkeypatch.setattr(reducing, "largest_node_cpus", lambda: 2.0)
+    monkeypatch.setattr(spread, "largest_node_cpus", lambda: 2.0)
+    monkeypatch.setattr(ray, "get_gpu_ids", list)
     monkeypatch.delenv(VISIBLE, raising=False)
     session = Session(Store(str(tmp_path)), Profile(reduce_gpus=1))
     assert reduced(plain, {"column": np.zeros(3)}, 3, {}, session) == 3
-    assert reduced(look, {"column": np.zeros(3)}, 3, {}, session) == (None, "cuda")
-    assert reduced(look, {"column": np.zeros(3)}, 3, {}, replace(session, profile=Profile())) == (None, "cpu")
+    assert reduced(look, {"column": np.zeros(3)}, 3, {}, session) == ("", "cuda")
+    assert reduced(look, {"column": np.zeros(3)}, 3, {}, replace(session, profile=Profile())) == ("", "cpu")
     assert remote.requested == [0, 1, 0]
 
 
