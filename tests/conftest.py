@@ -22,6 +22,10 @@ os.environ.update(
 )
 os.environ.pop("RAY_ADDRESS", None)
 
+from tests import s3 as s3_server
+
+os.environ.update(s3_server.environment())
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -59,6 +63,13 @@ def ray_session():
     yield
     ray.shutdown()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def s3():
+    """An S3 server, which the workers of `ray_session` find too."""
+    with s3_server.served() as server:
+        yield server
 
 
 @pytest.fixture

@@ -14,9 +14,8 @@ from jobs.engine.pool.subset import Ranking
 from jobs.engine.recipe.steps import Reads, Step
 from jobs.engine.terminal.errors import UsageError
 from jobs.engine.terminal.screen import say
-from jobs.engine.train.checkpoints import local_folder
 from jobs.methods.held_out import HeldOut
-from jobs.methods.size_search import searched
+from jobs.methods.size_search import Log, searched
 from operators.base import STRICT, canonical_json
 from operators.training.finetune import LIKE_ALPACA, Finetune
 
@@ -79,7 +78,7 @@ class Sized:
             "range": [least, most],
         }
         name = hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:16]
-        log = local_folder(pool.session.store) / "searches" / f"{name}.jsonl"
+        log = Log(pool.session.store.folder.inner("searches"), f"{name}.jsonl")
         found = searched(loss, least, most, self.trials, self.train.seed, log)
         if found.edge:
             say(f"size: {found.edge}")
@@ -88,6 +87,6 @@ class Sized:
             "loss of each size": {f"{size}": value for size, value in found.trials.items()},
             "loss on the file that decided": found.trials[found.size],
             "loss on the other file": loss(found.size, reported),
-            "trial log": str(log),
+            "trial log": log.path,
         }
         return found.size, facts | ({"warning": found.edge} if found.edge else {})

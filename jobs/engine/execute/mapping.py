@@ -5,6 +5,7 @@ import time
 import numpy as np
 import ray
 
+from jobs.engine.execute.failure import told
 from jobs.engine.execute.model_room import refuse_without_room
 from jobs.engine.execute.session import Session
 from jobs.engine.execute.settling import settle
@@ -34,14 +35,17 @@ def mapped(
     store.declare(operator)
     feature = store.feature(operator, samples.identity(operator.belongs_to()))
     wanted = (MISSING, ERROR) if session.retry_errors else (MISSING,)
-    states = settle(feature, samples.samples)
+    with told(name, session):
+        states = settle(feature, samples.samples)
     missing = ids[np.isin(states[ids], wanted)]
     stored = len(ids) - len(missing)
     taken, known_by, repeats = 0, KNOWN_BY[operator.belongs_to()], missing[:0]
     if len(missing):
-        taken, repeats = known_already(feature, store.known(operator), samples.parts, Runs.of(missing), known_by)
+        with told(name, session):
+            taken, repeats = known_already(feature, store.known(operator), samples.parts, Runs.of(missing), known_by)
     if taken:
-        states = settle(feature, samples.samples)
+        with told(name, session):
+            states = settle(feature, samples.samples)
         missing = missing[np.isin(states[missing], wanted)]
     repeats = np.intersect1d(repeats, missing, assume_unique=True)
     asked = Runs.of(missing).without(repeats)
@@ -55,8 +59,10 @@ def mapped(
         stream(operator, name, feature, samples.parts, asked, allowed, session)
         store.note_pace(operator, len(asked), time.monotonic() - started)
         if len(repeats):
-            ray.get(share_with_repeats.remote(feature, samples.parts, repeats, known_by))
-        states = settle(feature, samples.samples)
+            with told(name, session):
+                ray.get(share_with_repeats.remote(feature, samples.parts, repeats, known_by))
+        with told(name, session):
+            states = settle(feature, samples.samples)
     found = states[ids]
     _refuse_missing(name, feature, ids, found)
     failed = int((found == ERROR).sum())
