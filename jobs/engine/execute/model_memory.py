@@ -20,6 +20,7 @@ from operators.losses.loss import Loss
 from operators.positions import USUAL_TOKENS
 from operators.scoring.reward import Reward
 from operators.scoring.scorer import Scorer
+from operators.scoring.unieval import UniEval
 from operators.training.finetune import Finetune, LoRA
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def needed_by(step: Operator | Finetune, how: Profile, sizes: Sizes) -> Memory |
     if isinstance(step, Embed):  # `auto` begins with float32
         itemsize = 2 if step.precision == "bfloat16" else 4
         return Memory(itemsize * sizes.parameters, activations=512 * sizes.shape.body_bytes(itemsize))
-    if not isinstance(step, Loss | ClassError | Scorer | Reward | Gradient | GradientNorm):
+    if not isinstance(step, Loss | ClassError | Scorer | Reward | UniEval | Gradient | GradientNorm):
         return None
     itemsize = 4 if step.precision == "float32" else 2
     tokens = step.max_tokens or USUAL_TOKENS
