@@ -118,7 +118,9 @@ def write_runs(runs: Sequence[Run], path: Path) -> None:
 
     from jobs.engine.store.writing import whole_file
 
-    table = pa.Table.from_pylist([{**asdict(run), "shares": sorted(run.shares.items())} for run in runs])
+    shares = [[{"source": name, "share": share} for name, share in sorted(run.shares.items())] for run in runs]
+    rows = [{**asdict(run), "shares": each} for run, each in zip(runs, shares, strict=True)]
+    table = pa.Table.from_pylist(rows)
     with whole_file(path) as file:
         pq.write_table(table, file)
 
