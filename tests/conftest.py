@@ -5,13 +5,16 @@ import os
 import shutil
 import tempfile
 
-# Before Ray is imported anywhere: no token, no telemetry, no second priority class, one thread a worker.
+# Before Ray is imported anywhere: no token, no telemetry, no second priority class, one thread a worker. Where there
+# are several threads, one that waits sleeps: it would spin on a core that another test process needs, which is 20 times
+# the CPU seconds for a small training.
 os.environ.update(
     RAY_AUTH_MODE="disabled",
     RAY_USAGE_STATS_ENABLED="0",
     RAY_worker_niceness="0",
     RAY_DATA_DISABLE_PROGRESS_BARS="1",
     OMP_NUM_THREADS="1",
+    OMP_WAIT_POLICY="PASSIVE",
     HF_HUB_OFFLINE="1",
     TORCHDYNAMO_DISABLE="1",
     VLLM_ENABLE_V1_MULTIPROCESSING="0",

@@ -21,6 +21,7 @@ from operators.kernels.distance import (
     PAIRS,
     distances,
     finite_matrix,
+    float_matrix,
     full_precision,
     rounding,
     spans,
@@ -34,17 +35,22 @@ else:
     from operators.kernels.on_use import torch
 
 
+SAFE = 1e16  # a vector of at most this norm has no value that `finite_matrix` refuses
+
+
 class Cloud:
     """The points at positions `offset`, `offset + 1`, …, with the methods that `clustered` calls."""
+
+    whole: float | None = None
+    """The largest norm of all points."""
 
     def __init__(self, points: np.ndarray, offset: int = 0):
         """ValueError for a row that is not finite."""
         self.offset = offset
-        self._hold(finite_matrix(points, offset))
-        self.look_at(None)
-
-    def _hold(self, stored: np.ndarray) -> None:
-        self.points = Placed(tensor(stored), np.zeros(stored.shape[1]))
+        points = float_matrix(points)
+        self.points = Placed(tensor(points), np.zeros(points.shape[1]))
+        if not self.look_at(None) <= SAFE:
+            finite_matrix(points, offset)
 
     def extent(self) -> tuple[int, int]:
         """The number of points and of dimensions."""
@@ -67,11 +73,13 @@ class Cloud:
             self.rows = positions[inside[0] : inside[1]] - self.offset
         self.count = len(self.points) if self.rows is None else len(self.rows)
         self.labels: Any = None
-        self.radius = self._radius()
+        self.radius = self.whole if positions is None and self.whole is not None else self._radius()
+        self.whole = self.radius if positions is None else self.whole
         return self.radius
 
     def _radius(self) -> float:
-        return math.sqrt(max((float(squared_norms(block).max()) for _, _, block in self._blocks(BLOCK)), default=0.0))
+        largest = [float(squared_norms(block).max()) for _, _, block in self._blocks(BLOCK)]
+        return float(np.sqrt(np.max(largest, initial=0.0)))
 
     def _blocks(self, size: int) -> Iterator[tuple[int, int, torch.Tensor]]:
         """Yields blocks of the points that are looked at; coordinates last until the next block."""
@@ -116,9 +124,10 @@ class Cloud:
         norms = squared_norms(centers)
         error = rounding(centroids.shape[1], max(self.radius, math.sqrt(float(norms.max()))))
         found = np.empty(self.count, np.int32)
+        table = torch.empty(min(BLOCK, self.count), len(centers))  # new memory for every block would fault in anew
         with full_precision():
             for start, stop, block in self._blocks(BLOCK):
-                squared = torch.addmm(norms, block, centers.T, alpha=-2).numpy()
+                squared = torch.addmm(norms, block, centers.T, alpha=-2, out=table[: stop - start]).numpy()
                 label = squared.argmin(axis=1)
                 row = np.arange(stop - start)
                 reach = squared[row, label] + np.float32(2 * error)

@@ -30,6 +30,7 @@ else:
 BLOCK = 512  # rows that are compared with the kept rows at a time, and then with each other
 BLOCK_OF_SHARDS = 4096  # the same over shards, which are asked once per block
 TILE = 2048  # kept rows that a block is compared with before its blocked rows leave; the products (4 MB) fit a cache
+DEVICE_BLOCK, DEVICE_TILE = 4096, 2**16  # where there is no such cache: 1 GB of products for each wait for the device
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Kept:
         self.floor = threshold - margin(width)
         self.threshold = np.float32(threshold)
         self.rows = torch.empty(0, width, device=device)
+        self.tile = TILE if device == "cpu" else DEVICE_TILE
         self.count = 0
 
     def add(self, rows: torch.Tensor) -> None:
@@ -73,7 +75,7 @@ class Kept:
         """
         blocker, similarity = _unblocked(len(rows))
         free = np.arange(len(rows))
-        for start, stop in spans(self.count, TILE):
+        for start, stop in spans(self.count, self.tile):
             tile = self.rows[start:stop]
             some = rows if len(free) == len(rows) else rows[torch.from_numpy(free).to(rows.device)]
             for row, column, found in self._first(free, units, some @ tile.T, tile):
@@ -214,15 +216,16 @@ def repr_filter(
     threshold: float = 0.9,
     *,
     earlier: Filtered | None = None,
-    block: int = BLOCK,
+    block: int | None = None,
     device: str = "cpu",
 ) -> Filtered:
     """Keeps the rows whose cosine similarity to every row kept before them is at most the threshold.
 
     embeddings: (n, d) float16, float32 or float64, best row first; rows need not have length 1. size: the number of
     kept rows at which the walk stops; None: it goes to the end. earlier: the outcome for the first rows of the same
-    embeddings, possibly with a smaller size, from which the walk continues. block: the number of rows at a time, which
-    take block * (block + 2048) * 4 bytes. device: where torch computes the matrix products.
+    embeddings, possibly with a smaller size, from which the walk continues. block: the number of rows at a time; None:
+    BLOCK on a CPU, where they take block * (block + 2048) * 4 bytes, and DEVICE_BLOCK elsewhere. device: where torch
+    computes the matrix products.
 
     ValueError for a row that is zero or has a NaN or an infinity, for a size or a block that is not a valid integer,
     for a threshold that no cosine reaches, and for an earlier outcome that is not of this walk.
@@ -234,6 +237,7 @@ def repr_filter(
     >>> repr_filter(rows, 2, earlier=first).blocker
     array([-1,  0, -1])
     """
+    block = (BLOCK if device == "cpu" else DEVICE_BLOCK) if block is None else block
     return walked(here(Ranks(embeddings, device=device)), size, threshold, earlier=earlier, block=block)
 
 

@@ -7,15 +7,15 @@ import faiss
 import fsspec
 import numpy as np
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
 from jobs.engine.command.places import manifest_in
 from jobs.engine.execute.session import Session
-from jobs.engine.outcome.ledger import DROPPED, KEPT, LEDGER
+from jobs.engine.outcome.ledger import DROPPED, FILE, KEPT, LEDGER, ledger_in
 from jobs.engine.pool.pool import Pool
 from jobs.engine.record.entries import columns
 from jobs.engine.samples.reading import read_samples
 from jobs.engine.store.feature import VALUE, Feature
+from jobs.engine.store.folder import Folder
 from jobs.engine.store.store import Store
 from jobs.engine.terminal.errors import UsageError, WinnowError
 from jobs.engine.terminal.screen import say
@@ -30,7 +30,7 @@ SHOWN_BEFORE = frozenset(name for name, _ in LEDGER)
 
 def ledger_rows(folder: Path, which: str) -> list[dict[str, Any]]:
     """The rows of selection.parquet for a sample's id or for source:line; UsageError where there are none."""
-    rows = ds.dataset(folder / "selection.parquet")
+    rows = ledger_in(Folder.at(folder))
     source, colon, line = which.rpartition(":")
     if which.isdecimal() and int(which) <= LARGEST:
         found = rows.to_table(filter=pc.field("id") == int(which)).to_pylist()
@@ -40,7 +40,7 @@ def ledger_rows(folder: Path, which: str) -> list[dict[str, Any]]:
     else:
         raise UsageError(f"{which!r} is neither a sample's id nor source:line")
     if not found:
-        raise UsageError(f"{folder}/selection.parquet has no {which}; name a sample by its id or by source:line")
+        raise UsageError(f"{folder}/{FILE} has no {which}; name a sample by its id or by source:line")
     return sorted(found, key=lambda row: row["state"] == "duplicate")
 
 
@@ -93,7 +93,7 @@ def explain(folder: Path, which: str) -> None:
 
 
 def _show_nearest(folder: Path, pool: Pool, feature: Feature, sample: int) -> None:
-    kept = ds.dataset(folder / "selection.parquet").to_table(["id", "rank"], filter=pc.field("state") == KEPT)
+    kept = ledger_in(Folder.at(folder)).to_table(["id", "rank"], filter=pc.field("state") == KEPT)
     ids = kept.sort_by("rank")["id"].to_numpy()
     states = feature.states(pool.samples)
     ids = ids[states[ids] == VALUE]

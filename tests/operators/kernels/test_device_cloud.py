@@ -86,6 +86,12 @@ def test_centroids_left_without_points_move_to_the_same_points():
     assert moved.tobytes() == expected.tobytes()
 
 
+def test_a_device_multiplies_as_many_rows_at_a_time_as_its_table_has_room_for():
+    assert device.blocks((300_000, 2048), device.TABLE)[0] == (0, 2**17)
+    assert device.blocks((300_000, 10_000), device.TABLE)[0] == (0, 2**28 // 10_000)
+    assert device.blocks((300, 2**30), device.TABLE)[0] == (0, 1)
+
+
 def test_no_table_of_a_device_is_brought_to_the_cpu():
     points = cloud("normal")
     there = on_device(points)

@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from operators.kernels import center
 from operators.kernels import kmeans as kmeans_module
 from operators.kernels import row_variance as row_variance_module
 from operators.kernels import two_round as two_round_module
+from operators.kernels.center import closest, mean_direction
 from operators.kernels.distance import unit
 from operators.kernels.evol_score import evol_score
-from operators.kernels.influence import subtask_cosines
+from operators.kernels.influence import influences, subtask_cosines
 from operators.kernels.k_center import k_center
 from operators.kernels.kmeans import kmeans
 from operators.kernels.prototype import prototype_distance
@@ -191,9 +193,34 @@ def test_kernels_of_one_row_each(data):
     targets = {"targets": np.ones((2, width), np.float32), "subtasks": np.array([0, 1])}
     found = over_shards(subtask_cosines, [points], at, **targets)
     assert found == pytest.approx(subtask_cosines(points, **targets), nan_ok=True)
+    tables = [random.normal(size=(count, 3)) for _ in range(2)]
+    tables[0][count // 2] = np.nan
+    found = over_shards(influences, tables, at, learning_rates=[3e-5, 1e-5])
+    assert bits(found) == bits(influences(*tables, learning_rates=[3e-5, 1e-5]))
+    weighted = 0.75 * tables[0] + 0.25 * tables[1]
+    np.testing.assert_array_equal(found.scores, np.where(np.isnan(weighted[:, 0]), np.nan, weighted.max(axis=1)))
+    assert found.subtasks[count // 2] == -1
+    known = np.flatnonzero(found.subtasks >= 0)
+    np.testing.assert_array_equal(found.at[known, 1], tables[1][known, found.subtasks[known]])
     turns = np.empty(count, object)
     turns[:] = [[1.0] * (1 + row % 3) for row in range(count)]
     assert over_shards(evol_score, [turns, turns], at).tolist() == evol_score(turns, turns).tolist()
     turns[count - 1] = []
     with pytest.raises(ValueError, match=f"row {count - 1} has 0 turns"):
         over_shards(evol_score, [turns, turns], at)
+
+
+@EXAMPLES
+@given(data=st.data())
+def test_the_mean_direction_and_the_point_closest_to_it(data):
+    points = data.draw(rows())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(center, "BLOCK", 4)
+        at = sharding(mean_direction).cuts(len(points), data.draw(st.integers(1, 9)))
+        mean = over_shards(mean_direction, [points], at)
+        assert mean.tobytes() == mean_direction(points).tobytes()
+        found = over_shards(closest, [points], data.draw(cuts(len(points))), center=mean)
+    exact = points.astype(np.float64)
+    total = exact.mean(axis=0)
+    assert mean == pytest.approx(total / (np.linalg.norm(total) or 1), abs=1e-12)
+    assert found == np.linalg.norm(exact - mean, axis=1).astype(np.float32).argmin()

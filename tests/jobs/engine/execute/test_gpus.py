@@ -2,11 +2,13 @@
 
 import os
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
 import pytest
 import ray
+import torch
 from pydantic.dataclasses import dataclass
 
 from jobs.engine.execute import reduce_worker, reducing, spread
@@ -64,6 +66,20 @@ def test_a_map_s_worker_sees_only_its_own_gpus(seen, tmp_path):
     worker = Worker(Looks(), feature, Attempts(str(tmp_path / "attempts")))
     assert os.environ[VISIBLE] == seen
     assert not worker.failure
+
+
+@pytest.mark.parametrize(("assigned", "bound"), [({"GPU": 0.25}, [0.25]), ({"GPU": 1.0}, []), ({"CPU": 1.0}, [])])
+def test_a_worker_that_shares_a_gpu_keeps_to_its_share_of_the_memory(assigned, bound, tmp_path, monkeypatch):
+    found = []
+    context = SimpleNamespace(get_actor_id=lambda: "an actor", get_assigned_resources=lambda: assigned)
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: context)
+    monkeypatch.setattr(ray, "get_gpu_ids", lambda: ["3"] if "GPU" in assigned else [])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", found.append)
+    feature = Store(str(tmp_path)).feature(Looks(), "pool")
+    assert not Worker(Looks(), feature, Attempts(str(tmp_path / "attempts"))).failure
+    assert found == bound
 
 
 def test_a_reduce_sees_only_its_own_gpus(seen):
