@@ -114,7 +114,9 @@ def write_runs(runs: Sequence[Run], out: Folder) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pa.Table.from_pylist([{**asdict(run), "shares": sorted(run.shares.items())} for run in runs])
+    shares = [[{"source": name, "share": share} for name, share in sorted(run.shares.items())] for run in runs]
+    rows = [{**asdict(run), "shares": each} for run, each in zip(runs, shares, strict=True)]
+    table = pa.Table.from_pylist(rows)
     with out.writing("fit_runs.parquet") as file:
         pq.write_table(table, file)
 

@@ -66,6 +66,8 @@ class Sized:
             raise UsageError(f"{len(ranking):,} samples have a rank, and least={self.least:,}: set least lower")
         least, most = self.least, min(self.most, len(ranking))
         deciding, reported = HeldOut.read(pool, self.chosen_on), HeldOut.read(pool, self.reported_on)
+        if deciding.pool.origin.identity("conversation") == reported.pool.origin.identity("conversation"):
+            raise UsageError(f"{self.chosen_on} and {self.reported_on} have the same samples: report on others")
 
         def loss(size: int, on: HeldOut = deciding) -> float:
             return on.loss(self.train, ranking[:size].train(self.train)[-1])
