@@ -163,7 +163,7 @@ def test_outcome_that_was_cut_short_is_not_whole_and_is_the_same_when_written_ag
     refused = Path(pool.folder) / "quarantine.jsonl"
     whole = refused.read_bytes()
     refused.write_bytes(whole[:-9])  # what the last part of the ledger is made of
-    with pytest.raises(ValueError, match="Unterminated|Expecting"), desk(Folder.at(out), pool.session) as at:
+    with pytest.raises(ValueError, match=r"Unterminated|Expecting"), desk(Folder.at(out), pool.session) as at:
         written(chosen, pool, {}, at)
     assert (out / "selection.parquet/part-00000.parquet").exists()
     assert not _whole(manifest, Folder.at(out))
