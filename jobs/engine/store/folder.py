@@ -1,7 +1,7 @@
 """A folder on any file system that fsspec writes, by its URL: a pool, a run's output, or a store."""
 
 import os
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import BinaryIO, cast
@@ -93,7 +93,7 @@ class Folder:
         """Removes the file or folder of this name; with no name, the folder itself. Nothing happens if it is gone."""
         fs, root = self.opened()
         path = f"{root}/{name}" if name else root
-        with naming(self.file(name)):
+        with naming(self.file(name)), suppress(FileNotFoundError):  # another process may remove it at the same time
             if fs.exists(path):
                 fs.rm(path, recursive=True)
 

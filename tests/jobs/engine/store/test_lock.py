@@ -101,7 +101,7 @@ def test_at_a_url_only_one_of_many_has_a_lock_that_is_taken_over(place):
 
     def contend() -> None:
         try:
-            with locked(place.url, said.append, lease=0.5, settling=0.2):
+            with locked(place.url, said.append, lease=1.0, settling=0.5):
                 inside.append(1)
                 most.append(len(inside))
                 time.sleep(0.3)
