@@ -12,9 +12,7 @@ from jobs.engine.execute.shared import refuse_unshared
 from jobs.engine.store.folder import Folder
 from jobs.engine.terminal.errors import WinnowError
 
-NODE = (
-    "mount --bind {own} {place} && exec {python} -m ray.scripts.scripts start --address {address} --num-cpus 1 --block"
-)
+NODE = "mount --bind {own} {place} && exec {ray} start --address {address} --num-cpus 1 --block"
 
 
 def alive() -> set[str]:
