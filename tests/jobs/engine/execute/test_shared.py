@@ -54,6 +54,11 @@ def second_node(ray_session, tmp_path):
         wait_for(len(before))
 
 
+@pytest.mark.fault(
+    "nodes do not share a folder",
+    how="a second node that has a file system of its own at the store",
+    holds="refused before the first map, with the node",
+)
 def test_a_folder_of_one_node_alone_is_refused_with_the_node_and_shared_places_are_not(second_node, s3, tmp_path):
     place, shared, url = Folder(str(tmp_path / "place")), Folder(str(tmp_path / "shared")), Folder(s3.bucket())
     refuse_unshared(shared)
