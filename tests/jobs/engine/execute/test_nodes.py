@@ -77,7 +77,7 @@ def test_a_driver_that_is_killed_in_a_sharded_reduce_leaves_its_values_and_the_n
 )
 def test_a_node_that_is_lost_in_a_map_costs_no_value(nodes, pool, session, tmp_path):
     grave = tmp_path / "grave"
-    profile = Profile(default=Execution(rows=4, cpus=3), stall_seconds=150)  # one worker on each node
+    profile = Profile(default=Execution(rows=4, cpus=3, workers=3), stall_seconds=150)  # one on each node
     there = alive()
     began = time.monotonic()
     mapped = replace(pool, session=replace(session, profile=profile)).map(
