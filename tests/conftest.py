@@ -13,6 +13,8 @@ os.environ.update(
     RAY_USAGE_STATS_ENABLED="0",
     RAY_worker_niceness="0",
     RAY_DATA_DISABLE_PROGRESS_BARS="1",
+    RAY_health_check_initial_delay_ms="1000",  # a node that does not answer five times in a row is dead
+    RAY_health_check_period_ms="500",
     OMP_NUM_THREADS="1",
     OMP_WAIT_POLICY="PASSIVE",
     HF_HUB_OFFLINE="1",
@@ -23,6 +25,7 @@ os.environ.update(
 os.environ.pop("RAY_ADDRESS", None)
 
 from tests import s3 as s3_server
+from tests.reliability import pytest_addoption, pytest_configure  # noqa: F401 - hooks
 
 os.environ.update(s3_server.environment())
 

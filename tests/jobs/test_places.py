@@ -59,6 +59,11 @@ def wait_for_parts(store: Folder, count: int, process: subprocess.Popen) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.fault(
+    "the driver is killed",
+    how="SIGTERM, then SIGKILL, of `curate` on a running cluster, with store and output on S3",
+    holds="exit code 143 within 20 s; the lock is taken over; the selection has the bytes of an unharmed run",
+)
 def test_the_main_job_at_urls_is_preempted_killed_and_goes_on_to_the_same_selection(run, driver, s3, tmp_path):
     place = Folder.at(s3.bucket())
     jsonl(tmp_path / "in.jsonl", [*records(200), records(1)[0]])
@@ -145,6 +150,11 @@ def test_training_and_its_evaluation_at_urls(run, ray_session, s3, tmp_path, mon
     assert {"model.safetensors", "scorer.json"} < {path.name for path in scorer.folder().iterdir()}
 
 
+@pytest.mark.fault(
+    "a place on an object store refuses",
+    how="S3's token expires while a map runs",
+    holds="one line; the next run computes what is missing",
+)
 def test_a_token_that_expires_while_a_run_computes_is_one_line_and_the_run_goes_on(run, ray_session, s3, tmp_path):
     place = Folder.at(s3.bucket())
     jsonl(tmp_path / "in.jsonl", records(60))
@@ -171,6 +181,11 @@ def test_a_token_that_expires_while_a_run_computes_is_one_line_and_the_run_goes_
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.__name__.rpartition(".")[2])
+@pytest.mark.fault(
+    "a place on an object store refuses",
+    how="a bucket that may not be written to or read, and an expired token",
+    holds="one line before Ray is started",
+)
 def test_a_url_that_cannot_be_written_to_or_read_is_refused_in_one_line_before_ray_starts(run, s3, tmp_path, command):
     jsonl(tmp_path / "in.jsonl", records(4))
     before = sorted(tmp_path.rglob("*"))

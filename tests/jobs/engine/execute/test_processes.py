@@ -44,6 +44,11 @@ def parts(store: Path) -> list[Path]:
 
 
 @pytest.mark.slow
+@pytest.mark.fault(
+    "the driver is killed",
+    how="SIGKILL of `curate`, and with it of the Ray that it started, after four batches",
+    holds="the same command computes what is missing and nothing else",
+)
 def test_a_driver_killed_while_embedding_loses_only_what_was_in_flight(tmp_path):
     file = corpus(tmp_path / "in.jsonl", 600)
     (tmp_path / "p.yaml").write_text("default: {rows: 20, workers: 1}\n")
@@ -75,6 +80,11 @@ def test_a_driver_killed_while_embedding_loses_only_what_was_in_flight(tmp_path)
 
 
 @pytest.mark.slow
+@pytest.mark.fault(
+    "a worker cannot load its model",
+    how="the weights of the embedder are cut after 1,000 bytes",
+    holds="exit code 1, one line, the traceback in a log that the line names",
+)
 def test_a_worker_that_cannot_load_its_model_is_told_in_one_line_and_ray_s_words_are_in_a_log(tmp_path):
     model = tmp_path / "model"
     model.mkdir()

@@ -181,6 +181,11 @@ def test_a_round_adds_answered_samples_counts_the_rest_and_is_followed_by_anothe
     assert Pool.open(second.folder, pool.session).facts["samples"] == 18
 
 
+@pytest.mark.fault(
+    "the driver is killed",
+    how="a round of LIFT that ends while it rewrites, while it answers, and before its pool is whole",
+    holds="the next run asks for nothing that was answered",
+)
 def test_a_round_that_was_cut_off_anywhere_asks_nothing_twice(pool, monkeypatch):
     with script() as (replies, server):
         asking = operators(server)

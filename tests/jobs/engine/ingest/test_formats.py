@@ -116,6 +116,11 @@ def test_messages_of_named_columns_override_recognition():
         ({"instruction": "a", "output": "b", "system": 1}, "wrong_type", "system is a number"),
     ],
 )  # fmt: skip
+@pytest.mark.fault(
+    "fields are missing or of another kind",
+    how="records of no known format",
+    holds="quarantined with the fields that were found",
+)
 def test_messages_of_unusable_record_says_what_was_found(record, kind, says):
     with pytest.raises(RecordFault) as raised:
         messages_of(record)
@@ -123,6 +128,11 @@ def test_messages_of_unusable_record_says_what_was_found(record, kind, says):
     assert says in raised.value.message
 
 
+@pytest.mark.fault(
+    "fields are missing or of another kind",
+    how="a column that a record lacks",
+    holds="the error names it",
+)
 def test_messages_of_absent_column_is_named():
     with pytest.raises(RecordFault, match="no field 'r' for the response; found: q"):
         messages_of({"q": "a"}, {"instruction": "q", "response": "r"})

@@ -109,6 +109,11 @@ def test_rows_over_the_limit_are_quarantined():
     assert (piece.fault.kind, piece.length) == ("record_too_large", 211)
 
 
+@pytest.mark.fault(
+    "a file is corrupt, cut short or empty",
+    how="parquet files that are damaged",
+    holds="one fault for each file",
+)
 def test_rows_of_a_corrupt_file_are_one_fault():
     for content in (b"not parquet at all", parquet(pa.table({"a": ["x"]})).getvalue()[:-20]):
         (piece,) = Rows(io.BytesIO(content), 100)

@@ -16,6 +16,11 @@ from tests.tiny import tiny_causal
 pytestmark = pytest.mark.usefixtures("ray_session")
 
 
+@pytest.mark.fault(
+    "a line is no record",
+    how="a corpus that is mostly unreadable",
+    holds="exit code 3 with the first reasons",
+)
 def test_a_corpus_that_is_mostly_unreadable_ends_the_run_with_the_first_reasons(run, tmp_path):
     rows = [*records(20), {"question": 1}, {"instruction": "a", "output": ""}, {"question": 2}, {"output": 3}]
     jsonl(tmp_path / "in.jsonl", rows)

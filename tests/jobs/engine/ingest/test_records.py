@@ -50,6 +50,11 @@ def many_turns(count):
         ),
     ],
 )
+@pytest.mark.fault(
+    "a line is no record",
+    how="broken JSON, arrays, numbers, NaN, double keys, bytes that are not UTF-8, lone surrogates",
+    holds="a typed reason with the column",
+)
 def test_sample_of_faulty_record_says_what_is_wrong(raw, kind, says):
     with pytest.raises(RecordFault) as raised:
         sample_of(raw, SETTINGS)
@@ -74,6 +79,7 @@ def test_sample_of_unusual_record_is_a_sample(raw):
     assert [message["role"] for message in sample.messages[:2]] == ["user", "assistant"]
 
 
+@pytest.mark.fault("a record is too large or too deep", how="100,000 nested arrays", holds="refused, and no crash")
 def test_record_of_nesting_beyond_the_parser_is_refused_not_a_crash():
     with pytest.raises(RecordFault, match="deeper than can be read"):
         record_of(b"[" * 100_000 + b"]" * 100_000, max_nesting=10**9)
