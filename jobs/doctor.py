@@ -27,6 +27,8 @@ from operators.missing import ModelMissing
 if TYPE_CHECKING:
     from jobs.engine.execute.profile import Profile
     from jobs.engine.recipe.recipe import Recipe
+    from operators.base import Operator
+    from operators.training.finetune import Finetune
 
 Finding = tuple[str, str, str]
 """What was checked; `ok`, `note` or `missing`; and what was found or what to do."""
@@ -102,7 +104,8 @@ def cluster(how: Profile, store: Path) -> Iterator[Finding]:
 def gpus_against(how: Profile, gpus: Sequence[float]) -> Iterator[Finding]:
     """Checks the GPUs of each node against those that the profile's workers request."""
     requests = {"a worker": how.default.gpus, "a reduce": how.reduce_gpus, "a training process": how.train_gpus}
-    requests |= {f"a worker of {name}": execution.gpus for name, execution in how.operators.items()}
+    others = {name: execution.gpus for name, execution in how.operators.items() if execution.gpus != how.default.gpus}
+    requests |= {f"a worker of {name}": count for name, count in others.items()}
     most = max(gpus, default=0)
     for who, count in requests.items():
         if count > most:
@@ -113,8 +116,25 @@ def gpus_against(how: Profile, gpus: Sequence[float]) -> Iterator[Finding]:
         yield "profile", "note", "with this profile all GPUs are hidden from the workers; --profile gpu uses them"
 
 
-def recipe(name: str, asked: Recipe) -> Iterator[Finding]:
-    """Checks the fields of the recipe, and whether each of its operators and trainers could be loaded here."""
+def models_on(how: Profile, gpus: Sequence[int]) -> Iterator[Finding]:
+    """What fits on the GPUs of the cluster, whose bytes are given, with this profile."""
+    from jobs.engine.execute.memory_table import largest_models
+    from jobs.engine.execute.model_memory import gib
+
+    if gpus:
+        sizes = sorted(set(map(gib, gpus)))
+        fitting = largest_models(how, max(gpus))
+        yield "GPU memory", "ok", f"{', '.join(sizes)} of {len(gpus):,} GPUs"
+        if fitting:
+            said = "; ".join(f"{kind}: {name or 'none'}" for kind, name in fitting.items())
+            yield "largest models", "note", f"with this profile, by bounds (docs/models.md): {said}"
+
+
+def recipe(name: str, asked: Recipe, how: Profile, gpus: Sequence[int]) -> Iterator[Finding]:
+    """Checks the fields of the recipe, and whether each of its operators and trainers could be loaded here.
+
+    gpus: the bytes of each GPU of the cluster; the models are compared with the largest.
+    """
     from operators.base import Operator
     from operators.training.finetune import Finetune
 
@@ -129,6 +149,21 @@ def recipe(name: str, asked: Recipe) -> Iterator[Finding]:
             yield f"{name}: {field}", "missing", str(error)
         else:
             yield f"{name}: {field}", "ok", repr(step)
+            if gpus:
+                yield from _on_gpus(f"{name}: {field}", step, how, max(gpus))
+
+
+def _on_gpus(where: str, step: Operator | Finetune, how: Profile, gpu_bytes: int) -> Iterator[Finding]:
+    """Whether a step's model has room; nothing where the model is on no GPU, or its size is not known here."""
+    from jobs.engine.execute.model_memory import gib, needed, refusal, room
+
+    found, refused = needed(step, how), refusal(step, how, gpu_bytes)
+    if refused:
+        yield where, "missing", refused
+    elif found:
+        enough = found.total <= room(step, how, gpu_bytes)
+        hint = "" if enough else ": a long sample may have no room"
+        yield where, "ok" if enough else "note", f"takes up to {gib(found.total)} of {gib(gpu_bytes)} on each GPU{hint}"
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -154,8 +189,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     how, *asked = together([partial(profile, options.profile), *checks])
     store = Path(options.store or DEFAULT_STORE).absolute()
     findings = [*software(), *machine(store), *cluster(how, store)]
+    from jobs.engine.execute.model_room import cluster_gpus
+
+    gpus = cluster_gpus()
+    findings += models_on(how, gpus)
     for each in asked:
-        findings += recipe(name, each)
+        findings += recipe(name, each, how, gpus)
     show("", ["checked", "", "found"], findings)
     wrong = [each for each in findings if each[1] == "missing"]
     say("ready" if not wrong else f"{len(wrong)} thing(s) missing: see above")

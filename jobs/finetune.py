@@ -64,6 +64,7 @@ def finetune(wanted: Finetune, inputs: Sequence[str], out: Path, session: Sessio
     Returns the log's entry of the training. UsageError where `out` holds another run.
     """
 
+    from jobs.engine.execute.capacity import refuse_without_gpus
     from jobs.engine.execute.session import connect
     from jobs.engine.outcome.manifest import claimed, ending, wanted_of, write_manifest
     from jobs.engine.pool.pool import Pool
@@ -73,6 +74,7 @@ def finetune(wanted: Finetune, inputs: Sequence[str], out: Path, session: Sessio
     began = time.monotonic()
     with locked(session.store.url, say):
         connect(session.profile)
+        refuse_without_gpus({"training": wanted}, session.profile)
         pool = Pool.of(inputs, session)
         identity = claimed("winnow_training", wanted_of("finetune", inputs, wanted, session), pool, out)
         checkpoints = pool.train(wanted, afterwards="go on")

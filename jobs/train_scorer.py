@@ -53,6 +53,7 @@ def train(wanted: ScorerTraining, path: Path, out: Path, session: Session) -> di
     UsageError if `out` holds another run, or if a line is not a pair.
     """
 
+    from jobs.engine.execute.capacity import refuse_without_gpus
     from jobs.engine.execute.session import connect
     from jobs.engine.outcome.manifest import claimed, ending, write_manifest
     from jobs.engine.pool.pool import Pool
@@ -68,6 +69,7 @@ def train(wanted: ScorerTraining, path: Path, out: Path, session: Session) -> di
     with locked(session.store.url, say):
         file = written_records(records(path, template, wanted.labels), local_folder(session.store) / "pairs")
         connect(session.profile)
+        refuse_without_gpus({"training": wanted.finetune}, session.profile)
         pool = Pool.of([str(file)], session)
         if pool.facts["quarantined"]:
             raise WinnowError(f"{pool.facts['quarantined']:,} pairs cannot be read; see {pool.folder}/quarantine.jsonl")

@@ -79,6 +79,18 @@ class Checkpoint:
         path = folder / "config.json" if folder else _hub_file(self.name, self.revision, "config.json")
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
+    def config_here(self) -> dict[str, Any] | None:
+        """The content of config.json if this machine has it, else None; the hub is not asked."""
+        from huggingface_hub import try_to_load_from_cache
+
+        try:
+            folder = self._local() or _cached(self.name, self.revision)
+            cached = None if folder else try_to_load_from_cache(self.name, "config.json", revision=self.revision)
+            path = folder / "config.json" if folder else Path(cached) if isinstance(cached, str) else None
+            return json.loads(path.read_text(encoding="utf-8")) if path and path.is_file() else None
+        except (ModelMissing, ValueError):  # ValueError: not a valid name of a hub model, or no JSON
+            return None
+
     def identity(self) -> dict[str, str | None]:
         """What enters a fingerprint: the content of a local model, or the name and the commit of a hub model.
 

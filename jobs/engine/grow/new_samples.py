@@ -11,16 +11,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
-from jobs.engine.ingest.build import fetched
-from jobs.engine.ingest.folder import Folder
 from jobs.engine.ingest.parts import PART_ROWS, Shares, part_name
 from jobs.engine.ingest.records.formats import read
 from jobs.engine.ingest.records.hashes import hashes
 from jobs.engine.ingest.records.records import DECODER
 from jobs.engine.ingest.records.written import written
 from jobs.engine.ingest.row_groups import GROUP_ROWS, sample_writer
+from jobs.engine.ingest.tasks import fetched
 from jobs.engine.samples.reading import Parts, read_samples
 from jobs.engine.store.feature import ERROR, VALUE, Feature
+from jobs.engine.store.folder import Folder
 from operators.sample import SAMPLE
 
 SHA = np.dtype("S16")

@@ -15,11 +15,11 @@ from jobs.engine.ingest.files.lines import BOM, Lines
 from jobs.engine.ingest.files.parquet import Rows
 from jobs.engine.ingest.files.splits import Split
 from jobs.engine.ingest.files.streams import Range, decompressed
-from jobs.engine.ingest.folder import Folder
 from jobs.engine.ingest.records.quarantine import Quarantine
 from jobs.engine.ingest.records.records import compact, sample_of
 from jobs.engine.ingest.row_groups import InterimWriter
 from jobs.engine.ingest.settings import MIB, IngestSettings
+from jobs.engine.store.folder import Folder
 from operators.sample import Message
 
 EXAMPLE_MESSAGES = 6

@@ -13,6 +13,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from jobs.engine.command.config import configured
+from jobs.engine.execute.capacity import refuse_without_gpus
 from jobs.engine.execute.session import Session, connect
 from jobs.engine.pool.pool import Pool
 from jobs.engine.record.declarations import plain, validated
@@ -140,6 +141,7 @@ def evaluated(
     """
     with locked(session.store.url, say):
         connect(session.profile)
+        refuse_without_gpus({"loss": operator}, session.profile)
         pool = Pool.of(inputs, session)
         scored = pool.map(loss=operator)
         if not len(scored):

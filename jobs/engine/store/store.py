@@ -2,12 +2,14 @@
 
     <store>/features/<Operator>-<fingerprint>/spec.json                  what computed it
     <store>/features/<Operator>-<fingerprint>/<pool>/part-*.parquet      id, sha, value, error
+    <store>/features/<Operator>-<fingerprint>/<pool>/states.parquet      which samples have a value, and which an error
     <store>/pools/<key>/                                                 pools that a command ingested
     <store>/lock.json                                                    who writes now
 
 A part is written under a temporary name and renamed. Its name is a hash of its ids, so a task that runs twice writes
-the same part again and adds none. `sha` is the hash of what the operator's values belong to: the conversation or the
-whole record. By it a later pool takes over the values of the samples that it shares with this one.
+the same part again and adds none. When a map ends, the parts of its batches are merged (merging.py). `sha` is the hash
+of what the operator's values belong to: the conversation or the whole record. By it a later pool takes over the values
+of the samples that it shares with this one.
 """
 
 import json

@@ -42,6 +42,11 @@ def epoch_folders(folder: Path, trainer: Finetune) -> list[Path]:
     return [folder / f"epoch-{epoch}" for epoch in range(1, trainer.epochs + 1)]
 
 
+def has_trainings(store: Store) -> bool:
+    """Whether any training run has begun in the store."""
+    return (local_folder(store) / "trained").is_dir()
+
+
 def local_folder(store: Store) -> Path:
     """The store's folder; UsageError where the store is not a folder on a file system."""
     fs, root = fsspec.core.url_to_fs(store.url)

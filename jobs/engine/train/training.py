@@ -16,6 +16,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from jobs.engine.execute.failure import cause, failure
+from jobs.engine.execute.model_room import refuse_without_room
 from jobs.engine.execute.session import Session, largest_node_cpus
 from jobs.engine.record.entries import declaration
 from jobs.engine.samples.pool_folder import Samples
@@ -84,6 +85,8 @@ def trained(
     _warn_of_idle_epochs(trainer, len(ids))
     if found:
         say(f"train: {folder} has all {trainer.epochs} epochs")
+    if found is None:
+        refuse_without_room({"train": trainer}, session)
     summary = found or _run(samples, session, trainer, ids, folder)
     if found is None and afterwards == "use" and trainer.lora is None:
         _last_moments(folder, trainer).unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from jobs.engine.execute.capacity import refuse_without_gpus
 from jobs.engine.execute.session import Session, connect
 from jobs.engine.outcome.manifest import claimed, ending, wanted_of, write_manifest
 from jobs.engine.pool.pool import Pool
@@ -38,6 +39,7 @@ def evolve(wanted: Evolution, inputs: Sequence[str], out: Path, session: Session
     began = time.monotonic()
     with locked(session.store.url, say):
         connect(session.profile)
+        refuse_without_gpus(vars(wanted), session.profile)
         pool = Pool.of(inputs, session)
         identity = claimed("winnow_evolution", wanted_of("evolve", inputs, wanted, session), pool, out)
         ids = np.sort(random_order(pool.samples, wanted.seed)[: wanted.seeds])

@@ -25,6 +25,7 @@ runs, meeting, rank = sys.argv[1:]
 def refuse(*paths, **options):
     raise AssertionError("weights and moments of shards are read by rank 0 alone")
 dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=int(rank), world_size=2)
+assert ranks.here("copies").exchanged({"from": rank}) == [{"from": "0"}, {"from": "1"}]
 reading, last = (models.loaded_model, epochs.load_file), {}
 for declaration, samples, folder, layout in pickle.loads(Path(runs).read_bytes()):
     models.loaded_model, epochs.load_file = reading if rank == "0" or layout == "copies" else (refuse, refuse)

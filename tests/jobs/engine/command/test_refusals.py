@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import curate, doctor, evaluate, evolve, explain, finetune, ingest, train_scorer
+from jobs import curate, doctor, evaluate, evolve, explain, finetune, fit_rule, ingest, train_scorer
 from jobs.engine.command.config import Request, build
 from jobs.engine.command.places import SUBMITTED, out_folder, out_pool, store_at
 from jobs.engine.execute.session import TOO_SLOW, _join, _start_twice
@@ -24,10 +24,11 @@ COMMANDS = {
     "evolve": ["complexity", "in.jsonl", "rewriter.model.name=model", "judge.model.name=model"],
     "train_scorer": ["in.jsonl", "finetune.base.name=model"],
     "ingest": ["in.jsonl"],
+    "fit_rule": ["in.jsonl", "--heldout", "in.jsonl", "indicators=mtld", "train.base.name=model"],
 }
 MODULES = {
     "curate": curate, "finetune": finetune, "evaluate": evaluate, "evolve": evolve, "train_scorer": train_scorer,
-    "ingest": ingest, "doctor": doctor, "explain": explain,
+    "ingest": ingest, "doctor": doctor, "explain": explain, "fit_rule": fit_rule,
 }  # fmt: skip
 
 
@@ -130,6 +131,7 @@ def test_models_alone_that_are_missing_are_all_named_and_exit_with_1(refused):
         ("data_diet", ["keep=window"], "keep=window needs an offset"),
         ("alpagasus", ["judge.prompt.name=gone.txt"], "prompt gone.txt: no such file"),
         ("lift", ["rewrite.prompt.name=gone.txt"], "prompt gone.txt: no such file"),
+        ("instructmining", ["rule=gone.json"], "rule=gone.json: it is neither v3 nor v1, nor a rule.json"),
     ],
 )
 def test_what_a_recipe_can_refuse_without_data_its_check_refuses(tmp_path, monkeypatch, recipe, overrides, told):
