@@ -60,11 +60,13 @@ def test_a_driver_killed_while_embedding_loses_only_what_was_in_flight(tmp_path)
     while len(parts(tmp_path / "store")) < 4 and time.monotonic() < deadline:
         time.sleep(0.05)
     started = psutil.Process(driver.pid).children(recursive=True)
-    workers = [each for each in started if any(word.startswith("ray::") for word in each.cmdline())]
+    workers = [each for each in started if any(word.startswith("ray::MapWorker") for word in each.cmdline())]
     driver.send_signal(signal.SIGKILL)
     driver.wait()
     assert workers
     assert psutil.wait_procs(workers, timeout=60)[1] == []  # orphaned, they end with their driver
+    for agent in psutil.wait_procs(started, timeout=1)[1]:  # as those of Ray do not
+        agent.kill()
     stored = sum(pq.read_metadata(part).num_rows for part in parts(tmp_path / "store"))
     assert stored
     again = subprocess.run(
