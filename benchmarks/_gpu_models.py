@@ -84,7 +84,8 @@ def large_encoder(folder: Path, sizes: Sizes) -> Checkpoint:
 
     llama(folder, [" ".join(WORDS)] * 50, 1000, hidden_size=32, intermediate_size=32, num_attention_heads=2)
     torch.manual_seed(0)
-    config = Qwen3Config(vocab_size=sizes.vocabulary, max_position_embeddings=2048, **sizes.large_encoder)
+    shape: dict[str, Any] = {**sizes.large_encoder}
+    config = Qwen3Config(vocab_size=sizes.vocabulary, max_position_embeddings=2048, **shape)
     Qwen3Model(config).save_pretrained(folder)
     return Checkpoint(str(folder))
 

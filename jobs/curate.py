@@ -117,24 +117,23 @@ def selected(asked: Asked, session: Session) -> Outcome:
     from jobs.engine.pool.pool import Pool
     from jobs.engine.report.card import write_card
     from jobs.engine.report.report import write_report
-    from jobs.engine.store.folder import Folder
     from jobs.engine.store.lock import locked
 
     began = time.monotonic()
     with locked(session.store.url, say):
-        connect(session.profile)
+        connect(session.profile, session.store.folder)
         refuse_without_gpus(asked.recipe.steps(), session.profile)
         refuse_without_room(unstored(asked.recipe.steps(), session.store), session)
         pool, identity = opened(asked, session)
         chosen = asked.recipe.select(asked.recipe.counted(pool))
     for name, fact in chosen.facts.items():
         say(f"{name}: {_worded(fact)}")
-    with desk(Folder.at(asked.out), session) as at:
+    with desk(asked.out, session) as at:
         outcome = written(chosen, Pool.open(chosen.folder, session), identity, at)
         outcome = dataclasses.replace(outcome, manifest={**outcome.manifest, **ending(session, began)})
         write_report(outcome)
         write_card(outcome)
-    write_manifest(asked.out / "manifest.yaml", outcome.manifest)
+    write_manifest(asked.out, outcome.manifest)
     return outcome
 
 
@@ -188,8 +187,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     from jobs.engine.command.plan import show_plan
     from jobs.engine.execute.profile import profile
     from jobs.engine.execute.session import Session
-    from jobs.engine.train.checkpoints import local_store
-    from operators.training.finetune import Finetune
 
     request, overrides = asked(options)
     if request.recipe is None:
@@ -198,7 +195,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not request.inputs:
         show_fields(request.recipe, build(request.recipe, request, overrides))
         raise UsageError(f"name what to curate: {program('curate')} {request.recipe} FILE... --out FOLDER")
-    how, store, recipe, *_ = together(
+    how, store, recipe, _, *out = together(
         [
             partial(profile, options.profile),
             partial(store_at, options.store),
@@ -210,8 +207,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.plan:
         show_plan(request, recipe, store, how)
         return 0
-    if any(isinstance(step, Finetune) for step in recipe.steps().values()):
-        local_store(store)
     session = Session(
         store,
         how,
@@ -221,7 +216,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         retry_errors=options.retry_errors,
         command=as_typed("curate", argv),
     )
-    curate(Asked(request, recipe, options.out), session)
+    curate(Asked(request, recipe, *out), session)
     return 0
 
 

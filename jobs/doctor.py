@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import os
 import platform
 import shutil
 import sys
@@ -17,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.engine.terminal.arguments import DEFAULT_STORE, shared_options
+from jobs.engine.terminal.arguments import shared_options
 from jobs.engine.terminal.errors import together
 from jobs.engine.terminal.modules import recipe_names
 from jobs.engine.terminal.program import exit_code, program
@@ -27,6 +26,7 @@ from operators.missing import ModelMissing
 if TYPE_CHECKING:
     from jobs.engine.execute.profile import Profile
     from jobs.engine.recipe.recipe import Recipe
+    from jobs.engine.store.folder import Folder
     from operators.base import Operator
     from operators.training.finetune import Finetune
 
@@ -63,16 +63,14 @@ def software() -> Iterator[Finding]:
     )
 
 
-def machine(store: Path) -> Iterator[Finding]:
+def machine(store: Folder) -> Iterator[Finding]:
     """Checks the disk of the store, and the shared memory in which Ray keeps blocks."""
-    existing = next(folder for folder in (store, *store.parents) if folder.exists())
-    free = shutil.disk_usage(existing).free
-    writable = os.access(existing, os.W_OK)
-    yield (
-        "store",
-        "ok" if writable and free > LOW_SPACE else "note",
-        (f"{store}, {free / 2**30:,.0f} GiB free" + ("" if writable else "; it cannot be written to")),
-    )
+    if store.local:
+        path = Path(store.url)
+        free = shutil.disk_usage(next(folder for folder in (path, *path.parents) if folder.exists())).free
+        yield "store", "ok" if free > LOW_SPACE else "note", f"{path}, {free / 2**30:,.0f} GiB free"
+    else:
+        yield "store", "ok", f"{store} can be written to"
     if Path("/dev/shm").exists():
         shared = shutil.disk_usage("/dev/shm").free
         yield (
@@ -85,7 +83,7 @@ def machine(store: Path) -> Iterator[Finding]:
         )
 
 
-def cluster(how: Profile, store: Path) -> Iterator[Finding]:
+def cluster(how: Profile, store: Folder) -> Iterator[Finding]:
     """Checks the nodes, CPUs and GPUs of the cluster against the profile."""
     import ray
 
@@ -98,7 +96,21 @@ def cluster(how: Profile, store: Path) -> Iterator[Finding]:
     yield "cluster", "ok", f"{len(nodes)} node(s), {cpus:g} CPUs, {sum(gpus):g} GPUs, Ray {ray.__version__}"
     yield from gpus_against(how, gpus)
     if len(nodes) > 1:
-        yield "shared store", "note", f"{store} must be the same folder on every node, or give --store s3://..."
+        yield shared(store)
+
+
+def shared(store: Folder) -> Finding:
+    """Checks whether all nodes see the same store."""
+    from jobs.engine.execute.shared import refuse_unshared
+    from jobs.engine.terminal.errors import WinnowError
+
+    if store.local and not store.exists():
+        return "shared store", "note", f"{store} must be the same folder on every node, or give --store s3://..."
+    try:
+        refuse_unshared(store)
+    except (WinnowError, OSError) as error:
+        return "shared store", "missing", str(error)
+    return "shared store", "ok", f"every node reads and writes {store}"
 
 
 def gpus_against(how: Profile, gpus: Sequence[float]) -> Iterator[Finding]:
@@ -182,13 +194,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = arguments().parse_intermixed_args(argv)
 
     from jobs.engine.command.config import Request, build
+    from jobs.engine.command.places import store_at
     from jobs.engine.execute.profile import profile
 
     name, *overrides = options.words or [""]
     checks = [partial(build, name, Request(recipe=name), overrides)] if name else []
-    how, *asked = together([partial(profile, options.profile), *checks])
-    store = Path(options.store or DEFAULT_STORE).absolute()
-    findings = [*software(), *machine(store), *cluster(how, store)]
+    how, store, *asked = together([partial(profile, options.profile), partial(store_at, options.store), *checks])
+    findings = [*software(), *machine(store.folder), *cluster(how, store.folder)]
     from jobs.engine.execute.model_room import cluster_gpus
 
     gpus = cluster_gpus()

@@ -18,7 +18,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.engine.terminal.arguments import reading_given, reading_options, shared_options, words_of
@@ -29,6 +28,7 @@ from jobs.engine.terminal.screen import say
 if TYPE_CHECKING:
     from jobs.engine.execute.session import Session
     from jobs.engine.pool.subset import Subset
+    from jobs.engine.store.folder import Folder
     from jobs.methods.rule_fitting import Fitted, RuleFit, Run
 
 
@@ -57,20 +57,21 @@ def checked_fit(overrides: Sequence[str]) -> RuleFit:
     return wanted
 
 
-def fit_rule(wanted: RuleFit, inputs: Sequence[str], held_out: str, out: Path, session: Session) -> Fitted:
+def fit_rule(wanted: RuleFit, inputs: Sequence[str], held_out: str, out: Folder, session: Session) -> Fitted:
     """Trains on all sets, fits the rule, and writes it into `out`. UsageError where `out` holds another run."""
+    from jobs.engine.execute.capacity import refuse_without_gpus
     from jobs.engine.execute.session import connect
     from jobs.engine.outcome.manifest import claimed, ending, wanted_of, write_manifest
     from jobs.engine.pool.pool import Pool
     from jobs.engine.store.lock import locked
-    from jobs.engine.store.writing import whole_file
     from jobs.methods.held_out import HeldOut
     from jobs.methods.indicators import measured
     from jobs.methods.rule_fitting import Sources, doubts, fine_tuned, fitted, rule_content
 
     began = time.monotonic()
     with locked(session.store.url, say):
-        connect(session.profile)
+        connect(session.profile, session.store.folder)
+        refuse_without_gpus({**wanted.operators(wanted.indicators), "training": wanted.train}, session.profile)
         pool = Pool.of(inputs, session)
         run = wanted_of("fit_rule", inputs, wanted, session)
         identity = claimed("winnow_rule_fit", {**run, "fields": {**run["fields"], "heldout": held_out}}, pool, out)
@@ -82,17 +83,16 @@ def fit_rule(wanted: RuleFit, inputs: Sequence[str], held_out: str, out: Path, s
     correlation = length_correlation(found, scored)
     content = rule_content(found, wanted, held_out, correlation)
     doubted = list(doubts(found, correlation))
-    with whole_file(out / "rule.json") as file:
-        file.write(json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")
-    write_runs(runs, out / "fit_runs.parquet")
-    write_page(found, runs, doubted, content["provenance"], out / "report.html", session)
+    out.write("rule.json", json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")
+    write_runs(runs, out)
+    write_page(found, runs, doubted, content["provenance"], out, session)
     manifest = {
         **identity,
         "counts": {key: pool.facts[key] for key in ("records", "samples", "duplicates", "quarantined")},
         "found": {**facts, "sources": len(sources.names), "doubts": doubted, "left_out": list(found.constant)},
         **ending(session, began),
     }
-    write_manifest(out / "manifest.yaml", manifest)
+    write_manifest(out, manifest)
     for doubt in doubted:
         say(f"beware: {doubt}")
     return found
@@ -111,20 +111,20 @@ def length_correlation(found: Fitted, scored: Subset) -> float | None:
     return float(correlation) if np.isfinite(correlation) else None
 
 
-def write_runs(runs: Sequence[Run], path: Path) -> None:
-    """Writes a row per set: its number, the loss, the means of the indicators and the shares of the sources."""
+def write_runs(runs: Sequence[Run], out: Folder) -> None:
+    """Writes fit_runs.parquet. A row has a set's number, loss, means of the indicators and shares of the sources."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from jobs.engine.store.writing import whole_file
-
-    table = pa.Table.from_pylist([{**asdict(run), "shares": sorted(run.shares.items())} for run in runs])
-    with whole_file(path) as file:
+    shares = [[{"source": name, "share": share} for name, share in sorted(run.shares.items())] for run in runs]
+    rows = [{**asdict(run), "shares": each} for run, each in zip(runs, shares, strict=True)]
+    table = pa.Table.from_pylist(rows)
+    with out.writing("fit_runs.parquet") as file:
         pq.write_table(table, file)
 
 
 def write_page(
-    found: Fitted, runs: Sequence[Run], doubted: Sequence[str], provenance: str, path: Path, session: Session
+    found: Fitted, runs: Sequence[Run], doubted: Sequence[str], provenance: str, out: Folder, session: Session
 ) -> None:
     """Writes the report of the fit."""
     import numpy as np
@@ -132,7 +132,7 @@ def write_page(
     from jobs.engine.report.rule_page import write_rule_page
 
     write_rule_page(
-        path,
+        out,
         rule=found.rule,
         fits=found.fits,
         means={name: np.array([run.means[name] for run in runs]) for name in runs[0].means},
@@ -153,15 +153,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     from jobs.engine.execute.session import Session
     from jobs.engine.ingest import settings_of
     from jobs.engine.record.declarations import plain
-    from jobs.engine.train.checkpoints import local_store
 
     overrides, inputs = fields_and_others(options.words)
     if not inputs:
         raise UsageError(f"name what to train on: {program('fit_rule')} FILE... --heldout FILE --out FOLDER")
-    how, store, wanted, *_ = together(
+    how, store, wanted, _, _, out = together(
         [
             partial(profile, options.profile),
-            lambda: local_store(store_at(options.store)),
+            partial(store_at, options.store),
             partial(checked_fit, overrides),
             partial(look_at, inputs),
             partial(look_at, [options.heldout]),
@@ -176,11 +175,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         reading=settings_of(reading_given(options)),
         command=as_typed("fit_rule", argv),
     )
-    refuse_other_run(options.out, "fit_rule", inputs, {**plain(wanted), "heldout": options.heldout}, session)
-    found = fit_rule(wanted, inputs, options.heldout, options.out, session)
+    refuse_other_run(out, "fit_rule", inputs, {**plain(wanted), "heldout": options.heldout}, session)
+    found = fit_rule(wanted, inputs, options.heldout, out, session)
     shown = " ".join(f"{each.value:+.4g} {name}" for name, each in found.rule.coefficients.items())
     say(f"log loss = {found.rule.constant.value:.4g} {shown}; adjusted R² {found.rule.adjusted:.3f}")
-    say(f"{options.out}/rule.json holds the rule, and {options.out}/report.html shows it")
+    say(f"{out}/rule.json holds the rule, and {out}/report.html shows it")
     return 0
 
 

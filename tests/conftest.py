@@ -23,6 +23,10 @@ os.environ.update(
 )
 os.environ.pop("RAY_ADDRESS", None)
 
+from tests import s3 as s3_server
+
+os.environ.update(s3_server.environment())
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -72,6 +76,13 @@ def started(folder: str, environment: dict) -> None:
             ray.shutdown()
             if attempt == 2:
                 raise
+
+
+@pytest.fixture(scope="session")
+def s3():
+    """An S3 server, which the workers of `ray_session` find too."""
+    with s3_server.served() as server:
+        yield server
 
 
 @pytest.fixture

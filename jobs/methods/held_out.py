@@ -8,7 +8,6 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-import fsspec
 import numpy as np
 import ray
 from ray.exceptions import RayError
@@ -17,9 +16,7 @@ from jobs.engine.execute.failure import cause, failure
 from jobs.engine.execute.gpus import hide_other_gpus, task
 from jobs.engine.pool.pool import Pool
 from jobs.engine.samples.reading import Parts, read_samples
-from jobs.engine.store.writing import write_atomically
 from jobs.engine.terminal.errors import UsageError, WinnowError
-from jobs.engine.train.checkpoints import local_folder
 from operators.base import RowError, canonical_json
 from operators.checkpoint import Checkpoint
 from operators.losses.loss import Loss
@@ -50,17 +47,17 @@ class HeldOut:
         session = self.pool.session
         identity = {"held_out": 1, "loss": loss.fingerprint(), "pool": self.pool.origin.identity("conversation")}
         name = hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:16]
-        file = local_folder(session.store) / "held_out" / f"{name}.json"
-        if not file.is_file():
+        folder, name = session.store.folder.inner("held_out"), f"{name}.json"
+        if not folder.exists(name):
             execution = session.profile.execution(loss)
             remote = LOSS.on(execution.gpus).options(num_gpus=execution.gpus, memory=execution.memory)
             try:
                 found = ray.get(remote.remote(loss, self.pool.parts, self.pool.ids))
             except RayError as error:
                 raise failure(f"held-out loss: {cause(error)}", error, session) from error
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(fsspec.filesystem("file"), str(file), json.dumps(found).encode())
-        found = json.loads(file.read_text())
+            folder.make()
+            folder.write(name, json.dumps(found).encode())
+        found = json.loads(folder.content(name))
         if not found["samples"] or found["failed"] > session.max_errors * self.pool.samples:
             raise WinnowError(
                 f"held-out loss: {found['failed']:,} of {self.pool.samples:,} samples have none; {found['example']}"

@@ -14,9 +14,9 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from jobs.engine.store.folder import Folder
 from jobs.engine.terminal.screen import say
 
 UNWILLING = 100
@@ -36,13 +36,38 @@ class Found:
     """Why the size may not be the best: it lies at an end of the range; empty where it does not."""
 
 
-def searched(loss: Callable[[int], float], least: int, most: int, trials: int, seed: int, log: Path) -> Found:
+@dataclass(frozen=True)
+class Log:
+    """The trials of a search in a file with one JSON object per line."""
+
+    folder: Folder
+    name: str
+
+    @property
+    def path(self) -> str:
+        """The path or URL of the file."""
+        return self.folder.file(self.name)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The trials so far."""
+        return [json.loads(line) for line in self._text().splitlines()]
+
+    def add(self, trial: dict[str, Any]) -> None:
+        """Writes the file again with another trial; it is whole whenever the run is killed."""
+        self.folder.make()
+        self.folder.write(self.name, self._text() + json.dumps(trial).encode() + b"\n")
+
+    def _text(self) -> bytes:
+        return self.folder.content(self.name) if self.folder.exists(self.name) else b""
+
+
+def searched(loss: Callable[[int], float], least: int, most: int, trials: int, seed: int, log: Log) -> Found:
     """The size from `least` to `most` with the smallest loss, from at most `trials` different sizes.
 
     loss: of a size; it is called once per size that is not in the log. Of equal losses the smaller size is best. The
     proposals depend on the losses and the seed only, so a search with the same log is the same.
     """
-    known = {line["size"]: line["loss"] for line in map(json.loads, _lines(log))}
+    known = {line["size"]: line["loss"] for line in log.lines()}
     tried: dict[int, float] = {}
     if most == least:
         tried[least] = known.get(least) or _tried(loss, least, 1, 1, log)
@@ -65,24 +90,13 @@ def searched(loss: Callable[[int], float], least: int, most: int, trials: int, s
     return Found(best, tried, _edge(best, least, most))
 
 
-def _tried(loss: Callable[[int], float], size: int, number: int, trials: int, log: Path) -> float:
+def _tried(loss: Callable[[int], float], size: int, number: int, trials: int, log: Log) -> float:
     began = time.monotonic()
     found = loss(size)
     line = {"size": size, "loss": found, "seconds": round(time.monotonic() - began, 2)}
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a") as file:
-        file.write(json.dumps(line) + "\n")
+    log.add(line)
     say(f"size: trial {number} of at most {trials}: {size:,} samples, held-out loss {found:.4f}")
     return found
-
-
-def _lines(log: Path) -> list[str]:
-    """The lines of a log. The last one is removed if it was cut off, when the run was killed while it wrote."""
-    text = log.read_text() if log.is_file() else ""
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        log.write_text(whole)
-    return whole.splitlines()
 
 
 def _blend_search(least: int, most: int, seed: int) -> Any:

@@ -14,9 +14,8 @@ from jobs.engine.pool.subset import Ranking
 from jobs.engine.recipe.steps import Reads, Step
 from jobs.engine.terminal.errors import UsageError
 from jobs.engine.terminal.screen import say
-from jobs.engine.train.checkpoints import local_folder
 from jobs.methods.held_out import HeldOut
-from jobs.methods.size_search import searched
+from jobs.methods.size_search import Log, searched
 from operators.base import STRICT, canonical_json
 from operators.training.finetune import LIKE_ALPACA, Finetune
 
@@ -67,6 +66,8 @@ class Sized:
             raise UsageError(f"{len(ranking):,} samples have a rank, and least={self.least:,}: set least lower")
         least, most = self.least, min(self.most, len(ranking))
         deciding, reported = HeldOut.read(pool, self.chosen_on), HeldOut.read(pool, self.reported_on)
+        if deciding.pool.origin.identity("conversation") == reported.pool.origin.identity("conversation"):
+            raise UsageError(f"{self.chosen_on} and {self.reported_on} have the same samples: report on others")
 
         def loss(size: int, on: HeldOut = deciding) -> float:
             return on.loss(self.train, ranking[:size].train(self.train)[-1])
@@ -79,7 +80,7 @@ class Sized:
             "range": [least, most],
         }
         name = hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:16]
-        log = local_folder(pool.session.store) / "searches" / f"{name}.jsonl"
+        log = Log(pool.session.store.folder.inner("searches"), f"{name}.jsonl")
         found = searched(loss, least, most, self.trials, self.train.seed, log)
         if found.edge:
             say(f"size: {found.edge}")
@@ -88,6 +89,6 @@ class Sized:
             "loss of each size": {f"{size}": value for size, value in found.trials.items()},
             "loss on the file that decided": found.trials[found.size],
             "loss on the other file": loss(found.size, reported),
-            "trial log": str(log),
+            "trial log": log.path,
         }
         return found.size, facts | ({"warning": found.edge} if found.edge else {})

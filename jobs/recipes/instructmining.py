@@ -29,10 +29,7 @@ class InstructMining(Indicators, Sized, Recipe):
     """Keep the samples with the lowest loss that a rule of their indicators predicts."""
 
     published: ClassVar = {"budget": "2532", "turns": "single", "train.base.name": LLAMA.name}
-    needs: ClassVar = (
-        "reward.model, a reward model (the published rules': OpenAssistant/oasst-rm-2.1-pythia-1.4b-epoch-2.5)",
-        "unieval.model, a model that answers yes or no (MingZhong/unieval-dialog)",
-    )
+    needs: ClassVar = ("train.base, a model to train (with size=search)",)
 
     budget: Budget = "2.5%"
     """As published, the 2,532 that the search found for 100,000 samples of OpenOrca."""

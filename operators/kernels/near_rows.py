@@ -39,6 +39,7 @@ class Part:
         self.members = ids[order]
         self.starts = np.searchsorted(group[order], np.arange(len(self.heads) + 1))
         self.index: Any = None
+        self.flat: np.ndarray | None = None
 
     def divide(self) -> None:
         """Divides the rows into cells, so that `near` need not look at all of them."""
@@ -63,7 +64,9 @@ class Part:
 
     def nearest(self, queries: np.ndarray, own: np.ndarray, count: int) -> Nearest:
         """The nearest rows of each query but the one whose id is its own; own: (queries,) ids, -1 for none."""
-        flat = self._flat()
+        flat = self.flat if self.flat is not None else self._flat()
+        if self.index is None:  # else only few queries come here
+            self.flat = flat
         found = [
             self._nearest(flat, queries[start:stop], own[start:stop], count)
             for start, stop in spans(len(queries), BLOCK)

@@ -99,7 +99,7 @@ def test_the_signs_of_a_planted_rule_come_back_from_24_sets_and_nothing_is_train
     assert rule["cross_validated_r2"] > 0.5
     runs = pq.read_table("rule/fit_runs.parquet").to_pylist()
     assert [each["number"] for each in runs] == list(range(24))
-    assert all(sum(share for _, share in each["shares"]) == pytest.approx(1) for each in runs)
+    assert all(sum(share["share"] for share in each["shares"]) == pytest.approx(1) for each in runs)
     predicted = [
         rule["constant"] + sum(weight * each["means"][name] for name, weight in rule["coefficients"].items())
         for each in runs

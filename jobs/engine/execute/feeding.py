@@ -12,13 +12,13 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
-import fsspec
 import pyarrow as pa
 
 from jobs.engine.execute.map_worker import SUMMARY, Attempts, Worker
 from jobs.engine.samples.reading import Parts, read_samples
 from jobs.engine.samples.runs import Runs
 from jobs.engine.store.feature import Feature
+from jobs.engine.store.folder import Folder
 from operators.base import Operator
 
 
@@ -83,12 +83,12 @@ class Journal:
 
     def read(self, ids: Runs) -> Sum:
         """How far the task with these ids came, before the worker died that was at it."""
-        fs, path = fsspec.core.url_to_fs(self._path(ids))
+        fs, path = Folder(self._path(ids)).opened()
         return Sum(**json.loads(fs.cat_file(path))) if fs.exists(path) else Sum()
 
     def write(self, ids: Runs, done: Sum) -> None:
         """Notes how far the task with these ids is."""
-        fs, path = fsspec.core.url_to_fs(self._path(ids))
+        fs, path = Folder(self._path(ids)).opened()
         fs.pipe_file(path, json.dumps(asdict(done)).encode())
 
 

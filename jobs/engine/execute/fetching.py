@@ -26,7 +26,7 @@ def fetch_models(operator: Operator, name: str, execution: Execution, seconds: f
     node that joins while others work downloads them when its first worker starts: the others' progress counts for the
     clock meanwhile. WinnowError where no node comes; RayTaskError where a model cannot be downloaded.
     """
-    models = hub_models(operator)
+    models = distant_models(operator)
     if not models:
         return
     if not _nodes(execution):
@@ -39,11 +39,11 @@ def fetch_models(operator: Operator, name: str, execution: Execution, seconds: f
     say(f"{name}: {named} is on {len(nodes):,} nodes after {time.monotonic() - began:,.0f} s")
 
 
-def hub_models(operator: Operator) -> list[Checkpoint]:
-    """The checkpoints of the hub that an operator loads, each once; none where a server has the model."""
+def distant_models(operator: Operator) -> list[Checkpoint]:
+    """The checkpoints of the hub or at a URL that an operator loads, each once; none where a server has the model."""
     if isinstance(operator, Asking) and operator.endpoint:
         return []
-    return list(dict.fromkeys(each for each in _checkpoints(operator) if each.on_hub()))
+    return list(dict.fromkeys(each for each in _checkpoints(operator) if each.elsewhere()))
 
 
 def _checkpoints(value: Any) -> Iterator[Checkpoint]:

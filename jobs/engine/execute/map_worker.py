@@ -21,8 +21,9 @@ import pyarrow as pa
 from jobs.engine.execute.columns import column, computed, joined
 from jobs.engine.execute.device_errors import device_lost, end_process
 from jobs.engine.execute.gpus import hide_other_gpus, keep_to_share
-from jobs.engine.execute.session import first_line
 from jobs.engine.store.feature import Feature
+from jobs.engine.store.folder import opened
+from jobs.engine.terminal.errors import first_line
 from operators.base import Arriving, Operator, RowError
 
 PIECES = 16
@@ -47,7 +48,7 @@ class Attempts:
     folder: str
 
     def _path(self, ids: np.ndarray) -> tuple[fsspec.AbstractFileSystem, str]:
-        fs, root = fsspec.core.url_to_fs(self.folder)
+        fs, root = opened(self.folder)
         return fs, f"{root}/{hashlib.sha256(ids.tobytes()).hexdigest()[:24]}"
 
     def deaths(self, ids: np.ndarray) -> int:

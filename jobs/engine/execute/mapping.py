@@ -5,6 +5,7 @@ import time
 import numpy as np
 import ray
 
+from jobs.engine.execute.failure import told
 from jobs.engine.execute.model_room import refuse_without_room
 from jobs.engine.execute.session import Session
 from jobs.engine.execute.settling import settle
@@ -34,29 +35,38 @@ def mapped(
     store.declare(operator)
     feature = store.feature(operator, samples.identity(operator.belongs_to()))
     wanted = (MISSING, ERROR) if session.retry_errors else (MISSING,)
-    states = settle(feature, samples.samples)
+    with told(name, session):
+        states = settle(feature, samples.samples)
     missing = ids[np.isin(states[ids], wanted)]
-    stored = len(ids) - len(missing)
+    size, stored = len(ids), len(ids) - len(missing)
+    # What is held while the samples stream is held for hours. Consecutive ids are two numbers, and not an array.
+    given = Runs.of(ids)
+    del ids
     taken, known_by, repeats = 0, KNOWN_BY[operator.belongs_to()], missing[:0]
     if len(missing):
-        taken, repeats = known_already(feature, store.known(operator), samples.parts, Runs.of(missing), known_by)
+        with told(name, session):
+            taken, repeats = known_already(feature, store.known(operator), samples.parts, Runs.of(missing), known_by)
     if taken:
-        states = settle(feature, samples.samples)
+        with told(name, session):
+            states = settle(feature, samples.samples)
         missing = missing[np.isin(states[missing], wanted)]
     repeats = np.intersect1d(repeats, missing, assume_unique=True)
     asked = Runs.of(missing).without(repeats)
-    del missing  # on a large pool, what is held while the samples stream is held for hours
-    allowed = session.max_errors * len(ids)
+    del missing
+    allowed = session.max_errors * size
     from_others = f", {taken:,} known from another pool" if taken else ""
-    say(f"{name}: {len(ids):,} samples, {stored:,} in the store{from_others}, {len(asked):,} to compute")
+    say(f"{name}: {size:,} samples, {stored:,} in the store{from_others}, {len(asked):,} to compute")
     if len(asked):
         refuse_without_room({name: operator}, session)
         started = time.monotonic()
         stream(operator, name, feature, samples.parts, asked, allowed, session)
         store.note_pace(operator, len(asked), time.monotonic() - started)
         if len(repeats):
-            ray.get(share_with_repeats.remote(feature, samples.parts, repeats, known_by))
-        states = settle(feature, samples.samples)
+            with told(name, session):
+                ray.get(share_with_repeats.remote(feature, samples.parts, repeats, known_by))
+        with told(name, session):
+            states = settle(feature, samples.samples)
+    ids = given.ids()
     found = states[ids]
     _refuse_missing(name, feature, ids, found)
     failed = int((found == ERROR).sum())
@@ -66,7 +76,7 @@ def mapped(
             **declaration(operator),
             "pool": samples.folder,
             "feature": feature.folder,
-            "samples": len(ids),
+            "samples": size,
             "stored": stored,
             "taken_over": taken,
             "computed": len(asked),
@@ -76,7 +86,7 @@ def mapped(
     )
     if failed > allowed:
         raise OverErrorBudget(
-            f"{name}: {failed:,} of {len(ids):,} samples have an error, and max_errors allows {allowed:,.0f}. "
+            f"{name}: {failed:,} of {size:,} samples have an error, and max_errors allows {allowed:,.0f}. "
             f"{what_to_do(operator, name, next(feature.errors(), (0, ''))[1])}"
         )
     return feature, ids if not failed else ids[found == VALUE]

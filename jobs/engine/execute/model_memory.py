@@ -23,6 +23,7 @@ from operators.losses.loss import Loss
 from operators.positions import USUAL_TOKENS
 from operators.scoring.reward import Reward
 from operators.scoring.scorer import Scorer
+from operators.scoring.unieval import UniEval
 from operators.training.finetune import Finetune, LoRA
 
 if TYPE_CHECKING:
@@ -89,14 +90,15 @@ class Sizes:
 
         encoder = config.model_type in WITH_A_DECODER
         causal = type(config) in AutoModelForCausalLM._model_mapping
-        kind = AutoModelForTextEncoding if encoder else AutoModelForCausalLM if causal else AutoModel
+        kind = AutoModelForCausalLM if causal else AutoModel
         with torch.device("meta"):
             model = kind.from_config(config)
+            embedder = AutoModelForTextEncoding.from_config(config) if encoder else model.base_model
         linear = [
             (name.rsplit(".", 1)[-1], layer.in_features + layer.out_features)
             for name, layer in linear_layers(model).items()
         ]
-        whole, body = (sum(each.numel() for each in part.parameters()) for part in (model, model.base_model))
+        whole, body = (sum(each.numel() for each in part.parameters()) for part in (model, embedder))
         return cls(whole, body, tuple(linear), Shape.of(config))
 
     @classmethod
@@ -144,7 +146,7 @@ def needed_by(step: Operator | Finetune, how: Profile, sizes: Sizes) -> Memory |
     if isinstance(step, Embed):  # `auto` begins with float32
         itemsize = 2 if step.precision == "bfloat16" else 4
         return Memory(itemsize * sizes.body, activations=512 * sizes.shape.body_bytes(itemsize))
-    if not isinstance(step, Loss | ClassError | Scorer | Reward | Gradient | GradientNorm):
+    if not isinstance(step, Loss | ClassError | Scorer | Reward | UniEval | Gradient | GradientNorm):
         return None
     itemsize = 4 if step.precision == "float32" else 2
     tokens = step.max_tokens or USUAL_TOKENS

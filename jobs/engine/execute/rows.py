@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import fsspec
 import numpy as np
 import pyarrow.parquet as pq
 
 from jobs.engine.store.feature import Feature
+from jobs.engine.store.folder import Folder
 
 OBJECTS = 16
 """How many times their bytes in a file strings, lists and structs take as Python objects, about."""
@@ -41,7 +41,7 @@ def row_bytes(rows: Rows) -> float:
     if not isinstance(rows, Stored):
         factor = OBJECTS if rows.dtype == object else 1
         return factor * rows.nbytes / max(len(rows), 1)
-    fs, _ = fsspec.core.url_to_fs(rows.feature.folder)
+    fs, _ = Folder(rows.feature.folder).opened()
     for path in rows.feature.parts():
         with fs.open(path, "rb") as file:
             found = sum(_column_bytes(pq.ParquetFile(file), f"value.{rows.field}".rstrip(".")))

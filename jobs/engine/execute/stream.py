@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from typing import Any, cast
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import ray
@@ -28,7 +27,9 @@ from jobs.engine.execute.workers import Workers
 from jobs.engine.samples.reading import KNOWN_BY, Parts
 from jobs.engine.samples.runs import Runs
 from jobs.engine.store.feature import Feature
+from jobs.engine.store.folder import Folder
 from jobs.engine.terminal.errors import OutOfRoom, OverErrorBudget
+from jobs.engine.terminal.place_errors import regardless
 from jobs.engine.terminal.screen import say
 from operators.asking.language_model import OutOfTokens
 from operators.base import Operator
@@ -60,10 +61,10 @@ def stream(
     """
     execution = shared(session.profile.execution(operator), operator)
     attempts = Attempts(f"{feature.folder}/attempts-{session.run}")
-    fs, root = fsspec.core.url_to_fs(feature.folder)
-    for stale in fs.glob(f"{root}/attempts-*") + fs.glob(f"{root}/*.tmp"):
-        fs.rm(stale, recursive=True)
-    fs.makedirs(f"{root}/attempts-{session.run}", exist_ok=True)
+    fs, root = Folder(feature.folder).opened()
+    for stale in (*fs.glob(f"{root}/attempts-*"), *fs.glob(f"{root}/*.tmp")):
+        fs.rm(str(stale), recursive=True)
+    Folder(attempts.folder).make()
     progress = _Progress(name, len(ids), allowed)
     try:
         fetch_models(operator, name, execution, session.profile.stall_seconds)
@@ -86,8 +87,8 @@ def stream(
             raise OutOfRoom(name, found.said, found.tokens) from error
         raise failure(f"{name}: {cause(error)}", error, session) from error
     finally:
-        if fs.exists(f"{root}/attempts-{session.run}"):
-            fs.rm(f"{root}/attempts-{session.run}", recursive=True)
+        with regardless():
+            Folder(attempts.folder).remove()
     return progress.failed
 
 

@@ -1,5 +1,8 @@
 """The second pass: finds exact duplicates by partitions of the content hash, and the ids that follow.
 
+The keys of neighbouring splits are sorted together and merged into a few runs, from which each partition reads its
+range. The number of files that are opened therefore grows with the splits, and not with splits times partitions.
+
 A position counts all valid samples in input order, duplicates included. A sample's id is its position minus the number
 of duplicates before it. One bit per position says whether it is a duplicate: a billion positions take 160 MB.
 """

@@ -5,21 +5,28 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import ray
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
 from jobs.engine.ingest.files.inputs import Say
+from jobs.engine.terminal.errors import WinnowError, first_line
+from jobs.engine.terminal.place_errors import of_a_place
 
 PROGRESS_SECONDS = 30
 
 
 def fetched(reference: Any) -> Any:
-    """Returns the result of a task. An OSError of the task is raised as it was, with its path."""
+    """Returns the result of a task. An error of the task about a file, or for people, is raised as it was.
+
+    WinnowError where the worker of the task was lost.
+    """
     try:
         return ray.get(reference)
     except RayTaskError as error:
-        if isinstance(error.cause, OSError):
+        if isinstance(error.cause, WinnowError) or of_a_place(error.cause):
             raise error.cause from error
         raise
+    except RayError as error:
+        raise WinnowError(f"a worker was lost: {first_line(error)}; the same command begins this step again") from error
 
 
 class Tasks:

@@ -1,7 +1,6 @@
 """Whether an output folder has the results of the same run already."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -18,14 +17,14 @@ from jobs.engine.terminal.screen import say
 FILES = ("selected.jsonl", FILE, "quarantine.jsonl", "report.html", "README.md")
 
 
-def finished(run: Mapping[str, Any], out: Path, session: Session) -> Mapping[str, Any] | None:
+def finished(run: Mapping[str, Any], out: Folder, session: Session) -> Mapping[str, Any] | None:
     """The manifest in `out` where the same run has finished there; None otherwise. Does not start Ray.
 
     A run is the same where it was requested in the same words and everything in its record is unchanged: the inputs
     and target files, the models, the prompts, and the versions of Winnow, of operators and of trainers.
     """
     manifest = manifest_in(out)
-    if not manifest.get("finished") or not _whole(manifest, Folder.at(out)):
+    if not manifest.get("finished") or not _whole(manifest, out):
         return None
     if manifest["run"] != run or manifest["versions"].get("winnow") != versions().get("winnow"):
         return None

@@ -1,10 +1,8 @@
 """Why one sample was kept or dropped: its row in the ledger, its text, and the nearest kept sample."""
 
-from pathlib import Path
 from typing import Any
 
 import faiss
-import fsspec
 import numpy as np
 import pyarrow.compute as pc
 
@@ -28,9 +26,9 @@ SHOWN_BEFORE = frozenset(name for name, _ in LEDGER)
 """The columns that every ledger has; the other columns are details of the recipe."""
 
 
-def ledger_rows(folder: Path, which: str) -> list[dict[str, Any]]:
+def ledger_rows(folder: Folder, which: str) -> list[dict[str, Any]]:
     """The rows of selection.parquet for a sample's id or for source:line; UsageError where there are none."""
-    rows = ledger_in(Folder.at(folder))
+    rows = ledger_in(folder)
     source, colon, line = which.rpartition(":")
     if which.isdecimal() and int(which) <= LARGEST:
         found = rows.to_table(filter=pc.field("id") == int(which)).to_pylist()
@@ -67,7 +65,7 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     return vectors
 
 
-def explain(folder: Path, which: str) -> None:
+def explain(folder: Folder, which: str) -> None:
     """Prints what was decided about a sample and why, its text, and for a dropped sample the nearest kept one."""
     manifest = manifest_in(folder)
     if not manifest:
@@ -92,8 +90,8 @@ def explain(folder: Path, which: str) -> None:
         _show_nearest(folder, pool, Feature(columns(manifest["verbs"], pool.folder)[column]["feature"]), row["id"])
 
 
-def _show_nearest(folder: Path, pool: Pool, feature: Feature, sample: int) -> None:
-    kept = ledger_in(Folder.at(folder)).to_table(["id", "rank"], filter=pc.field("state") == KEPT)
+def _show_nearest(folder: Folder, pool: Pool, feature: Feature, sample: int) -> None:
+    kept = ledger_in(folder).to_table(["id", "rank"], filter=pc.field("state") == KEPT)
     ids = kept.sort_by("rank")["id"].to_numpy()
     states = feature.states(pool.samples)
     ids = ids[states[ids] == VALUE]
@@ -105,7 +103,7 @@ def _show_nearest(folder: Path, pool: Pool, feature: Feature, sample: int) -> No
 
 
 def _show_text(pool: Pool, sample: int) -> None:
-    fs, root = fsspec.core.url_to_fs(pool.folder)
+    fs, root = Folder(pool.folder).opened()
     if not fs.exists(root):
         raise WinnowError(f"the pool in {pool.folder} no longer exists")
     messages = next(read_samples(pool.parts, np.array([sample]), ["messages"]))["messages"].to_pylist()[0]

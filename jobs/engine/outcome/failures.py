@@ -61,7 +61,7 @@ def errors_of(features: Mapping[str, Feature], samples: int, interim: Folder, ta
         (feature, paths[first : first + PARTS_A_TASK], failing, column, interim, f"errors-{column:03d}-{first:08d}")
         for column, (feature, (count, failing)) in enumerate(zip(features.values(), counted, strict=True))
         if fetched(count)
-        for paths in [feature.parts()]
+        for paths in [feature.parts()[::-1]]  # of several errors the one in the last part counts
         for first in range(0, len(paths), PARTS_A_TASK)
     ]
     runs = tasks.results("gathered the errors of", _write_errors, calls)

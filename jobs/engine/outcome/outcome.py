@@ -16,6 +16,7 @@ from jobs.engine.outcome.selected import write_selected
 from jobs.engine.pool.pool import Pool
 from jobs.engine.pool.selection import Selection
 from jobs.engine.store.folder import Folder
+from jobs.engine.terminal.place_errors import regardless
 from jobs.engine.terminal.screen import say
 
 
@@ -58,7 +59,8 @@ def desk(out: Folder, session: Session) -> Iterator[Desk]:
         yield Desk(out, interim, tasks)
     finally:
         tasks.stop()
-        interim.remove()
+        with regardless():
+            interim.remove()
 
 
 def written(chosen: Selection, pool: Pool, identity: Mapping[str, Any], desk: Desk) -> Outcome:

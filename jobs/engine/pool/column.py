@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jobs.engine.execute.rows import Rows, Stored
+from jobs.engine.pool.ids import compact
 from jobs.engine.store.feature import Feature
 
 
@@ -23,7 +24,7 @@ class Series(NamedTuple):
 class Column:
     """The values of the samples that have one. A field is read from the store once and kept in memory."""
 
-    ids: np.ndarray
+    ids: np.ndarray = compact()  # noqa: RUF009 - a descriptor, which keeps the ids of each instance apart
     """The samples that have a value, ascending; (m,) int64."""
     feature: Feature | None = None
     """Where the values are stored; None for values that were computed from other columns."""

@@ -18,6 +18,7 @@ from jobs.engine.execute.mapping import mapped
 from jobs.engine.execute.reducing import reduced
 from jobs.engine.execute.session import Session
 from jobs.engine.pool.column import Column, Series, joined
+from jobs.engine.pool.ids import compact
 from jobs.engine.pool.kernels import in_positions, translated
 from jobs.engine.samples.pool_folder import Samples
 from jobs.engine.train.training import Afterwards, trained
@@ -37,7 +38,7 @@ class Subset:
     origin: Samples
     """The samples of the whole pool."""
     session: Session
-    ids: np.ndarray
+    ids: np.ndarray = compact()  # noqa: RUF009 - a descriptor, which keeps the ids of each instance apart
     """The ids of the samples in this subset, ascending; (n,) int64."""
     columns: Mapping[str, Column] = field(default_factory=dict)
 
@@ -76,7 +77,6 @@ class Subset:
         return self._where(~np.isin(self.order, other.ids))
 
     def _where(self, mask: np.ndarray) -> Self:
-        # The ids of a pool are one array, which its columns and its subsets of all samples share.
         return self if mask.all() else replace(self, ids=self.ids[mask])
 
     def map(self, **operators: Operator) -> Self:

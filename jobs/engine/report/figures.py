@@ -92,7 +92,7 @@ def scores(chosen: Selection) -> Figure | None:
     limits = [(block.min(), block.max()) for block in _finite(chosen.score)]
     if not limits:
         return None
-    edges = np.histogram_bin_edges(np.array(limits), SCORE_BINS)
+    edges = np.histogram_bin_edges(np.array(limits, np.float64), SCORE_BINS)
     everything = _counts(_finite(chosen.score), edges)
     kept = _counts(_finite(chosen.score, chosen.ids), edges)
     scored = everything.sum()

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from plotly.offline import get_plotlyjs
 from jobs.engine.report.display import clipped
 from jobs.engine.report.figures import Figure, agreement, effects
 from jobs.engine.report.rendering import write_page
+from jobs.engine.store.folder import Folder
 from operators.kernels.linear_fit import Estimate, Fit
 
 CODE_CHARACTERS = 12_000
@@ -40,7 +40,7 @@ class RulePage:
 
 
 def write_rule_page(
-    path: Path,
+    out: Folder,
     *,
     rule: Fit,
     fits: Sequence[Fit],
@@ -51,7 +51,7 @@ def write_rule_page(
     summary: str,
     command: str,
 ) -> None:
-    """Writes the page. means: of each indicator, (sets,). losses: (sets,), in nats per token."""
+    """Writes report.html into a folder. means: of each indicator, (sets,). losses: (sets,), in nats per token."""
     chosen = list(rule.coefficients)
     values = np.array([rule.coefficients[name].value for name in chosen])
     errors = NORMAL * np.array([rule.coefficients[name].error for name in chosen])
@@ -81,7 +81,7 @@ def write_rule_page(
         command=clipped(command.rstrip(), CODE_CHARACTERS),
         plotly=get_plotlyjs(),
     )
-    write_page(path, "rule.html", page)
+    write_page(out, "report.html", "rule.html", page)
 
 
 def _row(name: str, found: Estimate, inflation: Any) -> tuple[Any, ...]:

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs.engine.store.folder import Folder
 from jobs.engine.store.parquet import opened
 from jobs.engine.store.rows import Wanted, blocks
 from jobs.engine.store.states import ERROR, MISSING, VALUE, states
@@ -38,7 +39,7 @@ class Feature:
     folder: str
 
     def _fs(self) -> tuple[fsspec.AbstractFileSystem, str]:
-        return fsspec.core.url_to_fs(self.folder)
+        return Folder(self.folder).opened()
 
     def parts(self) -> list[str]:
         """Returns the paths of the part files, sorted: of a sample in several parts, the last one counts."""
@@ -71,8 +72,8 @@ class Feature:
 
     def write(self, ids: np.ndarray, shas: pa.Array, values: pa.Array, errors: Sequence[str | None]) -> None:
         """Writes one part. OSError names its path, for instance where no space is left."""
-        fs, root = self._fs()
-        fs.makedirs(root, exist_ok=True)
+        fs, _ = self._fs()
+        Folder(self.folder).make()
         table = pa.table(
             {"id": pa.array(ids, pa.int64()), "sha": shas, "value": values, "error": pa.array(errors, pa.string())}
         )

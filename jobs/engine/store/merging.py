@@ -13,12 +13,12 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.engine.store.feature import MERGED, Feature, digest
+from jobs.engine.store.folder import Folder
 from jobs.engine.store.parquet import opened
 from jobs.engine.store.states import VALUE, Apply, Scanned, Size, States, kind, remember, scans, states
 from jobs.engine.store.writing import write_atomically
@@ -61,7 +61,7 @@ def _merge(feature: Feature, known: States, apply: Apply) -> None:
     # The name of a batch's part may come again with other values, where errors are retried, and that of a merged part
     # does not without this file being written: so the file holds the names of merged parts only.
     remember(feature.folder, known)
-    fs, root = fsspec.core.url_to_fs(feature.folder)
+    fs, root = Folder(feature.folder).opened()
     for name in old.keys() - new.keys():
         fs.rm_file(f"{root}/{name}")
 
@@ -112,7 +112,7 @@ def merged(folder: str, parts: Sequence[Kept]) -> tuple[str, Size] | None:
     name = f"{MERGED}{digest(ids)}.parquet"
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd", use_dictionary=False, row_group_size=GROUP_ROWS)
-    fs, root = fsspec.core.url_to_fs(folder)
+    fs, root = Folder(folder).opened()
     write_atomically(fs, f"{root}/{name}", buffer.getvalue())
     return name, Size(len(ids), table.nbytes, int(ids[0]), kind(table.schema))
 

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs.engine.store.folder import Folder
 from jobs.engine.store.parquet import opened
 from jobs.engine.store.writing import write_atomically
 
@@ -116,7 +116,7 @@ def scans(folder: str, names: Sequence[str], apply: Apply) -> Iterator[tuple[str
 
 def remember(folder: str, found: States) -> None:
     """Writes the file with these states."""
-    fs, root = fsspec.core.url_to_fs(folder)
+    fs, root = Folder(folder).opened()
     sizes = json.dumps({name: list(size) for name, size in found.parts.items()})
     table = pa.table({"state": found.of}).replace_schema_metadata({"parts": sizes})
     buffer = io.BytesIO()
@@ -126,7 +126,7 @@ def remember(folder: str, found: States) -> None:
 
 def _remembered(folder: str, samples: int) -> States | None:
     """What the file says; None where there is none, or one of another number of samples."""
-    fs, root = fsspec.core.url_to_fs(folder)
+    fs, root = Folder(folder).opened()
     if not fs.exists(f"{root}/{FILE}"):
         return None
     with opened(f"{folder}/{FILE}") as file:

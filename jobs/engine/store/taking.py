@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.engine.store.feature import Feature
+from jobs.engine.store.folder import Folder
 from jobs.engine.store.parquet import opened
 
 SHA = np.dtype("S16")
@@ -74,7 +74,7 @@ def share_errors(feature: Feature, lacking: Lacking) -> None:
 
 def _hits(feature: Feature, lacking: Lacking, failed: bool) -> Iterator[tuple[pq.ParquetFile, np.ndarray, np.ndarray]]:
     """The parts with something for samples that lack it: the part, its rows, and the positions of the samples."""
-    fs, _ = fsspec.core.url_to_fs(feature.folder)
+    fs, _ = Folder(feature.folder).opened()
     for path in feature.parts():
         if lacking.given == len(lacking.ids):
             return

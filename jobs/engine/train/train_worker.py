@@ -8,19 +8,20 @@ share of every step's passes, and of which samples a pass is depends on their le
 
 import json
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import ray
-from fsspec.implementations.local import LocalFileSystem
+from pyarrow.fs import FSSpecHandler, PyFileSystem
 
 from jobs.engine.execute.gpus import hide_other_gpus, task
 from jobs.engine.samples.reading import Parts
-from jobs.engine.store.writing import write_atomically
+from jobs.engine.store.folder import Folder
 from jobs.engine.terminal.errors import OverErrorBudget, WinnowError
+from jobs.engine.terminal.place_errors import regardless
+from jobs.engine.train.run_folder import run_folder
 from jobs.engine.train.tokenized import Tokenized, tokenized
 from operators.base import described
 from operators.checkpoint import Checkpoint
@@ -56,7 +57,7 @@ class Training:
     activations: Activations = "kept"
 
 
-def how_to_go_on(folder: Path | str) -> str:
+def how_to_go_on(folder: Folder | str) -> str:
     """What an error message says about the epochs that are done."""
     return f"Whole epochs are kept in {folder}, and the same command goes on after the last one."
 
@@ -81,13 +82,14 @@ def together(training: Training, workers: int, gpus: float) -> None:
     from ray.train.torch import TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
-    own = Path(training.folder) / ".ray"
+    own = Folder(training.folder).inner(".ray")
+    fs, root = own.opened()
     resources = {"CPU": 1.0, **({"GPU": gpus} if gpus else {})}
     group = TorchTrainer(
         lambda: train_here(training),
         torch_config=process_group(gpus),
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpus), resources_per_worker=resources),
-        run_config=RunConfig(name="run", storage_path=str(own)),
+        run_config=RunConfig(name="run", storage_path=root, storage_filesystem=PyFileSystem(FSSpecHandler(fs))),
     )
     try:
         group.fit()
@@ -96,7 +98,8 @@ def together(training: Training, workers: int, gpus: float) -> None:
         known = next((failure for failure in failures if isinstance(failure, WinnowError)), None)
         raise known or WinnowError(f"train: {error}. {how_to_go_on(training.folder)}") from None
     finally:
-        shutil.rmtree(own, ignore_errors=True)
+        with regardless():
+            own.remove()
 
 
 def process_group(gpus: float) -> "TorchConfig":
@@ -117,7 +120,7 @@ def carry_out(training: Training) -> None:
     from operators.training import ranks
     from operators.training.loop import train
 
-    trainer, folder = training.trainer, Path(training.folder)
+    trainer = training.trainer
     torch.set_num_threads(max(1, min(training.threads, os.cpu_count() or 1)))
     try:
         base = trainer.base.folder()
@@ -131,24 +134,26 @@ def carry_out(training: Training) -> None:
             labelling = Labelling(tokenizer, trainer.labels, limit)
             samples = tokenized(training.parts, training.ids, ("messages", "raw"), labelling, ranks.here())
         _refuse(samples, training)
-        train(
-            trainer,
-            samples,
-            folder,
-            tokens=training.tokens,
-            device=training.device,
-            layout=training.layout,
-            activations=training.activations,
-            moments="every" if trainer.lora else "latest",
-        )
-        if ranks.here().rank == 0:
-            _write_outcome(training, samples, limit)
+        with run_folder(training.folder, trainer) as run:
+            epochs = train(
+                trainer,
+                samples,
+                run.path,
+                tokens=training.tokens,
+                device=training.device,
+                layout=training.layout,
+                activations=training.activations,
+                moments="every" if trainer.lora else "latest",
+                written=run.keep,
+            )
+            if ranks.here().rank == 0:
+                _write_outcome(training, samples, limit, epochs[-1])
     except WinnowError:
         raise
     except Exception as error:  # the driver gets every error as text, because some cannot be pickled
         plain = isinstance(error, ValueError | OSError | ModelMissing)
         reason = str(error) if plain else f"{type(error).__name__}: {error}"
-        raise WinnowError(f"train: {reason}. {how_to_go_on(folder)}") from error
+        raise WinnowError(f"train: {reason.rstrip('.')}. {how_to_go_on(training.folder)}") from error
 
 
 def _refuse(samples: Tokenized, training: Training) -> None:
@@ -163,9 +168,8 @@ def _refuse(samples: Tokenized, training: Training) -> None:
         )
 
 
-def _write_outcome(training: Training, samples: Tokenized, max_tokens: int) -> None:
-    folder = Path(training.folder)
-    last = epoch_facts(Checkpoint(str(folder / f"epoch-{training.trainer.epochs}")))
+def _write_outcome(training: Training, samples: Tokenized, max_tokens: int, epoch: Path) -> None:
+    last = epoch_facts(Checkpoint(str(epoch)))
     outcome = {
         "samples": len(samples),
         "batch": last["batch"],
@@ -176,4 +180,4 @@ def _write_outcome(training: Training, samples: Tokenized, max_tokens: int) -> N
     }
     content = {"trainer": described(training.trainer), "asked": len(training.ids), "outcome": outcome}
     text = json.dumps(content, indent=1, ensure_ascii=False)
-    write_atomically(LocalFileSystem(), str(folder / OUTCOME), text.encode())
+    Folder(training.folder).write(OUTCOME, text.encode())

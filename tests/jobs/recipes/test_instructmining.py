@@ -115,7 +115,7 @@ def test_a_rule_in_a_file_ranks_by_its_indicators_and_the_size_is_searched_by_fi
     }
     search = [
         "size=search", "least=3", "most=20", "trials=4", f"chosen_on={held_out[0]}", f"reported_on={held_out[1]}",
-        *(f"train.{name}={value}" for name, value in {**train, "precision": "float32"}.items()),
+        *(f"train.{name}={value}" for name, value in {**train, "precision": "float32", "template": "tulu"}.items()),
     ]  # fmt: skip
     code, said = run("instructmining", file, "--out", "out", *fields, *search)
     assert code == 0, said

@@ -4,7 +4,7 @@ import pytest
 import ray
 
 from jobs.engine.execute import fetching, stream
-from jobs.engine.execute.fetching import fetch_models, hub_models
+from jobs.engine.execute.fetching import distant_models, fetch_models
 from jobs.engine.execute.profile import Execution
 from jobs.engine.execute.session import Session
 from jobs.engine.store.store import Store
@@ -19,12 +19,12 @@ BASE, QWEN = Checkpoint("someone/base"), Checkpoint("Qwen/Qwen3-8B")
 
 
 def test_only_models_of_the_hub_are_fetched(tmp_path):
-    assert hub_models(Judge(model=QWEN)) == [QWEN]
-    assert hub_models(Judge(model=QWEN, endpoint="http://server/v1")) == []
-    assert hub_models(Tokens()) == []  # its tokenizer is in a package
-    assert hub_models(Embed(model=Checkpoint(str(tmp_path)))) == []
-    assert hub_models(Gradient(BASE, adapter=Checkpoint(str(tmp_path)))) == [BASE]
-    assert hub_models(Gradient(BASE, adapter=BASE)) == [BASE]
+    assert distant_models(Judge(model=QWEN)) == [QWEN]
+    assert distant_models(Judge(model=QWEN, endpoint="http://server/v1")) == []
+    assert distant_models(Tokens()) == []  # its tokenizer is in a package
+    assert distant_models(Embed(model=Checkpoint(str(tmp_path)))) == []
+    assert distant_models(Gradient(BASE, adapter=Checkpoint(str(tmp_path)))) == [BASE]
+    assert distant_models(Gradient(BASE, adapter=BASE)) == [BASE]
 
 
 def hexadecimal(name: str) -> str:

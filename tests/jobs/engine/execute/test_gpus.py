@@ -18,6 +18,7 @@ from jobs.engine.execute.reduce_worker import Found, Request, reduce_here
 from jobs.engine.execute.reducing import reduced
 from jobs.engine.execute.session import Session
 from jobs.engine.execute.spread import Spread
+from jobs.engine.store.folder import Folder
 from jobs.engine.store.store import Store
 from jobs.engine.train import train_worker
 from jobs.methods import targets
@@ -90,7 +91,7 @@ def test_a_writer_of_targets_sees_only_its_own_gpus(seen, tmp_path, monkeypatch)
     found = []
     monkeypatch.setattr(targets, "directions", lambda *_: found.append(os.environ.get(VISIBLE)))
     gradient = Gradient(Checkpoint("some/model"), Checkpoint("some/adapter"))
-    targets.write_directions(gradient, {}, tmp_path / "of" / "subtasks.safetensors", "mean_of_cosines")
+    targets.write_directions(gradient, {}, Folder(str(tmp_path / "of")), "subtasks.safetensors", "mean_of_cosines")
     assert found == [seen]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import LlamaConfig, T5Config, T5EncoderModel
+from transformers import LlamaConfig, T5Config, T5EncoderModel, T5ForConditionalGeneration
 
 from jobs.engine.execute import memory_table
 from jobs.engine.execute.model_memory import Sizes, needed, needed_by, refusal
@@ -16,9 +16,10 @@ from operators.asking.judge import Judge
 from operators.checkpoint import Checkpoint
 from operators.embedding.embed import Embed
 from operators.losses.loss import Loss
+from operators.scoring.unieval import UniEval
 from operators.training.finetune import Finetune, LoRA
 from operators.training.model import untrained_model
-from tests.tiny import tiny_causal
+from tests.tiny import tiny_causal, tiny_unieval
 
 ON_GPUS = Profile(default=Execution(gpus=1), train_gpus=1)
 GIB = 2**30
@@ -57,6 +58,14 @@ def test_a_judge_is_divided_among_the_gpus_of_its_worker():
     one, two = (needed_by(Judge(context=100), Profile(default=Execution(gpus=gpus)), sizes) for gpus in (1, 2))
     assert one.weights == 2 * sizes.parameters == 2 * two.weights
     assert one.cache == 100 * 2 * 2 * 64 * 2 == 2 * two.cache
+
+
+def test_an_encoder_with_a_decoder_needs_its_weights_and_a_pass(tmp_path):
+    model = Checkpoint(str(tiny_unieval(tmp_path)))
+    found = needed(UniEval(model), ON_GPUS)
+    weights = T5ForConditionalGeneration.from_pretrained(model.name)
+    assert found.weights == 4 * sum(weight.numel() for weight in weights.parameters())
+    assert found.activations > 0
 
 
 def test_an_embedder_needs_neither_a_language_head_nor_a_decoder():

@@ -114,18 +114,20 @@ def failed_of(chosen) -> dict[int, str]:
     return {i: text for i, text in failed.items() if i not in {MENDED, *chosen.ids.tolist()}}
 
 
-@pytest.mark.parametrize("records_a_file", [10, 1000])
-def test_outcome_equals_loops_over_all_records(pool, chosen, tmp_path, monkeypatch, records_a_file):
+@pytest.mark.parametrize(("records_a_file", "place"), [(10, "s3"), (1000, "disk")])
+def test_outcome_equals_loops_over_all_records(pool, chosen, s3, tmp_path, monkeypatch, records_a_file, place):
     monkeypatch.setattr(ledger, "FILE_RECORDS", records_a_file)
     monkeypatch.setattr(decided, "SAMPLES", 30)
-    out, failed = Folder.at(tmp_path / "out"), failed_of(chosen)
+    out = Folder.at(tmp_path / "out" if place == "disk" else f"{s3.bucket()}/out")
+    failed = failed_of(chosen)
     with desk(out, pool.session) as at:
         outcome = written(chosen, pool, {}, at)
         outcome = replace(outcome, manifest={"run": {"fields": {"seed": 3}}})
         shown = [each.id for each in some_dropped(outcome)]
         measured = measures(outcome, {"made.jsonl": "made"})
     assert out.names() == ["quarantine.jsonl", "selected.jsonl", "selection.parquet"]
-    assert (tmp_path / "out/selection.parquet").is_dir() == (records_a_file == 10)
+    parts = [f"part-{number:05d}.parquet" for number in range(5)]
+    assert out.inner("selection.parquet").names() == (parts if records_a_file == 10 else ["selection.parquet"])
     rows = expected(chosen, failed)
     assert ledger_in(out).to_table().to_pylist() == rows
     assert 9 in failed
@@ -147,8 +149,8 @@ def test_outcome_equals_loops_over_all_records(pool, chosen, tmp_path, monkeypat
     assert np.flatnonzero(measured.of_kept).tolist() == sorted(chosen.ids.tolist())
     assert np.flatnonzero(measured.unreadable).tolist() == [9, 85]
     assert set(measured.labels["source file"]) == {"made"}
-    assert ledger_rows(tmp_path / "out", "数据.jsonl:7") == [row for row in rows if row["source"] == "数据.jsonl"]
-    assert [row["line"] for row in ledger_rows(tmp_path / "out", "3")] == [4, 200]
+    assert ledger_rows(out, "数据.jsonl:7") == [row for row in rows if row["source"] == "数据.jsonl"]
+    assert [row["line"] for row in ledger_rows(out, "3")] == [4, 200]
 
 
 def test_outcome_that_was_cut_short_is_not_whole_and_is_the_same_when_written_again(

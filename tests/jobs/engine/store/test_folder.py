@@ -5,8 +5,10 @@ import pytest
 from jobs.engine.store.folder import Folder
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=["local", "memory", "s3"])
 def folder(request, tmp_path):
+    if request.param == "s3":
+        return Folder.at(f"{request.getfixturevalue('s3').bucket()}/a/")
     return Folder.at(tmp_path / "a" if request.param == "local" else f"memory://{tmp_path}/a/")
 
 
