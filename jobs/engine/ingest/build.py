@@ -25,7 +25,7 @@ from jobs.engine.ingest.settings import IngestSettings
 from jobs.engine.store.writing import UNFINISHED
 from operators.base import canonical_json
 
-VERSION = 2
+VERSION = 3
 """Raise it when the same inputs and settings make a different pool than before."""
 
 PROGRESS_SECONDS = 30

@@ -11,6 +11,7 @@ from jobs.engine.ingest.files.inputs import Say, Source
 from jobs.engine.ingest.files.splits import Split
 from jobs.engine.ingest.folder import Folder
 from jobs.engine.ingest.parse import Parsed
+from jobs.engine.ingest.records.conversations import SET_ASIDE
 from jobs.engine.ingest.settings import IngestSettings
 from jobs.engine.terminal.errors import OverErrorBudget
 from operators.sample import Message
@@ -102,9 +103,10 @@ def _shown(messages: Sequence[Message]) -> str:
 def refuse_unreadable(found: Mapping[str, Any], folder: str, share: float) -> None:
     """OverErrorBudget, with the first reasons, where more than this share of the records is quarantined.
 
-    found: the content of pool.json. folder: that of the pool.
+    Records that can be read and are not wanted do not count. found: the content of pool.json. folder: that of the pool.
     """
-    lost, records = found["quarantined"], found["records"]
+    lost = found["quarantined"] - sum(found.get("reasons", {}).get(kind, 0) for kind in SET_ASIDE)
+    records = found["records"]
     if lost <= share * records:
         return
     enough = math.ceil(100 * lost / records) / 100

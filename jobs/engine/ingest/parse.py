@@ -17,10 +17,10 @@ from jobs.engine.ingest.files.splits import Split
 from jobs.engine.ingest.files.streams import Range, decompressed
 from jobs.engine.ingest.folder import Folder
 from jobs.engine.ingest.records.quarantine import Quarantine
-from jobs.engine.ingest.records.records import compact, sample_of
+from jobs.engine.ingest.records.records import compact, samples_of
 from jobs.engine.ingest.row_groups import InterimWriter
 from jobs.engine.ingest.settings import MIB, IngestSettings
-from operators.sample import Message
+from operators.sample import Message, said
 
 EXAMPLE_MESSAGES = 6
 EXAMPLE_CHARACTERS = 300
@@ -103,20 +103,22 @@ def _parsed(
             quarantine.add(piece, piece.fault)
             continue
         try:
-            sample = sample_of(piece.raw, settings, piece.opaque)
+            samples = samples_of(piece.raw, settings, piece.opaque)
         except RecordFault as fault:
             quarantine.add(piece, fault)
             continue
-        writer.add(piece.line, sample.messages, sample.hashes, compact(piece.raw) if elements else piece.raw)
-        formats[sample.format] += 1
-        if sample.format not in examples:
-            examples[sample.format] = example_of(sample.messages)
+        for sample in samples:
+            raw = sample.raw or (compact(piece.raw) if elements else piece.raw)
+            writer.add(piece.line, sample.messages, sample.hashes, raw)
+            formats[sample.format] += 1
+            if sample.format not in examples:
+                examples[sample.format] = example_of(sample.messages)
     return formats, examples
 
 
 def example_of(messages: list[Message]) -> list[Message]:
     """Returns the first messages of a sample, shortened for display."""
-    return [{"role": message["role"], "content": _cut(message["content"])} for message in messages[:EXAMPLE_MESSAGES]]
+    return [{"role": message["role"], "content": _cut(said(message))} for message in messages[:EXAMPLE_MESSAGES]]
 
 
 def _cut(text: str) -> str:

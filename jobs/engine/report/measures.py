@@ -1,6 +1,5 @@
 """The measures by which the report compares the kept samples with their pool: lengths and labels."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from jobs.engine.pool.pool import Pool
 from jobs.engine.pool.selection import Selection
 from jobs.engine.samples.reading import read_samples
 from jobs.engine.store.feature import ERROR
-from operators.sample import Message, instruction, joined, response, turns
+from operators.sample import Message, instruction, joined, record_in, response, turns
 from operators.scripts import script
 from operators.unknown import UNREADABLE
 
@@ -107,7 +106,7 @@ def _formats(pool: Pool) -> dict[str, str]:
 def _recognised(raw: bytes | None) -> str:
     """The format of a record, given its bytes in the input file."""
     try:
-        return messages_of(json.loads(raw or b"null"))[0]
+        return messages_of(record_in(raw))[0] if raw else ""
     except (RecordFault, ValueError, TypeError):
         return "not known"
 
