@@ -5,9 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import BinaryIO, Protocol, cast
-
-import fsspec
+from typing import Protocol
 
 from jobs.engine.ingest.faults import FileFault, Piece, RecordFault
 from jobs.engine.ingest.files.archives import Members
@@ -16,7 +14,7 @@ from jobs.engine.ingest.files.forms import HEAD_BYTES, form_of, transcoded
 from jobs.engine.ingest.files.lines import Lines
 from jobs.engine.ingest.files.parquet import Batches, Rows
 from jobs.engine.ingest.files.splits import Split
-from jobs.engine.ingest.files.streams import Range, decompressed
+from jobs.engine.ingest.files.streams import Range, decompressed, opened
 from jobs.engine.ingest.files.tables import Table
 from jobs.engine.ingest.folder import Folder
 from jobs.engine.ingest.records.quarantine import Quarantine
@@ -74,8 +72,7 @@ def quarantine_name(number: int) -> str:
 
 def parse_split(split: Split, number: int, settings: IngestSettings, interim: Folder) -> Parsed:
     """Reads one split and writes its interim files, the same ones each time. Returns what it found."""
-    with fsspec.open(split.path, "rb") as opened:
-        file = cast(BinaryIO, opened)
+    with opened(split.path) as file:
         hashed = Range(file, split.start, split.stop)
         reader = reader_of(split, hashed, settings)
         with (

@@ -4,6 +4,7 @@ Nothing here starts Ray, so commands can use it before they start Ray.
 """
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -52,6 +53,8 @@ class Samples:
 
 def is_pool(path: str) -> bool:
     """Whether a path is the folder of a pool: whether it has a pool.json."""
+    if os.path.isfile(path):
+        return False
     fs, root = fsspec.core.url_to_fs(path)
     return fs.exists(f"{root}/pool.json")
 

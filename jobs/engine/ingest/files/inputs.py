@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
@@ -11,6 +11,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from jobs.engine.ingest.faults import FileFault, InputError
 from jobs.engine.ingest.files.forms import HEAD_BYTES, Form, form_of, suffix_of
+from jobs.engine.ingest.files.links import found_under
 from jobs.engine.ingest.files.own import OUTPUTS, RUN, written_above, written_by, written_under
 from jobs.engine.ingest.files.saved import shards_only
 
@@ -66,7 +67,7 @@ def sources_of(inputs: Sequence[str], say: Say, apart: str | None = None) -> lis
 
 def _sources_of_one(given: str, say: Say, apart: str | None) -> list[Source]:
     try:
-        fs, root = url_to_fs(given)
+        fs, root = located(given)
         if fs.isfile(root):
             source = _source(fs, given, root, fs.info(root), given)
             _refuse_stand_in(fs, root, source)
@@ -79,6 +80,13 @@ def _sources_of_one(given: str, say: Say, apart: str | None) -> list[Source]:
     except (ImportError, ValueError, OSError) as error:
         raise InputError(f"{given}: cannot be looked at: {error}") from error
     raise InputError(f"{given}: there is no such file or folder")
+
+
+def located(given: str) -> tuple[AbstractFileSystem, str]:
+    """Returns the file system of an input and the path in it. What exists as a local path is one, whatever its name."""
+    if os.path.lexists(given):
+        return LocalFileSystem(), os.path.abspath(given)
+    return url_to_fs(given)
 
 
 def _refuse_run(fs: AbstractFileSystem, given: str, root: str) -> None:
@@ -129,7 +137,8 @@ def _refuse_stand_in(fs: AbstractFileSystem, path: str, file: Source) -> None:
 
 def _under(fs: AbstractFileSystem, uri: str, root: str, say: Say, apart: str | None) -> list[tuple[str, Source]]:
     """Returns all files under a folder except hidden ones and those that Winnow wrote, sorted by path."""
-    found = fs.find(root, detail=True)
+    listed = found_under(fs, root, say) if isinstance(fs, LocalFileSystem) else fs.find(root, detail=True)
+    found = cast(dict[str, dict[str, Any]], listed)
     ours = written_under(fs, root, found, apart)
     for folder, what in sorted(ours.items()):
         say(f"skipped {uri.rstrip('/')}{folder[len(root.rstrip('/')) :]}: it is {what}, not raw files")
@@ -174,6 +183,6 @@ def _source(fs: AbstractFileSystem, uri: str, path: str, info: dict[str, Any], o
     stamp = next((f"{name}={info[name]}" for name in STAMPS if info.get(name) is not None), "")
     if not uri.isprintable() and any("\udc80" <= character <= "\udcff" for character in uri):
         raise InputError(f"{uri!r}: the file's name is not UTF-8; rename it")
-    local = isinstance(fs, LocalFileSystem) and "::" not in uri
+    local = isinstance(fs, LocalFileSystem)
     resolved = os.path.realpath(path) if local else opened_as or fs.unstrip_protocol(path)
     return Source(uri, resolved, info.get("size"), stamp)

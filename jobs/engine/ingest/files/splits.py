@@ -4,15 +4,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count, repeat
-from typing import BinaryIO, cast
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.engine.ingest.faults import FileFault
 from jobs.engine.ingest.files.forms import HEAD_BYTES, Form, form_of
 from jobs.engine.ingest.files.inputs import Source
+from jobs.engine.ingest.files.streams import opened
 
 READERS = 16
 
@@ -49,8 +48,7 @@ def _splits(place: int, source: Source, split_bytes: int) -> list[Split]:
     if source.size is None or source.size <= split_bytes:
         return whole
     try:
-        with fsspec.open(source.path, "rb") as opened:
-            file = cast(BinaryIO, opened)
+        with opened(source.path) as file:
             form = form_of(file.read(HEAD_BYTES), source.uri)
             row_groups = _row_groups(pq.ParquetFile(file).metadata, split_bytes) if form == Form("parquet") else []
     except (OSError, FileFault, pa.ArrowException):

@@ -5,8 +5,9 @@ import hashlib
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
+import fsspec
 import zstandard
 
 from jobs.engine.ingest.faults import FileFault
@@ -18,6 +19,15 @@ EXPANSION_LOOKED_AT = 16 * MIB
 
 # A zstd block of 4 bytes can stand for 128 KiB, and the decoder does not limit what one call returns.
 ZSTD_FEED = 1024
+
+
+def opened(path: str) -> BinaryIO:
+    """The open file at a path or URL. What begins with a slash is a local path, whatever else is in its name."""
+    return (
+        open(path, "rb")
+        if path.startswith("/")
+        else cast(BinaryIO, cast(fsspec.core.OpenFile, fsspec.open(path, "rb")).open())
+    )
 
 
 class Range:

@@ -10,6 +10,7 @@ import pytest
 from jobs.engine.ingest import IngestSettings, InputError, ingest_key
 from jobs.engine.ingest.files.inputs import sources_of
 from jobs.engine.ingest.files.splits import splits_of
+from jobs.engine.ingest.files.streams import opened
 
 
 @pytest.fixture
@@ -157,3 +158,27 @@ def test_key_changes_with_content_and_meaning_and_not_with_execution(corpus):
     assert key != ingest_key(["data"], IngestSettings(columns={"instruction": "a", "response": "b"}))
     os.utime(corpus / "b.jsonl", ns=(1, 1))
     assert key != ingest_key(["data"], settings)
+
+
+def test_links_are_followed_once_loops_end_and_dangling_ones_are_named(corpus):
+    (corpus / "also").symlink_to("more")
+    (corpus / "more" / "loop").symlink_to("..")
+    (corpus / "gone.jsonl").symlink_to("nowhere.jsonl")
+    outside = corpus.parent / "outside"
+    outside.mkdir()
+    (outside / "z.jsonl").write_text("{}\n")
+    (corpus / "out").symlink_to(outside)
+    found, said = uris("data")
+    assert found == ["data/[x].jsonl", "data/a.JSON", "data/b.jsonl", "data/more/c.parquet", "data/out/z.jsonl"]
+    assert any("1 links that lead nowhere" in line and "gone.jsonl -> nowhere.jsonl" in line for line in said)
+    with pytest.raises(InputError, match=r"gone\.jsonl"):
+        uris("data/gone.jsonl")
+
+
+@pytest.mark.parametrize("name", ["a::b.jsonl", "what?.jsonl", "lang=de", "100%.jsonl", "中 文.jsonl", "s3:x.jsonl"])
+def test_a_file_of_any_name_is_a_path_where_it_exists(corpus, name):
+    (corpus / name).write_text('{"instruction": "a", "output": "b"}\n')
+    (source,) = sources_of([f"data/{name}"], print)
+    assert source.uri == f"data/{name}"
+    (split,) = splits_of([source], 1000)
+    assert opened(split.path).read()
