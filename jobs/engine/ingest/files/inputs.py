@@ -11,6 +11,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from jobs.engine.ingest.faults import FileFault, InputError
 from jobs.engine.ingest.files.forms import HEAD_BYTES, Form, form_of, suffix_of
+from jobs.engine.ingest.files.hub import dataset_of, parquet_files, refuse_offline
 from jobs.engine.ingest.files.links import found_under
 from jobs.engine.ingest.files.own import OUTPUTS, RUN, written_above, written_by, written_under
 from jobs.engine.ingest.files.saved import shards_only
@@ -66,6 +67,11 @@ def sources_of(inputs: Sequence[str], say: Say, apart: str | None = None) -> lis
 
 
 def _sources_of_one(given: str, say: Say, apart: str | None) -> list[Source]:
+    if dataset := dataset_of(given):
+        urls = parquet_files(given, dataset)
+        say(f"{given}: the split {dataset.split} of {dataset.name}, {len(urls):,} parquet files of the hub")
+        return [_at_url(url) for url in urls]
+    refuse_offline(given)
     try:
         fs, root = located(given)
         if fs.isfile(root):
@@ -80,6 +86,14 @@ def _sources_of_one(given: str, say: Say, apart: str | None) -> list[Source]:
     except (ImportError, ValueError, OSError) as error:
         raise InputError(f"{given}: cannot be looked at: {error}") from error
     raise InputError(f"{given}: there is no such file or folder")
+
+
+def _at_url(url: str) -> Source:
+    fs, path = url_to_fs(url)
+    try:
+        return _source(fs, url, path, fs.info(path), url)
+    except OSError as error:
+        raise InputError(f"{url}: cannot be looked at: {error}") from error
 
 
 def located(given: str) -> tuple[AbstractFileSystem, str]:
