@@ -38,8 +38,9 @@ $(VENV)/.test: $(VENV)/.uv pyproject.toml constraints.txt
 demo: $(VENV)/.demo
 	$(BIN)/winnow demo
 
+# In the order of the tree, the files that use Ray come first and many short ones last: both processes end together.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.test
 	$(BIN)/ruff check $(PATHS)

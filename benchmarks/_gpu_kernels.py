@@ -1,5 +1,7 @@
 """The selections of benchmarks.gpu: ours, the naive form, and what the device needs at least."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 
@@ -11,20 +13,23 @@ from operators.kernels.kmeans import kmeans
 STEPS = 20  # of the naive k-center that are timed; all steps cost the same
 
 
-def made_points(n: int, width: int, device: torch.device) -> np.ndarray:
-    """(n, width) float32 unit vectors in 2,000 topics of unequal size, with variances that decay."""
+def made_blocks(n: int, width: int, device: torch.device) -> Iterator[np.ndarray]:
+    """Yields n float32 unit vectors in 2,000 topics of unequal size, with variances that decay, ROWS at a time."""
     random = torch.Generator(device).manual_seed(0)
     scales = torch.arange(1, width + 1, device=device) ** -0.3
     topics = torch.randn(2000, width, generator=random, device=device) * scales
-    found = np.empty((n, width), np.float32)
     for start in range(0, n, ROWS):
         stop = min(start + ROWS, n)
         topic = (2000 * torch.rand(stop - start, generator=random, device=device) ** 3).long()
         spread = 0.3 + 1.7 * torch.rand(stop - start, 1, generator=random, device=device)
         noise = torch.randn(stop - start, width, generator=random, device=device) * scales
         points = topics[topic] + spread * noise
-        found[start:stop] = (points / points.norm(dim=1, keepdim=True)).cpu().numpy()
-    return found
+        yield (points / points.norm(dim=1, keepdim=True)).cpu().numpy()
+
+
+def made_points(n: int, width: int, device: torch.device) -> np.ndarray:
+    """(n, width) float32, the vectors of `made_blocks`."""
+    return np.concatenate(list(made_blocks(n, width, device)))
 
 
 def naive_k_center(points: torch.Tensor, steps: int) -> None:

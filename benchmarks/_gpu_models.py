@@ -34,6 +34,7 @@ class Sizes:
     texts: int
     words: int
     encoder: dict[str, int]
+    large_encoder: dict[str, int]
     samples: int
     vocabulary: int
     causal: dict[str, int]
@@ -77,6 +78,18 @@ def encoder(folder: Path, sizes: Sizes) -> Checkpoint:
     return Checkpoint(str(folder))
 
 
+def large_encoder(folder: Path, sizes: Sizes) -> Checkpoint:
+    """An encoder of the kind of Qwen3-Embedding, which is a language model without a head."""
+    from transformers import Qwen3Config, Qwen3Model
+
+    llama(folder, [" ".join(WORDS)] * 50, 1000, hidden_size=32, intermediate_size=32, num_attention_heads=2)
+    torch.manual_seed(0)
+    shape: dict[str, Any] = {**sizes.large_encoder}
+    config = Qwen3Config(vocab_size=sizes.vocabulary, max_position_embeddings=2048, **shape)
+    Qwen3Model(config).save_pretrained(folder)
+    return Checkpoint(str(folder))
+
+
 def timed(compute: Compute | Arrivals, batch: pa.Table, roofline: Roofline) -> float:
     """The seconds of a loaded operator for a batch, once it is warm."""
     list(compute(batch.slice(0, 2 * TOGETHER)))
@@ -89,11 +102,11 @@ def weights(model: Any) -> int:
     return sum(module.weight.numel() for module in linear if module is not model.get_output_embeddings())
 
 
-def embed_line(roofline: Roofline, sizes: Sizes, folder: Path) -> dict:
+def embed_line(roofline: Roofline, name: str, checkpoint: Checkpoint, batch: pa.Table) -> dict:
     """Embed against transformers with batches of 32 in the given order, padded, in float32."""
     from transformers import AutoModel, AutoTokenizer
 
-    checkpoint, batch = encoder(folder, sizes), made_batch(sizes.texts, sizes.words)
+    folder = checkpoint.folder()
     operator = Embed(model=checkpoint, pooling="mean", max_tokens=256)
     ours = timed(operator.load(), batch, roofline)
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -109,10 +122,11 @@ def embed_line(roofline: Roofline, sizes: Sizes, folder: Path) -> dict:
             ((model(**found).last_hidden_state * mask).sum(1) / mask.sum(1)).cpu()
 
     tokens = sum(min(256, len(ids)) for ids in tokenizer(texts)["input_ids"])
-    linear = sum(module.weight.numel() for module in model.encoder.modules() if isinstance(module, torch.nn.Linear))
+    layers = model.encoder if hasattr(model, "encoder") else model.layers  # a pooler sees one state per text
+    linear = sum(module.weight.numel() for module in layers.modules() if isinstance(module, torch.nn.Linear))
     least = least_seconds(roofline, 2 * linear * tokens)
     slow = seconds(naive, roofline.device)
-    return line(roofline, "embed", len(texts), ours, slow, least, tokens_a_row=round(tokens / len(texts)))
+    return line(roofline, name, len(texts), ours, slow, least, tokens_a_row=round(tokens / len(texts)))
 
 
 def loss_line(roofline: Roofline, sizes: Sizes, checkpoint: Checkpoint) -> dict:

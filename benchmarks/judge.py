@@ -19,7 +19,9 @@ from pathlib import Path
 from benchmarks._made import llama, say_beside
 from jobs.engine.execute.profile import Execution, Profile
 from jobs.engine.execute.session import Session, connect
+from jobs.engine.execute.stream import stream
 from jobs.engine.pool.pool import Pool
+from jobs.engine.samples.runs import Runs
 from jobs.engine.store.store import Store
 from operators.asking.judge import Judge
 from operators.asking.local_model import LocalModel, label_tokens, prompt_text, sampling
@@ -86,8 +88,11 @@ def main() -> None:
                 computed += sum(len(each.prompt_token_ids) - (each.num_cached_tokens or 0) for each in replies)
             rates["bare"].append((len(prompts) - BATCH) / (ends[-1] - ends[0]))
             session = Session(Store(str(here / f"store{repeat}")), profile)
-            pool = Pool.of([str(here / "in.jsonl")], session).map(judge=judge)
-            stamps = sorted(Path(part).stat().st_mtime for part in pool.columns["judge"].stored().parts())
+            pool = Pool.of([str(here / "in.jsonl")], session)
+            feature = session.store.feature(judge, pool.origin.identity(judge.belongs_to()))
+            # `map` would merge the parts, and their time stamps tell when each batch was done.
+            stream(judge, "judge", feature, pool.parts, Runs.of(pool.ids), len(pool), session)
+            stamps = sorted(Path(part).stat().st_mtime for part in feature.parts())
             rates["operator"].append((len(prompts) - BATCH) / (stamps[-1] - stamps[0]))
     medians = {side: statistics.median(found) for side, found in rates.items()}
     print(

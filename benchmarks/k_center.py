@@ -1,6 +1,11 @@
 """How much faster is k_center than the loop of MoDS, and does it pick the same points?
 
     python -m benchmarks.k_center [--k 500 3000] [--vectors embeddings.npy]
+    python -m benchmarks.k_center --samples 200000 --picks 10000 --shards 1,2,4
+
+The second form asks whether the picks are the same over any number of shards. It writes made embeddings in half
+precision to a store, and runs k_center on this machine's Ray over so many actors, each of which reads its own rows.
+`rounds` counts every question to all shards, and `bytes_per_round` is what was sent and answered for one.
 
 The reference is that loop. Each step computes `pairwise_distances` of all points to the new center, which recomputes
 the norms and converts float32 to float64 in blocks, then a minimum and an argmax. Both sides run in this process, in
@@ -134,7 +139,16 @@ def main() -> None:
     parser.add_argument("--vectors", help="an .npy file of (n, d) float32 embeddings instead of generated ones")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--samples", type=int, default=200_000, help="with --shards: the number of points")
+    parser.add_argument("--picks", type=int, default=10_000, help="with --shards: the number of picks")
+    parser.add_argument("--shards", help="numbers of shards, as 1,2,4")
     given = parser.parse_args()
+    if given.shards:
+        from benchmarks._shards import lines
+
+        for line in lines(given.samples, given.d, given.picks, [int(each) for each in given.shards.split(",")]):
+            print(json.dumps(line), flush=True)
+        return
     torch.set_num_threads(given.threads)
     points = np.load(given.vectors)[: given.n] if given.vectors else text_like(given.n, given.d)
     for k in given.k:

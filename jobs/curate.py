@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from jobs.engine.outcome.outcome import Outcome
     from jobs.engine.pool.pool import Pool
     from jobs.engine.recipe.recipe import Recipe
+    from jobs.engine.store.store import Store
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -108,9 +109,11 @@ def selected(asked: Asked, session: Session) -> Outcome:
 
     The store is locked while the run writes to it.
     """
+    from jobs.engine.execute.capacity import refuse_without_gpus
+    from jobs.engine.execute.model_room import refuse_without_room
     from jobs.engine.execute.session import connect
     from jobs.engine.outcome.manifest import ending, write_manifest
-    from jobs.engine.outcome.outcome import written
+    from jobs.engine.outcome.outcome import desk, written
     from jobs.engine.pool.pool import Pool
     from jobs.engine.report.card import write_card
     from jobs.engine.report.report import write_report
@@ -118,17 +121,34 @@ def selected(asked: Asked, session: Session) -> Outcome:
 
     began = time.monotonic()
     with locked(session.store.url, say):
-        connect(session.profile)
+        connect(session.profile, session.store.folder)
+        refuse_without_gpus(asked.recipe.steps(), session.profile)
+        refuse_without_room(unstored(asked.recipe.steps(), session.store), session)
         pool, identity = opened(asked, session)
         chosen = asked.recipe.select(asked.recipe.counted(pool))
     for name, fact in chosen.facts.items():
         say(f"{name}: {_worded(fact)}")
-    outcome = written(chosen, Pool.open(chosen.folder, session), identity, asked.out)
-    outcome = dataclasses.replace(outcome, manifest={**outcome.manifest, **ending(session, began)})
-    write_report(outcome, asked.out / "report.html")
-    write_card(outcome, asked.out / "README.md")
-    write_manifest(asked.out / "manifest.yaml", outcome.manifest)
+    with desk(asked.out, session) as at:
+        outcome = written(chosen, Pool.open(chosen.folder, session), identity, at)
+        outcome = dataclasses.replace(outcome, manifest={**outcome.manifest, **ending(session, began)})
+        write_report(outcome)
+        write_card(outcome)
+    write_manifest(asked.out, outcome.manifest)
     return outcome
+
+
+def unstored(steps: Mapping[str, Any], store: Store) -> dict[str, Any]:
+    """The operators and trainers of which the store has nothing, so that the run has to load their models."""
+    from jobs.engine.train.checkpoints import has_trainings
+    from operators.base import Operator
+    from operators.training.finetune import Finetune
+
+    return {
+        name: step
+        for name, step in steps.items()
+        if (isinstance(step, Operator) and not store.known(step))
+        or (isinstance(step, Finetune) and not has_trainings(store))
+    }
 
 
 def opened(asked: Asked, session: Session) -> tuple[Pool, dict[str, Any]]:
@@ -167,8 +187,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     from jobs.engine.command.plan import show_plan
     from jobs.engine.execute.profile import profile
     from jobs.engine.execute.session import Session
-    from jobs.engine.train.checkpoints import local_store
-    from operators.training.finetune import Finetune
 
     request, overrides = asked(options)
     if request.recipe is None:
@@ -177,7 +195,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not request.inputs:
         show_fields(request.recipe, build(request.recipe, request, overrides))
         raise UsageError(f"name what to curate: {program('curate')} {request.recipe} FILE... --out FOLDER")
-    how, store, recipe, *_ = together(
+    how, store, recipe, _, *out = together(
         [
             partial(profile, options.profile),
             partial(store_at, options.store),
@@ -189,8 +207,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.plan:
         show_plan(request, recipe, store, how)
         return 0
-    if any(isinstance(step, Finetune) for step in recipe.steps().values()):
-        local_store(store)
     session = Session(
         store,
         how,
@@ -200,7 +216,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         retry_errors=options.retry_errors,
         command=as_typed("curate", argv),
     )
-    curate(Asked(request, recipe, options.out), session)
+    curate(Asked(request, recipe, *out), session)
     return 0
 
 

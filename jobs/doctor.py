@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import os
 import platform
 import shutil
 import sys
@@ -17,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.engine.terminal.arguments import DEFAULT_STORE, shared_options
+from jobs.engine.terminal.arguments import shared_options
 from jobs.engine.terminal.errors import together
 from jobs.engine.terminal.modules import recipe_names
 from jobs.engine.terminal.program import exit_code, program
@@ -27,6 +26,9 @@ from operators.missing import ModelMissing
 if TYPE_CHECKING:
     from jobs.engine.execute.profile import Profile
     from jobs.engine.recipe.recipe import Recipe
+    from jobs.engine.store.folder import Folder
+    from operators.base import Operator
+    from operators.training.finetune import Finetune
 
 Finding = tuple[str, str, str]
 """What was checked; `ok`, `note` or `missing`; and what was found or what to do."""
@@ -61,16 +63,14 @@ def software() -> Iterator[Finding]:
     )
 
 
-def machine(store: Path) -> Iterator[Finding]:
+def machine(store: Folder) -> Iterator[Finding]:
     """Checks the disk of the store, and the shared memory in which Ray keeps blocks."""
-    existing = next(folder for folder in (store, *store.parents) if folder.exists())
-    free = shutil.disk_usage(existing).free
-    writable = os.access(existing, os.W_OK)
-    yield (
-        "store",
-        "ok" if writable and free > LOW_SPACE else "note",
-        (f"{store}, {free / 2**30:,.0f} GiB free" + ("" if writable else "; it cannot be written to")),
-    )
+    if store.local:
+        path = Path(store.url)
+        free = shutil.disk_usage(next(folder for folder in (path, *path.parents) if folder.exists())).free
+        yield "store", "ok" if free > LOW_SPACE else "note", f"{path}, {free / 2**30:,.0f} GiB free"
+    else:
+        yield "store", "ok", f"{store} can be written to"
     if Path("/dev/shm").exists():
         shared = shutil.disk_usage("/dev/shm").free
         yield (
@@ -83,7 +83,7 @@ def machine(store: Path) -> Iterator[Finding]:
         )
 
 
-def cluster(how: Profile, store: Path) -> Iterator[Finding]:
+def cluster(how: Profile, store: Folder) -> Iterator[Finding]:
     """Checks the nodes, CPUs and GPUs of the cluster against the profile."""
     import ray
 
@@ -96,13 +96,28 @@ def cluster(how: Profile, store: Path) -> Iterator[Finding]:
     yield "cluster", "ok", f"{len(nodes)} node(s), {cpus:g} CPUs, {sum(gpus):g} GPUs, Ray {ray.__version__}"
     yield from gpus_against(how, gpus)
     if len(nodes) > 1:
-        yield "shared store", "note", f"{store} must be the same folder on every node, or give --store s3://..."
+        yield shared(store)
+
+
+def shared(store: Folder) -> Finding:
+    """Checks whether all nodes see the same store."""
+    from jobs.engine.execute.shared import refuse_unshared
+    from jobs.engine.terminal.errors import WinnowError
+
+    if store.local and not store.exists():
+        return "shared store", "note", f"{store} must be the same folder on every node, or give --store s3://..."
+    try:
+        refuse_unshared(store)
+    except (WinnowError, OSError) as error:
+        return "shared store", "missing", str(error)
+    return "shared store", "ok", f"every node reads and writes {store}"
 
 
 def gpus_against(how: Profile, gpus: Sequence[float]) -> Iterator[Finding]:
     """Checks the GPUs of each node against those that the profile's workers request."""
     requests = {"a worker": how.default.gpus, "a reduce": how.reduce_gpus, "a training process": how.train_gpus}
-    requests |= {f"a worker of {name}": execution.gpus for name, execution in how.operators.items()}
+    others = {name: execution.gpus for name, execution in how.operators.items() if execution.gpus != how.default.gpus}
+    requests |= {f"a worker of {name}": count for name, count in others.items()}
     most = max(gpus, default=0)
     for who, count in requests.items():
         if count > most:
@@ -113,8 +128,25 @@ def gpus_against(how: Profile, gpus: Sequence[float]) -> Iterator[Finding]:
         yield "profile", "note", "with this profile all GPUs are hidden from the workers; --profile gpu uses them"
 
 
-def recipe(name: str, asked: Recipe) -> Iterator[Finding]:
-    """Checks the fields of the recipe, and whether each of its operators and trainers could be loaded here."""
+def models_on(how: Profile, gpus: Sequence[int]) -> Iterator[Finding]:
+    """What fits on the GPUs of the cluster, whose bytes are given, with this profile."""
+    from jobs.engine.execute.memory_table import largest_models
+    from jobs.engine.execute.model_memory import gib
+
+    if gpus:
+        sizes = sorted(set(map(gib, gpus)))
+        fitting = largest_models(how, max(gpus))
+        yield "GPU memory", "ok", f"{', '.join(sizes)} of {len(gpus):,} GPUs"
+        if fitting:
+            said = "; ".join(f"{kind}: {name or 'none'}" for kind, name in fitting.items())
+            yield "largest models", "note", f"with this profile, by bounds (docs/models.md): {said}"
+
+
+def recipe(name: str, asked: Recipe, how: Profile, gpus: Sequence[int]) -> Iterator[Finding]:
+    """Checks the fields of the recipe, and whether each of its operators and trainers could be loaded here.
+
+    gpus: the bytes of each GPU of the cluster; the models are compared with the largest.
+    """
     from operators.base import Operator
     from operators.training.finetune import Finetune
 
@@ -129,6 +161,21 @@ def recipe(name: str, asked: Recipe) -> Iterator[Finding]:
             yield f"{name}: {field}", "missing", str(error)
         else:
             yield f"{name}: {field}", "ok", repr(step)
+            if gpus:
+                yield from _on_gpus(f"{name}: {field}", step, how, max(gpus))
+
+
+def _on_gpus(where: str, step: Operator | Finetune, how: Profile, gpu_bytes: int) -> Iterator[Finding]:
+    """Whether a step's model has room; nothing where the model is on no GPU, or its size is not known here."""
+    from jobs.engine.execute.model_memory import gib, needed, refusal, room
+
+    found, refused = needed(step, how), refusal(step, how, gpu_bytes)
+    if refused:
+        yield where, "missing", refused
+    elif found:
+        enough = found.total <= room(step, how, gpu_bytes)
+        hint = "" if enough else ": a long sample may have no room"
+        yield where, "ok" if enough else "note", f"takes up to {gib(found.total)} of {gib(gpu_bytes)} on each GPU{hint}"
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -147,15 +194,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = arguments().parse_intermixed_args(argv)
 
     from jobs.engine.command.config import Request, build
+    from jobs.engine.command.places import store_at
     from jobs.engine.execute.profile import profile
 
     name, *overrides = options.words or [""]
     checks = [partial(build, name, Request(recipe=name), overrides)] if name else []
-    how, *asked = together([partial(profile, options.profile), *checks])
-    store = Path(options.store or DEFAULT_STORE).absolute()
-    findings = [*software(), *machine(store), *cluster(how, store)]
+    how, store, *asked = together([partial(profile, options.profile), partial(store_at, options.store), *checks])
+    findings = [*software(), *machine(store.folder), *cluster(how, store.folder)]
+    from jobs.engine.execute.model_room import cluster_gpus
+
+    gpus = cluster_gpus()
+    findings += models_on(how, gpus)
     for each in asked:
-        findings += recipe(name, each)
+        findings += recipe(name, each, how, gpus)
     show("", ["checked", "", "found"], findings)
     wrong = [each for each in findings if each[1] == "missing"]
     say("ready" if not wrong else f"{len(wrong)} thing(s) missing: see above")

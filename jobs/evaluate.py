@@ -17,7 +17,6 @@ import json
 import sys
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from jobs.engine.terminal.arguments import reading_given, reading_options, shared_options, words_of
@@ -37,7 +36,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "words", nargs="+", metavar="INPUT... field=value", help="raw files or one ingested pool, and fields"
     )
-    parser.add_argument("--out", type=Path, help="the JSON file to write")
+    parser.add_argument("--out", help="the JSON file to write, or its URL")
     return parser
 
 
@@ -67,7 +66,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     from jobs.engine.execute.session import Session
     from jobs.engine.ingest import settings_of
     from jobs.engine.outcome.evaluation import checked, evaluated
-    from jobs.engine.store.writing import whole_file
     from operators.losses.class_error import ClassError
     from operators.losses.loss import Loss
     from operators.positions import sample_tokens
@@ -75,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     overrides, inputs = fields_and_others(options.words)
     if not inputs:
         raise UsageError(f"name what to evaluate on: {program('evaluate')} MODEL FILE...")
-    how, store, (wanted, operator), *_ = together(
+    how, store, (wanted, operator), _, *out = together(
         [
             partial(profile, options.profile),
             partial(store_at, options.store),
@@ -100,11 +98,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"{facts['without_loss']:,} without a loss, {facts['overall']['truncated']:,} cut"
     )
     _show(facts, wanted.level)
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
+    for folder, name in out:
+        folder.make()
         content = {"model": options.model, **facts, "command": as_typed("evaluate", argv)}
-        with whole_file(options.out) as file:
-            file.write(json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")
+        folder.write(name, json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")
         say(f"{options.out} holds these numbers")
     return 0
 

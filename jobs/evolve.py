@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     overrides, inputs = fields_and_others(options.words)
     if not inputs:
         raise UsageError(f"name what to evolve: {program('evolve')} {options.dimension} FILE... --out FOLDER")
-    how, store, wanted, *_ = together(
+    how, store, wanted, _, out = together(
         [
             partial(profile, options.profile),
             partial(store_at, options.store),
@@ -70,12 +70,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         retry_errors=options.retry_errors,
         command=as_typed("evolve", argv),
     )
-    refuse_other_run(options.out, "evolve", inputs, plain(wanted), session)
-    counts = evolve(wanted, inputs, options.out, session)
+    refuse_other_run(out, "evolve", inputs, plain(wanted), session)
+    counts = evolve(wanted, inputs, out, session)
     say(f"evolve: {counts['drawn']:,} seeds drawn: {_listed(counts)}")
-    say(f"{options.out}/pairs.jsonl holds {counts['pairs']:,} pairs; {options.out}/manifest.yaml counts every step")
+    say(f"{out}/pairs.jsonl holds {counts['pairs']:,} pairs; {out}/manifest.yaml counts every step")
     if not counts["pairs"]:
-        raise NothingSelected(f"no variant has a score; {options.out}/manifest.yaml says why")
+        raise NothingSelected(f"no variant has a score; {out}/manifest.yaml says why")
     return 0
 
 

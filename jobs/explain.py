@@ -7,7 +7,6 @@ winnow explain out/ltd data.jsonl:12
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from jobs.engine.terminal.program import exit_code, program
 
@@ -15,13 +14,14 @@ from jobs.engine.terminal.program import exit_code, program
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     parser = argparse.ArgumentParser(prog=program("explain"), description="Say why a sample was kept or dropped.")
-    parser.add_argument("folder", type=Path, help="the output folder of a run")
+    parser.add_argument("folder", help="the output folder of a run, or its URL")
     parser.add_argument("sample", help="the sample's id, or source:line")
     options = parser.parse_args(argv)
 
+    from jobs.engine.command.places import place_of_run
     from jobs.engine.outcome.explanation import explain
 
-    explain(options.folder, options.sample)
+    explain(place_of_run(options.folder), options.sample)
     return 0
 
 

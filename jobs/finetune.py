@@ -15,7 +15,6 @@ import sys
 import time
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.engine.terminal.arguments import reading_given, reading_options, shared_options, words_of
@@ -25,6 +24,7 @@ from jobs.engine.terminal.screen import say
 
 if TYPE_CHECKING:
     from jobs.engine.execute.session import Session
+    from jobs.engine.store.folder import Folder
     from operators.training.finetune import Finetune
 
 
@@ -58,12 +58,13 @@ def checked_trainer(overrides: Sequence[str]) -> Finetune:
     return wanted
 
 
-def finetune(wanted: Finetune, inputs: Sequence[str], out: Path, session: Session) -> dict[str, Any]:
+def finetune(wanted: Finetune, inputs: Sequence[str], out: Folder, session: Session) -> dict[str, Any]:
     """Trains on all samples of the inputs and writes the last epoch's model into `out`.
 
     Returns the log's entry of the training. UsageError where `out` holds another run.
     """
 
+    from jobs.engine.execute.capacity import refuse_without_gpus
     from jobs.engine.execute.session import connect
     from jobs.engine.outcome.manifest import claimed, ending, wanted_of, write_manifest
     from jobs.engine.pool.pool import Pool
@@ -72,19 +73,19 @@ def finetune(wanted: Finetune, inputs: Sequence[str], out: Path, session: Sessio
 
     began = time.monotonic()
     with locked(session.store.url, say):
-        connect(session.profile)
+        connect(session.profile, session.store.folder)
+        refuse_without_gpus({"training": wanted}, session.profile)
         pool = Pool.of(inputs, session)
         identity = claimed("winnow_training", wanted_of("finetune", inputs, wanted, session), pool, out)
         checkpoints = pool.train(wanted, afterwards="go on")
-    last = Path(checkpoints[-1].name)
-    write_checkpoint(last, last.parent, out)
+    write_checkpoint(checkpoints[-1], out)
     manifest = {
         **identity,
         "counts": {key: pool.facts[key] for key in ("records", "samples", "duplicates", "quarantined")},
         "checkpoints": [checkpoint.name for checkpoint in checkpoints],
         **ending(session, began),
     }
-    write_manifest(out / "manifest.yaml", manifest)
+    write_manifest(out, manifest)
     return session.log[-1]
 
 
@@ -97,15 +98,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     from jobs.engine.execute.session import Session
     from jobs.engine.ingest import settings_of
     from jobs.engine.record.declarations import plain
-    from jobs.engine.train.checkpoints import local_store
 
     overrides, inputs = fields_and_others(options.words)
     if not inputs:
         raise UsageError(f"name what to train on: {program('finetune')} FILE... --out FOLDER base.name=MODEL")
-    how, store, wanted, *_ = together(
+    how, store, wanted, _, out = together(
         [
             partial(profile, options.profile),
-            lambda: local_store(store_at(options.store)),
+            partial(store_at, options.store),
             partial(checked_trainer, overrides),
             partial(look_at, inputs),
             partial(out_folder, options.out, options.store, inputs),
@@ -119,9 +119,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         reading=settings_of({"answers": answers, **reading_given(options)}),
         command=as_typed("finetune", argv),
     )
-    refuse_other_run(options.out, "finetune", inputs, plain(wanted), session)
-    trained = finetune(wanted, inputs, options.out, session)
-    say(f"{options.out} holds the model after epoch {wanted.epochs}; {trained['folder']} holds every epoch")
+    refuse_other_run(out, "finetune", inputs, plain(wanted), session)
+    trained = finetune(wanted, inputs, out, session)
+    say(f"{out} holds the model after epoch {wanted.epochs}; {trained['folder']} holds every epoch")
     return 0
 
 

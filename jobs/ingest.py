@@ -26,7 +26,7 @@ def arguments() -> argparse.ArgumentParser:
         parents=[shared_options("--profile"), reading_options()],
     )
     parser.add_argument("inputs", nargs="+", help="files, folders, globs or URLs: .json .jsonl(.gz .zst) .parquet")
-    parser.add_argument("--out", required=True, help="the pool's folder")
+    parser.add_argument("--out", required=True, help="the pool's folder, or its URL")
     return parser
 
 
@@ -50,11 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             partial(look_at, options.inputs),
         ]
     )
-    if is_pool(out):
+    if is_pool(out.url):
         raise UsageError(f"{options.out} holds a pool already; give another --out")
-    with locked(out, say):
-        connect(how)
-        facts = ingest(options.inputs, out, settings=settings, say=say)
+    with locked(out.url, say):
+        connect(how, out)
+        facts = ingest(options.inputs, out.url, settings=settings, say=say)
     show(
         "",
         ["source", "records", "samples", "duplicates", "quarantined"],

@@ -32,6 +32,7 @@ from jobs.engine.terminal.screen import say
 
 if TYPE_CHECKING:
     from jobs.engine.execute.session import Session
+    from jobs.engine.store.folder import Folder
     from jobs.methods.scorer_training import ScorerTraining
 
 
@@ -47,18 +48,22 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
-def train(wanted: ScorerTraining, path: Path, out: Path, session: Session) -> dict[str, Any]:
-    """Trains on the pairs in a file and writes the scorer into `out`. Returns the entry of the training in the log.
+def train(wanted: ScorerTraining, file: str, out: Folder, session: Session) -> dict[str, Any]:
+    """Trains on the pairs in a file, by its path or URL, and writes the scorer into `out`.
+
+    Returns the entry of the training in the log.
 
     UsageError if `out` holds another run, or if a line is not a pair.
     """
 
+    from jobs.engine.execute.capacity import refuse_without_gpus
     from jobs.engine.execute.session import connect
     from jobs.engine.outcome.manifest import claimed, ending, write_manifest
     from jobs.engine.pool.pool import Pool
     from jobs.engine.record.declarations import plain
+    from jobs.engine.store.folder import Folder
     from jobs.engine.store.lock import locked
-    from jobs.engine.train.checkpoints import local_folder, write_checkpoint
+    from jobs.engine.train.checkpoints import write_checkpoint
     from jobs.engine.train.whole_model import whole_model
     from jobs.methods.scorer_training import records, written_records
     from operators.scoring.scorer import SETTINGS
@@ -66,25 +71,26 @@ def train(wanted: ScorerTraining, path: Path, out: Path, session: Session) -> di
     began = time.monotonic()
     template = wanted.template or ""
     with locked(session.store.url, say):
-        file = written_records(records(path, template, wanted.labels), local_folder(session.store) / "pairs")
-        connect(session.profile)
-        pool = Pool.of([str(file)], session)
+        pairs = written_records(records(file, template, wanted.labels), Folder(f"{session.store.url}/pairs"))
+        connect(session.profile, session.store.folder)
+        refuse_without_gpus({"training": wanted.finetune}, session.profile)
+        pool = Pool.of([pairs], session)
         if pool.facts["quarantined"]:
             raise WinnowError(f"{pool.facts['quarantined']:,} pairs cannot be read; see {pool.folder}/quarantine.jsonl")
-        run = {"recipe": "train_scorer", "inputs": [str(path)], "fields": plain(wanted)}
+        run = {"recipe": "train_scorer", "inputs": [file], "fields": plain(wanted)}
         identity = claimed("winnow_scorer", run, pool, out)
         checkpoints = pool.train(wanted.finetune)
         whole = whole_model(wanted.finetune, checkpoints[-1])
-        write_checkpoint(Path(whole.name), Path(checkpoints[-1].name).parent, out)
-    settings = {"template": template, "labels": list(wanted.labels)}
-    (out / SETTINGS).write_text(json.dumps(settings, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        settings = {"template": template, "labels": list(wanted.labels)}
+        written = json.dumps(settings, indent=1, ensure_ascii=False).encode() + b"\n"
+        write_checkpoint(checkpoints[-1], out, whole, {SETTINGS: written})
     manifest = {
         **identity,
         "counts": {"pairs": pool.facts["records"], "equal": pool.facts["duplicates"]},
         "checkpoints": [checkpoint.name for checkpoint in checkpoints],
         **ending(session, began),
     }
-    write_manifest(out / "manifest.yaml", manifest)
+    write_manifest(out, manifest)
     say(f"pairs: {pool.facts['records']:,} read, {pool.facts['duplicates']:,} of them equal to an earlier one")
     return session.log[-1]
 
@@ -97,24 +103,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     from jobs.engine.execute.profile import profile
     from jobs.engine.execute.session import Session
     from jobs.engine.record.declarations import plain
-    from jobs.engine.train.checkpoints import local_store
     from jobs.methods.scorer_training import checked_training
 
     overrides, files = fields_and_others(options.words)
     if len(files) != 1:
         raise UsageError(f"name one file of pairs: {program('train_scorer')} PAIRS.jsonl --out FOLDER")
-    how, store, wanted, *_ = together(
+    how, store, wanted, out = together(
         [
             partial(profile, options.profile),
-            lambda: local_store(store_at(options.store)),
-            partial(checked_training, options.settings, overrides, Path(files[0])),
+            partial(store_at, options.store),
+            partial(checked_training, options.settings, overrides, files[0]),
             partial(out_folder, options.out, options.store, files),
         ]
     )
     session = Session(store, how, command=as_typed("train_scorer", argv))
-    refuse_other_run(options.out, "train_scorer", files, plain(wanted), session)
-    trained = train(wanted, Path(files[0]), options.out, session)
-    say(f"{options.out} holds the scorer after epoch {wanted.finetune.epochs}; {trained['folder']} holds every epoch")
+    refuse_other_run(out, "train_scorer", files, plain(wanted), session)
+    trained = train(wanted, files[0], out, session)
+    say(f"{out} holds the scorer after epoch {wanted.finetune.epochs}; {trained['folder']} holds every epoch")
     return 0
 
 

@@ -5,19 +5,26 @@ import os
 import shutil
 import tempfile
 
-# Before Ray is imported anywhere: no token, no telemetry, no second priority class, one thread a worker.
+# Before Ray is imported anywhere: no token, no telemetry, no second priority class, one thread a worker. Where there
+# are several threads, one that waits sleeps: it would spin on a core that another test process needs, which is 20 times
+# the CPU seconds for a small training.
 os.environ.update(
     RAY_AUTH_MODE="disabled",
     RAY_USAGE_STATS_ENABLED="0",
     RAY_worker_niceness="0",
     RAY_DATA_DISABLE_PROGRESS_BARS="1",
     OMP_NUM_THREADS="1",
+    OMP_WAIT_POLICY="PASSIVE",
     HF_HUB_OFFLINE="1",
     TORCHDYNAMO_DISABLE="1",
     VLLM_ENABLE_V1_MULTIPROCESSING="0",
     VLLM_CPU_KVCACHE_SPACE="1",
 )
 os.environ.pop("RAY_ADDRESS", None)
+
+from tests import s3 as s3_server
+
+os.environ.update(s3_server.environment())
 
 import numpy as np
 import pyarrow as pa
@@ -56,6 +63,13 @@ def ray_session():
     yield
     ray.shutdown()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def s3():
+    """An S3 server, which the workers of `ray_session` find too."""
+    with s3_server.served() as server:
+        yield server
 
 
 @pytest.fixture

@@ -112,3 +112,35 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
             """Says nothing."""
 
     return Handler
+
+
+@contextmanager
+def dashboard(replies: Mapping[str, tuple[int, Any]]) -> Iterator[str]:
+    """The address of a server that answers each path with a status and a content; with 404 what is not told.
+
+    A key may begin with a method, such as "POST /api/jobs/". A content that is not bytes is sent as JSON.
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            key = self.path if self.command == "GET" else f"{self.command} {self.path}"
+            status, content = replies.get(key, (404, {}))
+            body = content if isinstance(content, bytes) else json.dumps(content).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST = answer
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Nothing is printed."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 from pydantic.dataclasses import dataclass
@@ -65,6 +66,36 @@ class Slow(Operator):
 
 
 @dataclass(frozen=True, config=STRICT)
+class Counts(Operator):
+    """A constant; writes down each id that it is given."""
+
+    file: str = ""
+
+    def load(self):
+        def compute(batch):
+            with open(self.file, "a") as file:
+                file.writelines(f"{each} " for each in batch["id"].to_pylist())
+            return np.ones(batch.num_rows)
+
+        return compute
+
+
+@dataclass(frozen=True, config=STRICT)
+class Clears(Operator):
+    """A constant; before each batch, the parts of the earlier ones disappear from a store."""
+
+    folder: str = ""
+
+    def load(self):
+        def compute(batch):
+            for part in Path(self.folder).glob("Clears-*/*/part-*"):
+                part.unlink()
+            return np.ones(batch.num_rows)
+
+        return compute
+
+
+@dataclass(frozen=True, config=STRICT)
 class Unloadable(Operator):
     """An operator whose load fails."""
 
@@ -120,9 +151,18 @@ class Accelerated(Operator):
     """The length of the instruction; "break" in it makes its worker's device fail, for this row and all later ones."""
 
     message: str = "CUDA error: an illegal memory access was encountered\nCompile with TORCH_USE_CUDA_DSA"
+    loads: str = ""
+    """A file in which each load is written down."""
+    lost: int = 0
+    """The number of loads that lose the device."""
 
     def load(self):
         broken = []
+        if self.loads:
+            with open(self.loads, "a") as file:
+                file.write("x")
+            if os.path.getsize(self.loads) <= self.lost:
+                raise AcceleratorError(self.message)
 
         def compute(batch):
             texts = [instruction(messages) for messages in batch["messages"].to_pylist()]

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.operators.asking.engines import engine as engine  # a fixture
+
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 NAMES = sorted(path.stem for path in FOLDER.glob("[a-z]*.py"))
 
@@ -31,8 +33,15 @@ def test_benchmark_wants_no_argument_and_nothing_of_the_tests(monkeypatch, capsy
     assert not usage.split()
 
 
-def test_gpu_prints_a_line_each_that_names_the_device(monkeypatch, capsys):
-    names = ["k_center", "kmeans", "embed", "loss", "less"]  # the judge is vLLM's, which takes a minute to start
+def test_gpu_prints_a_line_each_that_names_the_device(monkeypatch, capsys, engine):  # vLLM itself takes a minute
+    names = [
+        "k_center",
+        "kmeans",
+        "embed",
+        "embed_large",
+        "loss",
+        "less",
+    ]  # the judge is vLLM's, which takes a minute to start
     found = [json.loads(line) for line in ran(monkeypatch, capsys, "gpu", "--small", *names).splitlines()]
     assert [line["of"] for line in found] == names
     for line in found:

@@ -128,6 +128,29 @@ def tiny_reward(
     return _saved(folder, DebertaV2ForSequenceClassification, config, seed)
 
 
+def tiny_unieval(folder: Path, seed: int = 0) -> Path:
+    """The folder, with a T5 of two layers that answers yes or no; a text ends with </s>, as T5's do."""
+    from tokenizers import processors
+    from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+
+    made = tiny_tokenizer(folder, [*TEXTS, "Yes No " * 20]).backend_tokenizer
+    made.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 2)])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, eos_token="</s>", pad_token="<pad>")
+    tokenizer.save_pretrained(folder)
+    config = T5Config(
+        vocab_size=len(tokenizer),
+        d_model=32,
+        d_kv=8,
+        d_ff=64,
+        num_layers=2,
+        num_heads=4,
+        pad_token_id=0,
+        eos_token_id=2,
+        decoder_start_token_id=0,
+    )
+    return _saved(folder, T5ForConditionalGeneration, config, seed)
+
+
 def _llama(vocabulary: int, positions: int, head: int = 8) -> Any:
     from transformers import LlamaConfig
 

@@ -8,16 +8,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
-from jobs.engine.ingest.build import fetched
 from jobs.engine.ingest.dedup import DUPLICATES
-from jobs.engine.ingest.folder import Folder
 from jobs.engine.ingest.parts import PART_ROWS, Shares, fingerprint_share, fingerprints, part_name
 from jobs.engine.ingest.row_groups import GROUP_ROWS, sample_writer
+from jobs.engine.ingest.tasks import fetched
 from jobs.engine.pool.pool import Pool
 from jobs.engine.pool.subset import Subset
 from jobs.engine.samples.pool_folder import is_pool
 from jobs.engine.samples.reading import Parts, read_samples
 from jobs.engine.store.feature import Feature
+from jobs.engine.store.folder import Folder
 from jobs.engine.train.whole_model import whole_model
 from operators.asking.respond import Respond, upto_last_user
 from operators.sample import SAMPLE, Message, text_sha

@@ -1,14 +1,17 @@
 """k-center covers of samples: the first center, and the cover around samples that are kept already."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from jobs.engine.pool.subset import Ranking, Subset
 from operators.kernels.center import closest, mean_direction
 from operators.kernels.k_center import k_center
+from operators.kernels.two_round import bounds, two_round
 
 First = Literal["center", "random"]
+Covering = Literal["exact", "two_round"]
+KERNELS = {"exact": k_center, "two_round": two_round}
 
 
 def first_center(
@@ -25,15 +28,32 @@ def first_center(
     return subset.reduce(closest, column, center=center)
 
 
-def covered(subset: Subset, size: int, around: Ranking, first: First, seed: int) -> Ranking:
+def cover_of(subset: Subset, size: int, how: Covering, **start: Any) -> Any:
+    """The `Cover` of the samples by `size` of them; its picks are a ranking.
+
+    how: exact, every pick is the farthest of all. two_round, parts are covered first and then their picks; the record
+    of the run then has the radius, and the least radius that a cover could have. start: `first` or `warm`, as ids.
+    """
+    cover = subset.reduce(KERNELS[how], "embed", k=size, **start)
+    if how == "two_round":
+        radius, least = (round(each, 6) for each in bounds(cover))
+        entry = {"samples": len(subset), "picks": len(cover.picks), "radius": radius, "least_radius": least}
+        subset.session.log.append({"cover": how, "pool": subset.origin.folder, **entry})
+    return cover
+
+
+def covered(
+    subset: Subset, size: int, around: Ranking | None, first: First, seed: int, how: Covering = "exact"
+) -> Ranking:
     """At most `size` of the samples, by k-center greedy, in the order of the picks.
 
     around: the samples that are centers already; they are not picked again. Where there are none, the cover starts
-    from `first_center`.
+    from `first_center`. how: as in `cover_of`.
     """
-    size = min(size, len(subset - around))
+    left = subset - around if around is not None else subset
+    size = min(size, len(left))
     if not size:
-        return around[:0]
-    if len(around):
-        return (subset | around).reduce(k_center, "embed", k=size, warm=around.order).picks
-    return subset.reduce(k_center, "embed", k=size, first=first_center(subset, first, seed)).picks
+        return subset.ranking(subset.ids[:0])
+    if around is not None and len(around):
+        return cover_of(subset | around, size, how, warm=around.order).picks
+    return cover_of(subset, size, how, first=first_center(subset, first, seed)).picks

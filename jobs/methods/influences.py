@@ -3,13 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from jobs.engine.pool.subset import Subset
 from jobs.methods.targets import Targets, target_directions, target_features
 from operators.gradients.directions import Aggregate
 from operators.gradients.gradient import Gradient
-from operators.kernels.influence import subtask_cosines, weighted_influence
+from operators.kernels.influence import influences, subtask_cosines
 
 
 @dataclass(frozen=True)
@@ -23,7 +21,7 @@ class Comparison:
     the targets' directions as they are computed, and only the cosines are stored."""
 
     def at(self, samples: Subset, name: str, gradient: Gradient) -> Subset:
-        """The samples with a gradient at a checkpoint, with the column `cosines_<name>`.
+        """The samples with a gradient at a checkpoint, with the column `cosines_<name>` or, if not projected, `<name>`.
 
         The column has the mean cosine of each sample to the targets of each subtask; (n, subtasks). gradient: the
         operator for targets. For samples, the step that Adam would make with the gradient replaces it.
@@ -33,7 +31,7 @@ class Comparison:
             adam = replace(adam, onto=target_directions(self.targets, gradient, self.aggregate))
         compared = samples.map(**{name: adam})
         if not self.projected:
-            return compared.bind(**{f"cosines_{name}": compared.values(name)})
+            return compared
         cosines = compared.reduce(
             subtask_cosines,
             name,
@@ -57,8 +55,7 @@ def influential(compared: Subset, learning_rates: Mapping[str, float]) -> Subset
     influence: the highest influence over the subtasks, weighted over the checkpoints by their learning rates. subtask:
     the number of that subtask. at_<name>: the mean cosine to its targets at each checkpoint.
     """
-    tables = {name: compared.values(f"cosines_{name}") for name in learning_rates}
-    found = weighted_influence(list(tables.values()), list(learning_rates.values()))
-    rows = np.arange(len(compared))
-    by_checkpoint = {f"at_{name}": table[rows, found.subtasks] for name, table in tables.items()}
+    tables = [column if (column := f"cosines_{name}") in compared.columns else name for name in learning_rates]
+    found = compared.reduce(influences, *tables, learning_rates=list(learning_rates.values()))
+    by_checkpoint = {f"at_{name}": found.at[:, place] for place, name in enumerate(learning_rates)}
     return compared.bind(influence=found.scores, subtask=found.subtasks, **by_checkpoint).having("influence")

@@ -7,20 +7,24 @@ training script). A record is a conversation of the prompt and the label, which 
 
 import hashlib
 import json
-import os
 import re
+import shutil
 import string
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import fsspec
 from pydantic import AfterValidator
 from pydantic.dataclasses import dataclass
 
 from jobs.engine.command.config import configured
+from jobs.engine.store.folder import Folder
 from jobs.engine.terminal.errors import UsageError, together
+from jobs.engine.terminal.place_errors import naming
 from operators.base import STRICT, RowError
 from operators.checkpoint import Checkpoint
 from operators.models.probes import PROBES
@@ -72,10 +76,10 @@ def scorer_training(settings: Path | None, overrides: Iterable[str]) -> ScorerTr
     return wanted
 
 
-def pairs(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def pairs(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """The line number and the JSON object of each line that is not blank; UsageError for a line without one."""
     try:
-        with path.open(encoding="utf-8") as file:
+        with naming(path), fsspec.open(path, "rt", encoding="utf-8") as file:
             for number, line in enumerate(file, start=1):
                 if not line.strip():
                     continue
@@ -87,7 +91,7 @@ def pairs(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise UsageError(f"{path} is not a file of pairs, with one JSON object per line: {error}") from None
 
 
-def default_template(path: Path) -> str:
+def default_template(path: str) -> str:
     """Winnow's template for the pairs in a file: QUALITY where they have a response, else COMPLEXITY.
 
     UsageError where the file has no pair, and where its pairs are filled into a template already.
@@ -100,7 +104,7 @@ def default_template(path: Path) -> str:
     return QUALITY if "response" in first else COMPLEXITY
 
 
-def records(path: Path, template: str, labels: Sequence[str]) -> Iterator[dict[str, Any]]:
+def records(path: str, template: str, labels: Sequence[str]) -> Iterator[dict[str, Any]]:
     """One record per pair: a conversation of the prompt and the label.
 
     UsageError names the line that is not a pair, or whose score is not a label.
@@ -174,7 +178,7 @@ def refuse_other_tokens(wanted: ScorerTraining, template: str) -> None:
                 )
 
 
-def checked_training(settings: Path | None, overrides: Iterable[str], path: Path) -> ScorerTraining:
+def checked_training(settings: Path | None, overrides: Iterable[str], path: str) -> ScorerTraining:
     """The training, as `scorer_training` returns it, with the template of the pairs in a file.
 
     path: the file of pairs. UsageError or ModelMissing for everything that can be refused without reading all pairs.
@@ -186,23 +190,21 @@ def checked_training(settings: Path | None, overrides: Iterable[str], path: Path
     return wanted
 
 
-def written_records(rows: Iterable[Mapping[str, Any]], folder: Path) -> Path:
-    """Writes records, one per line, to a file named by the hash of its content, and returns its path.
+def written_records(rows: Iterable[Mapping[str, Any]], folder: Folder) -> str:
+    """Writes records, one per line, to a file named by the hash of its content, and returns its path or URL.
 
     A file of the same content is not written again.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{os.getpid()}.tmp"
+    folder.make()
     digest = hashlib.sha256()
-    try:
-        with temporary.open("wb") as file:
-            for row in rows:
-                line = json.dumps(row, ensure_ascii=False).encode() + b"\n"
-                digest.update(line)
-                file.write(line)
-        path = folder / f"{digest.hexdigest()[:16]}.jsonl"
-        if not path.exists():
-            temporary.replace(path)
-        return path
-    finally:
-        temporary.unlink(missing_ok=True)
+    with tempfile.TemporaryFile() as held:
+        for row in rows:
+            line = json.dumps(row, ensure_ascii=False).encode() + b"\n"
+            digest.update(line)
+            held.write(line)
+        name = f"{digest.hexdigest()[:16]}.jsonl"
+        if not folder.exists(name):
+            held.seek(0)
+            with folder.writing(name) as file:
+                shutil.copyfileobj(held, file)
+    return folder.file(name)

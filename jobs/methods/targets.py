@@ -5,6 +5,8 @@
 
 import hashlib
 import json
+import shutil
+import tempfile
 import time
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,9 +22,9 @@ from jobs.engine.execute.gpus import hide_other_gpus, task
 from jobs.engine.pool.pool import Pool
 from jobs.engine.record.entries import declaration
 from jobs.engine.samples.reading import read_samples
+from jobs.engine.store.folder import Folder
 from jobs.engine.terminal.errors import UsageError, WinnowError
 from jobs.engine.terminal.screen import say
-from jobs.engine.train.checkpoints import local_folder
 from operators.base import canonical_json
 from operators.field import Field
 from operators.gradients.directions import Aggregate, Directions
@@ -103,7 +105,7 @@ class Targets:
 def target_directions(targets: Targets, gradient: Gradient, aggregate: Aggregate) -> Directions:
     """The directions of the subtasks at the gradient's checkpoint, from the store or computed on a worker.
 
-    UsageError where the store is not a local folder; WinnowError where a target has no gradient.
+    WinnowError where a target has no gradient.
     """
     session = targets.pool.session
     identity = {
@@ -114,14 +116,14 @@ def target_directions(targets: Targets, gradient: Gradient, aggregate: Aggregate
         "aggregate": aggregate,
     }
     fingerprint = hashlib.sha256(canonical_json(identity).encode()).hexdigest()
-    file = local_folder(session.store) / "directions" / f"{fingerprint[:16]}.safetensors"
-    began, stored = time.monotonic(), file.is_file()
+    folder, name = Folder(f"{session.store.url}/directions"), f"{fingerprint[:16]}.safetensors"
+    began, stored, file = time.monotonic(), folder.exists(name), folder.file(name)
     if not stored:
         execution = session.profile.execution(gradient)
         remote = WRITE.on(execution.gpus).options(num_gpus=execution.gpus, memory=execution.memory)
         say(f"targets: {targets.pool.samples:,} in {len(targets.names):,} subtasks, to {file}")
         try:
-            ray.get(remote.remote(gradient, targets.messages, file, aggregate))
+            ray.get(remote.remote(gradient, targets.messages, folder, name, aggregate))
         except RayError as error:
             raise failure(f"targets: {cause(error)}", error, session) from error
     session.log.append(
@@ -130,14 +132,14 @@ def target_directions(targets: Targets, gradient: Gradient, aggregate: Aggregate
             **declaration(gradient),
             "aggregate": aggregate,
             "pool": targets.pool.folder,
-            "folder": str(file),
+            "folder": file,
             "samples": targets.pool.samples,
             "stored": targets.pool.samples if stored else 0,
             "computed": 0 if stored else targets.pool.samples,
             "seconds": round(time.monotonic() - began, 2),
         }
     )
-    return Directions(str(file))
+    return Directions(file)
 
 
 def target_features(targets: Targets, gradient: Gradient, column: str) -> np.ndarray:
@@ -155,12 +157,19 @@ def target_features(targets: Targets, gradient: Gradient, column: str) -> np.nda
 
 
 def write_directions(
-    gradient: Gradient, subtasks: dict[str, list[list[Message]]], file: Path, aggregate: Aggregate
+    gradient: Gradient, subtasks: dict[str, list[list[Message]]], folder: Folder, name: str, aggregate: Aggregate
 ) -> None:
-    """Computes the directions of the subtasks in this worker, and writes them to the file."""
+    """Computes the directions of the subtasks in this worker, and writes them to the file of this name in a folder."""
     hide_other_gpus()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    directions(gradient, subtasks, file, aggregate)
+    folder.make()
+    if folder.local:
+        directions(gradient, subtasks, Path(folder.file(name)), aggregate)
+        return
+    with tempfile.TemporaryDirectory() as here:
+        made = Path(here) / name
+        directions(gradient, subtasks, made, aggregate)
+        with made.open("rb") as file, folder.writing(name) as copy:
+            shutil.copyfileobj(file, copy)
 
 
 WRITE = task(write_directions)

@@ -27,10 +27,11 @@ def arguments() -> argparse.ArgumentParser:
 def needs(recipe: type[Recipe]) -> Iterator[str]:
     """Gives what a recipe needs with its defaults: models, fields without a default, and what else the recipe names."""
     yield from recipe.needs
+    unset = [field.name for field in fields(recipe) if field.default is MISSING and field.default_factory is MISSING]
+    yield from (f"{name}=..., which has no default" for name in unset)
+    steps = {} if unset else recipe().steps()
     for field in fields(recipe):
-        if field.default is MISSING and field.default_factory is MISSING:
-            yield f"{field.name}=..., which has no default"
-        else:
+        if unset or field.name in steps:
             yield from _models(field.name, field.default)
 
 

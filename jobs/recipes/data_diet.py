@@ -110,7 +110,7 @@ class DataDiet(Recipe):
         """The kept samples; UsageError for a window that extends beyond the highest score."""
         if self.offset is None:
             return self.within(pool, lambda k: scored.reduce(data_diet.kept, "score", count=k, keep=self.keep))
-        begin, size = round(self.offset * len(scored)), self.size(pool)
+        begin, size = round(self.offset * len(scored)), self.budget_size(pool)
         if begin + size > len(scored):
             raise UsageError(f"no {size:,} scores after the first {begin:,} of {len(scored):,}: lower offset or budget")
         return scored.reduce(data_diet.kept, "score", count=size, keep="window", offset=begin)

@@ -58,16 +58,15 @@ class DEFT(Recipe):
     def select(self, pool: Pool) -> Selection:
         """Keeps the base and each centroid's easy and hard samples, or the easiest and hardest of the pool."""
         embedded = pool.map(embed=self.embed, label=self.label)
-        size = min(self.size(pool), len(embedded))
+        size = min(self.budget_size(pool), len(embedded))
         # The quotas are rounded down, and the base takes the rest of the budget.
         each = int((1 - self.base) * size / self.centroids) if self.ranking == "quota" else 0
         drawn = size - each * self.centroids if self.ranking == "quota" else 0
         base = embedded.reduce(stratified_sample, "label", size=drawn, seed=self.seed)
         rest = embedded - base
         groups = rest.reduce(kmeans, "embed", k=min(self.centroids, len(rest)), seed=self.seed)
-        prototypes = {"centroids": groups.centroids, "labels": groups.labels}
-        hardness = rest.reduce(prototype_distance, "embed", **prototypes)
-        rest = rest.bind(centroid=groups.labels, distance=groups.distances, hardness=hardness)
+        rest = rest.bind(centroid=groups.labels, distance=groups.distances)
+        rest = rest.bind(hardness=rest.reduce(prototype_distance, "embed", "centroid", centroids=groups.centroids))
         easy, hard = self._quotas(rest, each) if self.ranking == "quota" else self._ends(rest, size)
         return pool.selection(
             hard + easy + base,

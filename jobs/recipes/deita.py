@@ -23,6 +23,7 @@ from operators.base import STRICT
 from operators.checkpoint import Checkpoint
 from operators.embedding.embed import Embed
 from operators.kernels.evol_score import Aggregate, evol_score
+from operators.kernels.sharding import by_row
 from operators.scoring.scorer import Scorer
 
 RELEASED = {name: f"hkust-nlp/deita-{name}-scorer" for name in ("complexity", "quality")}
@@ -112,6 +113,8 @@ class DEITA(Recipe):
         )
 
 
-def sample_evol_score(complexity: np.ndarray, quality: np.ndarray, aggregate: Aggregate) -> np.ndarray:
+@by_row
+def sample_evol_score(complexity: np.ndarray, quality: np.ndarray, aggregate: Aggregate, offset: int = 0) -> np.ndarray:
     """The evol score of n samples, (n,) float64; complexity, quality: (n,) values of two scorers."""
-    return evol_score([each["scores"] for each in complexity], [each["scores"] for each in quality], aggregate)
+    complex_turns, good_turns = ([each["scores"] for each in column] for column in (complexity, quality))
+    return evol_score(complex_turns, good_turns, aggregate, offset=offset)

@@ -21,12 +21,11 @@ from pydantic.dataclasses import dataclass
 from jobs.engine.command.places import missing
 from jobs.engine.recipe import Budget, Pool, Ranking, Reads, Recipe, Selection, Step, Subset
 from jobs.engine.terminal.errors import UsageError
-from jobs.methods.covering import First, first_center
+from jobs.methods.covering import Covering, First, cover_of, first_center
 from operators.base import STRICT
 from operators.embedding.embed import Embed
 from operators.field import Field
 from operators.kernels.center import closest, mean_direction
-from operators.kernels.k_center import k_center
 from operators.kernels.kmeans import kmeans
 from operators.kernels.voting import rows_of
 
@@ -58,6 +57,8 @@ class LTD(Recipe):
     """The number of centroids; none: one per label, or 32 without a target."""
     first: First = "center"
     """The first pick. center: the candidate closest to the target's mean. random: a random candidate."""
+    cover: Covering = "exact"
+    """two_round: parts are covered first, and then their picks, for millions of picks; the manifest has its radius."""
 
     def steps(self) -> dict[str, Step]:
         """The steps; the label is read only where there is a target to compare it with."""
@@ -81,7 +82,7 @@ class LTD(Recipe):
         first = first_center(candidates, self.first, self.seed, center=center)
 
         def farthest_first(k: int) -> Ranking:
-            cover = candidates.reduce(k_center, "embed", k=k, first=first)
+            cover = cover_of(candidates, k, self.cover, first=first)
             return cover.picks.bind(gap=cover.distances)
 
         kept = self.within(pool, farthest_first)

@@ -21,7 +21,7 @@ from pydantic.dataclasses import dataclass
 from jobs.engine.recipe import Budget, Later, Pool, Ranking, Recipe, Selection, Step, Subset
 from jobs.engine.terminal.errors import NothingSelected
 from jobs.methods.conversations import rated_answers
-from jobs.methods.covering import First, covered
+from jobs.methods.covering import Covering, First, covered
 from operators.base import STRICT
 from operators.embedding.embed import Embed
 from operators.scoring.reward import Reward
@@ -35,8 +35,8 @@ class MoDS(Recipe):
     published: ClassVar = {
         "reward.max_tokens": None, "embed.model.name": "google-bert/bert-base-uncased", "embed.pooling": "cls",
         "embed.scale": "raw", "embed.max_tokens": 96, "embed.precision": "float32", "embed.stored": "float32",
-        "first": "random", "candidates": "all", "second": "independent", "train.batch": 512,
-        "train.base.name": "meta-llama/Llama-2-7b-hf",
+        "train.batch": 512, "train.base.name": "meta-llama/Llama-2-7b-hf",
+        "first": "random", "candidates": "all", "second": "independent",
     }  # fmt: skip
     needs: ClassVar = ("vLLM, with which the trained model answers (not with seed_share=1)",)
 
@@ -53,6 +53,8 @@ class MoDS(Recipe):
     vector of a BERT, from 96 tokens, in float32: half precision changes up to half of the picks."""
     first: First = "center"
     """The first pick: the sample closest to the mean, or a random one, which the released code draws without a seed."""
+    cover: Covering = "exact"
+    """two_round: parts are covered first, and then their picks, for millions of picks; the manifest has its radius."""
     seed_share: float = Limits(default=0.5, gt=0, le=1)
     """The seed's share of the budget, which the paper leaves open; with 1, the recipe stops after the seed."""
     train: Finetune = replace(LIKE_ALPACA, max_tokens=1024)
@@ -63,9 +65,8 @@ class MoDS(Recipe):
     candidates: Literal["rest", "all"] = "rest"
     """The samples to answer. rest: all but the seed. all: the seed too, so the code can output a seed sample twice."""
     need_threshold: float = 0.0
-    """The reward below which an answer is bad."""
+    """The reward below which an answer is bad; `need`, the share of the answers that are bad, replaces it."""
     need: float | None = Limits(default=None, gt=0, le=1)
-    """The share of the answers that are bad; it replaces the threshold."""
     second: Literal["warm", "independent"] = "warm"
     """The second cover. warm: it extends the seed. independent: it starts anew, as in the paper."""
 
@@ -80,14 +81,14 @@ class MoDS(Recipe):
 
     def select(self, pool: Pool) -> Selection:
         """Keeps the seed, and the cover of the high-quality samples that the trained model answers badly."""
-        size = self.size(pool)
+        size = self.budget_size(pool)
         rated = pool.map(reward=self.reward)
         good = rated.above("reward.reward", self.threshold, share=self.quality)
         if not len(good):
             highest = rated.values("reward.reward").max()
             raise NothingSelected(f"no reward is above the threshold; the highest is {highest:g}: set quality=0.2")
         good = good.map(embed=self.embed)
-        seed = covered(good, math.ceil(self.seed_share * size), good.ranking(good.ids[:0]), self.first, self.seed)
+        seed = covered(good, math.ceil(self.seed_share * size), None, self.first, self.seed, self.cover)
         trainer = replace(self.train, seed=self.train.seed + self.seed)
         answered = rated_answers(self.asked(good, seed, size), seed, trainer, self.answer_tokens, self.reward)
         need, more = self.needed(seed, answered, size)
@@ -109,12 +110,11 @@ class MoDS(Recipe):
 
     def asked(self, good: Subset, seed: Ranking, size: int) -> Subset:
         """The samples that the model trained on the seed answers; none where the selection is only the seed."""
-        if self.seed_share == 1 or len(seed) >= size:
-            return good[:0]
-        return good if self.candidates == "all" else good - seed
+        enough = self.seed_share == 1 or len(seed) >= size
+        return good[:0] if enough else good if self.candidates == "all" else good - seed
 
     def needed(self, seed: Ranking, answered: Subset, size: int) -> tuple[Subset, Ranking]:
         """The samples with a bad answer, and the cover of them that fills the selection up to `size`."""
         need = answered.below("answer_reward", self.need_threshold, share=self.need)
-        around = seed if self.second == "warm" else seed[:0]
-        return need, covered(need, size - len(seed), around, self.first, self.seed)
+        around = seed if self.second == "warm" else None
+        return need, covered(need, size - len(seed), around, self.first, self.seed, self.cover)

@@ -89,7 +89,7 @@ class NLUDiet(Recipe):
     def select(self, pool: Pool) -> Selection:
         """Trains on all samples and scores them, then chooses, trains and scores until all epochs are used."""
         assert self.train.labels is not None, "check() refuses this"
-        size = self.size(pool)
+        size = self.budget_size(pool)
         usable, labels = classified(pool, self.train.labels)
         average = Smoothed(self.joint, self.smoothing, self.alpha, self.last, self.bonus)
         run, scored = Cycles(replace(self.train, labels=labels), usable, self.seed, usable), usable[:0]

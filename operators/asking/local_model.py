@@ -17,6 +17,9 @@ from operators.sample import Message
 BLOCK = 32
 """Tokens per block of the prefix cache on a CPU: the minimum. The default, 128, exceeds many shared prefixes."""
 
+USABLE = 0.9
+"""What vLLM takes of the memory that a process can have, where that is less than the GPU's."""
+
 WHAT_FITS = -1
 """vLLM's word for a max_model_len that is the model's limit, or less where one request of that length has no memory.
 
@@ -163,6 +166,9 @@ def _engine(folder: Path, context: int | None) -> Any:
 
     options: dict[str, Any] = {"enable_prefix_caching": True, "disable_log_stats": True}
     options["max_model_len"] = WHAT_FITS if context is None else context
+    # CUDA is in use already where this process was bound to a share of the GPU.
+    if gpus == 1 and torch.cuda.is_initialized() and (share := torch.cuda.get_per_process_memory_fraction()) < 1:
+        options["gpu_memory_utilization"] = USABLE * share
     if gpus:
         return LLM(model=str(folder), tensor_parallel_size=gpus, **options)
     return LLM(model=str(folder), dtype="float32", enforce_eager=True, block_size=BLOCK, **options)

@@ -70,9 +70,11 @@ class Embed(Templated):
         batch are sorted by length, so large batches (1,000 texts and more) are faster. ValueError for more max_tokens
         than the model has positions, and for a pooling or a module that is not known here.
         """
+        import torch
         from transformers import AutoTokenizer
 
         from operators.embedding import encoder
+        from operators.models.ahead import overlapped
 
         refuse_too_many(self.model, self.max_tokens)
         folder = self.model.folder()
@@ -92,12 +94,15 @@ class Embed(Templated):
         model = encoder.load(folder, self.precision, probes, padding, pooling)
         layers = [Dense.read(path) for path in advice.dense]
 
-        def compute(batch: pa.Table) -> Values:
+        def tokenize(batch: pa.Table) -> tuple[list[list[int]], dict[int, RowError]]:
             texts = written(self.texts(batch))
             rows = _token_ids(tokenizer, texts, limit)
             refused = {at: _refused(tokenizer, *each, limit) for at, each in enumerate(zip(texts, rows, strict=True))}
-            errors = {at: error for at, error in refused.items() if error is not None}
-            filled = [at for at in refused if at not in errors]
+            return rows, {at: error for at, error in refused.items() if error is not None}
+
+        def compute(tokenized: tuple[list[list[int]], dict[int, RowError]]) -> Values:
+            rows, errors = tokenized
+            filled = [at for at in range(len(rows)) if at not in errors]
             if not filled:
                 return [errors[at] for at in range(len(rows))]
             vectors = encoder.encode(model, [rows[at] for at in filled], pooling)
@@ -105,7 +110,7 @@ class Embed(Templated):
                 vectors = layer(vectors)
             return self._finished(vectors, filled, errors)
 
-        return compute
+        return overlapped(tokenize, compute, "cuda" if torch.cuda.is_available() else "cpu")
 
     def _finished(self, vectors: np.ndarray, filled: list[int], errors: dict[int, RowError]) -> Values:
         """The values of all rows; filled: the rows that the vectors are of; errors: of the other rows."""

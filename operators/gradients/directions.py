@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic.dataclasses import dataclass
 
+from operators import remote
 from operators.base import STRICT
 from operators.missing import ModelMissing
 
@@ -26,7 +27,7 @@ Aggregate = Literal["mean_of_cosines", "cosine_of_mean"]
 
 @dataclass(frozen=True, config=STRICT)
 class Directions:
-    """A file of directions: for each subtask, the vector that stands for its targets' gradients."""
+    """A file of directions, by its path or URL: for each subtask, the vector that stands for its targets' gradients."""
 
     file: str
 
@@ -54,6 +55,11 @@ class Directions:
         self._path()
 
     def _path(self) -> Path:
+        if remote.is_url(self.file):
+            try:
+                return remote.local_file(self.file)
+            except FileNotFoundError:
+                raise ModelMissing(f"directions {self.file}: there is no such file") from None
         path = Path(self.file).expanduser()
         if not path.is_file():
             raise ModelMissing(f"directions {self.file}: there is no such file")

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
-import pyarrow as pa
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
@@ -103,6 +102,7 @@ class Gradient(Operator):
         """
         from operators.gradients import per_sample
         from operators.losses.tokenized import attempts, fitting_supervision, merged
+        from operators.models.ahead import overlapped
         from operators.models.causal import causal_model
 
         model = causal_model(self.model, self.adapter, self.precision)
@@ -110,13 +110,13 @@ class Gradient(Operator):
         supervision = fitting_supervision(model, self.model, self.template, self.max_tokens)
         vectors = self._vectors(model, layers, self._feature(layers))
 
-        def compute(batch: pa.Table) -> list[Any]:
-            tokenized = attempts(supervision, batch)
+        def compute(tokenized: Sequence[Supervised | RowError]) -> list[Any]:
             rows = [row for row in tokenized if isinstance(row, Supervised)]
             found = [each.cpu() for each in vectors(rows)] if rows else [[], []]
             return merged(tokenized, list(map(self._value, *found)))
 
-        return compute
+        device = next(model.parameters()).device
+        return overlapped(lambda batch: attempts(supervision, batch), compute, device.type)
 
     def _feature(self, layers: "Layers") -> "Feature":
         from operators.kernels.adam import adam_feature, sgd_feature

@@ -8,7 +8,7 @@ the loss is the mean over its tokens, so GraNd falls as responses get longer.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pyarrow as pa
@@ -78,6 +78,7 @@ class GradientNorm(Operator):
         """
         from operators.gradients import per_sample
         from operators.losses.tokenized import merged
+        from operators.models.ahead import overlapped
         from operators.models.memory import backward_budget
 
         model, tokenize, layers, losses = (
@@ -91,13 +92,12 @@ class GradientNorm(Operator):
             tokens = row.count if self.labels is None else len(row.input_ids)
             return {"norm": norm, "tokens": tokens, "nll_mean": loss, "truncated": row.truncated}
 
-        def compute(batch: pa.Table) -> list[Any]:
-            tokenized = tokenize(batch)
+        def compute(tokenized: Sequence[Supervised | RowError]) -> list[Any]:
             rows = [row for row in tokenized if isinstance(row, Supervised)]
             norms, found = per_sample.norms(model, rows, layers, budget, losses)
             return merged(tokenized, list(map(value, rows, norms.tolist(), found.tolist())))
 
-        return compute
+        return overlapped(tokenize, compute, next(model.parameters()).device.type)
 
     def _language_model(self) -> tuple[Any, "Tokenize", "Layers", "Losses"]:
         from operators.gradients import per_sample

@@ -7,13 +7,13 @@ Elsewhere, which is for one number in a million, the CPU computes it from the ro
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from operators.kernels.distance import distances, spans, squared_norms
+from operators.kernels.placed import Placed, tensor
 
 if TYPE_CHECKING:
     import torch
@@ -31,34 +31,41 @@ def blocks(shape: Sequence[int], numbers: int) -> list[tuple[int, int]]:
     return spans(count, max(1, min(ROWS, numbers // max(width, 1))))
 
 
-def sent(points: np.ndarray, device: str | torch.device, origin: np.ndarray | None = None) -> torch.Tensor:
+def on_device(points: np.ndarray, device: str | torch.device, origin: np.ndarray) -> Placed:
+    """The points on the device: float16 and float32 as they are stored, float64 as float32 coordinates."""
+    if points.dtype != np.float64:
+        return Placed(tensor(points).to(device), origin)
+    return Placed(sent(points, device, origin), np.zeros_like(origin))
+
+
+def sent(points: np.ndarray, device: str | torch.device, origin: np.ndarray) -> torch.Tensor:
     """(n, d) float32 coordinates from the origin, on the device, converted there."""
     found = torch.empty(points.shape, device=device)
-    start_from = None if origin is None or not origin.any() else torch.from_numpy(origin).to(device)
+    start_from = torch.from_numpy(origin).to(device) if origin.any() else None
     for start, stop in blocks(points.shape, WIDE):
-        with warnings.catch_warnings():  # Ray's arrays are read-only, and are not written to here
-            warnings.simplefilter("ignore", UserWarning)
-            stored = torch.from_numpy(np.ascontiguousarray(points[start:stop])).to(device)
+        stored = tensor(points[start:stop]).to(device)
         found[start:stop] = stored if start_from is None else stored.double() - start_from
     return found
 
 
-def float32_norms(points: torch.Tensor) -> torch.Tensor:
+def float32_norms(points: Placed) -> torch.Tensor:
     """(n,) float32 squared norms, as `squared_norms` but for the last bit."""
-    found = torch.empty(len(points), device=points.device)
-    for start, stop in blocks(points.shape, WIDE):
-        found[start:stop] = _summed(points[start:stop])
+    found = torch.empty(len(points), device=points.stored.device)
+    for start, stop in blocks(points.stored.shape, WIDE):
+        found[start:stop] = _summed(points.span(start, stop))
     return found
 
 
-def largest_norm(points: torch.Tensor) -> float:
-    """The largest of the points' `squared_norms` on the CPU; there is at least one point."""
-    low, high = torch.empty(2, len(points), device=points.device)
-    for start, stop in blocks(points.shape, WIDE):
-        low[start:stop], high[start:stop] = float32_bounds(_summed(points[start:stop]), points.shape[1])
+def largest_norm(points: Placed) -> float:
+    """The largest of the points' `squared_norms` on the CPU; 0 for no points."""
+    if not len(points):
+        return 0.0
+    low, high = torch.empty(2, len(points), device=points.stored.device)
+    for start, stop in blocks(points.stored.shape, WIDE):
+        low[start:stop], high[start:stop] = float32_bounds(_summed(points.span(start, stop)), points.width)
     floor = low.max()
     unsure = torch.nonzero(high > floor)[:, 0]
-    known = squared_norms(points[unsure].cpu())
+    known = squared_norms(points.at(unsure.cpu().numpy()).cpu())
     return max(float(floor), float(known.max()) if len(known) else 0.0)
 
 

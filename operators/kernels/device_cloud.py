@@ -7,13 +7,14 @@ every pass over the points only sums, (k, d), reach the CPU.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from operators.kernels.cloud import grid_of, on_grid
-from operators.kernels.device import TABLE, WIDE, blocks, exact_distances, largest_norm, sent
-from operators.kernels.distance import finite_matrix, rounding, squared_norms
+from operators.kernels.cloud import Cloud, on_grid
+from operators.kernels.device import ROWS, TABLE, WIDE, blocks, exact_distances, largest_norm, on_device
+from operators.kernels.distance import finite_matrix, float_matrix, full_precision, rounding, spans, squared_norms
+from operators.kernels.placed import Placed
 
 if TYPE_CHECKING:
     import torch
@@ -23,70 +24,75 @@ else:
 LARGE = 1e17  # a float32 below this is none that `finite_matrix` refuses
 
 
-class DeviceCloud:
-    """Points, to be assigned to centroids. Labels are tensors on the device, (n,) int64."""
+class DeviceCloud(Cloud):
+    """A shard of points on a device. Labels are tensors there, (n,) int64."""
 
-    def __init__(self, points: torch.Tensor):
-        self.points = points
-        self.count = len(points)
-        self.radius = math.sqrt(largest_norm(points))
+    def __init__(self, points: np.ndarray, offset: int = 0, device: str = "cuda"):
+        """ValueError for a row that is not finite."""
+        self.offset = offset
+        points = float_matrix(points)
+        self.points = on_device(points, device, np.zeros(points.shape[1]))
+        if not all(bool(block.abs().amax() < LARGE) for *_, block in self.points.blocks(self._size(0, WIDE))):
+            finite_matrix(points, offset)
+        self.look_at(None)
 
-    @classmethod
-    def of(cls, points: np.ndarray, device: str) -> DeviceCloud:
-        """The points, of any type of float; ValueError for a row that is not finite."""
-        placed = sent(points, device)
-        least, most = torch.aminmax(placed)
-        if not (least > -LARGE and most < LARGE):
-            finite_matrix(points)
-        return cls(placed)
+    def _size(self, width: int, numbers: int) -> int:
+        """The rows of a block, for tables of this width and of at most so many numbers."""
+        return max(1, min(ROWS, numbers // max(width, self.points.width, 1)))
 
-    def only(self, positions: np.ndarray) -> DeviceCloud:
-        """The points at these positions."""
-        return DeviceCloud(self._at(positions))
+    def _there(self, array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(array).to(self.points.stored.device)
 
-    def vectors(self, positions: np.ndarray) -> np.ndarray:
-        """(m, d) float32 points at these positions."""
-        return self._at(positions).cpu().numpy()
+    def _radius(self) -> float:
+        if self.rows is None:
+            return math.sqrt(largest_norm(self.points))
+        some = self.points.stored[self._there(self.rows)]
+        return math.sqrt(largest_norm(Placed(some, np.zeros(self.points.width))))
 
-    def _at(self, positions: np.ndarray) -> torch.Tensor:
-        return self.points[torch.from_numpy(positions).to(self.points.device)]
-
-    def labels(self, centroids: np.ndarray) -> torch.Tensor:
+    def nearest(self, centroids: np.ndarray) -> Any:
         """The label of each point's nearest centroid, the lowest on ties."""
-        centers = torch.from_numpy(centroids).to(self.points.device)
+        centers = self._there(centroids)
         norms = squared_norms(centers)
         error = rounding(centroids.shape[1], max(self.radius, math.sqrt(float(norms.max()))))
-        parts = [
-            nearest(self.points[start:stop], centers, norms, error)
-            for start, stop in blocks((self.count, len(centers)), TABLE)
-        ]
-        return torch.cat(parts)
+        size = self._size(len(centers), TABLE)
+        with full_precision():
+            parts = [nearest(block, centers, norms, error) for *_, block in self._blocks(size)]
+        return torch.cat(parts) if parts else self._there(np.empty(0, np.int64))
 
-    def sums(self, labels: torch.Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """The sums of the points by label, (k, d) float64, and their numbers, (k,)."""
-        width, grid = self.points.shape[1], grid_of(self.count, self.radius)
-        total = torch.zeros(k, width, dtype=torch.float64, device=self.points.device)
-        for start, stop in blocks(self.points.shape, WIDE):
-            total.index_add_(0, labels[start:stop], on_grid(self.points[start:stop], grid))
-        return total.cpu().numpy(), torch.bincount(labels, minlength=k).cpu().numpy()
+    def _moved(self, before: torch.Tensor) -> np.ndarray:
+        return torch.nonzero(before != self.labels)[:, 0].cpu().numpy()
+
+    def _sums(self, some: np.ndarray, labels: Any, k: int, grid: float) -> tuple[np.ndarray, np.ndarray]:
+        there = self.points.stored.device
+        total = torch.zeros(k, self.points.width, dtype=torch.float64, device=there)
+        index = labels[self._there(some)]
+        rows = some if self.rows is None else self.rows[some]
+        for start, stop in spans(len(rows), self._size(0, WIDE)):
+            total.index_add_(0, index[start:stop], on_grid(self.points.at(rows[start:stop]), grid))
+        return total.cpu().numpy(), torch.bincount(index, minlength=k).cpu().numpy()
+
+    def farthest(self, centroids: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """As `Cloud.farthest`."""
+        own, far = self._own_there(centroids, self.labels).sort(descending=True, stable=True)
+        far = far[:count][own[:count] > 0].cpu().numpy()
+        return own[: len(far)].cpu().numpy(), self.offset + (far if self.rows is None else self.rows[far])
 
     def assigned(self, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The labels of all points, (n,) int32, and their distances to their own centroids, (n,) float32."""
-        labels = self.labels(centroids)
-        return labels.int().cpu().numpy(), self._own(centroids, labels).cpu().numpy()
+        """The labels of the points, (n,) int32, and their distances to their own centroids, (n,) float32."""
+        labels = self.nearest(centroids)
+        return labels.int().cpu().numpy(), self._own_there(centroids, labels).cpu().numpy()
 
-    def farthest(self, centroids: np.ndarray, labels: torch.Tensor) -> np.ndarray:
-        """The positions of the points away from their own centroids, farthest first; ties go to the lowest."""
-        own, far = self._own(centroids, labels).sort(descending=True, stable=True)
-        return far[own > 0].cpu().numpy()
+    def _own_there(self, centroids: np.ndarray, labels: torch.Tensor) -> torch.Tensor:
+        centers = self._there(centroids)
+        found = torch.empty(self.count, device=centers.device)
+        for start, stop, block in self._blocks(self._size(0, WIDE)):
+            found[start:stop] = exact_distances(block, centers[labels[start:stop]])
+        return found
 
-    def _own(self, centroids: np.ndarray, labels: torch.Tensor) -> torch.Tensor:
-        centers = torch.from_numpy(centroids).to(self.points.device)
-        parts = [
-            exact_distances(self.points[start:stop], centers[labels[start:stop]])
-            for start, stop in blocks(self.points.shape, WIDE)
-        ]
-        return torch.cat(parts)
+
+def cloud_of(points: np.ndarray, offset: int = 0, device: str = "cpu") -> Cloud:
+    """A shard of the points, on the CPU or on a device."""
+    return Cloud(points, offset) if device == "cpu" else DeviceCloud(points, offset, device)
 
 
 def nearest(points: torch.Tensor, centers: torch.Tensor, norms: torch.Tensor, error: float) -> torch.Tensor:

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from operators.kernels.sharding import by_row
+
 if TYPE_CHECKING:
     import torch
 else:
@@ -37,6 +39,8 @@ class Influence:
     """(n,) float64, from -1 to 1; NaN for a sample with a feature that is not finite."""
     subtasks: np.ndarray
     """(n,) int64 the subtask that has the score, the lowest on ties; -1 where the score is NaN."""
+    at: np.ndarray
+    """(n, c) mean cosine with that subtask's targets at each checkpoint; NaN where the score is NaN."""
 
 
 def subtask_vectors(
@@ -115,7 +119,13 @@ def weighted_influence(by_checkpoint: Sequence[np.ndarray], learning_rates: Sequ
     if len(shapes) > 1 or by_checkpoint[0].ndim != 2 or not by_checkpoint[0].shape[1]:
         raise ValueError(f"cosines: one (n, s) for all checkpoints wanted, not {sorted(shapes)}")
     total = sum(weight * table for weight, table in zip(weights, by_checkpoint, strict=True))
-    return _best(np.asarray(total, np.float64))
+    return _best(np.asarray(total, np.float64), by_checkpoint)
+
+
+@by_row
+def influences(*by_checkpoint: np.ndarray, learning_rates: Sequence[float]) -> Influence:
+    """`weighted_influence`, with the tables as columns of a reduce."""
+    return weighted_influence(by_checkpoint, learning_rates)
 
 
 def checkpoint_weights(learning_rates: Sequence[float]) -> np.ndarray:
@@ -132,6 +142,7 @@ def checkpoint_weights(learning_rates: Sequence[float]) -> np.ndarray:
     return rates / rates.sum()
 
 
+@by_row
 def subtask_cosines(
     features: np.ndarray,
     *,
@@ -154,10 +165,12 @@ def subtask_cosines(
     return np.concatenate(found)
 
 
-def _best(scores: np.ndarray) -> Influence:
+def _best(scores: np.ndarray, by_checkpoint: Sequence[np.ndarray]) -> Influence:
     """The largest score of each row of (n, s)."""
     bad = np.isnan(scores).any(axis=1)
+    best = scores.argmax(axis=1)
     return Influence(
         scores=np.where(bad, np.nan, scores.max(axis=1)),
-        subtasks=np.where(bad, -1, scores.argmax(axis=1)),
+        subtasks=np.where(bad, -1, best),
+        at=np.stack([np.where(bad, np.nan, table[np.arange(len(best)), best]) for table in by_checkpoint], axis=1),
     )

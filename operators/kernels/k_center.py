@@ -12,20 +12,23 @@ pick. Here most points keep an outdated upper bound of their distance, and a rou
 3. Repeat, with more candidates where no pick was certain.
 
 Float32 estimates decide only what an error of `distance.rounding` cannot change. The points may lie in several shards,
-each flushed where it is. The picks depend neither on the number of shards and threads nor on the device.
+each flushed where it is, and stay as they are stored. The picks depend neither on the number of shards and threads nor
+on the device.
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from operators.kernels.device_shard import DeviceShard
+from operators.kernels.device_shard import shard_of
 from operators.kernels.distance import Centers, distances, full_precision, rounding, squared_norms
+from operators.kernels.placed import Placed, origin_near, placed
 from operators.kernels.rows import Position, Positions
-from operators.kernels.shard import Bounds, Candidates, Shard, placed
+from operators.kernels.shard import Bounds, Candidates
+from operators.kernels.sharding import Ask, Tell, at_positions, here, sharded, silent
 
 if TYPE_CHECKING:
     import torch
@@ -56,8 +59,9 @@ class Round:
     def __init__(self, candidates: Candidates, centers: Centers):
         self.candidates = candidates
         self.centers = centers
-        points = placed(candidates.vectors, centers.origin)
-        self.bounds = Bounds(points, candidates.norms, candidates.bounds)
+        self.points = placed(candidates.vectors, centers.origin)
+        near = Placed(self.points, np.zeros_like(centers.origin))
+        self.bounds = Bounds(near, candidates.norms, candidates.bounds.copy())
         self.picks: list[int] = []
         self.distances: list[float] = []
         self.exhausted = not len(candidates.positions) and candidates.cap == -np.inf
@@ -81,7 +85,7 @@ class Round:
     def _front(self, rows: np.ndarray, floor: float, room: int) -> list[int]:
         """Picks greedily among the rows while the picks certainly beat the floor; returns their places in `rows`."""
         error, lengths = self.centers.error, self.candidates.norms[rows]
-        points, norms = self.bounds.points.index_select(0, torch.from_numpy(rows)), torch.from_numpy(lengths)
+        points, norms = self.points.index_select(0, torch.from_numpy(rows)), torch.from_numpy(lengths)
         stored = self.candidates.vectors[rows]
         exact = self.centers.nearest(stored, points, norms)
         squared = exact * exact
@@ -113,26 +117,24 @@ class Round:
         return chosen
 
 
-Ask = Callable[..., list[Any]]
-"""ask(method, *arguments) calls a method of every shard and returns their answers, in the order of the shards."""
-
-
 def cover(
     ask: Ask,
     k: int,
     *,
     first: Position | None = None,
     warm: Positions = NONE,
+    tell: Tell = silent,
 ) -> Cover:
     """The picks among all shards' points, whose positions count from 0; otherwise as `k_center`."""
     extents = ask("extent")
     total = sum(count for count, *_ in extents)
-    k, taken = _checked(k, first, warm, total)
+    k, taken = checked(k, first, warm, total)
     if not total or not (k or len(taken)):
         return Cover(np.empty(0, np.int64), np.empty(0, np.float32), np.inf if total else 0.0)
     picks, found = ([], []) if len(taken) else ([first or 0], [np.inf])
     room = min(k, total) + 1 - len(picks)  # one more than asked for: its distance is the radius
-    more, nearest = _greedy(ask, extents, taken if len(taken) else np.array(picks), room)
+    with full_precision():
+        more, nearest = _greedy(ask, extents, taken if len(taken) else np.array(picks), room, tell)
     picks, found = picks + more, found + nearest
     radius = found[k] if len(found) > k else 0.0
     picked, found = np.array(picks[:k], np.int64), np.array(found[:k], np.float32)
@@ -144,7 +146,8 @@ def cover(
     return Cover(picked, found, radius)
 
 
-def _checked(k: int, first: int | None, warm: Sequence[int] | np.ndarray, total: int) -> tuple[int, np.ndarray]:
+def checked(k: int, first: int | None, warm: Sequence[int] | np.ndarray, total: int) -> tuple[int, np.ndarray]:
+    """The number of picks and the warm positions; ValueError as `k_center`."""
     taken = np.asarray(warm, dtype=np.int64).reshape(-1)
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 0:
         raise ValueError(f"k is an integer of at least 0, not {k!r}")
@@ -156,19 +159,26 @@ def _checked(k: int, first: int | None, warm: Sequence[int] | np.ndarray, total:
     return int(k), taken
 
 
+def farthest_of(ask: Ask, centers: np.ndarray) -> float:
+    """The largest distance of a point to the nearest of the centers, which are positions."""
+    with full_precision():
+        _, found = _greedy(ask, ask("extent"), centers, 1, silent)
+    return found[0] if found else 0.0
+
+
 def _greedy(
-    ask: Ask, extents: list[tuple[int, int, np.ndarray, float]], taken: np.ndarray, room: int
+    ask: Ask, extents: list[tuple[int, int, np.ndarray, float]], taken: np.ndarray, room: int, tell: Tell
 ) -> tuple[list[int], list[float]]:
     """Up to `room` picks after the centers at the positions `taken`, and their distances."""
     origin = _origin(extents)
     radius = max(ask("place", origin))
-    news = _vectors(ask, taken)
+    news = at_positions(ask, taken)
     centers = Centers(origin, rounding(len(origin), radius), len(taken) + room, news.dtype)
     points = placed(news, origin)
     centers.add(news, points, squared_norms(points))
     picks: list[int] = []
     found: list[float] = []
-    patience = 1
+    patience, rounds = 1, 0
     while len(picks) < room:
         count = patience * min(CANDIDATES, ROOMY * (room - len(picks)) + 64)
         candidates = _merged(ask("flush", news, taken, count))
@@ -179,7 +189,8 @@ def _greedy(
         found += round_.distances
         if round_.exhausted:
             break
-        patience = 1 if round_.picks else 4 * patience
+        patience, rounds = (1 if round_.picks else 4 * patience), rounds + 1
+        tell(f"round {rounds}, {len(picks):,} of {room:,} picks", len(picks) / room)
     return picks, found
 
 
@@ -188,16 +199,7 @@ def _origin(extents: list[tuple[int, int, np.ndarray, float]]) -> np.ndarray:
     size = max(sum(size for _, size, _, _ in extents), 1)
     mean = np.sum([total for *_, total, _ in extents], axis=0) / size
     square = sum(square for *_, square in extents) / size
-    return mean if np.square(mean).sum() > square / 4 else np.zeros_like(mean)
-
-
-def _vectors(ask: Ask, positions: np.ndarray) -> np.ndarray:
-    answers = ask("vectors", positions)
-    dtype = np.result_type(*(found.dtype for _, found in answers))
-    vectors = np.empty((len(positions), answers[0][1].shape[1]), dtype)
-    for here, found in answers:
-        vectors[here] = found
-    return vectors
+    return origin_near(mean) if np.square(mean).sum() > square / 4 else np.zeros_like(mean)
 
 
 def _merged(answers: list[Candidates]) -> Candidates:
@@ -213,6 +215,7 @@ def _merged(answers: list[Candidates]) -> Candidates:
     return Candidates(positions, vectors, norms, bounds[may], cap)
 
 
+@sharded(shard_of, cover)
 def k_center(
     points: np.ndarray,
     k: int,
@@ -233,6 +236,4 @@ def k_center(
     >>> k_center(np.array([[0.0], [1.0], [4.0], [10.0]]), 3)
     Cover(picks=array([0, 3, 2]), distances=array([inf, 10.,  4.], dtype=float32), radius=1.0)
     """
-    shard = Shard(points) if device == "cpu" else DeviceShard(points, device=device)
-    with full_precision():
-        return cover(lambda method, *arguments: [getattr(shard, method)(*arguments)], k, first=first, warm=warm)
+    return cover(here(shard_of(points, device=device)), k, first=first, warm=warm)

@@ -1,4 +1,4 @@
-"""k-means: Lloyd's iterations (1982), the early ones on a sample; the same clustering on any number of threads.
+"""k-means: Lloyd's iterations (1982), the early ones on a sample; the same clustering on any number of shards.
 
 Points are assigned and added up where they are: on the CPU (`cloud`) or on a GPU (`device_cloud`), with the same bits.
 
@@ -11,13 +11,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from operators.kernels.cloud import Cloud
-from operators.kernels.device_cloud import DeviceCloud
-from operators.kernels.distance import float_matrix, full_precision, spans
+from operators.kernels.cloud import grid_of
+from operators.kernels.device_cloud import cloud_of
+from operators.kernels.distance import spans
+from operators.kernels.sharding import Ask, Tell, at_positions, here, sharded, silent
 
 SHARE = 4  # the sample is one point in four,
 SAMPLE = 8192  # but never fewer than this many,
@@ -41,6 +41,86 @@ class Clustering:
     """The number of times that the centroids were moved; lower than requested where labels stopped changing."""
 
 
+def clustered(
+    ask: Ask, k: int, *, seed: int, iterations: int = 11, full_iterations: int = 3, tell: Tell = silent
+) -> Clustering:
+    """The clustering of all shards' points; otherwise as `kmeans`."""
+    _check(k, iterations, full_iterations)
+    count = sum(size for size, _ in ask("extent"))
+    if count < 1:
+        raise ValueError("no points")
+    order = np.random.default_rng(seed).permutation(count)
+    sample = np.sort(order[: max(count // SHARE, SAMPLE, EACH * k)])
+    centroids = _distinct(lambda positions: at_positions(ask, positions), order, k)
+    if len(centroids) < k:
+        warnings.warn(f"k-means: {len(centroids)} centroids, not {k}: no more points differ", stacklevel=3)
+    rough = iterations - full_iterations if len(sample) < count else 0
+    early = 0
+    if rough:
+        centroids, early = _lloyd(ask, centroids, rough, sample, lambda turn: tell(*_said(turn, iterations)))
+    late = iterations - rough
+    centroids, late = _lloyd(ask, centroids, late, None, lambda turn: tell(*_said(rough + turn, iterations)))
+    answers = ask("assigned", centroids)
+    labels, found = (np.concatenate(column) for column in zip(*answers, strict=True))
+    inertia = float(np.square(found, dtype=np.float64).sum())
+    return Clustering(centroids, labels, found, inertia, early + late)
+
+
+def _said(turn: int, iterations: int) -> tuple[str, float]:
+    return f"iteration {turn} of {iterations}", turn / (iterations + 1)
+
+
+def _lloyd(
+    ask: Ask, centroids: np.ndarray, iterations: int, sample: np.ndarray | None, tell: Callable[[int], None]
+) -> tuple[np.ndarray, int]:
+    """The centroids after at most so many iterations over the sample, or all points, and the number of iterations."""
+    radius = max(ask("look_at", sample))
+    count = sum(size for size, _ in ask("extent")) if sample is None else len(sample)
+    grid = grid_of(count, radius)
+    for iteration in range(iterations):
+        changed, totals, counts = zip(*ask("step", centroids, grid), strict=True)
+        if not any(changed):
+            return centroids, iteration
+        total, number = np.sum(totals, axis=0), np.sum(counts, axis=0)
+        moved = (total / np.maximum(number, 1)[:, None]).astype(np.float32)
+        empty = np.flatnonzero(number == 0)
+        moved[empty] = centroids[empty]
+        if len(empty):
+            far = _farthest(ask, centroids, len(empty))
+            moved[empty[: len(far)]] = far
+        centroids = moved
+        tell(iteration + 1)
+    return centroids, iterations
+
+
+def _farthest(ask: Ask, centroids: np.ndarray, count: int) -> np.ndarray:
+    """The points farthest from their own centroids, `count` that differ, or as many as there are; (m, d)."""
+    asked = max(count, FEW)
+    while True:
+        answers = ask("farthest", centroids, asked)
+        lengths, positions = (np.concatenate(column) for column in zip(*answers, strict=True))
+        # Beyond the last answer of a shard that has more, points of that shard may be missing.
+        floor = max((own[-1] for own, _ in answers if len(own) == asked), default=-np.inf)
+        order = np.lexsort((positions, -lengths))
+        order = order[lengths[order] > floor]
+        far = _distinct(lambda some: at_positions(ask, some), positions[order], count)
+        if len(far) == count or floor == -np.inf:
+            return far
+        asked *= 4
+
+
+def _distinct(vectors: Callable[[np.ndarray], np.ndarray], order: np.ndarray, k: int) -> np.ndarray:
+    """The first k vectors of the positions in this order that differ; fewer where there are no more."""
+    seen: dict[bytes, np.ndarray] = {}
+    for start, stop in spans(len(order), max(k, FEW)):
+        for vector in vectors(order[start:stop]):
+            seen.setdefault((vector + 0.0).tobytes(), vector)
+            if len(seen) == k:
+                return np.stack(list(seen.values()))
+    return np.stack(list(seen.values())) if seen else vectors(order[:0])
+
+
+@sharded(cloud_of, clustered)
 def kmeans(
     points: np.ndarray,
     k: int,
@@ -64,59 +144,8 @@ def kmeans(
     1.0
     """
     _check(k, iterations, full_iterations)
-    points = float_matrix(points)
-    if len(points) < 1:
-        raise ValueError("no points")
-    cloud = Cloud.of(points) if device == "cpu" else DeviceCloud.of(points, device)
-    return clustered(cloud, k, seed, iterations, full_iterations)
-
-
-def clustered(
-    cloud: Cloud | DeviceCloud, k: int, seed: int, iterations: int = 11, full_iterations: int = 3
-) -> Clustering:
-    """`kmeans` of points that are where they are computed with."""
-    order = np.random.default_rng(seed).permutation(cloud.count)
-    sample = np.sort(order[: max(cloud.count // SHARE, SAMPLE, EACH * k)])
-    centroids = _distinct(cloud.vectors, order, k)
-    if len(centroids) < k:
-        warnings.warn(f"k-means: {len(centroids)} centroids, not {k}: no more points differ", stacklevel=3)
-    early, rough = 0, iterations - full_iterations if len(sample) < cloud.count else 0
-    with full_precision():
-        if rough:
-            centroids, early = _lloyd(cloud.only(sample), centroids, rough)
-        centroids, late = _lloyd(cloud, centroids, iterations - rough)
-        labels, found = cloud.assigned(centroids)
-    inertia = float(np.square(found, dtype=np.float64).sum())
-    return Clustering(centroids, labels, found, inertia, early + late)
-
-
-def _lloyd(cloud: Cloud | DeviceCloud, centroids: np.ndarray, iterations: int) -> tuple[np.ndarray, int]:
-    before: Any = None
-    for iteration in range(iterations):
-        labels: Any = cloud.labels(centroids)
-        if before is not None and bool((labels == before).all()):
-            return centroids, iteration
-        before = labels
-        total, counts = cloud.sums(labels, len(centroids))
-        moved = (total / np.maximum(counts, 1)[:, None]).astype(np.float32)
-        empty = np.flatnonzero(counts == 0)
-        moved[empty] = centroids[empty]
-        if len(empty):
-            far = _distinct(cloud.vectors, cloud.farthest(centroids, labels), len(empty))
-            moved[empty[: len(far)]] = far
-        centroids = moved
-    return centroids, iterations
-
-
-def _distinct(vectors: Callable[[np.ndarray], np.ndarray], order: np.ndarray, k: int) -> np.ndarray:
-    """The first k vectors of the positions in this order that differ; fewer where there are no more."""
-    seen: dict[bytes, np.ndarray] = {}
-    for start, stop in spans(len(order), max(k, FEW)):
-        for vector in vectors(order[start:stop]):
-            seen.setdefault((vector + 0.0).tobytes(), vector)
-            if len(seen) == k:
-                return np.stack(list(seen.values()))
-    return np.stack(list(seen.values())) if seen else vectors(order[:0])
+    cloud = cloud_of(points, device=device)
+    return clustered(here(cloud), k, seed=seed, iterations=iterations, full_iterations=full_iterations)
 
 
 def _check(k: int, iterations: int, full_iterations: int) -> None:

@@ -11,19 +11,22 @@ import numpy as np
 
 from operators.kernels.distance import NARROW, finite_matrix, spans
 from operators.kernels.rows import Positions
+from operators.kernels.sharding import by_row
 
 
-def prototype_distance(points: np.ndarray, centroids: np.ndarray, labels: np.ndarray) -> np.ndarray:
+@by_row
+def prototype_distance(points: np.ndarray, labels: np.ndarray, centroids: np.ndarray, *, offset: int = 0) -> np.ndarray:
     """(n,) float32, one minus the cosine of each point to the centroid of its label; from 0 to 2.
 
-    points: (n, d). centroids: (k, d). labels: (n,) from 0 to k - 1. A zero centroid has no direction: its points get
-    their Euclidean distance to it instead (`without_direction` returns such centroids). A zero point has no direction
-    either: it gets 1. ValueError for a NaN, an infinity, or a label without a centroid.
+    points: (n, d). labels: (n,) from 0 to k - 1. centroids: (k, d). offset: the position of the first row. A zero
+    centroid has no direction: its points get their Euclidean distance to it instead (`without_direction` returns such
+    centroids). A zero point has no direction either: it gets 1. ValueError for a NaN, an infinity, or a label without a
+    centroid.
 
-    >>> prototype_distance(np.array([[1.0, 0.0], [1.0, 1.0]]), np.array([[0.0, 2.0]]), np.array([0, 0]))
+    >>> prototype_distance(np.array([[1.0, 0.0], [1.0, 1.0]]), np.array([0, 0]), np.array([[0.0, 2.0]]))
     array([1.        , 0.29289323], dtype=float32)
     """
-    points = finite_matrix(points)
+    points = finite_matrix(points, offset)
     centroids = finite_matrix(centroids, name="centroids").astype(np.float64)
     labels = _labels(labels, len(points))
     if len(labels) and labels.max() >= len(centroids):

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from operators.kernels.distance import finite_matrix, full_precision, spans, unit
+from operators.kernels.placed import tensor
+from operators.kernels.sharding import Ask, Tell, at_positions, here, sharded, silent
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +28,9 @@ else:
     from operators.kernels.on_use import torch
 
 BLOCK = 512  # rows that are compared with the kept rows at a time, and then with each other
+BLOCK_OF_SHARDS = 4096  # the same over shards, which are asked once per block
 TILE = 2048  # kept rows that a block is compared with before its blocked rows leave; the products (4 MB) fit a cache
+DEVICE_BLOCK, DEVICE_TILE = 4096, 2**16  # where there is no such cache: 1 GB of products for each wait for the device
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class Kept:
         self.floor = threshold - margin(width)
         self.threshold = np.float32(threshold)
         self.rows = torch.empty(0, width, device=device)
+        self.tile = TILE if device == "cpu" else DEVICE_TILE
         self.count = 0
 
     def add(self, rows: torch.Tensor) -> None:
@@ -70,7 +75,7 @@ class Kept:
         """
         blocker, similarity = _unblocked(len(rows))
         free = np.arange(len(rows))
-        for start, stop in spans(self.count, TILE):
+        for start, stop in spans(self.count, self.tile):
             tile = self.rows[start:stop]
             some = rows if len(free) == len(rows) else rows[torch.from_numpy(free).to(rows.device)]
             for row, column, found in self._first(free, units, some @ tile.T, tile):
@@ -108,21 +113,119 @@ class Kept:
         return blocker, similarity
 
 
+class Ranks:
+    """A shard: the rows at ranks `offset`, `offset + 1`, …, and its share of the kept rows, wherever these are from.
+
+    The kept rows are dealt in turn to the shards that have rows, so that all of them compare about as many.
+    """
+
+    def __init__(self, embeddings: np.ndarray, offset: int = 0, device: str = "cpu"):
+        """ValueError, with the first bad row, where a row is not finite or is zero."""
+        self.stored, self.offset, self.device = _directed(embeddings, offset), offset, device
+
+    def extent(self) -> tuple[int, int]:
+        """The position of the first row, and the number of rows."""
+        return self.offset, len(self.stored)
+
+    def units(self, start: int, stop: int) -> np.ndarray:
+        """(b, d) float32 unit vectors of the rows from position `start` to before `stop` that are in this shard."""
+        begin, end = (min(max(at - self.offset, 0), len(self.stored)) for at in (start, stop))
+        return unit(self.stored[begin:end])
+
+    def vectors(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which of the positions are in this shard, as a mask, and their vectors as stored."""
+        mine = (positions >= self.offset) & (positions < self.offset + len(self.stored))
+        return mine, self.stored[positions[mine] - self.offset]
+
+    def begin(self, threshold: float, offsets: np.ndarray) -> None:
+        """Forgets all kept rows. offsets: the positions of the first rows of the shards that have rows."""
+        self.kept = Kept(self.stored.shape[1], threshold, self.device)
+        self.turn, self.turns = int(np.searchsorted(offsets, self.offset)), len(offsets)
+
+    def keep(self, units: np.ndarray, first: int) -> None:
+        """Adds its share of the rows that are kept next, the first of which is the kept row number `first`."""
+        mine = np.arange(first, first + len(units)) % self.turns == self.turn
+        if len(self.stored):
+            self.kept.add(torch.from_numpy(units[mine]).to(self.device))
+
+    def blockers(self, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The numbers of the first rows among its kept rows that block each of the rows, and their similarities."""
+        with full_precision():
+            found, cosine = self.kept.blockers(tensor(units).to(self.device), units)
+        return np.where(found < 0, -1, found * self.turns + self.turn), cosine
+
+    def within(self, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `blockers`, by the rows of a block that are kept themselves; the first shard that has rows answers."""
+        if self.turn or not len(self.stored):
+            return _unblocked(0)
+        with full_precision():
+            return self.kept.blockers_within(tensor(units).to(self.device), units)
+
+
+def walked(
+    ask: Ask,
+    size: int | None,
+    threshold: float = 0.9,
+    *,
+    earlier: Filtered | None = None,
+    block: int | None = None,
+    tell: Tell = silent,
+) -> Filtered:
+    """The outcome for all shards' rows; otherwise as `repr_filter`."""
+    extents = ask("extent")
+    count = sum(rows for _, rows in extents)
+    block = (BLOCK if len(extents) == 1 else BLOCK_OF_SHARDS) if block is None else block
+    room = _checked(count, size, threshold, block)
+    start, positions, blocker, similarity = _begun(count, room, threshold, earlier)
+    ask("begin", threshold, np.array([offset for offset, rows in extents if rows], np.int64))
+    for begin, end in spans(len(positions), TILE):
+        ask("keep", unit(at_positions(ask, positions[begin:end])), begin)
+    while start < count and len(positions) < room:
+        stop = min(start + block, count)
+        units = np.concatenate(ask("units", start, stop))
+        before, cosine = _best(ask("blockers", units))
+        free = np.flatnonzero(before < 0)
+        within, cosine_within = (np.concatenate(column) for column in zip(*ask("within", units[free]), strict=True))
+        chosen = np.flatnonzero(within < 0)[: room - len(positions)]
+        ask("keep", units[free[chosen]], len(positions))
+
+        found = np.where(before < 0, -1, positions[before] if len(positions) else -1)
+        found[free], cosine[free] = np.where(within < 0, -1, start + free[within]), cosine_within
+        positions = np.concatenate([positions, start + free[chosen]])
+        if len(positions) == room:
+            stop = int(positions[-1]) + 1
+        blocker[start:stop], similarity[start:stop] = found[: stop - start], cosine[: stop - start]
+        start = stop
+        tell(f"{start:,} rows compared, {len(positions):,} of {room:,} kept", max(start / count, len(positions) / room))
+    return Filtered(positions, blocker, similarity, start, float(threshold))
+
+
+def _best(answers: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest number of a blocker of each row, -1 for none, and the similarity to it."""
+    numbers, cosines = (np.stack(column) for column in zip(*answers, strict=True))
+    none = np.iinfo(np.int64).max
+    first = np.where(numbers < 0, none, numbers).argmin(axis=0)
+    row = np.arange(numbers.shape[1])
+    return numbers[first, row], cosines[first, row]
+
+
+@sharded(Ranks, walked)
 def repr_filter(
     embeddings: np.ndarray,
     size: int | None,
     threshold: float = 0.9,
     *,
     earlier: Filtered | None = None,
-    block: int = BLOCK,
+    block: int | None = None,
     device: str = "cpu",
 ) -> Filtered:
     """Keeps the rows whose cosine similarity to every row kept before them is at most the threshold.
 
     embeddings: (n, d) float16, float32 or float64, best row first; rows need not have length 1. size: the number of
     kept rows at which the walk stops; None: it goes to the end. earlier: the outcome for the first rows of the same
-    embeddings, possibly with a smaller size, from which the walk continues. block: the number of rows at a time, which
-    take block * (block + 2048) * 4 bytes. device: where torch computes the matrix products.
+    embeddings, possibly with a smaller size, from which the walk continues. block: the number of rows at a time; None:
+    BLOCK on a CPU, where they take block * (block + 2048) * 4 bytes, and DEVICE_BLOCK elsewhere. device: where torch
+    computes the matrix products.
 
     ValueError for a row that is zero or has a NaN or an infinity, for a size or a block that is not a valid integer,
     for a threshold that no cosine reaches, and for an earlier outcome that is not of this walk.
@@ -134,33 +237,8 @@ def repr_filter(
     >>> repr_filter(rows, 2, earlier=first).blocker
     array([-1,  0, -1])
     """
-    rows = _directed(embeddings)
-    room = _checked(len(rows), size, threshold, block)
-    start, positions, blocker, similarity = _begun(len(rows), room, threshold, earlier)
-    kept = Kept(rows.shape[1], threshold, device)
-    with full_precision():
-        for begin, end in spans(len(positions), TILE):
-            kept.add(torch.from_numpy(unit(rows[positions[begin:end]])).to(device))
-        while start < len(rows) and len(positions) < room:
-            stop = min(start + block, len(rows))
-            units = unit(rows[start:stop])
-            placed = torch.from_numpy(units).to(device)
-            before, cosine = kept.blockers(placed, units)
-            free = np.flatnonzero(before < 0)
-            placed = placed[torch.from_numpy(free).to(device)]
-            within, cosine_within = kept.blockers_within(placed, units[free])
-            chosen = np.flatnonzero(within < 0)[: room - len(positions)]
-            kept.add(placed[torch.from_numpy(chosen).to(device)])
-
-            own = np.where(within < 0, -1, start + free[within])
-            found = np.where(before < 0, -1, positions[before] if len(positions) else -1)
-            found[free], cosine[free] = own, cosine_within
-            positions = np.concatenate([positions, start + free[chosen]])
-            if len(positions) == room:
-                stop = int(positions[-1]) + 1
-            blocker[start:stop], similarity[start:stop] = found[: stop - start], cosine[: stop - start]
-            start = stop
-    return Filtered(positions, blocker, similarity, start, float(threshold))
+    block = (BLOCK if device == "cpu" else DEVICE_BLOCK) if block is None else block
+    return walked(here(Ranks(embeddings, device=device)), size, threshold, earlier=earlier, block=block)
 
 
 def similarities(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -186,12 +264,12 @@ def _unblocked(count: int) -> tuple[np.ndarray, np.ndarray]:
     return np.full(count, -1, np.int64), np.full(count, np.nan, np.float32)
 
 
-def _directed(embeddings: np.ndarray) -> np.ndarray:
+def _directed(embeddings: np.ndarray, offset: int) -> np.ndarray:
     """The embeddings as an array; ValueError, with the first bad row, where a row is not finite or is zero."""
-    rows = finite_matrix(embeddings, name="embeddings")
+    rows = finite_matrix(embeddings, offset, "embeddings")
     zero = ~rows.any(axis=1)
     if zero.any():
-        raise ValueError(f"embeddings: row {int(zero.argmax())} is zero and has no direction")
+        raise ValueError(f"embeddings: row {offset + int(zero.argmax())} is zero and has no direction")
     return rows
 
 

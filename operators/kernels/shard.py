@@ -5,21 +5,13 @@ It is the part of the algorithm that stays where the points are. The driver, in 
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from operators.kernels.distance import (
-    BLOCK,
-    NARROW,
-    finite_matrix,
-    float_matrix,
-    full_precision,
-    spans,
-    squared_norms,
-)
+from operators.kernels.distance import BLOCK, finite_matrix, float_matrix, full_precision, spans, squared_norms
+from operators.kernels.placed import Placed, placed, tensor
 
 if TYPE_CHECKING:
     import torch
@@ -46,25 +38,19 @@ class Candidates:
 class Bounds:
     """Estimates of points' squared distances to the nearest of the centres they have met."""
 
-    def __init__(self, points: torch.Tensor, norms: np.ndarray, bounds: np.ndarray):
+    def __init__(self, points: Placed, norms: np.ndarray, bounds: np.ndarray):
         self.points = points
         self.norms = norms
         self.bounds = bounds
-        self.scratch = torch.empty(min(BLOCK, len(points)), points.shape[1])
+        self.room = points.room(BLOCK)
 
     def meet(self, rows: np.ndarray, centers: torch.Tensor, norms: torch.Tensor) -> None:
         """Lowers the bounds of the rows, which are in ascending order, by these centers."""
         for start, stop in spans(len(rows), BLOCK):
             some = rows[start:stop]
-            products = torch.addmm(norms[:, None], centers, self._gathered(some).T, alpha=-2)
+            products = torch.addmm(norms[:, None], centers, self.points.at(some, self.room).T, alpha=-2)
             squared = products.amin(0).numpy() + self.norms[some]
             self.bounds[some] = np.minimum(self.bounds[some], squared)
-
-    def _gathered(self, rows: np.ndarray) -> torch.Tensor:
-        if rows[-1] - rows[0] + 1 == len(rows):
-            return self.points[int(rows[0]) : int(rows[-1]) + 1]
-        index = torch.from_numpy(rows)
-        return torch.index_select(self.points, 0, index, out=self.scratch[: len(rows)])
 
     def values(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The squared norms and the bounds of the rows."""
@@ -83,10 +69,10 @@ class Bounds:
 class StaleBounds(Bounds):
     """Bounds whose points meet a center only when they have to; until then the bounds are too large."""
 
-    def __init__(self, points: torch.Tensor, norms: np.ndarray):
+    def __init__(self, points: Placed, norms: np.ndarray):
         super().__init__(points, norms, np.full(len(points), np.inf, np.float32))
-        self.seen = np.zeros(len(points), np.int64)
-        self.centers = points[:0]
+        self.seen = np.zeros(len(points), np.int32)
+        self.centers = torch.empty(0, points.width)
         self.center_norms = torch.empty(0)
 
     def add(self, centers: torch.Tensor, taken: np.ndarray) -> None:
@@ -137,10 +123,12 @@ class Shard:
             finite_matrix(self.stored, offset)
 
     def _see_from(self, origin: np.ndarray) -> None:
-        """Sets the coordinates from the origin, their squared norms, and the largest of these."""
+        """Sets the origin, the squared norms of the coordinates from it, and the largest of these."""
         self.origin = origin
-        self.points = placed(self.stored, origin)
-        self.norms = squared_norms(self.points).numpy()
+        self.points = Placed(tensor(self.stored), origin)
+        self.norms = np.empty(len(self.stored), np.float32)
+        for start, stop, block in self.points.blocks(BLOCK):
+            self.norms[start:stop] = squared_norms(block).numpy()
         self.largest = float(self.norms.max(initial=0))
 
     def _unmet(self) -> Any:
@@ -172,17 +160,3 @@ class Shard:
             rows, cap = self.bounds.top(count)
         norms, bounds = self.bounds.values(rows)
         return Candidates(rows + self.offset, self.stored[rows], norms, bounds, cap)
-
-
-def placed(points: np.ndarray, origin: np.ndarray) -> torch.Tensor:
-    """(n, d) float32 coordinates from the origin; float32 points are not copied where the origin is zero."""
-    with warnings.catch_warnings():  # Ray's arrays are read-only, and are not written to here
-        warnings.simplefilter("ignore", UserWarning)
-        stored = torch.from_numpy(np.ascontiguousarray(points))
-    if not origin.any():
-        return stored.float()
-    start = torch.from_numpy(origin)
-    moved = torch.empty(stored.shape)
-    for block, out in zip(stored.split(NARROW), moved.split(NARROW), strict=True):
-        out.copy_(block.double() - start)
-    return moved

@@ -8,7 +8,7 @@ trainer/callbacks.py). `kernels.nlu_diet.joint_error` combines them to one numbe
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
@@ -70,6 +70,7 @@ class ClassError(Operator):
 
         from operators.losses.classifier import classifier
         from operators.losses.tokenized import fitting_labelling, labelled, merged
+        from operators.models.ahead import overlapped
         from operators.models.by_length import Budget
         from operators.models.memory import forward_budget
 
@@ -78,8 +79,7 @@ class ClassError(Operator):
         model.train(self.dropout == "on")
         budget = Budget(1) if self.dropout == "on" else forward_budget(model)
 
-        def compute(batch: pa.Table) -> list[dict[str, Any] | RowError]:
-            tokenized = labelled(labelling, batch)
+        def compute(tokenized: Sequence[Supervised | RowError]) -> list[dict[str, Any] | RowError]:
             rows = [row for row in tokenized if isinstance(row, Supervised)]
             values: dict[int, dict[str, Any] | RowError] = {}
 
@@ -92,7 +92,8 @@ class ClassError(Operator):
                 budget.run([len(row.input_ids) for row in rows], run)
             return merged(tokenized, [values[at] for at in range(len(rows))])
 
-        return compute
+        device = next(model.parameters()).device
+        return overlapped(lambda batch: labelled(labelling, batch), compute, device.type)
 
 
 def _values(model: Any, rows: list[Supervised], labels: Labels) -> Iterator[dict[str, Any] | RowError]:

@@ -9,7 +9,7 @@ LoBaSS and DavIR (arXiv 2310.13008) compare the loss under two models. EL2N is t
 the same.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
@@ -67,6 +67,7 @@ class Loss(Operator):
 
         from operators.losses.tokenized import attempts, fitting_supervision, merged
         from operators.models import forward
+        from operators.models.ahead import overlapped
         from operators.models.causal import causal_model
         from operators.models.memory import forward_budget
 
@@ -74,10 +75,9 @@ class Loss(Operator):
         supervision = fitting_supervision(model, self.model, self.template, self.max_tokens)
         head = forward.language_head(model)
         token_stats = _by_tiles if forward.plain(model, head) else _by_logits
-        budget = forward_budget(model)
+        budget, device = forward_budget(model), next(model.parameters()).device
 
-        def compute(batch: pa.Table) -> list[dict[str, Any] | RowError]:
-            tokenized = attempts(supervision, batch)
+        def compute(tokenized: Sequence[Supervised | RowError]) -> list[dict[str, Any] | RowError]:
             rows = [row for row in tokenized if isinstance(row, Supervised)]
             values: dict[int, dict[str, Any] | RowError] = {}
 
@@ -89,7 +89,7 @@ class Loss(Operator):
                 budget.run([len(row.input_ids) for row in rows], run)
             return merged(tokenized, [values[at] for at in range(len(rows))])
 
-        return compute
+        return overlapped(lambda batch: attempts(supervision, batch), compute, device.type)
 
 
 def _values(model: Any, head: Any, rows: list[Supervised], token_stats: Callable[..., "TokenStats"]) -> list[Any]:

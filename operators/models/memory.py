@@ -106,15 +106,15 @@ def body_budget(model: Any) -> Budget:
     return _budget(model, Shape.body_bytes)
 
 
-def pass_tokens(model: Any) -> int:
-    """The tokens of `forward_budget`."""
-    return forward_budget(model).tokens
-
-
 def free_bytes(device: torch.device) -> int:
-    """What a process can still allocate on a GPU: what no process has, and what this one has cached."""
-    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return torch.cuda.mem_get_info(device)[0] + cached
+    """What a process can still allocate on a GPU: what no process has, and what this one has cached.
+
+    Of a GPU that it shares with others (`set_per_process_memory_fraction`) it is at most what is left of its share.
+    """
+    reserved, allocated = torch.cuda.memory_reserved(device), torch.cuda.memory_allocated(device)
+    free, total = torch.cuda.mem_get_info(device)
+    share = int(torch.cuda.get_per_process_memory_fraction(device) * total)
+    return min(free + reserved, share) - allocated
 
 
 def _budget(model: Any, bytes_per_token: Callable[[Shape, int], int]) -> Budget:

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from operators.base import RowError
-from operators.models.by_length import batches
-from operators.models.memory import pass_tokens
+from operators.models.by_length import Budget
+from operators.models.memory import forward_budget
 from operators.scoring.label_head import predict_only
 from operators.scoring.windows import Tokens
 
@@ -26,43 +26,33 @@ class Passes:
     """The forward passes of a model over inputs of any lengths.
 
     side: of the padding; "left" for a causal language model, whose logits at the last token are returned, "right" for
-    a model with one row of logits per text. padding: the id of the token that fills rows up. budget: the maximum number
-    of tokens of a pass; a pass for which there is no memory lowers it for good.
+    a model with one row of logits per text. padding: the id of the token that fills rows up. budget: the tokens of a
+    pass.
     """
 
     model: Any
     side: Literal["left", "right"]
     padding: int
-    budget: int
+    budget: Budget
 
     def logits(self, rows: Sequence[Tokens]) -> list[np.ndarray | RowError]:
         """The logits of each row, (logits,) float32; the error out_of_memory where a row alone is too large."""
         found: dict[int, np.ndarray | RowError] = {}
         lengths = [len(row["input_ids"]) for row in rows]
-        missing = list(range(len(rows)))
-        while missing:
-            for group in batches([lengths[at] for at in missing], self.budget):
-                places = [missing[each] for each in group]
-                logits = self._logits_or_none([rows[at] for at in places])
-                if logits is not None:
-                    found |= zip(places, logits, strict=True)
-                elif len(places) == 1:
-                    found[places[0]] = RowError("out_of_memory", f"{lengths[places[0]]:,} tokens by themselves")
-                else:
-                    self.budget = len(places) * max(lengths[at] for at in places) // 2
-                    break
-            missing = [at for at in missing if at not in found]
-        return [found[at] for at in range(len(rows))]
 
-    def _logits_or_none(self, rows: Sequence[Tokens]) -> np.ndarray | None:
-        """The logits of one forward pass, (rows, all logits) float32; None where there is no memory for it."""
-        try:
-            with torch.inference_mode():
-                return self._computed(rows).float().cpu().numpy()
-        except torch.OutOfMemoryError:
-            pass
-        torch.cuda.empty_cache()  # after the exception, which holds what the pass had computed
-        return None
+        def run(group: list[int]) -> None:
+            try:
+                logits = self._computed([rows[at] for at in group]).float().cpu().numpy()
+            except torch.OutOfMemoryError:
+                if len(group) > 1:
+                    raise
+                found[group[0]] = RowError("out_of_memory", f"{lengths[group[0]]:,} tokens by themselves")
+            else:
+                found.update(zip(group, logits, strict=True))
+
+        with torch.inference_mode():
+            self.budget.run(lengths, run)
+        return [found[at] for at in range(len(rows))]
 
     def _computed(self, rows: Sequence[Tokens]) -> Tensor:
         """The logits of one forward pass, (rows, all logits)."""
@@ -91,7 +81,7 @@ def label_passes(model: Any, tokens: Sequence[int]) -> Passes:
     The padding is masked, so any token serves. ValueError where the head is not a linear layer.
     """
     predict_only(model, tokens)
-    return Passes(model, "left", padding=0, budget=pass_tokens(model))
+    return Passes(model, "left", padding=0, budget=forward_budget(model))
 
 
 def classifier_passes(model: Any) -> Passes:
@@ -100,4 +90,4 @@ def classifier_passes(model: Any) -> Passes:
     Classifiers made of causal models find the end of a text by that token, and refuse more than one text without it.
     """
     padding = model.config.get_text_config().pad_token_id
-    return Passes(model, "right", padding=padding or 0, budget=1 if padding is None else pass_tokens(model))
+    return Passes(model, "right", padding=padding or 0, budget=Budget(1) if padding is None else forward_budget(model))

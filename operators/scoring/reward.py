@@ -26,6 +26,7 @@ from operators.supervision.templates import conversation
 from operators.unknown import UNREADABLE, refuse_unreadable
 
 if TYPE_CHECKING:
+    from operators.scoring.passes import Passes
     from operators.scoring.windows import Tokens, Window
 
 Pair = tuple[Sequence[Message], str]
@@ -70,14 +71,16 @@ class Reward(Operator):
 
         The kinds of error are no_answer (no assistant message) and those of `rewards`.
         """
-        rewards = self.rewards()
+        from operators.models.ahead import overlapped
 
-        def compute(batch: pa.Table) -> list[dict[str, Any] | RowError]:
+        attempted, passes = self._loaded()
+
+        def tokenize(batch: pa.Table) -> "list[tuple[Tokens, bool] | RowError]":
             pairs = [last_pair(messages) for messages in batch["messages"].to_pylist()]
-            values = iter(rewards([pair for pair in pairs if pair is not None]))
-            return [RowError("no_answer") if pair is None else next(values) for pair in pairs]
+            return [RowError("no_answer") if pair is None else attempted(pair) for pair in pairs]
 
-        return compute
+        device = next(passes.model.parameters()).device
+        return overlapped(tokenize, lambda inputs: _values(passes, inputs), device.type)
 
     def rewards(self) -> Rewards:
         """A function from pairs to {"reward": float, "truncated": bool} or a RowError, per pair.
@@ -88,6 +91,11 @@ class Reward(Operator):
         where the model has more than one logit, lacks the chat template that pair="chat" needs, or has fewer positions
         than max_tokens.
         """
+        attempted, passes = self._loaded()
+        return lambda pairs: _values(passes, [attempted(pair) for pair in pairs])
+
+    def _loaded(self) -> "tuple[Callable[[Pair], tuple[Tokens, bool] | RowError], Passes]":
+        """A function from a pair to its input and whether the answer was cut, and the passes of the model."""
         from transformers import AutoConfig, AutoModelForSequenceClassification
 
         from operators.models import loading
@@ -104,15 +112,7 @@ class Reward(Operator):
         model = loading.placed_model(folder, AutoModelForSequenceClassification, self.precision)
         window = Window(tokenizer, loading.token_limit(model, self.max_tokens))
         written = {"segments": _segments, "chat": _chat}[self.pair]
-        passes = classifier_passes(model)
-
-        def compute(pairs: Sequence[Pair]) -> list[dict[str, Any] | RowError]:
-            inputs = [_attempted(window, written, pair) for pair in pairs]
-            rows = [tokens for tokens, _ in (each for each in inputs if not isinstance(each, RowError))]
-            logits = iter(passes.logits(rows))
-            return [each if isinstance(each, RowError) else _value(next(logits), each[1]) for each in inputs]
-
-        return compute
+        return lambda pair: _attempted(window, written, pair), classifier_passes(model)
 
 
 def last_pair(messages: Sequence[Message]) -> Pair | None:
@@ -161,6 +161,11 @@ def _attempted(
     # Else the reward of an empty answer would be taken for the reward of this one.
     emptied = bool(answer.strip()) and not kept.strip()
     return too_long if emptied or window.exceeded(tokens) > 0 else (tokens, kept != answer)
+
+
+def _values(passes: "Passes", inputs: "Sequence[tuple[Tokens, bool] | RowError]") -> list[dict[str, Any] | RowError]:
+    logits = iter(passes.logits([each[0] for each in inputs if not isinstance(each, RowError)]))
+    return [each if isinstance(each, RowError) else _value(next(logits), each[1]) for each in inputs]
 
 
 def _value(logits: np.ndarray | RowError, truncated: bool) -> dict[str, Any] | RowError:

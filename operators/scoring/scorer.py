@@ -92,6 +92,7 @@ class Scorer(Operator):
         from transformers import AutoModelForCausalLM
 
         from operators.models import loading
+        from operators.models.ahead import overlapped
         from operators.scoring.passes import label_passes
         from operators.scoring.windows import Window
 
@@ -105,8 +106,10 @@ class Scorer(Operator):
         passes = label_passes(model, tokens_of_labels)
         numbers = np.array([int(label) for label in labels])
 
-        def compute(batch: pa.Table) -> list[dict[str, Any] | RowError]:
-            samples = [prompts.attempted(scored_turns(each, self.turns)) for each in batch["messages"].to_pylist()]
+        def tokenize(batch: pa.Table) -> "list[list[tuple[Tokens, bool]] | RowError]":
+            return [prompts.attempted(scored_turns(each, self.turns)) for each in batch["messages"].to_pylist()]
+
+        def compute(samples: "list[list[tuple[Tokens, bool]] | RowError]") -> list[dict[str, Any] | RowError]:
             scored = [prompt for each in samples if not isinstance(each, RowError) for prompt in each]
             logits = iter(passes.logits([tokens for tokens, _ in scored]))
             return [
@@ -114,7 +117,7 @@ class Scorer(Operator):
                 for each in samples
             ]
 
-        return compute
+        return overlapped(tokenize, compute, next(model.parameters()).device.type)
 
     def _settings(self, folder: Path) -> tuple[str, tuple[str, ...]]:
         """Template and labels, from the fields or else from scorer.json; ValueError where one is in neither."""

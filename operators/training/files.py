@@ -24,7 +24,7 @@ FACTS = "training.json"
 
 def epoch_facts(epoch: Checkpoint) -> dict[str, Any]:
     """The content of an epoch's training.json: loss, learning_rate (the mean over its steps) and more."""
-    return json.loads((epoch.folder() / FACTS).read_text())
+    return json.loads(epoch.file(FACTS).read_text())
 
 
 def epoch_outcomes(epoch: Checkpoint) -> tuple[np.ndarray, np.ndarray]:
@@ -35,6 +35,6 @@ def epoch_outcomes(epoch: Checkpoint) -> tuple[np.ndarray, np.ndarray]:
     """
     from safetensors.numpy import load_file
 
-    stored = load_file(epoch.folder() / OUTCOMES)
+    stored = load_file(epoch.file(OUTCOMES))
     order = np.argsort(stored["id"])
     return stored["id"][order], stored["right"][order].astype(bool)

@@ -11,7 +11,7 @@ weights that it would have reached (bitwise, on a CPU with the same number of th
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -55,6 +55,7 @@ def train(
     layout: Layout = "copies",
     activations: Activations = "kept",
     moments: Moments = "every",
+    written: Callable[[Path], None] = lambda epoch: None,
 ) -> list[Path]:
     """Trains the epochs that the folder does not have yet; returns the folders of all epochs, in order.
 
@@ -62,6 +63,7 @@ def train(
     tokens: the number of tokens per forward pass, by what memory allows. device: None takes the GPU where there is
     one. layout: how the ranks hold the model. activations: what the backward pass does with those of the layers.
     moments: which epochs keep them; where later epochs were removed, the run goes on after the last one that has them.
+    written: called in rank 0 with the folder of each epoch that is written, such as to copy it.
 
     ModelMissing and ValueError as `untrained_model` raises them. ValueError for no samples, a sample with nothing to
     supervise, epochs of another run in the folder, a warm-up that takes all steps, and shards of one process.
@@ -89,6 +91,7 @@ def train(
                 epochs.write_epoch(folder, epoch, declaration, run.model, state, records, len(samples), outcomes)
                 if moments == "latest":
                     (folder / f"epoch-{epoch - 1}" / MOMENTS).unlink(missing_ok=True)
+                written(folder / f"epoch-{epoch}")
             together.wait()
     return epochs.whole_epochs(declaration, len(samples), folder)
 

@@ -62,6 +62,16 @@ class Ranks(ABC):
             for tensor in tensors:
                 dist.all_reduce(tensor)
 
+    def exchanged(self, own: Any) -> list[Any]:
+        """What each rank gave, in the order of the ranks: objects that can be pickled, sent one after the other."""
+        found = []
+        for rank in range(self.count):
+            box = [own if rank == self.rank else None]
+            if self.count > 1:
+                dist.broadcast_object_list(box, src=rank)
+            found.append(box[0])
+        return found
+
     def wait(self) -> None:
         """Returns when all ranks have called this."""
         if self.count > 1:

@@ -15,6 +15,7 @@ from operators.kernels.distance import distances, full_precision, squared_norms
 from operators.kernels.influence import cosines, dots, squares, subtask_vectors
 from operators.kernels.k_center import k_center
 from operators.kernels.kmeans import kmeans
+from operators.kernels.placed import Placed
 from operators.kernels.projection import Projection, project, words
 from operators.kernels.repr_filter import repr_filter
 from operators.kernels.token_stats import el2n, sample_stats, token_stats
@@ -81,7 +82,7 @@ def test_exact_distances_and_the_largest_norm_have_the_bits_of_the_cpu(kind):
     others = points[::-1].copy()
     there, opposite = torch.from_numpy(points).to(DEVICE), torch.from_numpy(others).to(DEVICE)
     assert exact_distances(there, opposite).cpu().numpy().tobytes() == distances(points, others).tobytes()
-    assert largest_norm(there) == float(squared_norms(torch.from_numpy(points)).max())
+    assert largest_norm(Placed(there, np.zeros(there.shape[1]))) == float(squared_norms(torch.from_numpy(points)).max())
 
 
 @pytest.mark.parametrize("kernel", [lambda points: k_center(points, 3, device=DEVICE),

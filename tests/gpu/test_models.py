@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 import torch
 
+from jobs.engine.execute.model_room import gpus_here
 from operators.base import RowError
 from operators.checkpoint import Checkpoint
 from operators.embedding.embed import Embed
@@ -19,6 +20,8 @@ from operators.gradients.gradient_norm import GradientNorm
 from operators.gradients.target_directions import directions
 from operators.losses.class_error import ClassError
 from operators.losses.loss import FIELDS, Loss
+from operators.models import memory
+from operators.models.ahead import FEWEST_ROWS
 from operators.scoring.reward import Reward
 from operators.scoring.scorer import Scorer
 from operators.supervision.labels import Labelling, Labels
@@ -100,6 +103,31 @@ def test_embeddings(encoder, pooling):
 def test_embeddings_of_a_causal_model(base):
     there, here = both(Embed(model=Checkpoint(str(base)), pooling="last", stored="float32", precision="float32"))
     np.testing.assert_allclose(there, here, atol=1e-4)
+
+
+def test_a_batch_that_is_tokenized_in_pieces_has_the_values_of_the_cpu(base, encoder):
+    rows = batch(PAIRS * 5)
+    assert rows.num_rows > 2 * FEWEST_ROWS
+    there, here = both(Embed(model=Checkpoint(str(encoder)), stored="float32", precision="float32"), rows)
+    np.testing.assert_allclose(there, here, atol=1e-4)
+    there, here = both(Loss(model=Checkpoint(str(base)), max_tokens=LIMIT, precision="float32"), rows)
+    means = [[value["nll_mean"] for value in values] for values in (there, here)]
+    np.testing.assert_allclose(*means, rtol=1e-4, atol=1e-4)
+
+
+def test_a_process_has_its_share_of_a_gpu():
+    total = torch.cuda.mem_get_info()[1]
+    torch.cuda.set_per_process_memory_fraction(0.25)
+    try:
+        assert memory.free_bytes(torch.device("cuda", torch.cuda.current_device())) <= total / 4
+        with pytest.raises(torch.OutOfMemoryError):
+            torch.empty(total // 2, dtype=torch.uint8, device=DEVICE)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+def test_nvidia_s_tool_says_the_memory_that_torch_sees():
+    assert torch.cuda.mem_get_info()[1] == pytest.approx(max(gpus_here()), rel=0.05)
 
 
 @pytest.mark.parametrize("adapted", [False, True])

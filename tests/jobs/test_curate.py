@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from jobs import explain
+from jobs.engine.execute import model_room
 from jobs.engine.report.display import percent
 from jobs.engine.store.lock import locked
 from operators.scripts import script
@@ -39,6 +40,18 @@ def test_ltd_keeps_records_as_they_were_and_every_record_has_a_line_in_the_ledge
     manifest = yaml.safe_load((tmp_path / "out/manifest.yaml").read_text())
     assert manifest["counts"] == {"records": 142, "kept": 14, "dropped": 126, "duplicate": 1, "quarantined": 1}
     assert (tmp_path / "out/report.html").exists()
+
+
+def test_a_model_that_no_gpu_can_hold_is_refused_before_the_input_is_read(run, tmp_path, monkeypatch):
+    jsonl(tmp_path / "in.jsonl", records(20))
+    monkeypatch.setattr(model_room, "cluster_gpus", lambda: [2**20])
+    code, said = run("ltd", "in.jsonl", "--out", "a", "--profile", "gpu", store="own")
+    assert code == 2
+    assert "embed: sentence-transformers/all-MiniLM-L6-v2 takes 0.1 GiB on each GPU" in said
+    assert not (tmp_path / "own/pools").exists()
+    run("ltd", "in.jsonl", "--out", "a", "budget=5", store="own")
+    code, _ = run("ltd", "in.jsonl", "--out", "a", "budget=5", "--profile", "gpu", store="own")
+    assert code == 0  # what is stored needs no GPU
 
 
 def test_another_budget_and_a_grown_file_compute_only_what_is_new(run, tmp_path):

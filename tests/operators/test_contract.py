@@ -7,6 +7,7 @@ import pkgutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError, fields, is_dataclass, replace
 
 import numpy as np
@@ -22,14 +23,16 @@ from operators.gradients.gradient import Gradient
 from operators.gradients.gradient_norm import GradientNorm
 from operators.losses.class_error import ClassError
 from operators.losses.loss import Loss
+from operators.models import ahead
 from operators.sample import MESSAGES, SAMPLE, TEXT_FIELDS
 from operators.scoring.reward import Reward
 from operators.scoring.scorer import Scorer
+from operators.scoring.unieval import UniEval
 from operators.supervision.labels import Labels
 from operators.tokens import Tokens
 from tests.batches import TEXTS, batch
 from tests.servers import prompt, served
-from tests.tiny import tiny_causal, tiny_encoder, tiny_reward
+from tests.tiny import tiny_causal, tiny_encoder, tiny_reward, tiny_unieval
 
 
 def tiny_gradient(folder) -> Gradient:
@@ -65,6 +68,7 @@ WITH_A_TINY_MODEL = {
     Scorer: lambda folder: Scorer(
         model=Checkpoint(str(tiny_causal(folder))), template="{instruction} {response}\nScore: ", labels=("1", "2", "3")
     ),
+    UniEval: lambda folder: UniEval(Checkpoint(str(tiny_unieval(folder))), max_tokens=128),
 }
 
 
@@ -110,6 +114,26 @@ def compute(operator):
 
 def given(operator, loaded):
     return lambda table: loaded(table.select(["id", *operator.columns()]))
+
+
+def test_values_of_pieces_that_are_tokenized_ahead_are_those_of_the_whole_batch(operator, compute, monkeypatch):
+    if type(operator) not in {*WITH_A_TINY_MODEL, Embed}:
+        pytest.skip("it has no model of its own")
+    whole = list(compute(batch(TEXTS)))
+    submitted = []
+
+    class Noted(ThreadPoolExecutor):
+        def submit(self, fn, /, *args, **named):
+            submitted.append(args[0].num_rows)
+            return super().submit(fn, *args, **named)
+
+    monkeypatch.setattr(ahead, "ThreadPoolExecutor", Noted)
+    monkeypatch.setattr(
+        ahead, "_pieces", lambda table, device: [table.slice(at, 3) for at in range(0, table.num_rows, 3)]
+    )
+    assert list(map(repr, compute(batch(TEXTS)))) == list(map(repr, whole))
+    assert sum(submitted) == len(TEXTS)
+    assert len(submitted) > 1
 
 
 def template_fields(declaration) -> list[str]:

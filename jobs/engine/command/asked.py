@@ -1,12 +1,12 @@
 """What a run is asked for, once its recipe is checked."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from jobs.engine.command.config import Request
 from jobs.engine.recipe.recipe import Recipe
 from jobs.engine.record.declarations import plain
+from jobs.engine.store.folder import Folder
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Asked:
 
     request: Request
     recipe: Recipe
-    out: Path
+    out: Folder
 
     @property
     def name(self) -> str:

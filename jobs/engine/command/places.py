@@ -1,8 +1,8 @@
 """The places that a command reads from and writes to, checked before Ray starts."""
 
 import os
-import re
 import tempfile
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,67 +13,77 @@ import yaml
 
 from jobs.engine.execute.session import Session
 from jobs.engine.ingest.files.inputs import silent, sources_of
-from jobs.engine.samples.pool_folder import is_pool, known_facts
-from jobs.engine.store.store import Store, absolute
+from jobs.engine.samples.pool_folder import known_facts
+from jobs.engine.store.folder import Folder
+from jobs.engine.store.store import Store
 from jobs.engine.terminal.arguments import DEFAULT_STORE
 from jobs.engine.terminal.errors import UsageError, together
 
-URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
-"""How a URL begins, also after it was made a path, which has one slash instead of two."""
+MANIFEST = "manifest.yaml"
 
 SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """The environment variable that Ray sets for the driver of a submitted job."""
 PACKAGES = "runtime_resources"
 """The folder in which Ray unpacks what is submitted."""
 EXTRA = ("s3fs", "gcsfs")
+PRIVATE = ("memory:",)
+"""How the URLs begin of places that only one process sees."""
 
 
 def store_at(given: str | None) -> Store:
     """Returns the store in a folder or at a URL; None is `.winnow`. UsageError if it cannot be written to."""
-    return Store(_writable("--store", given or DEFAULT_STORE))
+    return Store(_writable("--store", given or DEFAULT_STORE).url)
 
 
-def out_folder(out: Path | None, store: str | None = None, inputs: Sequence[str] = ()) -> Path:
-    """Returns the folder, which may not exist yet.
+def out_folder(out: str | None, store: str | None = None, inputs: Sequence[str] = ()) -> Folder:
+    """Returns the folder or URL to write to, which may not exist yet.
 
-    UsageError if it is None, a URL, a file or an input, cannot be written to, would not outlast the job, or holds the
-    store. store: as it was given.
+    UsageError if it is None, a file or an input, cannot be written to, would not outlast the job, or holds the store.
+    store: as it was given.
     """
     if out is None:
         raise UsageError("say where to write: --out FOLDER")
-    _refuse_foreign(out)
-    _refuse_unwritable(f"--out {out}", out)
+    folder = _writable("--out", out)
     place = store or DEFAULT_STORE
-    if "://" not in place and Path(place).resolve().is_relative_to(out.resolve()):
+    if f"{Folder.at(place).url}/".startswith(f"{folder.url}/"):
         raise UsageError(f"--out {out} holds the store {place}; give them a folder each")
     _refuse_an_input(out, inputs)
-    return out
+    return folder
 
 
-def out_file(out: Path, inputs: Sequence[str] = ()) -> Path:
-    """Returns the file, which may not exist yet. UsageError as for `out_folder`."""
-    _refuse_foreign(out)
-    if out.is_dir():
+def out_file(out: str, inputs: Sequence[str] = ()) -> tuple[Folder, str]:
+    """Returns the folder and the name of a file, neither of which may exist yet. UsageError as for `out_folder`."""
+    place, _, name = Folder.at(out).url.rpartition("/")
+    folder = _writable("--out", out, inside=place)
+    if not name or out.endswith("/") or (folder.local and os.path.isdir(out)):
         raise UsageError(f"--out {out} is a folder; name a file")
-    _refuse_unwritable(f"--out {out}", out.parent)
     _refuse_an_input(out, inputs)
-    return out
+    return folder, name
 
 
-def out_pool(out: str) -> str:
+def out_pool(out: str) -> Folder:
     """Returns the folder or URL for a new pool, as workers find it. UsageError if it cannot be written to."""
     return _writable("--out", out)
 
 
-def _writable(option: str, place: str) -> str:
-    """Returns a place as workers find it. UsageError if it cannot be written to or would not outlast the job."""
-    if "://" in place:
-        _refuse_without_driver(place)
-    location = absolute(place)
-    if "://" not in location:
-        _refuse_lost(option, place)
-        _refuse_unwritable(f"{option} {place}", Path(location))
-    return location
+def _writable(option: str, given: str, inside: str | None = None) -> Folder:
+    """Returns a place as workers find it. UsageError if it cannot be written to or would not outlast the job.
+
+    inside: the folder that is written to, if it is not the place that was given itself.
+    """
+    if not given.strip():
+        raise UsageError(f"{option} is an empty word: is a variable of the shell not set?")
+    if "://" in given:
+        refuse_without_driver(given)
+        refuse_private(option, given)
+        folder = Folder.at(inside or given)
+        if not folder.local:
+            _refuse_unwritable_url(f"{option} {given}", folder)
+            return folder
+    folder = Folder.at(inside or given)
+    _refuse_lost(option, given)
+    _refuse_unwritable(f"{option} {given}", Path(folder.url))
+    return folder
 
 
 def look_at(inputs: Sequence[str]) -> None:
@@ -92,26 +102,36 @@ def _looked_at(given: str) -> bool:
     if not given.strip():
         raise UsageError("an input is an empty word: is a variable of the shell not set?")
     if "://" in given:
-        _refuse_without_driver(given)
-    pool = is_pool(given)
+        refuse_without_driver(given)
+        refuse_private("the input", given)
+    try:
+        pool = Folder.at(given).exists("pool.json")
+    except OSError as error:
+        raise UsageError(f"{given}: it cannot be looked at: {error.strerror or error}") from None
     if not pool:
         sources_of([given], silent)
     return pool
 
 
-def manifest_in(out: Path) -> dict[str, Any]:
+def place_of_run(given: str) -> Folder:
+    """Returns the folder of a run that is there. UsageError if nothing can read such a URL."""
+    if "://" in given:
+        refuse_without_driver(given)
+    return Folder.at(given)
+
+
+def manifest_in(out: Folder) -> dict[str, Any]:
     """Returns the manifest in a folder, empty if there is none. UsageError if it cannot be read as a manifest."""
-    file = out / "manifest.yaml"
     try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}
+        found = yaml.safe_load(out.content(MANIFEST)) if out.exists(MANIFEST) else {}
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UsageError(f"{file} cannot be read as a manifest: {error}") from None
+        raise UsageError(f"{out}/{MANIFEST} cannot be read as a manifest: {error}") from None
     if not isinstance(found, dict):
-        raise UsageError(f"{file} is not the manifest of a run")
+        raise UsageError(f"{out}/{MANIFEST} is not the manifest of a run")
     return found
 
 
-def refuse_taken(out: Path, identity: Mapping[str, Any]) -> None:
+def refuse_taken(out: Folder, identity: Mapping[str, Any]) -> None:
     """UsageError if the folder holds another run or foreign files; it may be empty or hold this run.
 
     identity: the beginning of the run's manifest. If its pool is not known yet, the names of the inputs are compared.
@@ -129,11 +149,11 @@ def refuse_taken(out: Path, identity: Mapping[str, Any]) -> None:
         ]
         if differing:
             raise UsageError(f"{out} holds another run ({'; '.join(differing[:5])}); give another --out")
-    elif not found and out.exists() and any(out.iterdir()):
+    elif not found and out.names():
         raise UsageError(f"{out} is not empty and holds no run of Winnow; give another --out")
 
 
-def refuse_other_run(out: Path, recipe: str, inputs: Sequence[str], fields: Any, session: Session) -> None:
+def refuse_other_run(out: Folder, recipe: str, inputs: Sequence[str], fields: Any, session: Session) -> None:
     """As `refuse_taken`, by what is known about a run before its inputs are ingested."""
     if out.exists():
         facts = known_facts(inputs, session.store, session.reading)
@@ -149,18 +169,15 @@ def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _refuse_an_input(out: Path, inputs: Sequence[str]) -> None:
-    if any("://" not in given and Path(given).resolve() == out.resolve() for given in inputs):
+def _refuse_an_input(out: str, inputs: Sequence[str]) -> None:
+    if any(_same(given, out) for given in inputs):
         raise UsageError(f"--out {out} is an input; give another --out")
 
 
-def _refuse_foreign(out: Path) -> None:
-    if URL.match(str(out)):
-        url = str(out).replace(":/", "://", 1)
-        raise UsageError(
-            f"--out {url}: results are written to a folder, not to a URL; name a folder, and copy it after"
-        )
-    _refuse_lost("--out", str(out))
+def _same(one: str, other: str) -> bool:
+    if "://" in one or "://" in other:
+        return one.rstrip("/") == other.rstrip("/")
+    return Path(one).resolve() == Path(other).resolve()
 
 
 def _refuse_lost(option: str, given: str) -> None:
@@ -172,7 +189,7 @@ def _refuse_lost(option: str, given: str) -> None:
         )
 
 
-def _refuse_without_driver(url: str) -> None:
+def refuse_without_driver(url: str) -> None:
     """UsageError if the package that reads such URLs is not installed."""
     for link in url.split("::"):
         protocol, found, _ = link.partition("://")
@@ -182,6 +199,26 @@ def _refuse_without_driver(url: str) -> None:
             extra = any(name in str(error) for name in EXTRA)
             more = ": pip install 'winnow[cloud]'" if extra else ""
             raise UsageError(f"{url}: {error}{more}") from None
+
+
+def refuse_private(named: str, url: str) -> None:
+    """UsageError if only this process would see what is at a URL."""
+    if url.split("::")[-1].startswith(PRIVATE):
+        raise UsageError(
+            f"{named} {url}: a place in memory is private to one process, and a run has several: "
+            "give a folder, or a URL such as s3://bucket/folder"
+        )
+
+
+def _refuse_unwritable_url(named: str, folder: Folder) -> None:
+    """UsageError if nothing can be written there. A small file is written for a moment to find out."""
+    name = f".winnow-{uuid.uuid4().hex}"
+    try:
+        folder.write(name, b"x")
+        folder.remove(name)
+    except (OSError, NotImplementedError) as error:
+        said = getattr(error, "strerror", None) or str(error) or "this file system is for reading only"
+        raise UsageError(f"{named}: nothing can be written there: {said}") from None
 
 
 def _refuse_unwritable(named: str, folder: Path) -> None:

@@ -4,12 +4,14 @@
 """
 
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-import fsspec
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
-from jobs.engine.execute.session import Session, first_line
-from jobs.engine.terminal.errors import WinnowError
+from jobs.engine.execute.session import Session
+from jobs.engine.store.folder import Folder
+from jobs.engine.terminal.errors import WinnowError, first_line
 
 
 def cause(error: Exception) -> str:
@@ -18,17 +20,25 @@ def cause(error: Exception) -> str:
     return str(found) if isinstance(found, WinnowError) else first_line(found)
 
 
+@contextmanager
+def told(name: str, session: Session) -> Iterator[None]:
+    """Raises an error of Ray in the block as a WinnowError whose message begins with a name, such as a column's."""
+    try:
+        yield
+    except RayError as error:
+        raise failure(f"{name}: {cause(error)}", error, session) from error
+
+
 def failure(message: str, error: Exception, session: Session) -> WinnowError:
     """The WinnowError to raise for an error of Ray: the message, and the path of the log with the traceback.
 
     The traceback is appended to the log. Where the log cannot be written, the message is alone.
     """
-    path = f"{session.store.url}/logs/{session.run}.log"
-    fs, root = fsspec.core.url_to_fs(path)
+    logs, name = Folder(f"{session.store.url}/logs"), f"{session.run}.log"
     entry = "".join([message, "\n", *traceback.format_exception(error), "\n"]).encode()
     try:
-        fs.makedirs(fs._parent(root), exist_ok=True)
-        fs.pipe_file(root, (fs.cat_file(root) if fs.exists(root) else b"") + entry)
+        logs.make()
+        logs.write(name, (logs.content(name) if logs.exists(name) else b"") + entry)
     except OSError:
         return WinnowError(message)
-    return WinnowError(f"{message.removesuffix('.')}. The full traceback is in {path}")
+    return WinnowError(f"{message.removesuffix('.')}. The full traceback is in {logs.file(name)}")

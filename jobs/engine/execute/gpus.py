@@ -17,6 +17,22 @@ def hide_other_gpus() -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
+def keep_to_share() -> None:
+    """Bounds the memory of this process to its share of a GPU, if Ray assigned it a share; torch is imported for it.
+
+    More than that is a lack of memory, as on a GPU of that size: passes become smaller, and other workers do not fail.
+    """
+    if not ray.is_initialized() or ray.get_runtime_context().get_actor_id() is None:
+        return
+    share = ray.get_runtime_context().get_assigned_resources().get("GPU", 0)
+    if not 0 < share < 1:
+        return
+    import torch  # noqa: PLC0415 - the driver does without it
+
+    if torch.cuda.is_available():
+        torch.cuda.set_per_process_memory_fraction(share)
+
+
 @dataclass(frozen=True)
 class Task:
     """A function as a task of Ray, for workers with and without GPUs.

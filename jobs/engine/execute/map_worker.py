@@ -1,6 +1,6 @@
-"""The worker: a Ray Data actor with one loaded operator, which commits each batch to the store.
+"""The worker: one loaded operator in a Ray Data actor, which commits each batch to the store.
 
-The driver gets one summary per batch; the values stay in the part files. Ray retries a batch forever when its worker
+The driver gets numbers only; the values stay in the part files. Ray retries a task forever when its worker
 dies, so a worker notes each batch before it starts on it. A batch that was started and never finished is split into
 pieces. A single sample that killed two workers is quarantined with an error. A worker that lost its GPU ends itself:
 it would find an error in every later sample.
@@ -10,7 +10,9 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from socket import gethostname
 from typing import Any
+from uuid import uuid4
 
 import fsspec
 import numpy as np
@@ -18,14 +20,18 @@ import pyarrow as pa
 
 from jobs.engine.execute.columns import column, computed, joined
 from jobs.engine.execute.device_errors import device_lost, end_process
-from jobs.engine.execute.gpus import hide_other_gpus
-from jobs.engine.execute.session import first_line
+from jobs.engine.execute.gpus import hide_other_gpus, keep_to_share
 from jobs.engine.store.feature import Feature
+from jobs.engine.store.folder import opened
+from jobs.engine.terminal.errors import first_line
 from operators.base import Arriving, Operator, RowError
 
 PIECES = 16
 DEATHS_ALLOWED = 1
+LOSSES_ALLOWED = 2
+"""Workers that may lose their GPU while they load the operator; a map with more ends with their error."""
 REASON = ".reason"
+LOSS = ".lost"
 
 SUMMARY = pa.schema([("first", pa.int64()), ("rows", pa.int64()), ("failed", pa.int64()), ("example", pa.string())])
 """The summary of a batch: its first id, its number of rows, the number that failed, and one of the errors."""
@@ -42,7 +48,7 @@ class Attempts:
     folder: str
 
     def _path(self, ids: np.ndarray) -> tuple[fsspec.AbstractFileSystem, str]:
-        fs, root = fsspec.core.url_to_fs(self.folder)
+        fs, root = opened(self.folder)
         return fs, f"{root}/{hashlib.sha256(ids.tobytes()).hexdigest()[:24]}"
 
     def deaths(self, ids: np.ndarray) -> int:
@@ -54,6 +60,12 @@ class Attempts:
         """Notes that a worker starts on these ids; deaths: the number of workers that died on them before."""
         fs, path = self._path(ids)
         fs.pipe_file(path, b"x" * (deaths + 1))
+
+    def lost_while_loading(self) -> int:
+        """Notes that a worker lost its GPU before it had a batch; returns how many workers of this run have."""
+        fs, root = fsspec.core.url_to_fs(self.folder)
+        fs.pipe_file(f"{root}/{uuid4().hex}{LOSS}", b"")
+        return len(fs.glob(f"{root}/*{LOSS}"))
 
     def explain(self, ids: np.ndarray, reason: str) -> None:
         """Notes why the worker that started on these ids ends."""
@@ -74,7 +86,7 @@ class Attempts:
 
 
 class Worker:
-    """A callable for Ray Data: from a batch (id, sha and the columns that the operator reads) to one SUMMARY row.
+    """A callable from a batch (id, sha and the columns that the operator reads) to one SUMMARY row.
 
     Called with a batch, it raises LoadFailed where the operator could not be loaded.
     """
@@ -87,13 +99,23 @@ class Worker:
         # Ray would retry an error here, each time with the imports. An error raised from a call ends the map.
         hide_other_gpus()
         try:
+            keep_to_share()
             self.compute: Any = operator.load()
         except Exception as error:  # noqa: BLE001 - any error is reported to the driver
             self.failure = f"{type(operator).__name__} could not be loaded: {type(error).__name__}: {error}"
+            if device_lost(error):  # Ray starts another worker in the place of this one
+                if attempts.lost_while_loading() <= LOSSES_ALLOWED:
+                    end_process()
+                lost = f"the last of {LOSSES_ALLOWED + 1} workers that lost their GPU while they loaded it"
+                self.failure += f" ({lost}, on {gethostname()})"
 
-    def __call__(self, batch: pa.Table) -> pa.Table:
+    def refuse_unloaded(self) -> None:
+        """Raises LoadFailed where the operator could not be loaded."""
         if self.failure:
             raise LoadFailed(self.failure)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        self.refuse_unloaded()
         errors = self._survive(batch) if batch.num_rows else []
         failed = [error for error in errors if error is not None]
         first = batch["id"][0].as_py() if batch.num_rows else None

@@ -6,7 +6,7 @@ The shapes are those of Qwen3's models, and of Llama-3.3-70B.
 import sys
 from collections.abc import Iterator
 
-from jobs.engine.execute.model_memory import USABLE, Sizes, needed_by
+from jobs.engine.execute.model_memory import Sizes, fits, gpus_of
 from jobs.engine.execute.profile import Execution, Profile
 from operators.asking.judge import Judge
 from operators.base import Operator
@@ -19,10 +19,10 @@ GPU_BYTES = 80 * 2**30
 COUNTS = (1, 2, 4, 8, 16, 32)
 ANY = Checkpoint("any")
 
-COLUMNS: dict[str, tuple[Operator | Finetune, Activations]] = {
-    "judge": (Judge(model=ANY), "kept"),
-    "loss, score": (Loss(ANY), "kept"),
-    "gradients": (Gradient(ANY, ANY), "kept"),
+COLUMNS: dict[str, tuple[Operator | Finetune, Activations | None]] = {
+    "judge": (Judge(model=ANY), None),
+    "loss, score": (Loss(ANY), None),
+    "gradients": (Gradient(ANY, ANY), None),
     "LoRA": (Finetune(ANY), "kept"),
     "LoRA, recomputed": (Finetune(ANY), "recomputed"),
     "all weights": (LIKE_ALPACA, "kept"),
@@ -59,7 +59,7 @@ def sizes(name: str) -> Sizes:
     return Sizes.of(config)
 
 
-def fewest_gpus(step: Operator | Finetune, activations: Activations, model: Sizes) -> int | None:
+def fewest_gpus(step: Operator | Finetune, activations: Activations | None, model: Sizes) -> int | None:
     """The fewest GPUs of 80 GiB on which the step fits; None where it does not fit."""
     for count in COUNTS:
         layout = "shards" if count > 1 else "copies"
@@ -68,13 +68,25 @@ def fewest_gpus(step: Operator | Finetune, activations: Activations, model: Size
             train_workers=count,
             train_gpus=1,
             train_layout=layout,
-            train_activations=activations,
+            train_activations=activations or "kept",
             train_tokens=2048,
         )
-        found = needed_by(step, how, model)
-        if found is not None and found.total <= USABLE * GPU_BYTES:
+        if fits(step, how, model, GPU_BYTES):
             return count
     return None
+
+
+def largest_models(how: Profile, gpu_bytes: float) -> dict[str, str | None]:
+    """The largest of these models that fits on GPUs of this size, for each kind of work that the profile gives GPUs.
+
+    By the names of the table's columns, without those that the profile leaves on CPUs; None where no model fits.
+    """
+    known = {name: sizes(name) for name in reversed(SHAPES)}
+    return {
+        column: next((name for name, model in known.items() if fits(step, how, model, gpu_bytes)), None)
+        for column, (step, activations) in COLUMNS.items()
+        if gpus_of(step, how) and activations in (how.train_activations, None)
+    }
 
 
 def lines() -> Iterator[str]:

@@ -2,16 +2,19 @@
 
     needed(LESS(...).train, profile("gpu")).total / 2**30        # GiB per GPU of a warm-up
 
-The numbers are bounds for the longest sample (operators/models/memory.py), without what CUDA itself takes. `refusal`
-says what to do where they are more than a GPU has.
+The numbers are bounds for the longest sample (operators/models/memory.py), without what CUDA itself takes. What is
+`held` is no bound: the model needs it whatever the samples are. `refusal` says what to do where a GPU has less.
 """
 
-from dataclasses import dataclass, fields
+import functools
+import json
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from jobs.engine.execute.profile import Profile
+from jobs.engine.execute.profile import Execution, Profile, names, profile
 from operators.asking.asking import Asking
 from operators.base import Operator
+from operators.checkpoint import Checkpoint
 from operators.embedding.embed import Embed
 from operators.gradients.gradient import Gradient
 from operators.gradients.gradient_norm import GradientNorm
@@ -20,6 +23,7 @@ from operators.losses.loss import Loss
 from operators.positions import USUAL_TOKENS
 from operators.scoring.reward import Reward
 from operators.scoring.scorer import Scorer
+from operators.scoring.unieval import UniEval
 from operators.training.finetune import Finetune, LoRA
 
 if TYPE_CHECKING:
@@ -27,6 +31,9 @@ if TYPE_CHECKING:
 
 USABLE = 0.9
 """The share of a GPU's memory that a model can have; vLLM takes as much."""
+
+SMALL = 2 * 2**30
+"""The bytes up to which a model is small: several have room on any GPU of today, each with CUDA's own half a GiB."""
 
 CONTEXT = 8192
 """The tokens of a prompt and its answer, for which a judge needs a cache."""
@@ -42,7 +49,8 @@ class Memory:
     weights: float
     gradients: float = 0.0
     moments: float = 0.0
-    """Adam's, and the directions of LESS's targets."""
+    compared: float = 0.0
+    """The adapter whose gradient is taken, with its moments and the directions of LESS's targets, at their defaults."""
     activations: float = 0.0
     """A bound for one pass."""
     cache: float = 0.0
@@ -53,12 +61,19 @@ class Memory:
         """The sum."""
         return sum(getattr(self, field.name) for field in fields(self))
 
+    @property
+    def held(self) -> float:
+        """What the model takes before it has a sample."""
+        return self.weights + self.gradients + self.moments
+
 
 @dataclass(frozen=True)
 class Sizes:
     """What of a model's configuration its memory depends on."""
 
     parameters: int
+    body: int
+    """Those of an embedder, which has no language head, and of an encoder and decoder only the encoder."""
     linear: tuple[tuple[str, int], ...]
     """For each linear layer the last part of its name, and the sum of its input's and its output's width."""
     shape: "Shape"
@@ -67,19 +82,34 @@ class Sizes:
     def of(cls, config: Any) -> "Sizes":
         """The sizes of a model with this configuration (an object of transformers), which is built without memory."""
         import torch  # noqa: PLC0415 - a profile can be read without it
-        from transformers import AutoModel, AutoModelForCausalLM  # noqa: PLC0415
+        from transformers import AutoModel, AutoModelForCausalLM, AutoModelForTextEncoding  # noqa: PLC0415
 
+        from operators.embedding.encoder import WITH_A_DECODER  # noqa: PLC0415
         from operators.models.forward import linear_layers  # noqa: PLC0415
         from operators.models.memory import Shape  # noqa: PLC0415
 
-        kind = AutoModelForCausalLM if type(config) in AutoModelForCausalLM._model_mapping else AutoModel
+        encoder = config.model_type in WITH_A_DECODER
+        causal = type(config) in AutoModelForCausalLM._model_mapping
+        kind = AutoModelForCausalLM if causal else AutoModel
         with torch.device("meta"):
             model = kind.from_config(config)
+            embedder = AutoModelForTextEncoding.from_config(config) if encoder else model.base_model
         linear = [
             (name.rsplit(".", 1)[-1], layer.in_features + layer.out_features)
             for name, layer in linear_layers(model).items()
         ]
-        return cls(sum(weight.numel() for weight in model.parameters()), tuple(linear), Shape.of(config))
+        whole, body = (sum(each.numel() for each in part.parameters()) for part in (model, embedder))
+        return cls(whole, body, tuple(linear), Shape.of(config))
+
+    @classmethod
+    def here(cls, model: Checkpoint) -> "Sizes | None":
+        """The sizes of a model by its config.json; None where they cannot be known on this machine.
+
+        They are unknown without the file, for a class of models that transformers does not have, and for quantised
+        weights, which have other sizes than their parameters say.
+        """
+        config = model.config_here()
+        return None if config is None else _sizes(json.dumps(config, sort_keys=True))
 
     def adapter(self, lora: LoRA) -> int:
         """The parameters of a LoRA adapter."""
@@ -87,16 +117,23 @@ class Sizes:
 
 
 def needed(step: Operator | Finetune, how: Profile) -> Memory | None:
-    """What an operator or a trainer of a recipe needs on each GPU of its workers; None where no model is on a GPU.
+    """What an operator or a trainer of a recipe needs on each GPU of its workers.
 
-    ModelMissing where the model's config.json is not available.
+    None where no model is on a GPU, and where its sizes cannot be known here (`Sizes.here`).
     """
-    from transformers import AutoConfig  # noqa: PLC0415
-
-    model = step.base if isinstance(step, Finetune) else getattr(step, "model", None)
-    if model is None or not gpus_of(step, how) or (isinstance(step, Asking) and step.endpoint):
+    model = model_of(step)
+    if model is None or not gpus_of(step, how):
         return None
-    return needed_by(step, how, Sizes.of(AutoConfig.for_model(**model.config())))
+    sizes = Sizes.here(model)
+    return None if sizes is None else needed_by(step, how, sizes)
+
+
+def model_of(step: Operator | Finetune) -> Checkpoint | None:
+    """The model that a step loads itself."""
+    if isinstance(step, Asking) and step.endpoint:
+        return None
+    found = step.base if isinstance(step, Finetune) else getattr(step, "model", None)
+    return found if isinstance(found, Checkpoint) else None
 
 
 def needed_by(step: Operator | Finetune, how: Profile, sizes: Sizes) -> Memory | None:
@@ -104,21 +141,20 @@ def needed_by(step: Operator | Finetune, how: Profile, sizes: Sizes) -> Memory |
     if isinstance(step, Finetune):
         return _of_training(step, how, sizes)
     if isinstance(step, Asking):
-        gpus = gpus_of(step, how)
+        gpus = max(1.0, gpus_of(step, how))
         return Memory(2 * sizes.parameters / gpus, cache=(step.context or CONTEXT) * sizes.shape.cache_bytes() / gpus)
     if isinstance(step, Embed):  # `auto` begins with float32
         itemsize = 2 if step.precision == "bfloat16" else 4
-        return Memory(itemsize * sizes.parameters, activations=512 * sizes.shape.body_bytes(itemsize))
-    if not isinstance(step, Loss | ClassError | Scorer | Reward | Gradient | GradientNorm):
+        return Memory(itemsize * sizes.body, activations=512 * sizes.shape.body_bytes(itemsize))
+    if not isinstance(step, Loss | ClassError | Scorer | Reward | UniEval | Gradient | GradientNorm):
         return None
     itemsize = 4 if step.precision == "float32" else 2
     tokens = step.max_tokens or USUAL_TOKENS
     if isinstance(step, Gradient | GradientNorm):
-        adapter = sizes.adapter(LoRA())
-        compared = (8 + 2 * SUBTASKS) * adapter if isinstance(step, Gradient) else 0
+        each = 12 + 2 * SUBTASKS if isinstance(step, Gradient) else 4
         return Memory(
-            itemsize * sizes.parameters + 4 * adapter,
-            moments=compared,
+            itemsize * sizes.parameters,
+            compared=each * sizes.adapter(LoRA()),
             activations=tokens * sizes.shape.backward_bytes(itemsize),
         )
     return Memory(itemsize * sizes.parameters, activations=tokens * sizes.shape.forward_bytes(itemsize))
@@ -129,21 +165,75 @@ def gpus_of(step: Operator | Finetune, how: Profile) -> float:
     return how.train_gpus if isinstance(step, Finetune) else how.execution(step).gpus
 
 
-def refusal(step: Operator | Finetune, how: Profile, gpu_bytes: int) -> str | None:
-    """Why the step's model cannot run on GPUs of this size, and what to do; None where it can. Errors as `needed`."""
-    found = needed(step, how)
-    if found is None or found.total <= USABLE * gpu_bytes:
+def shared(execution: Execution, operator: Operator) -> Execution:
+    """How the operator runs where workers may share GPUs: with a share of a GPU, if its model is small.
+
+    That depends on nothing but the model, so that a run has the same workers on every cluster.
+    """
+    model = model_of(operator)
+    if execution.workers_per_gpu == 1 or execution.gpus != 1 or model is None:
+        return execution
+    sizes = Sizes.here(model)
+    found = sizes and needed_by(operator, Profile(default=execution), sizes)
+    if found is None or found.total > SMALL:
+        return execution
+    return replace(execution, gpus=1 / execution.workers_per_gpu)
+
+
+def room(step: Operator | Finetune, how: Profile, gpu_bytes: float) -> float:
+    """The bytes of a GPU of this size that one worker can have: of a GPU that workers share, its share."""
+    return USABLE * gpu_bytes * min(1.0, gpus_of(step, how))
+
+
+def refusal(step: Operator | Finetune, how: Profile, gpu_bytes: float) -> str | None:
+    """Why the step's model cannot be held on GPUs of this size, and what to do, in one line.
+
+    None where it can, and where its sizes cannot be known here.
+    """
+    model, found = model_of(step), needed(step, how)
+    share = min(1.0, gpus_of(step, how))
+    if model is None or found is None or found.held <= share * gpu_bytes:
         return None
-    ways = "a smaller model"
-    if isinstance(step, Finetune):
-        ways = "an adapter (lora), more train_workers with train_layout: shards, "
-        ways += "train_activations: recomputed, fewer train_tokens, or a smaller model"
+    size = Sizes.here(model)
+    better = [name for name in names() if size and fits(step, profile(name), size, gpu_bytes)]
+    if better:
+        ways = f"--profile {better[0]} has room for it"
+    elif isinstance(step, Finetune):
+        ways = "train an adapter (lora), more train_workers with train_layout: shards, or a smaller model"
     elif isinstance(step, Asking):
-        ways = f"more gpus for {type(step).__name__} in the profile, a smaller context, or a smaller model"
+        ways = f"give {type(step).__name__} more gpus in the profile, or use a smaller model"
+    else:
+        ways = "use a smaller model"
+    of_it = "" if share == 1 else f", of which a worker has {share:g}"
     return (
-        f"the model needs {found.total / 2**30:,.0f} GiB on each GPU, which has {gpu_bytes / 2**30:,.0f} GiB; "
-        f"use {ways}"
+        f"{model.name} takes {gib(found.held)} on each GPU before it has a sample, and the GPUs have "
+        f"{gib(gpu_bytes)}{of_it}: {ways}"
     )
+
+
+def fits(step: Operator | Finetune, how: Profile, sizes: Sizes, gpu_bytes: float) -> bool:
+    """Whether a model of these sizes has room on GPUs of this size, with its longest samples."""
+    found = needed_by(step, how, sizes) if gpus_of(step, how) else None
+    return found is not None and found.total <= room(step, how, gpu_bytes)
+
+
+def gib(count: float) -> str:
+    """A number of bytes, for people."""
+    return f"{count / 2**30:,.0f} GiB" if count >= 2**33 else f"{count / 2**30:,.1f} GiB"
+
+
+@functools.cache
+def _sizes(config: str) -> Sizes | None:
+    """The sizes of a model with this config.json; None where it says too little."""
+    from transformers import AutoConfig  # noqa: PLC0415
+
+    read = json.loads(config)
+    if read.get("quantization_config"):
+        return None
+    try:
+        return Sizes.of(AutoConfig.for_model(**read))
+    except Exception:  # noqa: BLE001 - what a model of another library lacks; loading it says what is wrong
+        return None
 
 
 def _of_training(trainer: Finetune, how: Profile, sizes: Sizes) -> Memory:

@@ -7,7 +7,8 @@ from pydantic import Field, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
 
 from jobs.engine.record.declarations import validated, yaml_in
-from jobs.engine.terminal.errors import UsageError
+from jobs.engine.terminal.errors import UsageError, refuse
+from jobs.engine.terminal.modules import nearest, operator_names
 from operators.base import STRICT, Operator
 from operators.training.finetune import Activations, Layout
 
@@ -21,11 +22,14 @@ class Execution:
     workers: int | None = Field(default=None, ge=1)
     """The most workers; None for as many as the cluster has room for."""
     rows: int = Field(default=512, ge=1)
-    """Samples per batch, which is also a part in the store: a crash loses at most one per worker."""
+    """Samples per batch: a crash loses at most one per worker."""
     cpus: float = Field(default=0.9, ge=0)
     """CPUs per worker; below 1, so that the tasks that feed it find room on the same core."""
     gpus: float = Field(default=0.0, ge=0)
-    """GPUs per worker."""
+    """GPUs per worker; below 1, workers share a GPU, and each has that share of its memory."""
+    workers_per_gpu: int = Field(default=1, ge=1)
+    """The workers that share a GPU where `gpus` is 1 and the model is small. One of them then reads and tokenizes while
+    another computes. A model that is not small, or whose size is not known, has the GPU to itself."""
     memory: float | None = Field(default=None, gt=0)
     """Bytes of memory that a worker reserves in Ray's scheduler; None reserves none."""
 
@@ -41,6 +45,9 @@ class Profile:
     """Threads of a reduce; None for one per CPU of the largest node. No map runs at the same time."""
     reduce_gpus: float = Field(default=0.0, ge=0)
     """GPUs of a reduce. Above 0 the kernels run on CUDA."""
+    reduce_bytes: int | None = Field(default=None, ge=1)
+    """The bytes of columns up to which a kernel runs in one process; above, it runs over shards of the rows. None for a
+    quarter of the memory of the smallest node. Results do not depend on it."""
     train_workers: int = Field(default=1, ge=1)
     """Processes that train together. Above 1 they are started by Ray Train and use torch.distributed."""
     train_gpus: float = Field(default=0.0, ge=0)
@@ -72,10 +79,15 @@ class Profile:
         return found if operator.uses_gpus() else replace(found, gpus=0.0)
 
 
+def names() -> list[str]:
+    """The names of the profiles in cluster/profiles."""
+    return sorted(each.stem for each in PROFILES.glob("*.yaml"))
+
+
 def profile(file: str | None) -> Profile:
     """Returns the profile in a YAML file, or by its name in cluster/profiles; None is the default.
 
-    UsageError if there is no such file or name, and for each wrong field.
+    UsageError if there is no such file or name, and for each wrong field and each operator that there is not.
     """
     if file is None:
         return Profile()
@@ -83,9 +95,15 @@ def profile(file: str | None) -> Profile:
     if not path.exists() and (PROFILES / f"{file}.yaml").exists():
         path = PROFILES / f"{file}.yaml"
     if not path.exists():
-        known = ", ".join(sorted(each.stem for each in PROFILES.glob("*.yaml")))
-        raise UsageError(f"no profile {file!r}: it is neither a file nor one of {known}")
+        raise UsageError(f"no profile {file!r}: it is neither a file nor one of {', '.join(names())}")
     content = yaml_in(path, f"profile {path}") or {}
     if not isinstance(content, dict):
         raise UsageError(f"profile {path} is not a mapping")
-    return validated(Profile, {**content, "operators": content.get("operators") or {}})
+    found = validated(Profile, {**content, "operators": content.get("operators") or {}})
+    known = operator_names()
+    refuse(
+        UsageError(f"profile {path}: operators.{name}: there is no such operator{nearest(name, known)}")
+        for name in found.operators
+        if name not in known
+    )
+    return found

@@ -1,74 +1,83 @@
-"""Runs a reduce: a kernel over whole columns, in one task on a worker."""
+"""Runs a reduce: a kernel over whole columns, in one task on a worker, or over shards of the rows on several.
 
-import inspect
-import os
+A worker or a node that dies takes the reduce with it. It starts again from the store, with the same result.
+"""
+
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import (
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+    WorkerCrashedError,
+)
 
 from jobs.engine.execute.failure import cause, failure
-from jobs.engine.execute.gpus import hide_other_gpus, task
-from jobs.engine.execute.session import Session, largest_node_cpus
-from jobs.engine.store.feature import Feature
+from jobs.engine.execute.reduce_worker import REDUCE, Found, Request
+from jobs.engine.execute.rows import Rows
+from jobs.engine.execute.session import Session
+from jobs.engine.execute.spread import spread
 from jobs.engine.terminal.screen import say
 
-
-class Stored(NamedTuple):
-    """Values in the store, which the worker reads itself."""
-
-    feature: Feature
-    field: str
-    ids: np.ndarray
-    """The ids to read, in the order in which the kernel gets their values; (n,) int64."""
-
-
-Rows = Stored | np.ndarray
-"""One array argument of a kernel: values in the store, or values in memory."""
+AGAIN = 3
+"""How many times a reduce starts again after a worker or a node has died."""
+DIED = (RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError, OutOfMemoryError)
 
 
 def reduced(
     kernel: Callable[..., Any], columns: Mapping[str, Rows], rows: int, params: Mapping[str, Any], session: Session
 ) -> Any:
-    """Calls a kernel on a worker and returns its result.
+    """Calls a kernel on workers and returns its result.
 
     columns: the kernel's array arguments, by name, in order, each with `rows` rows. params: its other arguments.
-    WinnowError where the kernel fails or its worker dies.
+    WinnowError where the kernel fails, or its workers die four times.
     """
     profile = session.profile
     began = time.monotonic()
-    gpus = profile.reduce_gpus if "device" in inspect.signature(kernel).parameters else 0.0
-    if gpus:
-        params = {"device": "cuda", **params}
-    remote = REDUCE.on(gpus).options(num_gpus=gpus, name=kernel.__name__)
-    threads = profile.reduce_threads or int(largest_node_cpus())
-    try:
-        result = ray.get(remote.remote(kernel, list(columns.values()), dict(params), threads))
-    except RayError as error:
-        raise failure(f"{kernel.__name__} of {', '.join(columns)}: {cause(error)}", error, session) from error
-    seconds = time.monotonic() - began
-    session.log.append(
-        {"reduce": kernel.__name__, "columns": list(columns), "samples": rows, "seconds": round(seconds, 2)}
-    )
+    where = spread(kernel, columns, rows, profile)
+    request = Request(kernel, list(columns.values()), rows, dict(params), where, profile.stall_seconds)
     names = list(columns)
     shown = ", ".join(names) if len(names) < 5 else f"{names[0]} … {names[-1]} ({len(names)} columns)"
-    say(f"{kernel.__name__}: {rows:,} samples of {shown} in {seconds:,.1f} s")
-    return result
+    found = found_by(request, f"{kernel.__name__} of {', '.join(columns)}", session)
+    seconds = time.monotonic() - began
+    sharded = {"shards": where.shards, "rounds": found.rounds, "bytes": found.moved} if where.shards > 1 else {}
+    entry = {"reduce": kernel.__name__, "columns": names, "samples": rows, "seconds": round(seconds, 2), **sharded}
+    session.log.append(entry)
+    over = f" over {where.shards} shards" if sharded else ""
+    say(f"{kernel.__name__}: {rows:,} samples of {shown}{over} in {seconds:,.1f} s")
+    return found.result
 
 
-def reduce_here(kernel: Callable[..., Any], columns: list[Rows], params: dict[str, Any], threads: int) -> Any:
-    """Calls a kernel in this worker; params: its arguments besides the columns."""
-    hide_other_gpus()
-    import torch  # not needed on the driver
+def found_by(request: Request, what: str, session: Session) -> Found:
+    """What a reduce finds, started again where a worker dies; WinnowError, which begins with `what`, where it fails."""
+    for start in range(AGAIN + 1):
+        try:
+            return _once(request)
+        except RayError as error:
+            died = isinstance(error.cause if isinstance(error, RayTaskError) else error, DIED)
+            if not died or start == AGAIN:
+                times = f"; it was started {AGAIN + 1} times" if died else ""
+                raise failure(f"{what}: {cause(error).removesuffix('.')}{times}", error, session) from error
+            say(f"{what}: a worker died ({cause(error)}); starting again from the store, {start + 1} of {AGAIN} times")
+    raise AssertionError
 
-    torch.set_num_threads(max(1, min(threads, os.cpu_count() or 1)))
-    arrays = [each.feature.values(each.ids, each.field) if isinstance(each, Stored) else each for each in columns]
-    return kernel(*arrays, **params)
 
-
-# The task requests one CPU, whatever its number of threads: a request for a whole node could wait forever on a shared
-# cluster.
-REDUCE = task(reduce_here)
+def _once(request: Request) -> Found:
+    """Starts the task of a reduce, and prints its lines until it has found something."""
+    where = request.spread
+    cpus = 0 if where.shards > 1 else where.cpus  # while the shards work the task waits
+    gpus = where.gpus if where.shards == 1 else 0
+    remote = REDUCE.on(gpus).options(num_cpus=cpus, num_gpus=gpus, name=request.kernel.__name__)
+    for item in remote.remote(request):
+        said = ray.get(item)
+        if isinstance(said, Found):
+            return said
+        if said:
+            say(f"{request.kernel.__name__}: {said}")
+    raise AssertionError("a reduce ended without a result")

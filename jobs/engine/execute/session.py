@@ -2,8 +2,10 @@
 
 import logging
 import os
+import signal
 import socket
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -17,10 +19,12 @@ import psutil
 import ray
 
 from jobs.engine.execute.profile import Profile
+from jobs.engine.execute.shared import refuse_unshared
 from jobs.engine.ingest import IngestSettings
+from jobs.engine.store.folder import Folder
 from jobs.engine.store.store import Store
 from jobs.engine.terminal.arguments import MAX_UNREADABLE
-from jobs.engine.terminal.errors import WinnowError
+from jobs.engine.terminal.errors import WinnowError, first_line
 from jobs.engine.terminal.screen import say
 
 JOIN_SECONDS = 5.0
@@ -48,13 +52,20 @@ class Session:
     """One entry per verb, in order: what ran, on how many samples, for how long. It is written to the manifest."""
 
 
-def connect(profile: Profile) -> None:
+def connect(profile: Profile, place: Folder | None = None) -> None:
     """Connects to the cluster at RAY_ADDRESS, which `ray job submit` sets, or else starts Ray on this machine.
 
-    Does nothing where Ray is connected already. WinnowError where there is no such cluster, or Ray does not start.
+    place: a folder or URL that is there, and that all nodes have to share. WinnowError where there is no such cluster,
+    where Ray does not start, and where a node does not see the place.
     """
-    if ray.is_initialized():
-        return
+    if not ray.is_initialized():
+        _connect(profile)
+    if place is not None:
+        refuse_unshared(place)
+
+
+def _connect(profile: Profile) -> None:
+    earlier = signal.getsignal(signal.SIGTERM)
     interactive = sys.stdout.isatty()
     level = logging.INFO if interactive else logging.ERROR
     if address := os.environ.get("RAY_ADDRESS"):
@@ -64,6 +75,8 @@ def connect(profile: Profile) -> None:
         # Ray's C++ core writes internal warnings to the terminal, and a line about its log level.
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         _start_twice(partial(_start, profile))
+    if earlier is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, earlier)  # Ray put its own in place, with other exit codes
     logging.getLogger("ray.data").setLevel(level)
     # The command itself reports the error that ends a map, in one line that names the log with the traceback.
     for handler in logging.getLogger("ray.data").handlers:
@@ -132,11 +145,6 @@ def _start_twice(start: Callable[[], None], pause: float = PAUSE_SECONDS) -> Non
 def _children() -> set[psutil.Process]:
     """The running child processes of this process, and their children."""
     return set(psutil.Process().children(recursive=True))
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message that is not blank, or the name of its class where there is none."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 @contextmanager

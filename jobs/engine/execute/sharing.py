@@ -5,35 +5,50 @@ import pyarrow as pa
 import ray
 
 from jobs.engine.samples.reading import Parts, read_samples
-from jobs.engine.store.feature import VALUE, Feature, share_errors, take_over
+from jobs.engine.samples.runs import Runs
+from jobs.engine.store.feature import Feature
+from jobs.engine.store.taking import Lacking, hashes, share_errors, take_over
+
+COMPARED = 1 << 24
+"""The most samples whose hashes one task compares; more are divided by their hashes among several tasks."""
 
 
-@ray.remote(num_cpus=1)
 def known_already(
-    feature: Feature, others: list[Feature], parts: Parts, ids: np.ndarray, known_by: str
+    feature: Feature, others: list[Feature], parts: Parts, ids: Runs, known_by: str
 ) -> tuple[int, np.ndarray]:
     """Takes values of equal samples over from other pools.
 
     feature: the feature of this pool. others: the same operator's features of other pools. known_by: the hash column
-    by which samples are equal. Returns the number of values that were taken over, and the ids of the samples whose
-    hash repeats that of an earlier sample.
+    by which samples are equal. Returns the number of values that were taken over, and the ids, ascending, of the
+    samples whose hash repeats that of an earlier sample.
     """
-    table = _hashes(parts, ids, known_by)
-    taken = take_over(feature, others, table)
-    numbers = table["sha"].combine_chunks().dictionary_encode().indices
-    _, first = np.unique(numbers.to_numpy(), return_index=True)
-    return taken, np.delete(table["id"].to_numpy(), first)
+    of = -(-len(ids) // COMPARED)
+    found = ray.get([_known.remote(feature, others, parts, ids, known_by, share, of) for share in range(of)])
+    return sum(taken for taken, _ in found), np.sort(np.concatenate([repeats for _, repeats in found]))
+
+
+@ray.remote(num_cpus=1)
+def _known(
+    feature: Feature, others: list[Feature], parts: Parts, ids: Runs, known_by: str, share: int, of: int
+) -> tuple[int, np.ndarray]:
+    """What `known_already` returns, for the samples in one of several shares of the hashes."""
+    lacking = Lacking.of(_hashes(parts, ids.ids(), known_by, share, of))
+    repeats = lacking.repeats()
+    return take_over(feature, others, lacking), repeats
 
 
 @ray.remote(num_cpus=1)
 def share_with_repeats(feature: Feature, parts: Parts, ids: np.ndarray, known_by: str) -> None:
     """Gives each sample that repeats the hash of an earlier one the value, or the error, of that one."""
-    if len(ids):
-        table = _hashes(parts, ids, known_by)
-        take_over(feature, [feature], table)
-        states = feature.states(sum(parts.rows))
-        share_errors(feature, table.filter(pa.array(states[table["id"].to_numpy()] != VALUE)))
+    lacking = Lacking.of(_hashes(parts, ids, known_by, 0, 1))
+    take_over(feature, [feature], lacking)
+    share_errors(feature, lacking)
 
 
-def _hashes(parts: Parts, ids: np.ndarray, known_by: str) -> pa.Table:
-    return pa.concat_tables(read_samples(parts, ids, ["id", known_by])).rename_columns(["id", "sha"])
+def _hashes(parts: Parts, ids: np.ndarray, known_by: str, share: int, of: int) -> pa.Table:
+    """The ids and hashes of the samples whose hashes are in a share, as a table (id, sha)."""
+    tables = []
+    for table in read_samples(parts, ids, ["id", known_by]):
+        mine = hashes(table[known_by]).view(np.uint8).reshape(-1, 16)[:, 0] % of == share
+        tables.append(table if of == 1 else table.filter(pa.array(mine)))
+    return pa.concat_tables(tables).rename_columns(["id", "sha"])

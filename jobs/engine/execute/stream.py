@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from typing import Any, cast
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import ray
@@ -18,13 +17,17 @@ from ray.data.exceptions import ExecutionTimeoutError
 from ray.exceptions import RayError, RayTaskError
 
 from jobs.engine.execute.failure import cause, failure
+from jobs.engine.execute.feeding import FedWorker, Feed
 from jobs.engine.execute.fetching import fetch_models
-from jobs.engine.execute.map_worker import Attempts, Worker
+from jobs.engine.execute.map_worker import Attempts
+from jobs.engine.execute.model_memory import shared
 from jobs.engine.execute.profile import Execution
 from jobs.engine.execute.session import Session
 from jobs.engine.execute.workers import Workers
-from jobs.engine.samples.reading import KNOWN_BY, Parts, read_samples
+from jobs.engine.samples.reading import KNOWN_BY, Parts
+from jobs.engine.samples.runs import Runs
 from jobs.engine.store.feature import Feature
+from jobs.engine.store.folder import Folder
 from jobs.engine.terminal.errors import OutOfRoom, OverErrorBudget
 from jobs.engine.terminal.screen import say
 from operators.asking.language_model import OutOfTokens
@@ -35,15 +38,18 @@ REPORT_SECONDS = 30.0
 DRAWN = 512
 """The number of samples that are drawn to come first, where a map has more than twice as many."""
 
+TASK_SHARE = 0.125
+"""The part of the profile's `stall_seconds` after which a task returns, so that the driver sees progress."""
+
 SURE = 5
 """A map is stopped early where the failures among the drawn samples exceed the allowed number by this many standard
 deviations plus this many samples. Fewer than one in a million maps that keep to max_errors are stopped by chance."""
 
 
 def stream(
-    operator: Operator, name: str, feature: Feature, parts: Parts, ids: np.ndarray, allowed: float, session: Session
+    operator: Operator, name: str, feature: Feature, parts: Parts, ids: Runs, allowed: float, session: Session
 ) -> int:
-    """Computes an operator for the samples with these ids (ascending), and commits the values to the feature.
+    """Computes an operator for the samples with these ids, and commits the values to the feature.
 
     name: the column's name, for messages. allowed: the number of samples that may fail. Returns the number of samples
     that failed.
@@ -52,20 +58,22 @@ def stream(
     OutOfRoom where a model's first replies contain no answer. WinnowError where a worker cannot load the operator, or
     where there is no progress for the profile's `stall_seconds`.
     """
-    execution = session.profile.execution(operator)
+    execution = shared(session.profile.execution(operator), operator)
     attempts = Attempts(f"{feature.folder}/attempts-{session.run}")
-    fs, root = fsspec.core.url_to_fs(feature.folder)
-    for stale in fs.glob(f"{root}/attempts-*") + fs.glob(f"{root}/*.tmp"):
-        fs.rm(stale, recursive=True)
-    fs.makedirs(f"{root}/attempts-{session.run}", exist_ok=True)
-    drawn, others = _drawn(ids)
-    progress = _Progress(name, len(ids), allowed, frozenset(drawn.tolist()))
+    fs, root = Folder(feature.folder).opened()
+    for stale in (*fs.glob(f"{root}/attempts-*"), *fs.glob(f"{root}/*.tmp")):
+        fs.rm(str(stale), recursive=True)
+    Folder(attempts.folder).make()
+    progress = _Progress(name, len(ids), allowed)
     try:
-        fetch_models(operator, name, execution)
-        for summary in _summaries(operator, feature, attempts, parts, drawn, others, execution, session):
-            progress.add(summary)
-            if over := progress.over():
-                raise OverErrorBudget(f"{name}: {over}. {what_to_do(operator, name, progress.example)}")
+        fetch_models(operator, name, execution, session.profile.stall_seconds)
+        while len(ids):
+            dealt = _Dealt(ids, progress.pace() or session.store.pace(operator), operator, execution, session)
+            for summary in dealt.summaries(operator, feature, attempts, parts):
+                progress.add(summary, summary["first"] in dealt.drawn)
+                if over := progress.over():
+                    raise OverErrorBudget(f"{name}: {over}. {what_to_do(operator, name, progress.example)}")
+            ids = dealt.left()
     except ExecutionTimeoutError as error:
         message = (
             f"{name}: no progress for {session.profile.stall_seconds:,.0f} s; the operator {name} is stuck. "
@@ -83,67 +91,62 @@ def stream(
     return progress.failed
 
 
-def _summaries(
-    operator: Operator,
-    feature: Feature,
-    attempts: Attempts,
-    parts: Parts,
-    drawn: np.ndarray,
-    others: np.ndarray,
-    execution: Execution,
-    session: Session,
-) -> Iterator[dict[str, Any]]:
-    """One dict per committed batch, with the fields of the worker's SUMMARY."""
-    context = ray.data.DataContext.get_current()
-    context.raise_original_map_exception = True
-    context.execution_no_progress_timeout_s = session.profile.stall_seconds
-    known_by = KNOWN_BY[operator.belongs_to()]
-    columns = ["id", known_by, *operator.columns()]
+class _Dealt:
+    """The ids of a map, dealt to tasks: first those of a random draw, then all others in their order."""
 
-    def samples(ids: np.ndarray) -> pa.Table:
-        table = pa.concat_tables(read_samples(parts, ids, columns))
-        return table.rename_columns(["sha" if name == known_by else name for name in table.column_names])
+    def __init__(self, ids: Runs, pace: float | None, operator: Operator, execution: Execution, session: Session):
+        self.execution, self.stall = execution, session.profile.stall_seconds
+        self.workers = Workers.of(execution, operator)
+        self.rows = self.workers.rows(execution, len(ids))
+        drawn, others = _drawn(ids)
+        # Each of the first tasks has ids from the whole pool, as they end in any order and the first one is judged by
+        # itself. A worker reads them: row groups from everywhere would be much to read for the driver.
+        lots = math.ceil(len(drawn) / self.rows)
+        tasks = [Runs.of(drawn[first::lots]) for first in range(lots)]
+        batches = self.workers.batches(len(others), self.rows, self.stall * TASK_SHARE, pace)
+        self.drawn = {int(task.first[0]) for task in tasks}
+        self.tasks = {int(task.first[0]): task for task in [*tasks, *others.pieces(batches * self.rows)]}
+        self.done: dict[int, int] = {}
 
-    def read(batch: pa.Table) -> pa.Table:
-        asked = "ids" in batch.column_names
-        return samples(batch["ids"].combine_chunks().flatten().to_numpy()) if asked else batch
+    def summaries(
+        self, operator: Operator, feature: Feature, attempts: Attempts, parts: Parts
+    ) -> Iterator[dict[str, Any]]:
+        """One dict per finished task, with the fields of the worker's SUMMARY."""
+        context = ray.data.DataContext.get_current()
+        context.raise_original_map_exception = True
+        context.execution_no_progress_timeout_s = self.stall
+        columns = ["id", KNOWN_BY[operator.belongs_to()], *operator.columns()]
+        feed = Feed(parts, columns, self.rows, self.stall * TASK_SHARE)
+        tasks = [pa.table({"first": each.first, "end": each.end}) for each in self.tasks.values()]
+        dataset = ray.data.from_arrow(tasks)
+        dataset = dataset.map_batches(
+            FedWorker,
+            fn_constructor_args=(operator, feature, attempts, feed),
+            batch_size=None,
+            batch_format="pyarrow",
+            compute=self.workers.pool(len(self.tasks)),
+            num_cpus=self.execution.cpus,
+            num_gpus=self.execution.gpus,
+            memory=self.execution.memory,
+        )
+        for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            for summary in cast(pa.Table, table).to_pylist():
+                self.done[summary["first"]] = summary["rows"]
+                yield summary
 
-    # The drawn samples are read here, on the driver. Workers take the batches that are read first, and the drawn
-    # samples, which come from all parts, would be read last. Each batch has ids from the whole pool, as the batches end
-    # in any order and the first one is judged by itself.
-    workers = Workers.of(execution, operator)
-    rows = workers.rows(execution, len(drawn) + len(others))
-    dealt = math.ceil(len(drawn) / rows)
-    batches = [samples(drawn[first::dealt]) for first in range(dealt)]
-    batches += [pa.table({"ids": pa.array([ids], pa.list_(pa.int64()))}) for ids in _split(others, rows)]
-    dataset = ray.data.from_arrow(batches)
-    # Reading requests almost no CPU. The workers can hold all whole CPUs, and reading tasks that need one would wait
-    # forever. The different request also keeps Ray from fusing the two steps.
-    dataset = dataset.map_batches(read, batch_size=None, batch_format="pyarrow", num_cpus=0.05)
-    dataset = dataset.map_batches(
-        Worker,
-        fn_constructor_args=(operator, feature, attempts),
-        batch_size=None,
-        batch_format="pyarrow",
-        compute=workers.pool(len(batches)),
-        num_cpus=execution.cpus,
-        num_gpus=execution.gpus,
-        memory=execution.memory,
-    )
-    for summary in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        yield from cast(pa.Table, summary).to_pylist()
+    def left(self) -> Runs:
+        """The ids of tasks that returned before their end."""
+        left = [self.tasks[first].after(rows) for first, rows in sorted(self.done.items())]
+        return Runs(np.concatenate([each.first for each in left]), np.concatenate([each.end for each in left]))
 
 
-def _split(ids: np.ndarray, rows: int) -> Iterator[np.ndarray]:
-    return (ids[at : at + rows] for at in range(0, len(ids), rows))
-
-
-def _drawn(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _drawn(ids: Runs) -> tuple[np.ndarray, Runs]:
     """A random draw of DRAWN ids, and the other ids, both ascending; the draw is empty where there are few ids."""
     if len(ids) <= 2 * DRAWN:
-        return ids[:0], ids
+        return np.empty(0, np.int64), ids
     places = np.sort(np.random.default_rng(0).choice(len(ids), DRAWN, replace=False))
-    return ids[places], np.delete(ids, places)
+    drawn = ids.at(places)
+    return drawn, ids.without(drawn)
 
 
 def what_to_do(operator: Operator, name: str, error: str | None) -> str:
@@ -157,17 +160,17 @@ def what_to_do(operator: Operator, name: str, error: str | None) -> str:
 class _Progress:
     """Counts finished samples, and prints the progress every 30 s where no terminal shows the bars of Ray Data."""
 
-    def __init__(self, name: str, total: int, allowed: float, drawn: frozenset[int]):
-        self.name, self.total, self.allowed, self.drawn = name, total, allowed, drawn
+    def __init__(self, name: str, total: int, allowed: float):
+        self.name, self.total, self.allowed = name, total, allowed
         self.done = self.failed = self.first = self.drawn_done = self.drawn_failed = 0
         self.example: str | None = None
         self.began = self.said = 0.0
 
-    def add(self, summary: dict[str, Any]) -> None:
-        """Counts a finished batch."""
+    def add(self, summary: dict[str, Any], drawn: bool) -> None:
+        """Counts a finished task; drawn: whether its samples were drawn from all."""
         self.done += summary["rows"]
         self.failed += summary["failed"]
-        if summary["first"] in self.drawn:
+        if drawn:
             self.drawn_done += summary["rows"]
             self.drawn_failed += summary["failed"]
         self.example = summary["example"] or self.example
@@ -176,10 +179,15 @@ class _Progress:
             self.began = self.said = now
             self.first = self.done
         elif now - self.said >= REPORT_SECONDS and not sys.stdout.isatty():
-            pace = (self.done - self.first) / (now - self.began)
+            pace = self.pace() or math.nan
             left = (self.total - self.done) / pace
             say(f"  {self.name}: {self.done:,} of {self.total:,} samples, {pace:,.0f} per second, {left:,.0f} s left")
             self.said = now
+
+    def pace(self) -> float | None:
+        """The samples per second since the first task ended; None where no other has."""
+        since = time.monotonic() - self.began
+        return (self.done - self.first) / since if self.done > self.first else None
 
     def over(self) -> str:
         """Why the map has to stop: more samples failed than are allowed, or will fail; empty while neither is known."""

@@ -15,6 +15,9 @@ BATCHES = 4
 """A worker with GPUs gets at least this many batches, where they have FEWEST_ROWS samples."""
 FEWEST_ROWS = 64
 """Samples that keep a GPU busy for one batch."""
+TASKS = 64
+"""A worker gets about this many tasks, of as many batches as it takes. The last task of a map keeps one worker busy for
+this part of the time, while the others wait."""
 GROWN = 8
 """The number of workers that is assumed for a cluster that may grow without a limit in the profile."""
 
@@ -42,13 +45,25 @@ class Workers:
         """
         if not execution.gpus:
             return execution.rows
-        workers = self.most or max(self.now, GROWN)
-        return min(execution.rows, max(FEWEST_ROWS, math.ceil(samples / (workers * BATCHES))))
+        return min(execution.rows, max(FEWEST_ROWS, math.ceil(samples / (self._expected() * BATCHES))))
 
-    def pool(self, batches: int) -> ray.data.ActorPoolStrategy:
+    def batches(self, samples: int, rows: int, seconds: float, pace: float | None) -> int:
+        """Batches per task: more than one where each worker gets more than TASKS.
+
+        rows: samples per batch. seconds: how long a task may take. pace: the samples per second of all workers; None
+        where it is not known.
+        """
+        dealt = samples // (rows * self._expected() * TASKS)
+        most = dealt if pace is None else int(seconds * pace / (self.now * rows))
+        return max(1, min(dealt, most))
+
+    def _expected(self) -> int:
+        return self.most or max(self.now, GROWN)
+
+    def pool(self, tasks: int) -> ray.data.ActorPoolStrategy:
         """The pool of Ray Data's actors. It does not shrink below `now`, as workers take minutes to load."""
-        least = min(self.now, batches)
-        return ray.data.ActorPoolStrategy(min_size=least, max_size=max(least, min(self.most or batches, batches)))
+        least = min(self.now, tasks)
+        return ray.data.ActorPoolStrategy(min_size=least, max_size=max(least, min(self.most or tasks, tasks)))
 
 
 def _room(execution: Execution) -> list[int]:

@@ -22,10 +22,10 @@ import ray
 from jobs.engine.execute.mapping import mapped
 from jobs.engine.execute.session import Session
 from jobs.engine.grow.new_samples import SHA, Made, NewSamples, made
-from jobs.engine.ingest.build import fetched
-from jobs.engine.ingest.folder import Folder
 from jobs.engine.ingest.parts import Shares, fingerprints
+from jobs.engine.ingest.tasks import fetched
 from jobs.engine.samples.pool_folder import Samples, is_pool
+from jobs.engine.store.folder import Folder
 from jobs.engine.terminal.errors import WinnowError
 from jobs.engine.terminal.screen import say
 from operators.asking.rewrite import asked_of
@@ -45,12 +45,12 @@ class Lineage(NamedTuple):
     parent: np.ndarray
     """The id of the sample that each sample was rewritten from, -1 for the original samples; (n,) int64."""
     round: np.ndarray
-    """The round in which each sample was added, 0 for the original samples; (n,) int64."""
+    """The round in which each sample was added, 0 for the original samples; (n,) int16."""
 
 
 def lineage(samples: Samples) -> Lineage:
     """The parent and the round of every sample of a pool, whether it was grown or not."""
-    found = Lineage(np.full(samples.samples, -1, np.int64), np.zeros(samples.samples, np.int64))
+    found = Lineage(np.full(samples.samples, -1, np.int64), np.zeros(samples.samples, np.int16))
     if samples.facts.get("rounds"):
         with Folder(samples.folder).reading("lineage.parquet") as file:
             table = pq.read_table(file)
@@ -235,4 +235,4 @@ def _write_lineage(folder: Folder, samples: Samples, parents: np.ndarray) -> Non
         np.concatenate([before.round[earlier], np.full(len(ids), len(samples.facts.get("rounds", ())) + 1)]),
     ]
     with folder.writing("lineage.parquet") as file:
-        pq.write_table(pa.Table.from_arrays([pa.array(column) for column in columns], schema=LINEAGE), file)
+        pq.write_table(pa.Table.from_arrays([pa.array(column, pa.int64()) for column in columns], schema=LINEAGE), file)

@@ -6,22 +6,21 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
-from jobs.engine.ingest.build import fetched
-from jobs.engine.ingest.folder import Folder
 from jobs.engine.ingest.parts import PART_ROWS, Shares, part_name
 from jobs.engine.ingest.records.formats import read
 from jobs.engine.ingest.records.hashes import hashes
 from jobs.engine.ingest.records.records import record_of
 from jobs.engine.ingest.records.written import written
 from jobs.engine.ingest.row_groups import GROUP_ROWS, sample_writer
+from jobs.engine.ingest.tasks import fetched
 from jobs.engine.samples.reading import Parts, read_samples
 from jobs.engine.store.feature import ERROR, VALUE, Feature
+from jobs.engine.store.folder import Folder, opened
 from operators.sample import SAMPLE
 
 SHA = np.dtype("S16")
@@ -83,7 +82,7 @@ def _made(feature: Feature, ids: np.ndarray) -> Made:
 
 
 def _span(feature: Feature, part: str) -> tuple[int, int]:
-    fs, _ = fsspec.core.url_to_fs(feature.folder)
+    fs, _ = opened(feature.folder)
     with fs.open(part, "rb") as file:
         ids = pq.ParquetFile(file).read(columns=["id"])["id"].to_numpy()
     return int(ids.min()), int(ids.max())

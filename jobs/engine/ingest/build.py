@@ -5,30 +5,39 @@ The driver holds only names and counts. A task that runs twice writes the same f
 
 import hashlib
 import json
-import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
+from itertools import chain
 from typing import Any
 
-import ray
-from ray.exceptions import RayTaskError
-
-from jobs.engine.ingest.dedup import Placed, Placements, find_repeats, mark_repeats, partitions_of, write_duplicates
+from jobs.engine.ingest.dedup import (
+    KEY_FILES,
+    Placed,
+    Placements,
+    find_repeats,
+    groups_of,
+    mark_repeats,
+    partitions_of,
+    sort_keys,
+    write_duplicates,
+)
 from jobs.engine.ingest.faults import InputError
 from jobs.engine.ingest.files.inputs import Say, Source, silent, sources_of
 from jobs.engine.ingest.files.splits import Split, splits_of
 from jobs.engine.ingest.findings import described, say_findings
-from jobs.engine.ingest.folder import Folder
 from jobs.engine.ingest.parse import Parsed, parse_split
 from jobs.engine.ingest.parts import Shares, batches_of, fingerprints, join_quarantine, write_parts
 from jobs.engine.ingest.settings import IngestSettings
+from jobs.engine.ingest.tasks import Tasks, fetched
+from jobs.engine.store.folder import Folder
+from jobs.engine.store.runs import few
 from jobs.engine.store.writing import UNFINISHED
 from operators.base import canonical_json
 
 VERSION = 3
 """Raise it when the same inputs and settings make a different pool than before."""
 
-PROGRESS_SECONDS = 30
 TEMPORARY = ".tmp-"
 OTHER_FILES = ("pool.json", "duplicates.parquet", "quarantine.jsonl")
 """The files of a pool besides its parts."""
@@ -64,7 +73,7 @@ def ingest(
     _clean(pool)
     interim = pool.inner(TEMPORARY + uuid.uuid4().hex[:12])
     interim.make()
-    tasks = _Tasks(settings.task_cpus, say)
+    tasks = Tasks(settings.task_cpus, say)
     try:
         return _ingested(sources, pool, interim, settings, tasks)
     finally:
@@ -92,26 +101,29 @@ def _clean(pool: Folder) -> None:
 
 
 def _ingested(
-    sources: Sequence[Source], pool: Folder, interim: Folder, settings: IngestSettings, tasks: "_Tasks"
+    sources: Sequence[Source], pool: Folder, interim: Folder, settings: IngestSettings, tasks: Tasks
 ) -> dict[str, Any]:
     splits = splits_of(sources, settings.split_bytes)
-    calls = ((split, number, settings, interim) for number, split in enumerate(splits))
-    parsed: list[Parsed] = tasks.results("read", parse_split, calls, len(splits))
+    calls = [(split, number, settings, interim) for number, split in enumerate(splits)]
+    parsed: list[Parsed] = tasks.results("read", parse_split, calls)
     placed = _placed(splits, parsed)
     refused = [split for split, part in zip(placed, parsed, strict=True) if part.kinds]
     quarantined = tasks.started(join_quarantine, refused, interim, pool)
 
     full = Placements(tuple(split for split in placed if split.samples))
     partitions = partitions_of(full.samples)
-    calls = ((full, number, bounds, interim) for number, bounds in enumerate(partitions))
-    tasks.results("compared", find_repeats, calls, len(partitions))
+    calls = [(splits, number, interim) for number, splits in enumerate(groups_of(full))]
+    keys = list(chain.from_iterable(tasks.results("sorted", sort_keys, calls)))
+    keys = few(interim, keys, "head", partial(tasks.results, "merged"), KEY_FILES)
+    calls = [(keys, number, bounds, interim) for number, bounds in enumerate(partitions)]
+    tasks.results("compared", find_repeats, calls)
     marks, counted = tasks.started(mark_repeats, full, len(partitions), interim, returns=2)
     duplicates = tasks.started(write_duplicates, full, marks, len(partitions), interim, pool)
     repeats: dict[int, int] = fetched(counted)
 
     batches = batches_of(full, repeats)
-    calls = ((batch, marks, interim, pool) for batch in batches)
-    written: list[tuple[int, Shares]] = tasks.results("wrote", write_parts, calls, len(batches))
+    calls = [(batch, marks, interim, pool) for batch in batches]
+    written: list[tuple[int, Shares]] = tasks.results("wrote", write_parts, calls)
     found = described(sources, splits, parsed, repeats, settings)
     found |= {
         **fingerprints(found["samples"], [shares for _, shares in written]),
@@ -143,65 +155,3 @@ def _check(found: dict[str, Any], written: int, duplicates: int, quarantined: in
             raise RuntimeError(f"ingest lost records: {found[state]:,} {state} were counted, {count:,} were written")
     if found["records"] != sum(outcome.values()):
         raise RuntimeError(f"ingest lost records: {found['records']:,} were read, {sum(outcome.values()):,} are there")
-
-
-def fetched(reference: Any) -> Any:
-    """Returns the result of a task. An OSError of the task is raised as it was, with its path."""
-    try:
-        return ray.get(reference)
-    except RayTaskError as error:
-        if isinstance(error.cause, OSError):
-            raise error.cause from error
-        raise
-
-
-class _Tasks:
-    """Starts tasks, a limited number at a time, and prints their progress."""
-
-    def __init__(self, cpus: float, say: Say):
-        self.cpus, self.say = cpus, say
-        self.alone: list[Any] = []
-
-    def started(self, function: Callable, *arguments: Any, returns: int = 1) -> Any:
-        """Starts one task. Returns the reference to its result, or the references to its results."""
-        references = ray.remote(num_cpus=self.cpus, num_returns=returns)(function).remote(*arguments)
-        self.alone.append(references[0] if isinstance(references, list) else references)
-        return references
-
-    def stop(self) -> None:
-        """Cancels the tasks that still run: after a failure the folder that they write to is removed."""
-        _stopped(self.alone)
-
-    def results(self, verb: str, function: Callable, calls: Iterable[tuple], count: int) -> list[Any]:
-        """Runs one task per call. Returns the results in the order of the calls."""
-        waiting: dict[Any, int] = {}
-        done: dict[int, Any] = {}
-        said = time.monotonic()
-        following = iter(enumerate(calls))
-        remote = ray.remote(num_cpus=self.cpus)(function)
-        try:
-            while self._start(remote, following, waiting):
-                ready, _ = ray.wait(list(waiting), timeout=PROGRESS_SECONDS)
-                for reference in ready:
-                    done[waiting.pop(reference)] = fetched(reference)
-                if time.monotonic() - said > PROGRESS_SECONDS:
-                    said = time.monotonic()
-                    self.say(f"{verb} {len(done):,} of {count:,} pieces")
-        finally:
-            _stopped(list(waiting))
-        return [done[number] for number in range(len(done))]
-
-    def _start(self, remote: Any, calls: Iterator[tuple[int, tuple]], waiting: dict[Any, int]) -> bool:
-        """Starts tasks up to twice the number of CPUs, so that an autoscaler sees work that waits."""
-        room = max(4, int(2 * ray.cluster_resources().get("CPU", 1) / max(self.cpus, 0.01)))
-        while len(waiting) < room and (following := next(calls, None)):
-            number, arguments = following
-            waiting[remote.remote(*arguments)] = number
-        return bool(waiting)
-
-
-def _stopped(references: list[Any]) -> None:
-    for reference in references:
-        ray.cancel(reference)
-    if references:
-        ray.wait(references, num_returns=len(references), timeout=PROGRESS_SECONDS)

@@ -1,10 +1,13 @@
 """The second pass: finds exact duplicates by partitions of the content hash, and the ids that follow.
 
+The keys of neighbouring splits are sorted together and merged into a few runs, from which each partition reads its
+range. The number of files that are opened therefore grows with the splits, and not with splits times partitions.
+
 A position counts all valid samples in input order, duplicates included. A sample's id is its position minus the number
 of duplicates before it. One bit per position says whether it is a duplicate: a billion positions take 160 MB.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -12,15 +15,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.engine.ingest.folder import Folder
 from jobs.engine.ingest.parse import keys_name
-from jobs.engine.ingest.row_groups import KEYS, rows_between
+from jobs.engine.ingest.row_groups import rows_between
+from jobs.engine.store.folder import Folder
+from jobs.engine.store.runs import few, merged, write_run
 
 PARTITION_ROWS = 4_000_000
+GROUP_SPLITS = 1024
+KEY_FILES = 16
+"""The most files of sorted keys: each partition opens all of them, and so must not have more in a larger corpus."""
+DUPLICATES_AT_ONCE = 1 << 20
 BLOCK_BITS = 256
 RANK_AT_ONCE = 65_536
 HASHES = 1 << 64
 
+SORTED = pa.schema([("head", pa.uint64()), ("tail", pa.uint64()), ("position", pa.int64()), ("line", pa.int64())])
 REPEATS = pa.schema([("position", pa.int64()), ("first", pa.int64()), ("line", pa.int64())])
 DUPLICATES = pa.schema([("source", pa.string()), ("line", pa.int64()), ("id", pa.int64())])
 
@@ -108,28 +117,77 @@ def repeats_name(partition: int) -> str:
     return f"repeats-{partition:06d}.parquet"
 
 
-def find_repeats(placements: Placements, partition: int, bounds: tuple[int, int], interim: Folder) -> int:
-    """Writes the duplicates of a partition, each with the position of the first equal sample. Returns their number."""
-    tables, positions = [KEYS.empty_table()], [np.empty(0, dtype=np.int64)]
+def groups_of(placements: Placements) -> list[tuple[Placed, ...]]:
+    """Returns neighbouring splits in groups, each of PARTITION_ROWS samples or GROUP_SPLITS splits, whichever is first.
+
+    The keys of a group are sorted together, so that each split is opened once, and not once per partition.
+    """
+    groups: list[tuple[Placed, ...]] = []
+    held: list[Placed] = []
     for split in placements.splits:
+        held.append(split)
+        if len(held) == GROUP_SPLITS or sum(each.samples for each in held) >= PARTITION_ROWS:
+            groups.append(tuple(held))
+            held = []
+    return [*groups, tuple(held)] if held else groups
+
+
+def sort_keys(splits: Sequence[Placed], group: int, interim: Folder) -> list[str]:
+    """Sorts the keys of a group of splits by the head, PARTITION_ROWS at a time. Returns the names of the runs."""
+    names = []
+    for number, table in enumerate(_keys(splits, interim)):
+        names.append(f"sorted-{group:06d}-{number:04d}.parquet")
+        write_run(interim, names[-1], [table.take(pa.array(np.argsort(table["head"].to_numpy())))], SORTED, "head")
+    return names
+
+
+def _keys(splits: Sequence[Placed], interim: Folder) -> Iterator[pa.Table]:
+    """The keys of some splits with the positions of their samples, in tables of at most PARTITION_ROWS."""
+    held: list[pa.Table] = []
+    for split in splits:
+        position = split.position
         with interim.reading(keys_name(split.number)) as file:
-            table = rows_between(file, "head", *bounds)
-        tables.append(table)
-        positions.append(table["row"].to_numpy() + split.position)
-    merged = pa.concat_tables(tables)
-    position = np.concatenate(positions)
-    head, tail = merged["head"].to_numpy(), merged["tail"].to_numpy()
-    order = np.lexsort((position, tail, head))
+            for batch in pq.ParquetFile(file).iter_batches(PARTITION_ROWS):
+                positions = pa.array(np.arange(position, position + len(batch)))
+                columns = [batch["head"], batch["tail"], positions, batch["line"]]
+                position += len(batch)
+                if sum(map(len, held)) + len(batch) > PARTITION_ROWS and held:
+                    yield pa.concat_tables(held)
+                    held = []
+                held.append(pa.Table.from_arrays(columns, schema=SORTED))
+    if held:
+        yield pa.concat_tables(held)
+
+
+def find_repeats(files: Sequence[str], partition: int, bounds: tuple[int, int], interim: Folder) -> int:
+    """Writes the duplicates of a partition, each with the position of the first equal sample. Returns their number.
+
+    files: the runs of `sort_keys`, or fewer that these were merged into.
+    """
+    tables = [SORTED.empty_table()]
+    for name in files:
+        with interim.reading(name) as file:
+            tables.append(rows_between(file, "head", *bounds))
+    head, tail, position, line = (column.to_numpy() for column in pa.concat_tables(tables).columns)
+    order = _sharing(head)
+    order = order[np.lexsort((position[order], tail[order], head[order]))]
     same = np.zeros(len(order), dtype=bool)
     same[1:] = (np.diff(head[order]) == 0) & (np.diff(tail[order]) == 0)
     starts = np.maximum.accumulate(np.where(same, 0, np.arange(len(order))))
-    repeated, first = position[order][same], position[order][starts][same]
-    line = merged["line"].to_numpy()[order][same]
-    sorted_by_position = np.argsort(repeated)
-    columns = [pa.array(column[sorted_by_position]) for column in (repeated, first, line)]
-    with interim.writing(repeats_name(partition)) as file:
-        pq.write_table(pa.Table.from_arrays(columns, schema=REPEATS), file, row_group_size=65_536, compression="zstd")
-    return len(repeated)
+    columns = (position[order][same], position[order][starts][same], line[order][same])
+    table = pa.Table.from_arrays([pa.array(column) for column in columns], schema=REPEATS).sort_by("position")
+    write_run(interim, repeats_name(partition), [table], REPEATS, "position")
+    return len(table)
+
+
+def _sharing(heads: np.ndarray) -> np.ndarray:
+    """The places of the heads that occur more than once. Few do, and only these are compared further."""
+    order = np.argsort(heads)
+    equal = heads[order[1:]] == heads[order[:-1]]
+    sharing = np.zeros(len(order), dtype=bool)
+    sharing[1:] |= equal
+    sharing[:-1] |= equal
+    return order[sharing]
 
 
 def mark_repeats(placements: Placements, partitions: int, interim: Folder) -> tuple[Marks, dict[int, int]]:
@@ -156,20 +214,24 @@ def write_duplicates(placements: Placements, marks: Marks, partitions: int, inte
         pool.writing("duplicates.parquet") as file,
         pq.ParquetWriter(file, DUPLICATES, compression="zstd") as writer,
     ):
-        for begin in range(0, placements.samples, PARTITION_ROWS):
-            position, first, line = _repeats_between(begin, begin + PARTITION_ROWS, partitions, interim)
+        for table in _in_order(partitions, interim):
+            position, first, line = (table[name].to_numpy() for name in REPEATS.names)
             split = np.searchsorted(starts, position, side="right") - 1
             ids = first - marks.ranks(first)
             columns = [uris.take(pa.array(split)), pa.array(line + lines_before[split]), pa.array(ids)]
             writer.write_table(pa.Table.from_arrays(columns, schema=DUPLICATES))
-            written += len(position)
+            written += len(table)
     return written
 
 
-def _repeats_between(begin: int, end: int, partitions: int, interim: Folder) -> list[np.ndarray]:
-    tables = []
-    for partition in range(partitions):
-        with interim.reading(repeats_name(partition)) as file:
-            tables.append(rows_between(file, "position", begin, end))
-    merged = pa.concat_tables(tables).sort_by("position")
-    return [merged[name].to_numpy() for name in REPEATS.names]
+def _in_order(partitions: int, interim: Folder) -> Iterator[pa.Table]:
+    """The duplicates of all partitions by position, in tables of about DUPLICATES_AT_ONCE; one at least."""
+    held = [REPEATS.empty_table()]
+    runs = few(interim, [repeats_name(partition) for partition in range(partitions)], "position")
+    for table in merged(interim, runs, "position"):
+        held.append(table)
+        if sum(map(len, held)) >= DUPLICATES_AT_ONCE:
+            yield pa.concat_tables(held)
+            held = []
+    if held:
+        yield pa.concat_tables(held)

@@ -9,10 +9,10 @@ from typing import Any
 
 from jobs.engine.ingest.files.inputs import Say, Source
 from jobs.engine.ingest.files.splits import Split
-from jobs.engine.ingest.folder import Folder
 from jobs.engine.ingest.parse import Parsed
 from jobs.engine.ingest.records.conversations import SET_ASIDE
 from jobs.engine.ingest.settings import IngestSettings
+from jobs.engine.store.folder import Folder
 from jobs.engine.terminal.errors import OverErrorBudget
 from operators.sample import Message
 

@@ -14,13 +14,13 @@ from jobs.engine.ingest.files.forms import HEAD_BYTES, form_of, transcoded
 from jobs.engine.ingest.files.lines import Lines
 from jobs.engine.ingest.files.parquet import Batches, Rows
 from jobs.engine.ingest.files.splits import Split
-from jobs.engine.ingest.files.streams import Range, decompressed, opened
+from jobs.engine.ingest.files.streams import Range, decompressed, file_at
 from jobs.engine.ingest.files.tables import Table
-from jobs.engine.ingest.folder import Folder
 from jobs.engine.ingest.records.quarantine import Quarantine
 from jobs.engine.ingest.records.records import compact, samples_of
 from jobs.engine.ingest.row_groups import InterimWriter
 from jobs.engine.ingest.settings import IngestSettings
+from jobs.engine.store.folder import Folder
 from operators.sample import Message, said
 
 EXAMPLE_MESSAGES = 6
@@ -72,7 +72,7 @@ def quarantine_name(number: int) -> str:
 
 def parse_split(split: Split, number: int, settings: IngestSettings, interim: Folder) -> Parsed:
     """Reads one split and writes its interim files, the same ones each time. Returns what it found."""
-    with opened(split.path) as file:
+    with file_at(split.path) as file:
         hashed = Range(file, split.start, split.stop)
         reader = reader_of(split, hashed, settings)
         with (

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.engine.ingest.dedup import Marks, Placed, Placements
-from jobs.engine.ingest.folder import Folder
 from jobs.engine.ingest.parse import quarantine_name, rows_name
 from jobs.engine.ingest.records.quarantine import final_lines
 from jobs.engine.ingest.row_groups import GROUP_BYTES, GROUP_ROWS, sample_writer
+from jobs.engine.store.folder import Folder
 from operators.sample import SAMPLE
 
 PART_ROWS = 65_536

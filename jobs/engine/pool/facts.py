@@ -4,14 +4,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
+import ray
 
 from jobs.engine.execute.session import Session
 from jobs.engine.pool.column import Column, Series
 from jobs.engine.samples.pool_folder import Samples
-from jobs.engine.samples.reading import read_samples
+from jobs.engine.samples.reading import Parts, read_samples
 from operators.kernels.correlation import spearman
 from operators.sample import response
+
+READ_HERE = 1000
+"""Up to so many samples are read on the driver, and more in a task."""
 
 COMPARED = 20_000
 """The maximum number of scored samples, drawn at random, whose response lengths are compared with their scores."""
@@ -33,7 +36,7 @@ def common_facts(
     }
     if score is not None:
         known = np.isfinite(score.values)
-        scored = Series(score.ids[known], score.values[known])
+        scored = score if known.all() else Series(score.ids[known], score.values[known])
         facts["not scored"] = samples.samples - len(scored.ids)
         correlation = _correlation(samples, scored)
         if np.isfinite(correlation):
@@ -55,5 +58,16 @@ def _correlation(samples: Samples, scored: Series) -> float:
     ids = scored.ids[places]
     if not len(ids):
         return float("nan")
-    messages = pa.concat_tables(read_samples(samples.parts, ids, ["messages"]))["messages"].to_pylist()
-    return spearman(scored.values[places], np.array([len(response(each)) for each in messages], np.float64))
+    read = ray.get(_in_a_task.remote(samples.parts, ids)) if len(ids) > READ_HERE else _lengths(samples.parts, ids)
+    return spearman(scored.values[places], read)
+
+
+def _lengths(parts: Parts, ids: np.ndarray) -> np.ndarray:
+    """The number of characters of the responses of these samples (ascending); (n,) float64."""
+    tables = read_samples(parts, ids, ["messages"])
+    return np.array([len(response(each)) for table in tables for each in table["messages"].to_pylist()], np.float64)
+
+
+@ray.remote(num_cpus=1)
+def _in_a_task(parts: Parts, ids: np.ndarray) -> np.ndarray:
+    return _lengths(parts, ids)

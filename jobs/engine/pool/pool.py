@@ -13,7 +13,7 @@ from jobs.engine.ingest import IngestSettings, ingest
 from jobs.engine.ingest.findings import refuse_unreadable
 from jobs.engine.pool.column import Column, Series, features, joined
 from jobs.engine.pool.facts import common_facts
-from jobs.engine.pool.selection import Selection, spread
+from jobs.engine.pool.selection import Selection, smallest, spread
 from jobs.engine.pool.subset import Ranking, Subset
 from jobs.engine.record.entries import inputs_read
 from jobs.engine.samples.pool_folder import Samples, ingested_folder, is_pool
@@ -73,7 +73,8 @@ class Pool(Subset):
         return pool
 
     def _where(self, mask: np.ndarray) -> Subset:  # type: ignore[override] - some samples of a pool are not a pool
-        return Subset(self.origin, self.session, self.ids[mask], self.columns)
+        ids = self.ids if mask.all() else self.ids[mask]
+        return Subset(self.origin, self.session, ids, self.columns)
 
     def beside(self, *inputs: str) -> "Pool":
         """Another pool in the same store, such as target samples; `max_unreadable` is not checked."""
@@ -137,7 +138,7 @@ class Pool(Subset):
         """
         if len(np.unique(kept.order)) != len(kept):
             raise ValueError("a selection contains a sample twice")
-        reason = np.zeros(self.samples, np.int32)
+        reason = np.zeros(self.samples, smallest(0, len(because)))
         for position, held in enumerate(because.values(), start=1):
             reason[held.ids] = position
         columns: dict[str, Column] = {}
@@ -146,7 +147,7 @@ class Pool(Subset):
         if isinstance(score, str):
             name, _, field = score.partition(".")
             ids = columns[name].ids
-            score = Series(ids, columns[name].values(ids, field).astype(np.float64))
+            score = Series(ids, columns[name].values(ids, field).astype(np.float64, copy=False))
         found = common_facts(self.origin, self.session, score, columns)
         return Selection(
             ids=kept.order,

@@ -17,15 +17,17 @@ class Selection:
     ids: np.ndarray
     """The kept ids, best first; (kept,) int64."""
     score: np.ndarray
-    """The score of each sample, higher is better, NaN where a sample was not scored; (n,) float64."""
+    """The score of each sample, higher is better, NaN where a sample was not scored; (n,) float32, or float64 where
+    a score has more digits."""
     reason: np.ndarray
-    """The position in `reasons` for each sample; (n,) int32."""
+    """The position in `reasons` for each sample; (n,) int8, or int16 for many reasons."""
     reasons: tuple[str, ...]
     """The reasons why samples were kept or dropped; the first one is that a sample was not scored."""
     folder: str
     """The folder of the pool that the selection is from: a recipe may have grown the pool of the inputs."""
     details: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """Additional values per sample, such as its centroid; (n,) int64 or float64 each, -1 or NaN where unknown."""
+    """Additional values per sample, such as its centroid; (n,) integers or floats each, -1 or NaN where
+    unknown."""
     features: Mapping[str, Feature] = field(default_factory=dict)
     """The stored columns that the selection is based on, by name."""
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -35,8 +37,28 @@ class Selection:
 
 
 def spread(samples: int, column: Series) -> np.ndarray:
-    """An array of all samples with the values at their ids and -1 (int64) or NaN (float64) elsewhere; (samples,)."""
-    ids, values = column.ids, np.asarray(column.values)
-    full = np.full(samples, -1, np.int64) if values.dtype.kind in "iu" else np.full(samples, np.nan)
-    full[ids] = values
+    """An array of all samples with the values at their ids and -1 (integers) or NaN (floats) elsewhere; (samples,).
+
+    It has the smallest type of at least 32 bits for floats, or 8 for integers, that holds every value exactly.
+    """
+    values = np.asarray(column.values)
+    if values.dtype.kind in "iu":
+        kind, unknown = smallest(int(values.min(initial=-1)), int(values.max(initial=0))), -1
+    else:
+        kind, unknown = _exact(values), np.nan
+    full = np.full(samples, unknown, kind)
+    full[column.ids] = values
     return full
+
+
+def smallest(lowest: int, highest: int) -> np.dtype:
+    """The smallest type of signed integers that holds these two."""
+    kinds = (np.dtype(kind) for kind in (np.int8, np.int16, np.int32, np.int64))
+    return next(kind for kind in kinds if np.iinfo(kind).min <= lowest and highest <= np.iinfo(kind).max)
+
+
+def _exact(values: np.ndarray) -> np.dtype:
+    """float32 where that holds every value exactly, else float64."""
+    with np.errstate(over="ignore"):
+        narrow = values.astype(np.float32)
+    return np.dtype(np.float32 if np.array_equal(narrow, values, equal_nan=True) else np.float64)

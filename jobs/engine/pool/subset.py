@@ -18,6 +18,7 @@ from jobs.engine.execute.mapping import mapped
 from jobs.engine.execute.reducing import reduced
 from jobs.engine.execute.session import Session
 from jobs.engine.pool.column import Column, Series, joined
+from jobs.engine.pool.ids import compact
 from jobs.engine.pool.kernels import in_positions, translated
 from jobs.engine.samples.pool_folder import Samples
 from jobs.engine.train.training import Afterwards, trained
@@ -37,7 +38,7 @@ class Subset:
     origin: Samples
     """The samples of the whole pool."""
     session: Session
-    ids: np.ndarray
+    ids: np.ndarray = compact()  # noqa: RUF009 - a descriptor, which keeps the ids of each instance apart
     """The ids of the samples in this subset, ascending; (n,) int64."""
     columns: Mapping[str, Column] = field(default_factory=dict)
 
@@ -76,7 +77,7 @@ class Subset:
         return self._where(~np.isin(self.order, other.ids))
 
     def _where(self, mask: np.ndarray) -> Self:
-        return replace(self, ids=self.ids[mask])
+        return self if mask.all() else replace(self, ids=self.ids[mask])
 
     def map(self, **operators: Operator) -> Self:
         """Computes operators for these samples, and binds one column per operator.
@@ -95,19 +96,22 @@ class Subset:
 
         A NaN or an infinity in a column of numbers counts as no value: `having` leaves such samples out.
         """
-        by_id = np.argsort(self.order)
+        by_id = slice(None) if self.order is self.ids else np.argsort(self.order)
         bound = {}
         for name, values in columns.items():
             values = np.asarray(values)[by_id]
             known = np.isfinite(values) if values.dtype.kind == "f" and values.ndim == 1 else np.ones(len(self), bool)
-            bound[name] = Column(self.ids[known], read={"": values[known]})
+            every = bool(known.all())
+            ids, values = (self.ids, values) if every else (self.ids[known], values[known])
+            bound[name] = Column(ids, read={"": values})
         return replace(self, columns={**self.columns, **bound})
 
     def having(self, *names: str) -> Self:
         """The samples that have a value in every one of these columns."""
         having = self
         for name in names:
-            having = having._where(np.isin(having.order, self.columns[name].ids))
+            if having.order is not self.columns[name].ids:
+                having = having._where(np.isin(having.order, self.columns[name].ids))
         return having
 
     def values(self, name: str) -> np.ndarray:
@@ -194,15 +198,19 @@ class Subset:
 
     def ranked(self, name: str) -> "Ranking":
         """These samples in descending order of a column's values, ties by ascending id."""
-        return self.ranking(self.ids[ranked(self.column(name).values)])
+        return self._ordered(ranked(self.column(name).values))
 
     def ranked_lowest(self, name: str) -> "Ranking":
         """These samples in ascending order of a column's values, ties by ascending id."""
-        return self.ranking(self.ids[ranked(-self.column(name).values)])
+        return self._ordered(ranked(-self.column(name).values))
 
     def shuffled(self, seed: int) -> "Ranking":
         """These samples in a random order that depends only on the seed and their number."""
-        return self.ranking(self.ids[random_order(len(self), seed)])
+        return self._ordered(random_order(len(self), seed))
+
+    def _ordered(self, places: np.ndarray) -> "Ranking":
+        """A ranking of all these samples; places: their positions in `ids`, the best first."""
+        return Ranking(self.origin, self.session, self.ids, self.columns, self.ids[places])
 
     def ranking(self, order: np.ndarray) -> "Ranking":
         """A ranking of the samples with these ids, in this order."""
@@ -227,5 +235,7 @@ class Ranking(Subset):
         return (self | other).ranking(np.concatenate([self.order, other.order[~np.isin(other.order, self.ids)]]))
 
     def _where(self, mask: np.ndarray) -> Self:
+        if mask.all():
+            return self
         order = self.order[mask]
         return replace(self, ids=np.sort(order), best_first=order)

@@ -98,7 +98,7 @@ class Recipe:
         samples so far reach it, so the last sample may exceed it. UsageError where the budget is more than the pool.
         """
         if not self.budget.startswith("tokens:"):
-            size = self.size(pool)
+            size = self.budget_size(pool)
             return ranking[:size] if isinstance(ranking, Ranking) else ranking(size)
         if isinstance(ranking, Ranking):
             return self._spent(ranking)[0]
@@ -126,7 +126,7 @@ class Recipe:
     def _tokens(self) -> int:
         return int(self.budget.removeprefix("tokens:"))
 
-    def size(self, pool: Pool) -> int:
+    def budget_size(self, pool: Pool) -> int:
         """The budget as a number of samples; a share of the pool is rounded up.
 
         UsageError where the budget is more samples than the pool has, or in tokens.

@@ -3,14 +3,16 @@
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar, cast
 
+import fsspec
 import yaml
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json, to_jsonable_python
 
 from jobs.engine.terminal.errors import UsageError, refuse
 from jobs.engine.terminal.modules import nearest
+from jobs.engine.terminal.place_errors import naming
 
 T = TypeVar("T")
 UNKNOWN = "unexpected_keyword_argument"
@@ -27,11 +29,15 @@ def plain(declaration: Any) -> Any:
 
 
 def yaml_in(file: str | Path, named: str) -> Any:
-    """The content of a YAML file. UsageError where it cannot be read; `named` is what the message calls the file."""
+    """The content of a YAML file at a path or URL. UsageError where it cannot be read.
+
+    named: what the message calls the file.
+    """
     try:
-        return yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{named}: {error.strerror or error}") from None
+        with naming(str(file)), fsspec.open(str(file), "rt", encoding="utf-8") as opened:
+            return yaml.safe_load(cast(TextIO, opened))
+    except (OSError, ImportError) as error:
+        raise UsageError(f"{named}: {getattr(error, 'strerror', None) or error}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{named} is not YAML: {error}") from None
 

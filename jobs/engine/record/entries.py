@@ -1,6 +1,6 @@
 """The record of a run: what each verb did, and with which inputs, models and prompts.
 
-Every verb of a pool adds an entry to its session's log: `read`, `map`, `reduce`, `train`, `grow`, `decide` or
+Every verb of a pool adds an entry to its session's log: `read`, `map`, `reduce`, `train`, `grow`, `decide`, `cover` or
 `targets`. The entry of an operator or a trainer has its name, version, fingerprint and fields, and `made_of`: each
 model and prompt in the fields, with the identity of its content. The manifest contains the entries. The card, the
 report, `explain` and the comparison of two runs are derived from them, so there is no second list to maintain.

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from huggingface_hub import DatasetCardData
@@ -42,9 +41,9 @@ class Card:
     command: str
 
 
-def write_card(outcome: Outcome, path: Path) -> None:
+def write_card(outcome: Outcome) -> None:
     """Writes README.md: the hub's metadata, and for people what was selected, from what, how, and how to repeat it."""
-    write_page(path, "card.md", card(outcome))
+    write_page(outcome.desk.out, "README.md", "card.md", card(outcome))
 
 
 def card(outcome: Outcome) -> Card:

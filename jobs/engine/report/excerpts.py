@@ -2,17 +2,19 @@
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from jobs.engine.outcome.ledger import quarantined
+from jobs.engine.ingest.tasks import fetched
+from jobs.engine.outcome.ledger import DROPPED
 from jobs.engine.outcome.outcome import Outcome
-from jobs.engine.pool.pool import Pool
+from jobs.engine.outcome.quarantine import quarantined
 from jobs.engine.report.display import clipped
-from jobs.engine.samples.reading import read_samples
+from jobs.engine.samples.reading import Parts, read_samples
+from jobs.engine.store.folder import Folder
 from operators.sample import Message
 
 KEPT_SHOWN, DROPPED_SHOWN, QUARANTINED_SHOWN = 12, 12, 6
@@ -57,28 +59,38 @@ class Fault:
     kind: str
     example: str
     count: int = 0
-    some: list[Excerpt | int] = field(default_factory=list)
-    """Some of them: records that ingest quarantined, or the ids of samples that an operator failed on."""
+    some: list[Excerpt] = field(default_factory=list)
+    """Some of them: records that ingest quarantined, or samples that an operator failed on, which have an id."""
 
 
 def faults(outcome: Outcome) -> list[Fault]:
     """What went wrong with the quarantined, by where and by kind, the most frequent first."""
+    return fetched(outcome.desk.tasks.started(_faults, outcome.desk.out))
+
+
+def _faults(out: Folder) -> list[Fault]:
     found: dict[tuple[str, str], Fault] = {}
-    for record in quarantined(outcome.pool):
-        fault = found.setdefault((INGEST, record["reason"]), Fault(INGEST, record["reason"], record["message"]))
+    for record in quarantined(out):
+        fault = _fault(record)
+        fault = found.setdefault((fault.where, fault.kind), fault)
         fault.count += 1
         if len(fault.some) < QUARANTINED_SHOWN:
-            reason = f"{record['reason']}: {record['message']}"
-            texts = [_text("record", _raw(record), SAMPLE_CHARACTERS)]
-            fault.some.append(Excerpt(record["source"], record.get("line"), reason, texts))
-    for sample, error in sorted(outcome.failed.items()):
-        where, _, message = error.partition(": ")
-        kind, _, detail = message.partition(": ")
-        fault = found.setdefault((where, kind), Fault(where, kind, detail or message))
-        fault.count += 1
-        if len(fault.some) < QUARANTINED_SHOWN:
-            fault.some.append(sample)
+            fault.some.append(_refused(record))
     return sorted(found.values(), key=lambda fault: (-fault.count, fault.where, fault.kind))
+
+
+def _fault(record: Mapping[str, Any]) -> Fault:
+    if "id" not in record:
+        return Fault(INGEST, record["reason"], record["message"])
+    kind, _, detail = record["message"].partition(": ")
+    return Fault(record["reason"], kind, detail or record["message"])
+
+
+def _refused(record: Mapping[str, Any]) -> Excerpt:
+    """A quarantined record; that of a sample has no texts yet."""
+    reason = f"{record['reason']}: {record['message']}"
+    texts = [] if "id" in record else [_text("record", _raw(record), SAMPLE_CHARACTERS)]
+    return Excerpt(record["source"], record.get("line"), reason, texts, id=record.get("id"))
 
 
 def _raw(record: Mapping[str, str]) -> str:
@@ -95,8 +107,8 @@ def some_quarantined(outcome: Outcome, found: Sequence[Fault]) -> list[Excerpt]:
     """Some of the quarantined: one of each fault before a second one of any fault."""
     in_turn = [fault.some[place] for place in range(QUARANTINED_SHOWN) for fault in found if place < len(fault.some)]
     shown = in_turn[:QUARANTINED_SHOWN]
-    samples = _read(outcome.pool, np.array([each for each in shown if isinstance(each, int)], np.int64))
-    return [replace(samples[each], reason=outcome.failed[each]) if isinstance(each, int) else each for each in shown]
+    samples = _read(outcome, np.array([each.id for each in shown if each.id is not None], np.int64))
+    return [each if each.id is None else replace(samples[each.id], reason=each.reason) for each in shown]
 
 
 def best(outcome: Outcome) -> list[Excerpt]:
@@ -104,17 +116,33 @@ def best(outcome: Outcome) -> list[Excerpt]:
     return _decided(outcome, outcome.selection.ids[:KEPT_SHOWN])
 
 
-def some_dropped(outcome: Outcome, dropped: np.ndarray) -> list[Excerpt]:
-    """A random choice, with the recipe's seed, of the dropped samples; dropped: their ids, ascending."""
+def some_dropped(outcome: Outcome) -> list[Excerpt]:
+    """A random choice, with the recipe's seed, of the dropped samples."""
     random = np.random.default_rng(outcome.manifest["run"]["fields"].get("seed", 0))
-    return _decided(outcome, np.sort(random.choice(dropped, min(DROPPED_SHOWN, len(dropped)), replace=False)))
+    samples = outcome.counts[DROPPED]
+    wanted = np.sort(random.choice(samples, min(DROPPED_SHOWN, samples), replace=False))
+    return _decided(outcome, np.concatenate([np.empty(0, np.int64), *_dropped(outcome, wanted)]))
+
+
+def _dropped(outcome: Outcome, wanted: np.ndarray) -> Iterator[np.ndarray]:
+    """The ids of the dropped samples with these numbers, which ascend and count from 0 in the order of the ids."""
+    before = 0
+    for here in outcome.ledger.dropped:
+        some = wanted[np.searchsorted(wanted, before) : np.searchsorted(wanted, before + here.samples)]
+        if len(some):
+            kept = outcome.selection.ids
+            kept = kept[(kept >= here.ids.start) & (kept < here.ids.stop)]
+            failed, _ = outcome.errors.failed(here.ids, kept)
+            ids = np.arange(here.ids.start, here.ids.stop)
+            yield np.setdiff1d(ids, np.concatenate([kept, failed]))[some - before]
+        before += here.samples
 
 
 def _decided(outcome: Outcome, ids: np.ndarray) -> list[Excerpt]:
     """The samples with these ids, in their order, with rank, score and reason."""
     chosen = outcome.selection
     rank = {int(sample): place for place, sample in enumerate(chosen.ids[:KEPT_SHOWN], 1)}
-    samples = _read(outcome.pool, ids)
+    samples = _read(outcome, ids)
     return [
         replace(
             samples[sample],
@@ -126,8 +154,12 @@ def _decided(outcome: Outcome, ids: np.ndarray) -> list[Excerpt]:
     ]
 
 
-def _read(pool: Pool, ids: np.ndarray) -> dict[int, Excerpt]:
+def _read(outcome: Outcome, ids: np.ndarray) -> dict[int, Excerpt]:
     """The samples with these ids, without what was decided about them."""
+    return fetched(outcome.desk.tasks.started(_excerpts, outcome.pool.parts, ids))
+
+
+def _excerpts(parts: Parts, ids: np.ndarray) -> dict[int, Excerpt]:
     return {
         row["id"]: Excerpt(
             row["source"],
@@ -137,7 +169,7 @@ def _read(pool: Pool, ids: np.ndarray) -> dict[int, Excerpt]:
             max(0, len(row["messages"]) - MESSAGES_SHOWN),
             row["id"],
         )
-        for table in read_samples(pool.parts, np.sort(ids), ["id", "source", "line", "messages"])
+        for table in read_samples(parts, np.sort(ids), ["id", "source", "line", "messages"])
         for row in table.to_pylist()
     }
 

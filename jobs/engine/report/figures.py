@@ -1,6 +1,7 @@
 """The report's charts, as the plain data that plotly.js draws. The pool is grey, the kept samples are green."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from jobs.engine.report.measures import Measures
 POOL, KEPT, INK, RULE = "#a9aba6", "#1d7a63", "#3d403c", "#e6e5df"
 LENGTH_BINS, SCORE_BINS, POINTS = 34, 48, 2_000
 BARS = 240
+BLOCK = 1 << 20
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
 
 
@@ -50,9 +52,8 @@ def _layout(x: str, y: str, changes: Mapping[str, Any]) -> dict[str, Any]:
     return layout
 
 
-def _outline(name: str, color: str, edges: np.ndarray, values: np.ndarray) -> dict[str, Any]:
-    """A filled step line with the share of the values per bin."""
-    counts = np.histogram(values, edges)[0]
+def _outline(name: str, color: str, edges: np.ndarray, counts: np.ndarray) -> dict[str, Any]:
+    """A filled step line with the share of the values per bin, of which there are so many."""
     shares = 100 * counts / max(counts.sum(), 1)
     filled = color + ("55" if color == POOL else "33")
     return {
@@ -60,6 +61,11 @@ def _outline(name: str, color: str, edges: np.ndarray, values: np.ndarray) -> di
         "line": {"shape": "hv", "color": color, "width": 1.6}, "fill": "tozeroy", "fillcolor": filled,
         "hovertemplate": "%{y:.1f}%",
     }  # fmt: skip
+
+
+def _counts(values: Iterable[np.ndarray], edges: np.ndarray) -> np.ndarray:
+    """The number of values between each two edges. The values come in blocks: there may be 10⁹ of them."""
+    return sum((np.histogram(each, edges)[0] for each in values), np.zeros(len(edges) - 1, np.int64))
 
 
 def _numbers(values: Any) -> list[float]:
@@ -71,10 +77,10 @@ def lengths(name: str, characters: np.ndarray, measured: Measures) -> Figure:
     of_pool, of_kept = characters[measured.of_pool], characters[measured.of_kept]
     # The edges are whole numbers: otherwise a bin of short texts might have no length between its edges.
     edges = np.unique(np.round(np.geomspace(1, max(characters.max(initial=1) + 1, 2), LENGTH_BINS)))
-    data = [_outline("pool", POOL, edges, np.maximum(of_pool, 1))]
+    data = [_outline("pool", POOL, edges, np.histogram(np.maximum(of_pool, 1), edges)[0])]
     medians = f"Median {np.median(of_pool):,.0f} characters in the pool"
     if len(of_kept):
-        data.append(_outline("kept", KEPT, edges, np.maximum(of_kept, 1)))
+        data.append(_outline("kept", KEPT, edges, np.histogram(np.maximum(of_kept, 1), edges)[0]))
         medians += f", {np.median(of_kept):,.0f} among the kept"
     axis = {"type": "log", "dtick": 1, "exponentformat": "none", "separatethousands": True, "hoverformat": ",.0f"}
     return Figure(f"{name}-length", f"Length of the {name}", f"{medians}.", data,
@@ -83,18 +89,18 @@ def lengths(name: str, characters: np.ndarray, measured: Measures) -> Figure:
 
 def scores(chosen: Selection) -> Figure | None:
     """The distribution of the scores of all samples and of the kept ones; None where no sample has a score."""
-    scored = np.isfinite(chosen.score)
-    if not scored.any():
+    limits = [(block.min(), block.max()) for block in _finite(chosen.score)]
+    if not limits:
         return None
-    everything = chosen.score[scored]
-    kept = chosen.score[chosen.ids]
-    kept = kept[np.isfinite(kept)]
-    edges = np.histogram_bin_edges(everything, SCORE_BINS)
-    only_kept = len(kept) == len(everything)
+    edges = np.histogram_bin_edges(np.array(limits, np.float64), SCORE_BINS)
+    everything = _counts(_finite(chosen.score), edges)
+    kept = _counts(_finite(chosen.score, chosen.ids), edges)
+    scored = everything.sum()
+    only_kept = kept.sum() == scored
     data = [] if only_kept else [_outline("scored", POOL, edges, everything)]
-    data += [_outline("kept", KEPT, edges, kept)] if len(kept) else []
-    without = len(chosen.score) - len(everything)
-    caption = f"{len(everything):,} of {len(chosen.score):,} samples have a score"
+    data += [_outline("kept", KEPT, edges, kept)] if kept.any() else []
+    without = len(chosen.score) - scored
+    caption = f"{scored:,} of {len(chosen.score):,} samples have a score"
     if not without:
         caption += "."
     elif only_kept:
@@ -105,19 +111,22 @@ def scores(chosen: Selection) -> Figure | None:
     return Figure("scores", "Distribution of the scores", caption, data, layout)
 
 
-def by_rank(name: str, title: str, values: np.ndarray) -> Figure | None:
-    """The values of the kept samples, from the best to the last; None where fewer than two have a value."""
-    rank = np.flatnonzero(np.isfinite(values))
-    if len(rank) < 2:
+def by_rank(name: str, title: str, column: np.ndarray, kept: np.ndarray) -> Figure | None:
+    """The values of the kept samples, from the best to the last; None where fewer than two have a value.
+
+    column: a value per sample. kept: ids, best first.
+    """
+    known = sum(len(block) for block in _finite(column, kept))
+    if known < 2:
         return None
-    rank = rank[np.unique(np.linspace(0, len(rank) - 1, POINTS).round().astype(int))]
+    wanted = np.unique(np.linspace(0, known - 1, POINTS).round().astype(int))
+    rank = np.concatenate([*_ranks(column, kept, wanted)])
+    values = column[kept[rank]]
     line = {
-        "type": "scatter", "mode": "lines", "name": title, "x": (rank + 1).tolist(), "y": _numbers(values[rank]),
+        "type": "scatter", "mode": "lines", "name": title, "x": (rank + 1).tolist(), "y": _numbers(values),
         "line": {"color": KEPT, "width": 2}, "hovertemplate": "%{y:.4g}",
     }  # fmt: skip
-    caption = (
-        f"From {values[rank[0]]:,.4g} at rank {rank[0] + 1:,} to {values[rank[-1]]:,.4g} at rank {rank[-1] + 1:,}."
-    )
+    caption = f"From {values[0]:,.4g} at rank {rank[0] + 1:,} to {values[-1]:,.4g} at rank {rank[-1] + 1:,}."
     changes = {"yaxis": {"rangemode": "normal"}, "showlegend": False}
     layout = _layout("rank", title.lower().removesuffix(" by rank"), changes)
     return Figure(name, title, caption, [line], layout)
@@ -125,19 +134,16 @@ def by_rank(name: str, title: str, values: np.ndarray) -> Figure | None:
 
 def coverage(chosen: Selection) -> Figure | None:
     """The share of the samples that was kept, per centroid; None where the recipe has no centroids."""
-    centroid = np.asarray(chosen.details.get("centroid", np.empty(0)), float)
-    inside = np.isfinite(centroid) & (centroid >= 0)
-    if not inside.any():
+    centroid = chosen.details.get("centroid", np.empty(0))
+    size = _of_each(centroid)
+    if not size:
         return None
-    names, of = np.unique(centroid[inside].astype(np.int64), return_inverse=True)
-    chose = np.zeros(len(centroid), bool)
-    chose[chosen.ids] = True
-    size, kept = np.bincount(of), np.bincount(of, weights=chose[inside])
-    order = np.argsort(-size, kind="stable")
-    names, size, kept = names[order], size[order], kept[order]
+    chose = _of_each(centroid, chosen.ids)
+    names = np.array(sorted(size, key=lambda each: (-size[each], each)))
+    kept, size = (np.array([counted[each] for each in names.tolist()]) for counted in (chose, size))
     caption = f"{int((kept > 0).sum()):,} of {len(names):,} centroids have at least one kept sample"
     empty = int(size[kept == 0].sum())
-    caption += f"; {empty:,} samples ({percent(empty / inside.sum())}) belong to the others." if empty else "."
+    caption += f"; {empty:,} samples ({percent(empty / size.sum())}) belong to the others." if empty else "."
     if len(names) > BARS:
         return _many_centroids(kept / size, caption)
     overall = 100 * kept.sum() / size.sum()
@@ -156,6 +162,70 @@ def coverage(chosen: Selection) -> Figure | None:
 
 def _many_centroids(share: np.ndarray, caption: str) -> Figure:
     edges = np.histogram_bin_edges(100 * share, SCORE_BINS)
-    data = [_outline("centroids", KEPT, edges, 100 * share)]
+    data = [_outline("centroids", KEPT, edges, np.histogram(100 * share, edges)[0])]
     layout = _layout("% of a centroid's samples kept", "% of centroids", {"showlegend": False})
     return Figure("coverage", "Share of samples kept per centroid", caption, data, layout)
+
+
+def effects(names: Sequence[str], values: np.ndarray, errors: np.ndarray) -> Figure:
+    """What each indicator of a rule changes, with its interval; errors: half of the intervals' lengths."""
+    trace = {
+        "type": "scatter", "mode": "markers", "x": _numbers(values), "y": list(names),
+        "marker": {"color": KEPT, "size": 9}, "hovertemplate": "%{y}: %{x:.4g}<extra></extra>",
+        "error_x": {"type": "data", "array": _numbers(errors), "color": KEPT, "thickness": 1.6},
+    }  # fmt: skip
+    line = {"type": "line", "yref": "paper", "x0": 0, "x1": 0, "y0": 0, "y1": 1, "line": {"color": INK, "width": 1}}
+    axis = {"autorange": "reversed", "rangemode": "normal", "automargin": True}
+    changes = {"shapes": [line], "showlegend": False, "hovermode": "closest", "yaxis": axis}
+    caption = "What one standard deviation of an indicator's means changes, with 95 % intervals. Left of 0 is better."
+    return Figure("effects", "Coefficients", caption, [trace], _layout("change of the log of the loss", "", changes))
+
+
+def agreement(predicted: np.ndarray, measured: np.ndarray) -> Figure:
+    """A point for each set of samples: the predicted and the measured log of its loss."""
+    ends = [float(end(each)) for end, each in ((min, predicted), (min, measured), (max, predicted), (max, measured))]
+    low, high = min(ends[:2]), max(ends[2:])
+    line = {"type": "scatter", "mode": "lines", "x": [low, high], "y": [low, high], "line": {"color": POOL},
+            "hoverinfo": "skip"}  # fmt: skip
+    points = {
+        "type": "scatter", "mode": "markers", "x": _numbers(predicted), "y": _numbers(measured),
+        "marker": {"color": KEPT, "size": 7}, "hovertemplate": "predicted %{x:.4g}, measured %{y:.4g}<extra></extra>",
+    }  # fmt: skip
+    changes = {"showlegend": False, "hovermode": "closest", "yaxis": {"rangemode": "normal"}}
+    caption = "The log of the held-out loss of each set. On the line, prediction and measurement agree."
+    layout = _layout("predicted", "measured", changes)
+    return Figure("agreement", "Predicted and measured", caption, [line, points], layout)
+
+
+def _blocks(column: np.ndarray, ids: np.ndarray | None = None) -> Iterator[np.ndarray]:
+    """The values of a column, or those of some ids in their order, a block at a time."""
+    for first in range(0, len(column if ids is None else ids), BLOCK):
+        block = slice(first, first + BLOCK)
+        yield column[block] if ids is None else column[ids[block]]
+
+
+def _finite(column: np.ndarray, ids: np.ndarray | None = None) -> Iterator[np.ndarray]:
+    """The finite values of a column, or of some ids, a block at a time; blocks without any are left out."""
+    for block in _blocks(column, ids):
+        finite = block[np.isfinite(block)]
+        if len(finite):
+            yield finite
+
+
+def _ranks(column: np.ndarray, kept: np.ndarray, wanted: np.ndarray) -> Iterator[np.ndarray]:
+    """The positions in `kept` of finite values with these numbers, which count from 0 and ascend."""
+    before = 0
+    for number, block in enumerate(_blocks(column, kept)):
+        places = np.flatnonzero(np.isfinite(block))
+        here = wanted[np.searchsorted(wanted, before) : np.searchsorted(wanted, before + len(places))]
+        yield number * BLOCK + places[here - before]
+        before += len(places)
+
+
+def _of_each(centroid: np.ndarray, ids: np.ndarray | None = None) -> Counter[int]:
+    """The number of samples of each centroid, of all samples or of those with these ids."""
+    counted: Counter[int] = Counter()
+    for block in _finite(centroid, ids):
+        names, of = np.unique(block[block >= 0].astype(np.int64), return_counts=True)
+        counted.update(dict(zip(names.tolist(), of.tolist(), strict=True)))
+    return counted

@@ -1,24 +1,28 @@
 """The measures by which the report compares the kept samples with their pool: lengths and labels."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import ray
 
 from jobs.engine.ingest import RecordFault, messages_of
+from jobs.engine.outcome.decided import sliced
+from jobs.engine.outcome.failures import Errors
 from jobs.engine.outcome.outcome import Outcome
 from jobs.engine.pool.pool import Pool
-from jobs.engine.pool.selection import Selection
-from jobs.engine.samples.reading import read_samples
-from jobs.engine.store.feature import ERROR
+from jobs.engine.samples.reading import Parts, read_samples
 from operators.sample import Message, instruction, joined, record_in, response, turns
 from operators.scripts import script
 from operators.unknown import UNREADABLE
 
 DRAWN = 20_000
 LARGEST_FIRST = 12
+LABELS = ("source file", "format", "script", "turns")
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Measures:
     response: np.ndarray
     """The number of characters that the assistant wrote."""
     labels: Mapping[str, np.ndarray]
-    """Labels by their names in the report: source file, format, script, turns."""
+    """Labels by their names in the report, which are LABELS."""
     unreadable: np.ndarray
     """Whether the tokenizer of some model could not read the sample."""
 
@@ -59,32 +63,46 @@ def measures(outcome: Outcome, names: Mapping[str, str]) -> Measures:
     of_pool = _drawn(random, pool.samples)
     of_kept = kept[_drawn(random, len(kept))]
     ids = np.union1d(of_pool, of_kept)
-    known = _formats(pool)
-    columns = ["source", "messages", *([] if known and all(known.values()) else ["raw"])]
+    formats = ray.put(_formats(pool))
+    slices = [(parts, ids[those]) for parts, those in sliced(pool.parts, ids)]
+    calls = [(parts, some, formats, outcome.errors) for parts, some in slices if len(some)]
+    found: list[_Measured] = outcome.desk.tasks.results("measured samples of", _measured, calls)
+    both = np.concatenate([np.empty((0, 2), np.int64), *(each.lengths for each in found)])
+    labels = {name: _together(each.labels[name] for each in found) for name in LABELS}
+    labels["source file"] = np.array([names.get(source, source) for source in labels["source file"]], object)
+    unreadable = np.isin(ids, [sample for each in found for sample in each.unreadable])
+    return Measures(np.isin(ids, of_pool), np.isin(ids, of_kept), both[:, 0], both[:, 1], labels, unreadable)
+
+
+class _Measured(NamedTuple):
+    """What a task measured: the lengths of instruction and response, (n, 2); the labels; and the unreadable ids."""
+
+    lengths: np.ndarray
+    labels: Mapping[str, list[str]]
+    unreadable: list[int]
+
+
+def _measured(parts: Parts, ids: np.ndarray, formats: Mapping[str, str], errors: Errors) -> _Measured:
+    """Measures the samples with these ids."""
     lengths: list[tuple[int, int]] = []
-    labels: dict[str, list[str]] = {"source file": [], "format": [], "script": [], "turns": []}
-    for table in read_samples(pool.parts, ids, columns):
+    labels: dict[str, list[str]] = defaultdict(list)
+    columns = ["source", "messages", *([] if formats and all(formats.values()) else ["raw"])]
+    for table in read_samples(parts, ids, columns):
         for row in table.to_pylist():
             messages = row["messages"]
             lengths.append((len(instruction(messages)), len(response(messages))))
-            labels["source file"].append(names.get(row["source"], row["source"]))
-            labels["format"].append(known.get(row["source"]) or _recognised(row.get("raw")))
+            labels["source file"].append(row["source"])
+            labels["format"].append(formats.get(row["source"]) or _recognised(row.get("raw")))
             labels["script"].append(script(joined(messages, "system", "user", "assistant")))
             labels["turns"].append(_turns(messages))
-    both = np.array(lengths, np.int64).reshape(-1, 2)
-    objects = {name: np.array(values, object) for name, values in labels.items()}
-    unreadable = np.isin(ids, _unreadable(outcome.selection))
-    return Measures(np.isin(ids, of_pool), np.isin(ids, of_kept), both[:, 0], both[:, 1], objects, unreadable)
+    failed = errors.within(parts.ids())
+    failed = failed.filter(pa.array(np.isin(failed["id"].to_numpy(), ids))).to_pylist()
+    unreadable = [each["id"] for each in failed if each["error"].partition(":")[0] == UNREADABLE]
+    return _Measured(np.array(lengths, np.int64), labels, unreadable)
 
 
-def _unreadable(chosen: Selection) -> np.ndarray:
-    """The ids of the samples that have an "unreadable" error in some column."""
-    found = [
-        np.array([sample for sample, error in feature.errors() if error.partition(":")[0] == UNREADABLE], np.int64)
-        for feature in chosen.features.values()
-        if (feature.states(len(chosen.reason)) == ERROR).any()
-    ]
-    return np.unique(np.concatenate([np.empty(0, np.int64), *found]))
+def _together(labels: Iterable[list[str]]) -> np.ndarray:
+    return np.array([*chain.from_iterable(labels)], object)
 
 
 def _drawn(random: np.random.Generator, size: int) -> np.ndarray:

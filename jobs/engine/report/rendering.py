@@ -7,23 +7,21 @@ template has to pass what it puts into a table through the filter `markdown_cell
 import base64
 import hashlib
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-import fsspec
 from jinja2 import Environment, PackageLoader, StrictUndefined, pass_eval_context, select_autoescape
 from jinja2.nodes import EvalContext
 
 from jobs.engine.report.display import cell, clipped, fence, markdown_cell, percent, ratio, visible
-from jobs.engine.store.writing import write_atomically
+from jobs.engine.store.folder import Folder
 
 FILTERS = (cell, clipped, fence, markdown_cell, percent, ratio)
 
 
-def write_page(path: Path, template: str, page: Any) -> None:
+def write_page(folder: Folder, name: str, template: str, page: Any) -> None:
     """Writes a template whose variable `page` is this value; the file is either whole or as it was before."""
     text = _environment().get_template(template).render(page=page)
-    write_atomically(fsspec.filesystem("file"), str(path), text.encode("utf-8", "backslashreplace"))
+    folder.write(name, text.encode("utf-8", "backslashreplace"))
 
 
 @cache

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -82,9 +81,9 @@ class Report:
         ]
 
 
-def write_report(outcome: Outcome, path: Path) -> None:
+def write_report(outcome: Outcome) -> None:
     """Writes the report: the counts, the selection compared with its pool, the samples, and what ran."""
-    write_page(path, "report.html", report(outcome))
+    write_page(outcome.desk.out, "report.html", "report.html", report(outcome))
 
 
 def report(outcome: Outcome) -> Report:
@@ -93,7 +92,6 @@ def report(outcome: Outcome) -> Report:
     sources = manifest["pool"]["sources"]
     names = short_names([source["uri"] for source in sources])
     found = faults(outcome)
-    dropped = _dropped(outcome)
     measured = measures(outcome, names)
     listed = files(manifest["pool"])
     covered = coverage(outcome.selection)
@@ -114,12 +112,12 @@ def report(outcome: Outcome) -> Report:
         comparisons=comparisons(measured),
         ranking=[*_ranking(outcome.selection)],
         coverage=[covered] if covered else [],
-        reasons=reasons(outcome, dropped, found),
+        reasons=reasons(outcome, found),
         verbs=[*verbs(manifest["verbs"])],
         uses=uses(manifest["verbs"]),
         errors=errors(found),
         best=best(outcome),
-        dropped=some_dropped(outcome, dropped),
+        dropped=some_dropped(outcome),
         quarantined=some_quarantined(outcome, found),
         names=names,
         files=listed,
@@ -131,14 +129,6 @@ def report(outcome: Outcome) -> Report:
         repeat=REPEAT,
         plotly=get_plotlyjs(),
     )
-
-
-def _dropped(outcome: Outcome) -> np.ndarray:
-    """The ids of the dropped samples, ascending."""
-    dropped = np.ones(len(outcome.selection.reason), bool)
-    dropped[outcome.selection.ids] = False
-    dropped[list(outcome.failed)] = False
-    return np.flatnonzero(dropped)
 
 
 def _of(drawn: np.ndarray, size: int) -> str:
@@ -155,7 +145,7 @@ def _ranking(chosen: Selection) -> Iterator[Figure]:
         name: values for name, values in chosen.details.items() if values.dtype.kind == "f"
     }
     for place, (name, values) in enumerate([*curves.items()][:CURVES]):
-        if figure := by_rank(f"rank-{place}", f"{name.capitalize()} by rank", values[chosen.ids]):
+        if figure := by_rank(f"rank-{place}", f"{name.capitalize()} by rank", values, chosen.ids):
             yield figure
 
 

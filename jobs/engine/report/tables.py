@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from jobs.engine.outcome.ledger import DROPPED, DUPLICATE, KEPT, QUARANTINED
 from jobs.engine.outcome.outcome import Outcome
 from jobs.engine.record.entries import Entry
@@ -44,24 +42,21 @@ class Verb(NamedTuple):
     seconds: str
 
 
-def reasons(outcome: Outcome, dropped: np.ndarray, found: Sequence[Fault]) -> list[Reason]:
-    """The reasons for the states of all records, per state the most frequent first, and their total at the end.
-
-    dropped: the ids of the dropped samples.
-    """
-    counted = [*_reasons(outcome, dropped, found)]
+def reasons(outcome: Outcome, found: Sequence[Fault]) -> list[Reason]:
+    """The reasons for the states of all records, per state the most frequent first, and their total at the end."""
+    counted = [*_reasons(outcome, found)]
     counted.append(("all", "", sum(count for _, _, count in counted)))
     records = max(outcome.manifest["counts"]["records"], 1)
     return [Reason(state, reason, count, percent(count / records)) for state, reason, count in counted]
 
 
-def _reasons(outcome: Outcome, dropped: np.ndarray, found: Sequence[Fault]) -> Iterator[tuple[str, str, int]]:
-    chosen, duplicates = outcome.selection, outcome.counts[DUPLICATE]
-    for state, ids in ((KEPT, chosen.ids), (DROPPED, dropped)):
-        counts = np.bincount(chosen.reason[ids], minlength=len(chosen.reasons))
-        for place in np.argsort(-counts, kind="stable"):
-            if counts[place]:
-                yield state, chosen.reasons[place], int(counts[place])
+def _reasons(outcome: Outcome, found: Sequence[Fault]) -> Iterator[tuple[str, str, int]]:
+    tally, duplicates = outcome.ledger.tally, outcome.counts[DUPLICATE]
+    for state in (KEPT, DROPPED):
+        counted = [(reason, tally[state, reason]) for reason in outcome.selection.reasons]
+        for reason, records in sorted(counted, key=lambda each: -each[1]):
+            if records:
+                yield state, reason, records
     if duplicates:
         yield DUPLICATE, "the same record as an earlier one, except for ids, sources and dates", duplicates
     for fault in found:

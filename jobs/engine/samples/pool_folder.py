@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-import fsspec
-
 from jobs.engine.ingest import IngestSettings, ingest_key
 from jobs.engine.ingest.files.inputs import Say, silent
 from jobs.engine.samples.reading import Parts
+from jobs.engine.store.folder import opened
 from jobs.engine.store.store import Store, absolute
 from jobs.engine.terminal.errors import UsageError
 
@@ -55,7 +54,7 @@ def is_pool(path: str) -> bool:
     """Whether a path is the folder of a pool: whether it has a pool.json."""
     if os.path.isfile(path):
         return False
-    fs, root = fsspec.core.url_to_fs(path)
+    fs, root = opened(path)
     return fs.exists(f"{root}/pool.json")
 
 
@@ -97,5 +96,5 @@ def identity(facts: Mapping[str, Any], of: Literal["conversation", "record"]) ->
 
 def facts_in(folder: str) -> dict[str, Any]:
     """The content of pool.json in a folder."""
-    fs, root = fsspec.core.url_to_fs(folder)
+    fs, root = opened(folder)
     return json.loads(fs.cat_file(f"{root}/pool.json"))

@@ -16,7 +16,7 @@ KNOWN_BY = {"conversation": "text_sha", "record": "sha"}
 
 @dataclass(frozen=True)
 class Parts:
-    """The part files of a pool in id order: file i holds the ids first[i] … first[i] + rows[i] - 1.
+    """Part files of a pool in id order: file i holds the ids first[i] … first[i] + rows[i] - 1.
 
     A file is a name in the folder or, in a grown pool, the path or URL of a file of its parent.
     """
@@ -32,10 +32,24 @@ class Parts:
 
     def within(self, ids: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         """The path of each part that has some of the ids (ascending), and the rows of these ids in the part."""
-        bounds = np.searchsorted(ids, [*self.first, sum(self.rows)])
+        bounds = np.searchsorted(ids, [*self.first, self.ids().stop])
         for file, first, begin, end in zip(self.files, self.first, bounds, bounds[1:], strict=False):
             if begin < end:
                 yield self.path(file), ids[begin:end] - first
+
+    def ranges(self, samples: int) -> Iterator["Parts"]:
+        """The parts in groups of neighbours that have at least so many samples, except for the last group."""
+        begin, held = 0, 0
+        for at, rows in enumerate(self.rows):
+            held += rows
+            if held >= samples or at + 1 == len(self.rows):
+                some = slice(begin, at + 1)
+                yield Parts(self.folder, self.files[some], self.first[some], self.rows[some])
+                begin, held = at + 1, 0
+
+    def ids(self) -> range:
+        """The ids in the parts."""
+        return range(self.first[0], self.first[-1] + self.rows[-1]) if self.files else range(0)
 
 
 def read_samples(parts: Parts, ids: np.ndarray, columns: Sequence[str]) -> Iterator[pa.Table]:
@@ -49,7 +63,11 @@ def read_samples(parts: Parts, ids: np.ndarray, columns: Sequence[str]) -> Itera
             for group in np.unique(group_of):
                 begin = ends[group] - sizes[group]
                 table = _of_today(parquet.read_row_group(int(group), columns=list(columns)))
-                yield table.take(pa.array(rows[group_of == group] - begin))
+                places = rows[group_of == group] - begin
+                if places[-1] - places[0] + 1 == len(places):  # taking row by row would copy
+                    yield table.slice(int(places[0]), len(places))
+                else:
+                    yield table.take(pa.array(places))
 
 
 def _of_today(table: pa.Table) -> pa.Table:

@@ -2,18 +2,34 @@
 
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import fsspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from jobs.engine.store.folder import Folder
+from jobs.engine.store.parquet import opened
+from jobs.engine.store.rows import Wanted, blocks
+from jobs.engine.store.states import ERROR, MISSING, VALUE, states
 from jobs.engine.store.writing import write_atomically
 
-MISSING, VALUE, ERROR = 0, 1, 2
+__all__ = ["ERROR", "MERGED", "MISSING", "VALUE", "Feature", "digest"]
+
+MERGED = "part-merged-"
+"""How the names of merged parts begin. No name of another part is behind it in their order."""
+LISTED_AGAIN = 3
+"""How often a reader lists the parts: another process may merge them while they are read."""
+
+Read = TypeVar("Read")
+
+
+def digest(ids: np.ndarray) -> str:
+    """The digest of ids in the name of their part."""
+    return hashlib.sha256(np.ascontiguousarray(ids, np.int64).tobytes()).hexdigest()[:24]
 
 
 @dataclass(frozen=True)
@@ -23,22 +39,25 @@ class Feature:
     folder: str
 
     def _fs(self) -> tuple[fsspec.AbstractFileSystem, str]:
-        return fsspec.core.url_to_fs(self.folder)
+        return Folder(self.folder).opened()
 
     def parts(self) -> list[str]:
-        """Returns the paths of the part files, sorted."""
+        """Returns the paths of the part files, sorted: of a sample in several parts, the last one counts."""
         fs, root = self._fs()
         fs.invalidate_cache(root)
         return sorted(str(path) for path in fs.glob(f"{root}/part-*.parquet"))
 
+    def names(self) -> list[str]:
+        """Returns the names of the part files, sorted."""
+        return [path.rpartition("/")[2] for path in self.parts()]
+
     def path(self, ids: np.ndarray) -> str:
         """Returns the path of the part with exactly these ids."""
         _, root = self._fs()
-        digest = hashlib.sha256(np.ascontiguousarray(ids, np.int64).tobytes()).hexdigest()
-        return f"{root}/part-{digest[:24]}.parquet"
+        return f"{root}/part-{digest(ids)}.parquet"
 
     def holds(self, ids: np.ndarray) -> bool:
-        """Whether the part with exactly these ids has been written."""
+        """Whether a batch of exactly these ids has been written, and not been merged."""
         fs, _ = self._fs()
         return fs.exists(self.path(ids))
 
@@ -53,8 +72,8 @@ class Feature:
 
     def write(self, ids: np.ndarray, shas: pa.Array, values: pa.Array, errors: Sequence[str | None]) -> None:
         """Writes one part. OSError names its path, for instance where no space is left."""
-        fs, root = self._fs()
-        fs.makedirs(root, exist_ok=True)
+        fs, _ = self._fs()
+        Folder(self.folder).make()
         table = pa.table(
             {"id": pa.array(ids, pa.int64()), "sha": shas, "value": values, "error": pa.array(errors, pa.string())}
         )
@@ -66,15 +85,15 @@ class Feature:
         """Gives the parts one after another, as tables of these columns."""
         fs, _ = self._fs()
         for path in self.parts():
-            with fs.open(path, "rb") as file:
-                yield pq.ParquetFile(file).read(columns=list(columns))
+            with opened(fs.unstrip_protocol(path)) as file:
+                yield file.read(columns=list(columns))
 
     def fields(self) -> tuple[str, ...]:
         """The fields of its values; none where they are no structs, or where there is no value yet."""
         fs, _ = self._fs()
         for path in self.parts():
-            with fs.open(path, "rb") as file:
-                kind = pq.read_schema(file).field("value").type
+            with opened(fs.unstrip_protocol(path)) as file:
+                kind = file.schema_arrow.field("value").type
             if pa.types.is_struct(kind):
                 return tuple(each.name for each in kind)
             if not pa.types.is_null(kind):  # a part of nothing but errors has no type
@@ -83,25 +102,31 @@ class Feature:
 
     def states(self, samples: int) -> np.ndarray:
         """Returns MISSING, VALUE or ERROR per id of a pool of this number of samples; (samples,) uint8."""
-        states = np.zeros(samples, np.uint8)
-        for table in self.tables("id", "error"):
-            ids = table["id"].to_numpy()
-            failed = table["error"].is_valid().to_numpy()
-            states[ids[failed & (states[ids] != VALUE)]] = ERROR
-            states[ids[~failed]] = VALUE
-        return states
+        return self._listed(lambda: states(self.folder, self.names(), samples)[0].of)
 
     def errors(self) -> Iterator[tuple[int, str]]:
-        """Gives the ids with an error, and the errors, part by part. Another part may hold a value for such an id."""
-        for table in self.tables("id", "error"):
+        """Gives the ids with an error, each once, and the errors. Another part may hold a value for such an id."""
+        fs, _ = self._fs()
+        seen: set[int] = set()
+        for path in reversed(self.parts()):
+            with opened(fs.unstrip_protocol(path)) as file:
+                if not _may_fail(file):
+                    continue
+                table = file.read(columns=["id", "error"])
             failed = table.filter(table["error"].is_valid())
-            yield from zip(failed["id"].to_pylist(), failed["error"].to_pylist(), strict=True)
+            for sample, error in zip(failed["id"].to_pylist(), failed["error"].to_pylist(), strict=True):
+                if sample not in seen:
+                    seen.add(sample)
+                    yield sample, error
 
     def values(self, ids: np.ndarray, field: str = "") -> np.ndarray:
         """Returns the values of these ids, in their order: (ids,) or (ids, dimensions).
 
         field: the field of structs to return; a null number is NaN. KeyError if an id has no value.
         """
+        return self._listed(lambda: self._values(ids, field))
+
+    def _values(self, ids: np.ndarray, field: str) -> np.ndarray:
         gathered: np.ndarray | None = None
         found = np.zeros(len(ids), bool)
         for places, values in self.blocks(ids, field):
@@ -114,72 +139,36 @@ class Feature:
         return np.empty(0) if gathered is None else gathered
 
     def blocks(self, ids: np.ndarray, field: str = "") -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Gives the values of these ids one part at a time: positions in `ids`, and the values there."""
-        order = np.argsort(ids, kind="stable")
-        wanted = ids[order]
-        for table in self.tables("id", f"value.{field}" if field else "value"):
-            if "value" not in table.column_names:  # a part with errors only has no such field
+        """Gives the values of these ids, each once, some at a time: positions in `ids`, and the values there."""
+        fs, _ = self._fs()
+        paths = [fs.unstrip_protocol(path) for path in reversed(self.parts())]
+        wanted = Wanted.of(ids)
+        given = np.zeros(len(ids), bool)
+        for places, values in blocks(paths, wanted, field):
+            fresh = ~given[places]
+            if not fresh.all():  # a sample may be in several parts while they are merged
+                places, values = places[fresh], values[fresh]
+            given[places] = True
+            if len(places):
+                yield places, values
+
+    def _listed(self, read: Callable[[], Read]) -> Read:
+        """What `read` returns; it is called again where a part was merged away after it had listed the parts."""
+        for _ in range(LISTED_AGAIN - 1):
+            try:
+                return read()
+            except FileNotFoundError:
                 continue
-            rows, places = _matches(table, wanted)
-            if not len(rows):
-                continue
-            column = table["value"].combine_chunks().take(pa.array(rows))
-            if field:
-                column = pc.call_function("struct_field", [column], pc.StructFieldOptions([field]))
-            yield order[places], _dense(column)
+        return read()
 
 
-def _matches(table: pa.Table, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the rows with a value and a wanted id, and the places of these ids in `wanted`, which is ascending."""
-    ids = table["id"].to_numpy()
-    places = np.minimum(np.searchsorted(wanted, ids), max(len(wanted) - 1, 0))
-    hits = table["value"].is_valid().to_numpy() & (wanted[places] == ids if len(wanted) else False)
-    return np.flatnonzero(hits), places[hits]
-
-
-def _dense(values: pa.Array) -> np.ndarray:
-    if pa.types.is_fixed_size_list(values.type):
-        return values.flatten().to_numpy(zero_copy_only=False).reshape(len(values), values.type.list_size)
-    if pa.types.is_string(values.type) or pa.types.is_nested(values.type):
-        items = np.empty(len(values), object)  # np.array would make a matrix of lists of equal length
-        items[:] = values.to_pylist()
-        return items
-    return values.to_numpy(zero_copy_only=False)
-
-
-def take_over(feature: Feature, others: Sequence[Feature], missing: pa.Table) -> int:
-    """Copies into `feature` the values that others have for the missing samples (id, sha). Returns their number.
-
-    A value belongs to the content that the sha is the hash of. So the sha decides, and the id in the other feature does
-    not matter. `others` may hold `feature` itself.
-    """
-    taken = 0
-    for other in others:
-        for table in other.tables("sha", "value"):
-            if not missing.num_rows:
-                return taken
-            table = table.filter(table["value"].is_valid())
-            places, found, missing = _known(missing, table)
-            if found.num_rows:
-                values = table["value"].combine_chunks().take(pa.array(places))
-                feature.write(found["id"].to_numpy(), found["sha"].combine_chunks(), values, [None] * len(places))
-                taken += len(places)
-    return taken
-
-
-def share_errors(feature: Feature, missing: pa.Table) -> None:
-    """Writes for the missing samples (id, sha) the errors that the feature has for samples with the same sha."""
-    for table in feature.tables("sha", "error"):
-        table = table.filter(table["error"].is_valid())
-        places, found, missing = _known(missing, table)
-        if found.num_rows:
-            errors = table["error"].take(pa.array(places)).to_pylist()
-            feature.write(found["id"].to_numpy(), found["sha"].combine_chunks(), pa.nulls(len(places)), errors)
-
-
-def _known(missing: pa.Table, table: pa.Table) -> tuple[np.ndarray, pa.Table, pa.Table]:
-    """Returns the rows of the table with the shas of missing samples, those samples, and the other missing samples."""
-    lookup = pc.SetLookupOptions(value_set=table["sha"].combine_chunks())
-    where = pc.call_function("index_in", [missing["sha"]], lookup)
-    hits = where.is_valid()
-    return where.drop_null().to_numpy(), missing.filter(hits), missing.filter(pc.call_function("invert", [hits]))
+def _may_fail(file: pq.ParquetFile) -> bool:
+    """Whether a part may have errors, by its statistics."""
+    found = 0
+    for number in range(file.num_row_groups):
+        group = file.metadata.row_group(number)
+        chunk = next(group.column(at) for at in range(group.num_columns) if group.column(at).path_in_schema == "error")
+        if chunk.statistics is None or not chunk.statistics.has_null_count:
+            return True
+        found += group.num_rows - chunk.statistics.null_count
+    return found > 0

@@ -1,6 +1,5 @@
 """One writer at a time: a lock file with an owner and a lease, which is taken over when the owner is gone."""
 
-import json
 import os
 import socket
 import threading
@@ -8,14 +7,21 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
 
-import fsspec
-
+from jobs.engine.store.folder import Folder
+from jobs.engine.store.lock_file import NAME, SETTLING_SECONDS, LockFile, Owner, lock_file
+from jobs.engine.terminal.ending import at_the_latest
 from jobs.engine.terminal.errors import WinnowError
+from jobs.engine.terminal.place_errors import of_a_place
 
 LEASE_SECONDS = 60.0
 BEAT_SECONDS = 10.0
+
+_held: set[str] = set()
+"""The tokens of the locks that this process has."""
+
+Say = Callable[[str], None]
 
 
 class StoreBusy(WinnowError):
@@ -23,63 +29,64 @@ class StoreBusy(WinnowError):
 
 
 @contextmanager
-def locked(folder: str, say: Callable[[str], None], lease: float = LEASE_SECONDS) -> Iterator[None]:
-    """Holds the lock of a folder while the block runs. StoreBusy if a running process holds it.
+def locked(folder: str, say: Say, lease: float = LEASE_SECONDS, settling: float = SETTLING_SECONDS) -> Iterator[None]:
+    """Holds the lock of a folder, or of a place at a URL, while the block runs. StoreBusy if a running process has it.
 
     The owner renews its lease. A lock is taken over if its process on this machine has ended. If the owner may still
     run, the lock is watched for the time of a lease (in seconds), and taken over if it is not renewed in that time.
+    settling: as SETTLING_SECONDS.
     """
-    fs, root = fsspec.core.url_to_fs(folder)
-    fs.makedirs(root, exist_ok=True)
-    path = f"{root}/lock.json"
-    token = uuid.uuid4().hex
-    while not _created(fs, path, token):
-        _wait_until_stale(fs, path, folder, say, lease)
+    place = Folder.at(folder)
+    place.make()
+    lock = lock_file(place, settling)
+    owner = {"token": uuid.uuid4().hex, "host": socket.gethostname(), "pid": os.getpid()}
+    tried: set[str] = set()
+    while not lock.created(owner) and not _taken_over(lock, owner, folder, say, lease, tried):
+        pass
+    _held.add(owner["token"])
     stop = threading.Event()
-    beat = threading.Thread(target=_renew, args=(fs, path, token, stop, lease), daemon=True)
+    beat = threading.Thread(target=_renew, args=(lock, owner, folder, say, stop, lease), daemon=True)
     beat.start()
     try:
-        yield
+        with at_the_latest(partial(_release, lock, owner)):
+            yield
     finally:
         stop.set()
         beat.join()
-        if _owner(fs, path).get("token") == token:
-            fs.rm(path)
+        _release(lock, owner)
+        _held.discard(owner["token"])
 
 
-def _record(token: str) -> bytes:
-    owner = {"token": token, "host": socket.gethostname(), "pid": os.getpid(), "renewed": time.time()}
-    return json.dumps(owner).encode()
+def _release(lock: LockFile, owner: Owner) -> None:
+    """Gives the lock back. If the place cannot be reached any more, its lease runs out."""
+    with _patient():
+        lock.release(owner)
 
 
-def _created(fs: fsspec.AbstractFileSystem, path: str, token: str) -> bool:
+@contextmanager
+def _patient() -> Iterator[None]:
+    """Passes over an error of the place, which another try may not have."""
     try:
-        opened: Any = fs.open(path, "xb")
-        with opened as file:
-            file.write(_record(token))
-    except FileExistsError:
-        return False
-    return True
+        yield
+    except Exception as error:
+        if not of_a_place(error):
+            raise
 
 
-def _owner(fs: fsspec.AbstractFileSystem, path: str) -> dict:
-    try:
-        return json.loads(fs.cat_file(path) or b"{}")
-    except (FileNotFoundError, json.JSONDecodeError):
-        return {}
-
-
-def _renew(fs: fsspec.AbstractFileSystem, path: str, token: str, stop: threading.Event, lease: float) -> None:
+def _renew(lock: LockFile, owner: Owner, folder: str, say: Say, stop: threading.Event, lease: float) -> None:
     while not stop.wait(min(BEAT_SECONDS, lease / 6)):
-        if _owner(fs, path).get("token") not in (token, None):
-            return
-        fs.pipe_file(path, _record(token))
+        with _patient():
+            if not lock.renewed(owner):
+                say(f"{folder}: another run took the lock over, because this one did not renew it in time")
+                return
 
 
-def _process_lives(owner: dict) -> bool:
+def _process_lives(owner: Owner) -> bool:
     """Whether the owner may still run. A process on another machine always may."""
     if owner.get("host") != socket.gethostname():
         return True
+    if owner["pid"] == os.getpid():  # a container that was started again gives its process the same number
+        return owner["token"] in _held
     try:
         os.kill(int(owner["pid"]), 0)
     except ProcessLookupError:
@@ -89,18 +96,20 @@ def _process_lives(owner: dict) -> bool:
     return True
 
 
-def _wait_until_stale(
-    fs: fsspec.AbstractFileSystem, path: str, folder: str, say: Callable[[str], None], lease: float
-) -> None:
-    """Returns when the lock is free or has been removed as stale. StoreBusy if its owner renews it."""
-    seen = _owner(fs, path)
+def _taken_over(lock: LockFile, owner: Owner, folder: str, say: Say, lease: float, tried: set[str]) -> bool:
+    """Waits until the lock is free or stale. Returns whether it was taken over.
+
+    tried: the tokens of the owners from whom it could not be taken over so far. StoreBusy if its owner renews it, or if
+    another run began to take it over and did not go on.
+    """
+    seen = lock.owner()
     name = f"process {seen.get('pid', '?')} on {seen.get('host', '?')}"
     deadline = time.monotonic() + lease
     said = False
     while time.monotonic() < deadline and (not seen or _process_lives(seen)):
-        now = _owner(fs, path)
-        if not fs.exists(path):
-            return
+        now = lock.owner()
+        if not now and not Folder.at(folder).exists(NAME):
+            return False
         if seen and now.get("renewed") != seen.get("renewed"):
             raise StoreBusy(
                 f"{folder} is in use by {name}, which renewed its lock a moment ago. "
@@ -111,14 +120,13 @@ def _wait_until_stale(
             said = True
         seen = seen or now
         time.sleep(min(0.5, lease / 20))
-    # Only one of several waiting runs can rename the stale lock; the others find it gone and try again.
-    stale = f"{path}.{uuid.uuid4().hex}.stale"
-    try:
-        fs.mv(path, stale)
-    except FileNotFoundError:
-        return
-    if _owner(fs, stale).get("token") != seen.get("token"):
-        fs.mv(stale, path)
-        return
-    fs.rm(stale)
+    if not lock.taken_over(seen, owner):
+        if seen.get("token", "") in tried:
+            raise StoreBusy(
+                f"{folder}: the lock of {name}, which is gone, cannot be taken over, because another run began to and "
+                f"did not go on. If no run uses {folder}, remove {NAME} and the files lock-*.taken there"
+            )
+        tried.add(seen.get("token", ""))
+        return False
     say(f"{folder}: took over the lock of {name}, which is gone")
+    return True

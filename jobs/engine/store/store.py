@@ -2,30 +2,30 @@
 
     <store>/features/<Operator>-<fingerprint>/spec.json                  what computed it
     <store>/features/<Operator>-<fingerprint>/<pool>/part-*.parquet      id, sha, value, error
+    <store>/features/<Operator>-<fingerprint>/<pool>/states.parquet      which samples have a value, and which an error
     <store>/pools/<key>/                                                 pools that a command ingested
     <store>/lock.json                                                    who writes now
 
 A part is written under a temporary name and renamed. Its name is a hash of its ids, so a task that runs twice writes
-the same part again and adds none. `sha` is the hash of what the operator's values belong to: the conversation or the
-whole record. By it a later pool takes over the values of the samples that it shares with this one.
+the same part again and adds none. When a map ends, the parts of its batches are merged (merging.py). `sha` is the hash
+of what the operator's values belong to: the conversation or the whole record. By it a later pool takes over the values
+of the samples that it shares with this one.
 """
 
 import json
 from dataclasses import dataclass
 
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
-
 from jobs.engine.store.feature import Feature
-from jobs.engine.store.writing import write_atomically
+from jobs.engine.store.folder import Folder, opened
 from jobs.engine.terminal.errors import WinnowError
 from operators.base import Operator, canonical_json, described
+
+SPEC, PACE = "spec.json", "pace.json"
 
 
 def absolute(url: str) -> str:
     """Returns a path as workers with another working directory find it: absolute. URLs stay as they are."""
-    fs, path = fsspec.core.url_to_fs(url)
-    return path if isinstance(fs, LocalFileSystem) else url
+    return Folder.at(url).url
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,11 @@ class Store:
     """A folder in which features and pools are kept, on the local disk or any file system of fsspec."""
 
     url: str
+
+    @property
+    def folder(self) -> Folder:
+        """The folder of the store itself."""
+        return Folder(self.url)
 
     def feature(self, operator: Operator, pool_fingerprint: str) -> Feature:
         """Returns the feature with the operator's values for the pool, computed or not."""
@@ -44,29 +49,26 @@ class Store:
 
     def known(self, operator: Operator) -> list[Feature]:
         """Returns the operator's features for all pools of this store."""
-        fs, root = fsspec.core.url_to_fs(self.operator_folder(operator))
+        fs, root = opened(self.operator_folder(operator))
         if not fs.exists(root):
             return []
         return [Feature(fs.unstrip_protocol(path)) for path in sorted(fs.ls(root, detail=False)) if fs.isdir(path)]
 
     def declare(self, operator: Operator) -> None:
         """Writes spec.json, which describes the operator. WinnowError if the folder describes another operator."""
-        fs, root = fsspec.core.url_to_fs(self.operator_folder(operator))
+        folder = Folder(self.operator_folder(operator))
         spec = {"operator": type(operator).__name__, "version": operator.version, "fields": described(operator)}
-        path = f"{root}/spec.json"
-        if not fs.exists(path):
-            fs.makedirs(root, exist_ok=True)
-            write_atomically(fs, path, json.dumps(spec, indent=1, ensure_ascii=False).encode())
-        elif canonical_json(json.loads(fs.cat_file(path))) != canonical_json(spec):
-            raise WinnowError(f"{path} describes another operator than {operator!r}; move that folder away")
+        if not folder.exists(SPEC):
+            folder.make()
+            folder.write(SPEC, json.dumps(spec, indent=1, ensure_ascii=False).encode())
+        elif canonical_json(json.loads(folder.content(SPEC))) != canonical_json(spec):
+            raise WinnowError(f"{folder.file(SPEC)} describes another operator than {operator!r}; move it away")
 
     def pace(self, operator: Operator) -> float | None:
         """Returns the samples per second of the operator's last map in this store; None if no map has ended."""
-        fs, root = fsspec.core.url_to_fs(self.operator_folder(operator))
-        path = f"{root}/pace.json"
-        return json.loads(fs.cat_file(path))["samples_a_second"] if fs.exists(path) else None
+        folder = Folder(self.operator_folder(operator))
+        return json.loads(folder.content(PACE))["samples_a_second"] if folder.exists(PACE) else None
 
     def note_pace(self, operator: Operator, samples: int, seconds: float) -> None:
         """Stores the pace of a map, for the estimates of later plans."""
-        fs, root = fsspec.core.url_to_fs(self.operator_folder(operator))
-        write_atomically(fs, f"{root}/pace.json", json.dumps({"samples_a_second": samples / seconds}).encode())
+        Folder(self.operator_folder(operator)).write(PACE, json.dumps({"samples_a_second": samples / seconds}).encode())

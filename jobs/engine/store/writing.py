@@ -13,6 +13,11 @@ from typing import BinaryIO, cast
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
+from jobs.engine.terminal.place_errors import naming
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""The errors of the operating system where there is no room for what is written."""
+
 UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.tmp")
 """The name of a file that is being written: hidden, and unlike any other, so that two tasks may write one file."""
 
@@ -29,9 +34,11 @@ def whole_file(path: str | Path, fs: AbstractFileSystem | None = None) -> Iterat
         return
     # Closing a remote file that is written to directly would show what is there of it, also after an error.
     with tempfile.NamedTemporaryFile() as file:
-        yield cast(BinaryIO, file)
-        file.flush()
-        fs.put_file(file.name, str(path))
+        with _named_in(file.name):
+            yield cast(BinaryIO, file)
+            file.flush()
+        with naming(fs.unstrip_protocol(str(path))):
+            fs.put_file(file.name, str(path))
 
 
 def write_atomically(fs: AbstractFileSystem, path: str, content: bytes) -> None:
@@ -40,11 +47,16 @@ def write_atomically(fs: AbstractFileSystem, path: str, content: bytes) -> None:
         file.write(content)
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Removes from a local folder the files that a process was writing when it was killed."""
-    for path in folder.iterdir():
-        if UNFINISHED.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+@contextmanager
+def _named_in(temporary: str) -> Iterator[None]:
+    """An OSError of a write to a temporary file, which names no file, is raised with the file and what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno not in FULL:
+            raise
+        reason = f"{os.strerror(error.errno)} where files are made before they are sent (TMPDIR names another folder)"
+        raise OSError(error.errno, reason, temporary) from error
 
 
 @contextmanager

@@ -15,14 +15,13 @@ import argparse
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from jobs.engine.terminal.errors import UsageError
 
 DEFAULT_STORE = ".winnow"
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "--out": {"metavar": "FOLDER", "type": Path, "help": "the folder to write to"},
+    "--out": {"metavar": "FOLDER", "help": "the folder or URL to write to"},
     "--store": {
         "metavar": "FOLDER",
         "help": f"the folder or URL where results are kept for later runs (default: {DEFAULT_STORE})",

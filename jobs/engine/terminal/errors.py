@@ -48,6 +48,11 @@ class OutOfRoom(Unanswered):
         self.tokens = tokens
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message that is not blank, or the name of its class where there is none."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 class Refused(UsageError):
     """Several things are wrong. The message has a line for each."""
 

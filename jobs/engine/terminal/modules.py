@@ -2,10 +2,13 @@
 
 import ast
 import difflib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 JOBS = Path(__file__).parents[2]
+CLASS = re.compile(r"^class (\w+)\(([^)]*)\):", re.MULTILINE)
+"""The name of a class and its bases."""
 
 
 def commands() -> dict[str, Path]:
@@ -23,6 +26,20 @@ def recipe_names() -> list[str]:
 def recipe_file(name: str) -> Path:
     """Returns the file of a recipe."""
     return JOBS / "recipes" / f"{name}.py"
+
+
+def operator_names() -> list[str]:
+    """Returns the names of the classes in operators/ and jobs/methods/ that derive from Operator."""
+    bases = {}
+    for folder in (JOBS.parent / "operators", JOBS / "methods"):
+        for path in folder.rglob("*.py"):
+            for name, derived in CLASS.findall(path.read_text(encoding="utf-8")):
+                bases[name] = [each.split("[")[0].strip() for each in derived.split(",")]
+    found, before = {"Operator"}, 0
+    while len(found) > before:  # a base may be in a file that is read later
+        before = len(found)
+        found |= {name for name, derived in bases.items() if found.intersection(derived)}
+    return sorted(found - {"Operator"})
 
 
 def paper(recipe: str) -> str:

@@ -11,14 +11,14 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from jobs.engine.terminal.errors import WinnowError, each_of
+from jobs.engine.terminal.ending import CODE, end_in_time
+from jobs.engine.terminal.errors import WinnowError, each_of, first_line
+from jobs.engine.terminal.place_errors import of_a_place
 from jobs.engine.terminal.screen import say
 from operators.missing import ModelMissing
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-PLACES = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
-PLACES += (errno.ENAMETOOLONG, errno.ELOOP)
-"""The errors of the operating system for a file or folder that cannot be used as the command needs it."""
+ROOM = "Free some space"
 
 FIELD = re.compile(r"[A-Za-z_][\w.]*=")
 
@@ -51,19 +51,26 @@ def exit_code(main: Callable[[], int]) -> int:
 
     0: done; 1: failed; 2: wrong usage; 3: over the error budget or nothing selected; 130 or 143: ended by a signal.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, end_in_time)
     try:
         return main()
     except (WinnowError, ModelMissing) as error:
         for each in each_of(error):
             say(f"error: {each}")
         return error.exit_code if isinstance(error, WinnowError) else 1
-    except OSError as error:
-        if error.errno not in (*FULL, *PLACES):
-            raise
-        more = ". Free some space or give another --store or --out; what is done is kept."
-        say(f"error: {error}{more if error.errno in FULL else ''}")
-        return 1
     except KeyboardInterrupt:
         say("stopped; what is done is kept, and the same command goes on from there")
         return 130
+    except SystemExit as ended:
+        if ended.code == CODE:
+            say("ended by SIGTERM; what is done is kept, and the same command goes on from there")
+        raise
+    except Exception as error:
+        if not of_a_place(error):
+            raise
+        # The message of an error of a Ray task is a traceback; its cause is what it is about.
+        told = first_line(getattr(error, "cause", None) or error)
+        if getattr(error, "errno", None) in FULL and ROOM not in told:
+            told += f". {ROOM} or give another --store or --out; what is done is kept."
+        say(f"error: {told}")
+        return 1

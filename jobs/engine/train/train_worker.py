@@ -1,32 +1,30 @@
 """The workers of a training run: one process in a Ray task, or several processes as the ranks of Ray Train.
 
-Each of them reads and tokenizes all samples, and takes its share of every step (operators/training/loop.py).
+Each of them reads and tokenizes its share of the samples. They send one another the tokens, because a rank takes its
+share of every step's passes, and of which samples a pass is depends on their lengths (operators/training/loop.py).
 """
 
 # ruff: noqa: PLC0415 - the driver needs neither torch nor Ray Train
 
 import json
 import os
-import shutil
-from array import array
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import ray
-from fsspec.implementations.local import LocalFileSystem
+from pyarrow.fs import FSSpecHandler, PyFileSystem
 
 from jobs.engine.execute.gpus import hide_other_gpus, task
-from jobs.engine.samples.reading import Parts, read_samples
-from jobs.engine.store.writing import write_atomically
+from jobs.engine.samples.reading import Parts
+from jobs.engine.store.folder import Folder
 from jobs.engine.terminal.errors import OverErrorBudget, WinnowError
-from operators.base import RowError, described
+from jobs.engine.train.run_folder import run_folder
+from jobs.engine.train.tokenized import Tokenized, tokenized
+from operators.base import described
 from operators.checkpoint import Checkpoint
 from operators.missing import ModelMissing
-from operators.supervision.supervised import Supervised
 from operators.training.files import epoch_facts
 from operators.training.finetune import Activations, Finetune, Layout
 
@@ -58,7 +56,7 @@ class Training:
     activations: Activations = "kept"
 
 
-def how_to_go_on(folder: Path | str) -> str:
+def how_to_go_on(folder: Folder | str) -> str:
     """What an error message says about the epochs that are done."""
     return f"Whole epochs are kept in {folder}, and the same command goes on after the last one."
 
@@ -83,13 +81,14 @@ def together(training: Training, workers: int, gpus: float) -> None:
     from ray.train.torch import TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
-    own = Path(training.folder) / ".ray"
+    own = Folder(training.folder).inner(".ray")
+    fs, root = own.opened()
     resources = {"CPU": 1.0, **({"GPU": gpus} if gpus else {})}
     group = TorchTrainer(
         lambda: train_here(training),
         torch_config=process_group(gpus),
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpus), resources_per_worker=resources),
-        run_config=RunConfig(name="run", storage_path=str(own)),
+        run_config=RunConfig(name="run", storage_path=root, storage_filesystem=PyFileSystem(FSSpecHandler(fs))),
     )
     try:
         group.fit()
@@ -98,7 +97,7 @@ def together(training: Training, workers: int, gpus: float) -> None:
         known = next((failure for failure in failures if isinstance(failure, WinnowError)), None)
         raise known or WinnowError(f"train: {error}. {how_to_go_on(training.folder)}") from None
     finally:
-        shutil.rmtree(own, ignore_errors=True)
+        own.remove()
 
 
 def process_group(gpus: float) -> "TorchConfig":
@@ -119,7 +118,7 @@ def carry_out(training: Training) -> None:
     from operators.training import ranks
     from operators.training.loop import train
 
-    trainer, folder = training.trainer, Path(training.folder)
+    trainer = training.trainer
     torch.set_num_threads(max(1, min(training.threads, os.cpu_count() or 1)))
     try:
         base = trainer.base.folder()
@@ -127,38 +126,35 @@ def carry_out(training: Training) -> None:
         config = AutoConfig.from_pretrained(base, local_files_only=True).get_text_config().to_dict()
         limit = sample_tokens(config, trainer.max_tokens, trainer.base.name)
         if trainer.labels is None:
-            samples = Tokenized.of(_read(training), Supervision(tokenizer, trainer.template, limit))
+            supervision = Supervision(tokenizer, trainer.template, limit)
+            samples = tokenized(training.parts, training.ids, ("messages",), supervision, ranks.here())
         else:
-            samples = Tokenized.of(_read(training, "raw"), Labelling(tokenizer, trainer.labels, limit))
+            labelling = Labelling(tokenizer, trainer.labels, limit)
+            samples = tokenized(training.parts, training.ids, ("messages", "raw"), labelling, ranks.here())
         _refuse(samples, training)
-        train(
-            trainer,
-            samples,
-            folder,
-            tokens=training.tokens,
-            device=training.device,
-            layout=training.layout,
-            activations=training.activations,
-            moments="every" if trainer.lora else "latest",
-        )
-        if ranks.here().rank == 0:
-            _write_outcome(training, samples, limit)
+        with run_folder(training.folder, trainer) as run:
+            epochs = train(
+                trainer,
+                samples,
+                run.path,
+                tokens=training.tokens,
+                device=training.device,
+                layout=training.layout,
+                activations=training.activations,
+                moments="every" if trainer.lora else "latest",
+                written=run.keep,
+            )
+            if ranks.here().rank == 0:
+                _write_outcome(training, samples, limit, epochs[-1])
     except WinnowError:
         raise
     except Exception as error:  # the driver gets every error as text, because some cannot be pickled
         plain = isinstance(error, ValueError | OSError | ModelMissing)
         reason = str(error) if plain else f"{type(error).__name__}: {error}"
-        raise WinnowError(f"train: {reason}. {how_to_go_on(folder)}") from error
+        raise WinnowError(f"train: {reason.rstrip('.')}. {how_to_go_on(training.folder)}") from error
 
 
-def _read(training: Training, *further: str) -> Iterable[tuple[Any, ...]]:
-    """The id, the messages and the further columns of each sample."""
-    columns = ["id", "messages", *further]
-    for table in read_samples(training.parts, training.ids, columns):
-        yield from zip(*(table[name].to_pylist() for name in columns), strict=True)
-
-
-def _refuse(samples: "Tokenized", training: Training) -> None:
+def _refuse(samples: Tokenized, training: Training) -> None:
     """Raises WinnowError where no sample is left, and OverErrorBudget where errors took more than allowed."""
     if not len(samples):
         raise WinnowError(f"train: none of {len(training.ids):,} samples can be trained on; {samples.example}")
@@ -170,9 +166,8 @@ def _refuse(samples: "Tokenized", training: Training) -> None:
         )
 
 
-def _write_outcome(training: Training, samples: "Tokenized", max_tokens: int) -> None:
-    folder = Path(training.folder)
-    last = epoch_facts(Checkpoint(str(folder / f"epoch-{training.trainer.epochs}")))
+def _write_outcome(training: Training, samples: Tokenized, max_tokens: int, epoch: Path) -> None:
+    last = epoch_facts(Checkpoint(str(epoch)))
     outcome = {
         "samples": len(samples),
         "batch": last["batch"],
@@ -183,49 +178,4 @@ def _write_outcome(training: Training, samples: "Tokenized", max_tokens: int) ->
     }
     content = {"trainer": described(training.trainer), "asked": len(training.ids), "outcome": outcome}
     text = json.dumps(content, indent=1, ensure_ascii=False)
-    write_atomically(LocalFileSystem(), str(folder / OUTCOME), text.encode())
-
-
-class Tokenized(Sequence[Supervised]):
-    """The samples that can be trained on, packed into 8 bytes per token."""
-
-    def __init__(self) -> None:
-        self.left_out: Counter[str] = Counter()
-        """The number of samples that cannot be trained on, by the kind of error."""
-        self.example = ""
-        """The first of them and its error, for a message."""
-        self.truncated = 0
-        """The number of samples that were cut."""
-        self._ids = array("q")
-        self._ends = array("q", [0])
-        self._tokens = array("i")
-        self._labels = array("i")
-
-    @classmethod
-    def of(cls, conversations: Iterable[tuple[Any, ...]], supervision: Callable[..., Supervised]) -> "Tokenized":
-        """The samples that the supervision accepts, in order.
-
-        conversations: of each sample the id, then the supervision's other arguments.
-        """
-        made = cls()
-        for sample, *content in conversations:
-            try:
-                made._append(supervision(sample, *content))
-            except RowError as error:
-                made.left_out[error.kind] += 1
-                made.example = made.example or f"the first is sample {sample}: {error}"
-        return made
-
-    def _append(self, sample: Supervised) -> None:
-        self._ids.append(sample.id)
-        self._tokens.extend(sample.input_ids)
-        self._labels.extend(sample.labels)
-        self._ends.append(len(self._tokens))
-        self.truncated += sample.truncated
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    def __getitem__(self, position: Any) -> Any:
-        start, end = self._ends[position], self._ends[position + 1]
-        return Supervised(self._ids[position], tuple(self._tokens[start:end]), tuple(self._labels[start:end]))
+    Folder(training.folder).write(OUTCOME, text.encode())

@@ -5,7 +5,6 @@ is what the workers do.
 """
 
 import json
-import shutil
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,12 +15,14 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from jobs.engine.execute.failure import cause, failure
+from jobs.engine.execute.model_room import refuse_without_room
 from jobs.engine.execute.session import Session, largest_node_cpus
 from jobs.engine.record.entries import declaration
 from jobs.engine.samples.pool_folder import Samples
+from jobs.engine.store.folder import Folder
 from jobs.engine.terminal.errors import UsageError, WinnowError
 from jobs.engine.terminal.screen import say
-from jobs.engine.train.checkpoints import epoch_folders, training_folder
+from jobs.engine.train.checkpoints import epoch_folders, training_folder, without_moments
 from jobs.engine.train.label_names import with_names
 from jobs.engine.train.train_worker import ALONE, OUTCOME, Training, how_to_go_on, together
 from operators.checkpoint import Checkpoint
@@ -59,7 +60,7 @@ def trained(
     A classifier learns all labels that the pool's records have, unless its trainer names them. Where all weights are
     trained, Adam's moments of the last epoch are kept if a run goes on after it, and those of no other epoch.
 
-    ModelMissing where the base is not there. UsageError where the store is not a folder on a file system, where the
+    ModelMissing where the base is not there. UsageError where the
     pool has fewer than two classes, or no slots, for more tokens than the base has positions, and where no step would
     have a learning rate above 0. OverErrorBudget where more samples than `max_errors` allows cannot be written in the
     template. WinnowError for other errors; it names the samples whose loss is not finite.
@@ -77,16 +78,19 @@ def trained(
     folder = training_folder(samples, session.store, trainer, ids)
     began = time.monotonic()
     found = _summary(folder, trainer)
-    if found and afterwards == "go on" and not _last_moments(folder, trainer).is_file():
+    last = epoch_folders(folder, trainer)[-1]
+    if found and afterwards == "go on" and not last.exists(MOMENTS):
         say(f"train: nothing can go on after the epochs in {folder}, because Adam's moments were not kept")
         _remove(folder, trainer)
         found = None
     _warn_of_idle_epochs(trainer, len(ids))
     if found:
         say(f"train: {folder} has all {trainer.epochs} epochs")
+    if found is None:
+        refuse_without_room({"train": trainer}, session)
     summary = found or _run(samples, session, trainer, ids, folder)
     if found is None and afterwards == "use" and trainer.lora is None:
-        _last_moments(folder, trainer).unlink(missing_ok=True)
+        without_moments(last)
     left = sum(summary.left_out.values())
     why = f" ({', '.join(f'{kind} {count:,}' for kind, count in summary.left_out.items())})" if left else ""
     say(
@@ -107,22 +111,18 @@ def trained(
             "batch": summary.batch,
             "max_tokens": summary.max_tokens,
             "loss": summary.loss,
-            "folder": str(folder),
+            "folder": folder.url,
             "seconds": round(time.monotonic() - began, 2),
         }
     )
-    return tuple(Checkpoint(str(epoch)) for epoch in epoch_folders(folder, trainer))
+    return tuple(Checkpoint(epoch.url) for epoch in epoch_folders(folder, trainer))
 
 
-def _last_moments(folder: Path, trainer: Finetune) -> Path:
-    return epoch_folders(folder, trainer)[-1] / MOMENTS
-
-
-def _remove(folder: Path, trainer: Finetune) -> None:
+def _remove(folder: Folder, trainer: Finetune) -> None:
     """Removes a run's epochs, so that it is trained again."""
-    (folder / OUTCOME).unlink()
+    folder.remove(OUTCOME)
     for epoch in epoch_folders(folder, trainer):
-        shutil.rmtree(epoch)
+        epoch.remove()
 
 
 def _absolute(base: Checkpoint) -> Checkpoint:
@@ -146,21 +146,20 @@ def _warn_of_idle_epochs(trainer: Finetune, samples: int) -> None:
         say(f"{plan}. All steps of epoch {which} have learning rate 0, so that nothing is learnt in it: {advice}")
 
 
-def _summary(folder: Path, trainer: Finetune) -> Summary | None:
+def _summary(folder: Folder, trainer: Finetune) -> Summary | None:
     """The summary of a run; None where it has not ended, or an epoch was removed since."""
-    path = folder / OUTCOME
-    whole = path.is_file() and all((epoch / FACTS).is_file() for epoch in epoch_folders(folder, trainer))
-    return Summary(**json.loads(path.read_text())["outcome"]) if whole else None
+    whole = folder.exists(OUTCOME) and all(epoch.exists(FACTS) for epoch in epoch_folders(folder, trainer))
+    return Summary(**json.loads(folder.content(OUTCOME))["outcome"]) if whole else None
 
 
-def _run(samples: Samples, session: Session, trainer: Finetune, ids: np.ndarray, folder: Path) -> Summary:
+def _run(samples: Samples, session: Session, trainer: Finetune, ids: np.ndarray, folder: Folder) -> Summary:
     profile = session.profile
     workers, gpus = profile.train_workers, profile.train_gpus
     training = Training(
         trainer,
         samples.parts,
         ids,
-        str(folder),
+        folder.url,
         allowed=session.max_errors * len(ids),
         device="cuda" if gpus else "cpu",
         threads=profile.train_threads or max(1, int(largest_node_cpus()) // workers),
@@ -185,19 +184,19 @@ def _run(samples: Samples, session: Session, trainer: Finetune, ids: np.ndarray,
     return summary
 
 
-def _wait(task: Any, folder: Path, trainer: Finetune) -> None:
+def _wait(task: Any, folder: Folder, trainer: Finetune) -> None:
     """Waits for the task, and says from time to time how far it is; raises what the task raised."""
     said = ""
     while not ray.wait([task], timeout=REPORT_SECONDS)[0]:
-        line = _progress(folder / LOSSES, trainer)
+        line = _progress(folder, trainer)
         if line != said:
             say(line)
         said = line
     ray.get(task)
 
 
-def _progress(losses: Path, trainer: Finetune) -> str:
-    lines = losses.read_text().splitlines() if losses.exists() else []
+def _progress(folder: Folder, trainer: Finetune) -> str:
+    lines = folder.content(LOSSES).splitlines() if folder.exists(LOSSES) else []
     if not lines:
         return "  train: reading and tokenizing samples, loading the model"
     last = json.loads(lines[-1])

@@ -4,6 +4,7 @@
 """
 
 import shutil
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,10 @@ import ray
 from ray.exceptions import RayTaskError
 
 from jobs.engine.execute.gpus import hide_other_gpus
+from jobs.engine.store.folder import Folder
 from jobs.engine.terminal.errors import WinnowError
+from jobs.engine.train.checkpoints import is_whole
+from operators import remote
 from operators.checkpoint import Checkpoint
 from operators.training.files import MOMENTS
 from operators.training.finetune import Finetune
@@ -24,27 +28,38 @@ def whole_model(trainer: Finetune, epoch: Checkpoint) -> Checkpoint:
     """
     if trainer.lora is None:
         return epoch
-    path = Path(epoch.name)
-    folder = path.parent / "whole" / path.name
-    if not folder.is_dir():
+    run, _, name = epoch.name.rpartition("/")
+    folder = Folder(f"{run}/whole/{name}")
+    if not is_whole(folder):
         try:
-            ray.get(_merged.remote(trainer, path, folder))
+            ray.get(_merged.remote(trainer, epoch, folder))
         except RayTaskError as error:
-            raise WinnowError(f"the adapter in {path} could not be added to its base: {error.cause}") from error
-    return Checkpoint(str(folder))
+            raise WinnowError(f"the adapter in {epoch.name} could not be added to its base: {error.cause}") from error
+    return Checkpoint(folder.url)
 
 
 @ray.remote(num_cpus=1, max_retries=0)
-def _merged(trainer: Finetune, epoch: Path, folder: Path) -> None:
+def _merged(trainer: Finetune, epoch: Checkpoint, folder: Folder) -> None:
     hide_other_gpus()
+    if folder.local:
+        done = Path(folder.url)
+        half = done.with_name(f".{done.name}")
+        shutil.rmtree(half, ignore_errors=True)
+        _merge(trainer, epoch.folder(), half)
+        half.rename(done)
+        return
+    with tempfile.TemporaryDirectory() as half:
+        _merge(trainer, epoch.folder(), Path(half))
+        remote.put(Path(half), folder.url)
+
+
+def _merge(trainer: Finetune, epoch: Path, half: Path) -> None:
+    """Writes the whole model of an adapter into a folder of this machine."""
     from operators.training.model import trained_model  # noqa: PLC0415 - torch is for the worker
 
-    half = folder.with_name(f".{folder.name}")
-    shutil.rmtree(half, ignore_errors=True)
     # In float32: bfloat16 would round the small values of an adapter away.
     model = trained_model(replace(trainer, precision="float32"), epoch).merge_and_unload()
     model.save_pretrained(half)
     for path in epoch.iterdir():
         if not path.name.startswith("adapter_") and path.name != MOMENTS:
             shutil.copyfile(path, half / path.name)
-    half.rename(folder)

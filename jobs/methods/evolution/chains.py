@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import ray
 
-from jobs.engine.ingest.build import fetched
+from jobs.engine.ingest.tasks import fetched
 from jobs.engine.pool.pool import Pool
 from jobs.engine.pool.subset import Subset
 from jobs.engine.samples.reading import Parts, read_samples

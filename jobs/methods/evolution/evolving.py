@@ -9,16 +9,16 @@ answered question again.
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jobs.engine.execute.capacity import refuse_without_gpus
 from jobs.engine.execute.session import Session, connect
 from jobs.engine.outcome.manifest import claimed, ending, wanted_of, write_manifest
 from jobs.engine.pool.pool import Pool
+from jobs.engine.store.folder import Folder
 from jobs.engine.store.lock import locked
-from jobs.engine.store.writing import whole_file
 from jobs.engine.terminal.errors import NothingSelected
 from jobs.engine.terminal.screen import say
 from jobs.methods.evolution.chains import begun
@@ -29,7 +29,7 @@ from jobs.methods.evolution.verdicts import rated_chains
 from operators.kernels.sampling import random_order
 
 
-def evolve(wanted: Evolution, inputs: Sequence[str], out: Path, session: Session) -> dict[str, Any]:
+def evolve(wanted: Evolution, inputs: Sequence[str], out: Folder, session: Session) -> dict[str, Any]:
     """Runs an evolution, writes pairs.jsonl and manifest.yaml into `out`, and returns the manifest's counts.
 
     UsageError where `out` belongs to another run. NothingSelected where no sample can be evolved. Unanswered where too
@@ -37,7 +37,8 @@ def evolve(wanted: Evolution, inputs: Sequence[str], out: Path, session: Session
     """
     began = time.monotonic()
     with locked(session.store.url, say):
-        connect(session.profile)
+        connect(session.profile, session.store.folder)
+        refuse_without_gpus(vars(wanted), session.profile)
         pool = Pool.of(inputs, session)
         identity = claimed("winnow_evolution", wanted_of("evolve", inputs, wanted, session), pool, out)
         ids = np.sort(random_order(pool.samples, wanted.seed)[: wanted.seeds])
@@ -53,7 +54,7 @@ def evolve(wanted: Evolution, inputs: Sequence[str], out: Path, session: Session
         refuse_short(wanted, steps, lengths)
         verdicts = rated_chains(chains, wanted, lengths)
         rows = pairs(pool, first.seeds, chains, wanted.dimension, steps, verdicts)
-        written = _write_lines(rows, out / "pairs.jsonl")
+        written = _write_lines(rows, out)
     counts = {"samples": pool.samples, **drawn, "seeds": counted(verdicts.words), "pairs": written}
     refuse_lost(counts, verdicts)
     manifest = {
@@ -64,14 +65,14 @@ def evolve(wanted: Evolution, inputs: Sequence[str], out: Path, session: Session
         "variants": counted(np.array([word for each in verdicts.rankings.values() for word in each.outcomes], object)),
         **ending(session, began),
     }
-    write_manifest(out / "manifest.yaml", manifest)
+    write_manifest(out, manifest)
     return counts
 
 
-def _write_lines(rows: Iterable[Mapping[str, Any]], path: Path) -> int:
-    """Writes one row per line, all or none, and returns the number of rows."""
+def _write_lines(rows: Iterable[Mapping[str, Any]], out: Folder) -> int:
+    """Writes pairs.jsonl, one row per line, all or none, and returns the number of rows."""
     written = 0
-    with whole_file(path) as file:
+    with out.writing("pairs.jsonl") as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
             written += 1

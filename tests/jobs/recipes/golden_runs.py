@@ -13,7 +13,7 @@ import numpy as np
 
 from tests.jobs.corpora import jsonl, records
 from tests.servers import prompt, said
-from tests.tiny import tiny_causal, tiny_encoder, tiny_reward
+from tests.tiny import tiny_causal, tiny_encoder, tiny_reward, tiny_unieval
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 PRECISE = "embed.precision=float32"
@@ -112,7 +112,9 @@ class Models:
         self.causal = exact(tiny_causal(folder / "causal", texts), 256)
         self.encoder = exact(tiny_encoder(folder / "encoder", texts), 1024)
         self.reward = exact(tiny_reward(folder / "reward"), 256)
+        self.unieval = exact(tiny_unieval(folder / "unieval"), 256)
         self.targets = jsonl(folder / "targets.jsonl", [{**row, "subtask": row["category"]} for row in records(6, "t")])
+        self.held_out = jsonl(folder / "held_out.jsonl", records(5, "h"))
         for seed, name in enumerate(("complexity", "quality"), start=1):
             exact(tiny_causal(folder / name), 256, seed)
             (folder / name / "scorer.json").write_text(json.dumps(SCORE))
@@ -165,3 +167,7 @@ class Models:
 
     def less(self):
         return [*self.trained("lora.rank=4"), f"target={self.targets}", "warmup_share=0.7", "budget=6"]
+
+    def instructmining(self):
+        models = [f"{name}.model.name={getattr(self, name)}" for name in ("reward", "unieval")]
+        return [*models, "models=vouched", "budget=6"]

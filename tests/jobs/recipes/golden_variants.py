@@ -157,6 +157,17 @@ def _less(models: Models) -> dict[str, Run]:
     }
 
 
+def _instructmining(models: Models) -> dict[str, Run]:
+    v3, trained = models.instructmining(), models.trained(SMALL)
+    v1 = [v3[0], "models=vouched", "rule=v1", f"length_out.model.name={models.causal}", PRECISE]
+    files = [f"chosen_on={models.targets}", f"reported_on={models.held_out}"]
+    return {
+        "v1": Run("instructmining", [*v1, "budget=tokens:200", "neighbour=3"], BOTH),
+        "search": Run("instructmining", [*v1, *trained, *files, "size=search", "least=4", "most=24", "trials=3"]),
+        "published": Run("instructmining", [*v3, "budget=8"], BOTH, published=True),
+    }
+
+
 RECIPES = {
     "at_random": _at_random,
     "longest": _longest,
@@ -170,5 +181,6 @@ RECIPES = {
     "data_diet": _data_diet,
     "nlu_diet": _nlu_diet,
     "less": _less,
+    "instructmining": _instructmining,
 }
 """What gives the variants of each recipe."""

@@ -35,15 +35,15 @@ def put_training(pool: Pool, trainer: Finetune, ids: Sequence[int]) -> list[Path
     No two epochs have the same content, so that what is asked of one of them is not found for another.
     """
     folder = training_folder(pool.origin, pool.session.store, trainer, np.sort(np.asarray(ids, np.int64)))
-    epochs = epoch_folders(folder, trainer)
+    epochs = [Path(each.url) for each in epoch_folders(folder, trainer)]
     config, weights = ("config", "model") if trainer.lora is None else ("adapter_config", "adapter_model")
     for number, epoch in enumerate(epochs, start=1):
         epoch.mkdir(parents=True)
-        (epoch / f"{config}.json").write_text(json.dumps({"training": folder.name, "epoch": number}))
+        (epoch / f"{config}.json").write_text(json.dumps({"training": epoch.parent.name, "epoch": number}))
         save_file({"weight": np.zeros(1, np.float32)}, epoch / f"{weights}.safetensors")
         (epoch / FACTS).write_text("{}")
     outcome = {"samples": len(ids), "batch": 1, "max_tokens": 1, "left_out": {}, "truncated": 0, "loss": 0.5}
-    (folder / "outcome.json").write_text(json.dumps({"outcome": outcome}))
+    folder.write("outcome.json", json.dumps({"outcome": outcome}).encode())
     return epochs
 
 

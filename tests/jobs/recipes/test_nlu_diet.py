@@ -78,7 +78,7 @@ def chosen(make_pool):
         recipe = build("nlu_diet", Request(), fields)
         run = Cycles(recipe.train, pool, recipe.seed, pool, chosen=(pool,) * cycles, epochs=(4,) * cycles)
         scored = pool.bind(score=np.array(scores)).having("score")
-        return recipe._chosen(run, scored, recipe.size(pool)).order.tolist()
+        return recipe._chosen(run, scored, recipe.budget_size(pool)).order.tolist()
 
     return ids
 

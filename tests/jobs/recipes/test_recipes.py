@@ -5,6 +5,7 @@ import pytest
 
 from jobs.engine.command.config import Request, build
 from jobs.engine.terminal.errors import NothingSelected, UsageError
+from operators.kernels.k_center import k_center
 from tests.jobs.recipes.stored import put_values
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -44,6 +45,19 @@ def test_ltd_without_a_target_covers_the_whole_pool(pool):
     first, second = VECTORS[chosen.ids]
     assert np.linalg.norm(VECTORS - first, axis=1).argmax() == chosen.ids[1]
     assert np.linalg.norm(first - second) > 1.8
+
+
+def test_ltd_in_two_rounds_records_the_radius_that_it_costs(make_pool):
+    pool = make_pool([f"word{i}" for i in range(140)])
+    recipe = build("ltd", Request(), ["budget=2", "cover=two_round"])
+    vectors = np.random.default_rng(0).normal(size=(140, 4)).astype(np.float32)
+    put_values(pool, recipe.embed, vectors)
+    kept = recipe.select(pool).ids
+    entry = next(entry for entry in pool.session.log if "cover" in entry)
+    lengths = np.linalg.norm(vectors[:, None] - vectors[kept], axis=2).min(axis=1)
+    assert (entry["samples"], entry["picks"]) == (140, 2)
+    assert entry["radius"] == pytest.approx(lengths.max(), abs=1e-5)
+    assert 0 < entry["least_radius"] <= k_center(vectors, 2, first=int(kept[0])).radius <= entry["radius"]
 
 
 def test_ltd_refuses_a_target_that_no_sample_has(pool):

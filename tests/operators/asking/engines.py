@@ -42,7 +42,9 @@ class Engine:
             raise self.error
         self.asked += [len(each["prompt_token_ids"]) for each in prompts]
         assert all(length + params.max_tokens <= self.config.max_model_len for length in self.asked)
-        said = SimpleNamespace(text="4", finish_reason="stop", logprobs=None)
+        labels = getattr(params, "logprob_token_ids", [])
+        logprobs = [{token: SimpleNamespace(logprob=-1.0) for token in labels}]
+        said = SimpleNamespace(text="4", finish_reason="stop", logprobs=logprobs)
         return [SimpleNamespace(outputs=[said]) for _ in prompts]
 
 

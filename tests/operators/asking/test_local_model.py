@@ -51,6 +51,15 @@ def test_an_engine_is_in_this_process_or_watched(engine, folder, monkeypatch, gp
     assert engine.made[0].get("tensor_parallel_size", 0) == gpus
 
 
+def test_an_engine_takes_its_process_s_share_of_a_gpu(engine, folder, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    for share, taken in ((0.5, 0.45), (1.0, None)):
+        monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+        monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda share=share: share)
+        LocalModel(folder, None)
+        assert engine.made[-1].get("gpu_memory_utilization") == taken
+
+
 def test_a_context_that_has_no_memory_is_fitted_and_only_what_it_holds_is_answered(engine, folder):
     texts = [("a", "b"), ("c", "x" * 3000), ("d", "e")]
     free, full = answered(engine, folder, LIMIT, texts), answered(engine, folder, 2000, texts)

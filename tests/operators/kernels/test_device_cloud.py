@@ -11,6 +11,8 @@ from operators.kernels.device import exact_distances, largest_norm, sent
 from operators.kernels.device_cloud import DeviceCloud
 from operators.kernels.distance import distances, squared_norms
 from operators.kernels.kmeans import clustered
+from operators.kernels.placed import Placed
+from operators.kernels.sharding import here
 
 
 def cloud(kind, dtype=np.float32, n=3000, width=12):
@@ -44,6 +46,15 @@ class Read(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+def on_device(points, offset=0):
+    """A shard as on a GPU, on the CPU."""
+    return DeviceCloud(points, offset, "cpu")
+
+
+def placed(points):
+    return Placed(points, np.zeros(points.shape[1]))
+
+
 def assert_same(found, expected):
     for name in ("labels", "centroids", "distances"):
         there, here = getattr(found, name), getattr(expected, name)
@@ -56,26 +67,36 @@ def assert_same(found, expected):
 def test_clustering_on_a_device_has_the_bits_of_the_cpu(kind, dtype, monkeypatch, small_blocks):
     monkeypatch.setattr(kmeans, "SAMPLE", 512)
     points = cloud(kind, dtype)
-    assert_same(clustered(DeviceCloud.of(points, "cpu"), 30, seed=1), kmeans.kmeans(points, 30, seed=1))
+    expected = kmeans.kmeans(points, 30, seed=1)
+    assert_same(clustered(here(on_device(points)), 30, seed=1), expected)
+    parts = here(on_device(points[:1000]), on_device(points[1000:1001], 1000), on_device(points[1001:], 1001))
+    assert_same(clustered(parts, 30, seed=1), expected)
 
 
 def test_centroids_left_without_points_move_to_the_same_points():
     points = cloud("normal")
     far = np.concatenate([points[:5], np.full((20, 12), 1e3, np.float32)])
-    here, there = Cloud(points), DeviceCloud(torch.from_numpy(points))
-    labels = here.labels(far)
-    assert there.labels(far).tolist() == labels.tolist()
-    assert there.farthest(far, torch.from_numpy(labels).long()).tolist() == here.farthest(far, labels).tolist()
-    (moved, _), (expected, _) = (kmeans._lloyd(each, far, 2) for each in (there, here))
+    clouds = Cloud(points), on_device(points)
+    for each in clouds:
+        each.step(far, 2.0**-30)
+    assert clouds[1].labels.tolist() == clouds[0].labels.tolist()
+    found = [[array.tolist() for array in each.farthest(far, 3000)] for each in clouds]
+    assert found[0] == found[1]
+    (moved, _), (expected, _) = (kmeans._lloyd(here(each), far, 2, None, lambda turn: None) for each in clouds)
     assert moved.tobytes() == expected.tobytes()
+
+
+def test_a_device_multiplies_as_many_rows_at_a_time_as_its_table_has_room_for():
+    assert device.blocks((300_000, 2048), device.TABLE)[0] == (0, 2**17)
+    assert device.blocks((300_000, 10_000), device.TABLE)[0] == (0, 2**28 // 10_000)
+    assert device.blocks((300, 2**30), device.TABLE)[0] == (0, 1)
 
 
 def test_no_table_of_a_device_is_brought_to_the_cpu():
     points = cloud("normal")
-    there = DeviceCloud(torch.from_numpy(points))
+    there = on_device(points)
     with Read() as read:
-        labels = there.labels(points[:64])
-        there.sums(labels, 64)
+        there.step(points[:64], 2.0**-30)
     assert max(int(np.prod(shape)) for shape in read.shapes) < len(points)
 
 
@@ -85,7 +106,7 @@ def test_exact_distances_and_the_largest_norm_have_the_bits_of_the_cpu(kind, sma
     others = points[::-1].copy()
     found = exact_distances(torch.from_numpy(points), torch.from_numpy(others))
     assert found.numpy().tobytes() == distances(points, others).tobytes()
-    assert largest_norm(torch.from_numpy(points)) == float(squared_norms(torch.from_numpy(points)).max())
+    assert largest_norm(placed(torch.from_numpy(points))) == float(squared_norms(torch.from_numpy(points)).max())
 
 
 def test_exact_distances_halfway_between_two_numbers_are_asked_of_the_cpu(monkeypatch):
@@ -103,7 +124,7 @@ def test_a_sum_in_another_order_changes_no_bit(monkeypatch):
     # A device that adds from the last square to the first.
     points = cloud("unit", n=20_000, width=64)
     backwards = torch.from_numpy(np.ascontiguousarray(points[:, ::-1]))
-    assert largest_norm(backwards) == float(squared_norms(torch.from_numpy(points)).max())
+    assert largest_norm(placed(backwards)) == float(squared_norms(torch.from_numpy(points)).max())
     others = backwards.roll(1, 0)
     expected = distances(points, np.roll(points, 1, axis=0))
     assert exact_distances(backwards, others).numpy().tobytes() == expected.tobytes()
@@ -114,7 +135,7 @@ def test_a_row_that_is_not_finite_is_named(dtype, value):
     points = cloud("normal", dtype)
     points[7, 3] = value
     with pytest.raises(ValueError, match="row 7"):
-        DeviceCloud.of(points, "cpu")
+        on_device(points)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
@@ -122,6 +143,6 @@ def test_sent_coordinates_are_those_of_the_cpu(dtype, small_blocks):
     points = cloud("normal", dtype)
     points.flags.writeable = False
     origin = np.linspace(-1, 1, 12)
-    assert sent(points, "cpu").numpy().tobytes() == points.astype(np.float32).tobytes()
+    assert sent(points, "cpu", np.zeros(12)).numpy().tobytes() == points.astype(np.float32).tobytes()
     moved = (points.astype(np.float64) - origin).astype(np.float32)
     assert sent(points, "cpu", origin).numpy().tobytes() == moved.tobytes()

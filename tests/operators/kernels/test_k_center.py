@@ -13,6 +13,7 @@ from operators.kernels import device, shard
 from operators.kernels import k_center as kernel
 from operators.kernels.device_shard import DeviceShard, FreshBounds
 from operators.kernels.k_center import Cover, cover, k_center
+from operators.kernels.placed import Placed
 from operators.kernels.shard import Shard, StaleBounds
 
 
@@ -279,7 +280,7 @@ def test_top_is_fresh_and_caps_all_others(kind, bounds_of):
     points = points - points.mean(0)
     norms = points.double().square().sum(1).float()
     slack = 1e-5 * float(norms.max())
-    bounds = bounds_of(points, norms.numpy() if bounds_of is StaleBounds else norms)
+    bounds = bounds_of(Placed(points, np.zeros(points.shape[1])), norms.numpy() if bounds_of is StaleBounds else norms)
     random = np.random.default_rng(0)
     taken = np.empty(0, np.int64)
     for news, count in ((1, 400), (30, 100), (200, 1000), (3, 4999), (150, 20), (1, 6000)):

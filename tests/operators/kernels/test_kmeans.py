@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.kernels import kmeans as kernel
-from operators.kernels.cloud import Cloud, grid_of, sums
+from operators.kernels.cloud import Cloud, grid_of
 from operators.kernels.kmeans import kmeans
 
 
@@ -61,7 +61,7 @@ def test_kmeans_integer_grids_ties_go_to_the_lowest_label(data):
     rows = data.draw(st.lists(st.lists(st.integers(-2, 2), min_size=2, max_size=2), min_size=1, max_size=40))
     centers = data.draw(st.lists(st.lists(st.integers(-2, 2), min_size=2, max_size=2), min_size=1, max_size=9))
     points, centroids = np.array(rows, np.float32), np.array(centers, np.float32)
-    assert Cloud(points).labels(centroids).tolist() == squares(points, centroids).argmin(axis=1).tolist()
+    assert Cloud(points).nearest(centroids).tolist() == squares(points, centroids).argmin(axis=1).tolist()
 
 
 def test_kmeans_sampled_iterations_cost_little_inertia(monkeypatch):
@@ -87,15 +87,27 @@ def test_kmeans_any_number_of_threads_gives_the_same_bits():
 def test_sums_any_order_and_number_of_shards_give_the_same_bits():
     random = np.random.default_rng(1)
     rows = (random.normal(size=(3000, 7)) * 10.0 ** random.integers(-4, 4, (3000, 1))).astype(np.float32)
-    labels, order = random.integers(0, 9, 3000).astype(np.int32), random.permutation(3000)
+    centroids, order = rows[:9], random.permutation(3000)
     grid = grid_of(3000, float(np.linalg.norm(rows, axis=1).max()))
-    whole, counts = sums(rows, labels, 9, grid)
-    shuffled, _ = sums(rows[order], labels[order], 9, grid)
-    parts = sum(sums(rows[a:b], labels[a:b], 9, grid)[0] for a, b in [(0, 7), (7, 2000), (2000, 3000)])
-    assert whole.tobytes() == shuffled.tobytes() == parts.tobytes()
-    assert counts.sum() == 3000
+    whole, shuffled, *parts = (
+        Cloud(some).step(centroids, grid) for some in (rows, rows[order], rows[:7], rows[7:2000], rows[2000:])
+    )
+    assert whole[1].tobytes() == shuffled[1].tobytes() == sum(part[1] for part in parts).tobytes()
+    assert whole[2].sum() == 3000
+    labels = np.sqrt(squares(rows, centroids)).astype(np.float32).argmin(axis=1)
     exact = np.array([rows[labels == label].astype(np.float64).sum(axis=0) for label in range(9)])
-    assert whole == pytest.approx(exact, rel=1e-9, abs=1e-9 * float(np.abs(rows).max()))
+    assert whole[1] == pytest.approx(exact, rel=1e-9, abs=1e-9 * float(np.abs(rows).max()))
+
+
+def test_a_step_that_moves_points_between_sums_gives_the_bits_of_sums_from_nothing():
+    points = topics(2)
+    grid = grid_of(len(points), float(np.linalg.norm(points, axis=1).max()))
+    stepping = Cloud(points)
+    for centroids in (points[:9], points[9:18], points[9:18]):
+        changed, total, counts = stepping.step(centroids, grid)
+        _, expected, numbers = Cloud(points).step(centroids, grid)
+        assert (total.tobytes(), counts.tolist()) == (expected.tobytes(), numbers.tolist())
+    assert not changed
 
 
 def test_kmeans_ltd_vectors_part_the_two_tasks():

@@ -26,13 +26,13 @@ def naive_quota(distances, labels, per_centroid, easy, hard):
 
 
 def test_prototype_distance_deft_vectors_give_their_distances():
-    found = prototype_distance(POINTS, CENTROIDS, LABELS)
+    found = prototype_distance(POINTS, LABELS, CENTROIDS)
     assert found.dtype == np.float32
     assert found == pytest.approx([0.2929, 0.0101, 0.0101, 0.2929, 0.1362, 0.0067, 0.0786], abs=5e-5)
 
 
 def test_prototype_distance_sorscher_global_order_is_theirs():
-    order = np.argsort(prototype_distance(POINTS, CENTROIDS, LABELS), kind="stable")
+    order = np.argsort(prototype_distance(POINTS, LABELS, CENTROIDS), kind="stable")
     assert set(order[-3:].tolist()) == {0, 3, 4}
     assert order[:3].tolist() == [5, 1, 2]
 
@@ -46,7 +46,7 @@ def test_prototype_distance_sorscher_global_order_is_theirs():
     ],
 )
 def test_quota_deft_vectors_give_their_picks(easy, hard, picks):
-    found = quota(prototype_distance(POINTS, CENTROIDS, LABELS), LABELS, 2, easy, hard)
+    found = quota(prototype_distance(POINTS, LABELS, CENTROIDS), LABELS, 2, easy, hard)
     assert list(zip(found.positions.tolist(), found.tags.tolist(), strict=True)) == picks
 
 
@@ -58,31 +58,31 @@ def test_prototype_distance_equals_naive_cosine():
     norms = np.linalg.norm(points, axis=1) * np.linalg.norm(own, axis=1)
     expected = 1 - (points * own).sum(axis=1) / norms
     for dtype, tolerance in ((np.float64, 1e-7), (np.float16, 2e-3)):
-        found = prototype_distance(points.astype(dtype), centroids, labels)
+        found = prototype_distance(points.astype(dtype), labels, centroids)
         assert found == pytest.approx(expected, abs=tolerance)
 
 
 def test_prototype_distance_zero_centroid_gives_euclidean_distance():
     points, centroids = np.array([[3.0, 4.0], [-3.0, -4.0]]), np.zeros((1, 2))
-    assert prototype_distance(points, centroids, np.array([0, 0])).tolist() == [5, 5]
+    assert prototype_distance(points, np.array([0, 0]), centroids).tolist() == [5, 5]
     assert without_direction(centroids).tolist() == [True]
 
 
 def test_prototype_distance_zero_point_is_one():
-    assert prototype_distance(np.zeros((1, 2)), np.ones((1, 2)), np.array([0])).tolist() == [1]
+    assert prototype_distance(np.zeros((1, 2)), np.array([0]), np.ones((1, 2))).tolist() == [1]
 
 
 def test_prototype_distance_no_points_gives_none():
-    assert len(prototype_distance(np.empty((0, 2)), np.ones((1, 2)), np.empty(0, int))) == 0
+    assert len(prototype_distance(np.empty((0, 2)), np.empty(0, int), np.ones((1, 2)))) == 0
 
 
 def test_prototype_distance_wrong_rows_and_labels_are_refused():
     with pytest.raises(ValueError, match="row 1"):
-        prototype_distance(np.array([[0.0], [np.nan]]), np.ones((1, 1)), np.array([0, 0]))
+        prototype_distance(np.array([[0.0], [np.nan]]), np.array([0, 0]), np.ones((1, 1)))
     with pytest.raises(ValueError, match="label 1"):
-        prototype_distance(np.zeros((1, 1)), np.ones((1, 1)), np.array([1]))
+        prototype_distance(np.zeros((1, 1)), np.array([1]), np.ones((1, 1)))
     with pytest.raises(ValueError, match="labels"):
-        prototype_distance(np.zeros((2, 1)), np.ones((1, 1)), np.array([0]))
+        prototype_distance(np.zeros((2, 1)), np.array([0]), np.ones((1, 1)))
 
 
 @settings(deadline=None, max_examples=100)
@@ -115,9 +115,9 @@ def test_selection_scaled_embeddings_is_the_same():
     random = np.random.default_rng(1)
     points, centroids = random.normal(size=(300, 6)), random.normal(size=(4, 6))
     labels = random.integers(0, 4, 300)
-    expected = quota(prototype_distance(points, centroids, labels), labels, 20, 0.3, 0.7)
+    expected = quota(prototype_distance(points, labels, centroids), labels, 20, 0.3, 0.7)
     for scale in (2.0**-20, 4.0, 1000.0):
-        scaled = prototype_distance(points * scale, centroids * scale, labels)
+        scaled = prototype_distance(points * scale, labels, centroids * scale)
         found = quota(scaled, labels, 20, 0.3, 0.7)
         assert found.positions.tolist() == expected.positions.tolist()
 
@@ -126,8 +126,8 @@ def test_selection_permuted_points_select_the_same_set():
     random = np.random.default_rng(2)
     points, centroids = random.normal(size=(300, 6)), random.normal(size=(4, 6))
     labels, order = random.integers(0, 4, 300), random.permutation(300)
-    expected = quota(prototype_distance(points, centroids, labels), labels, 20, 0.3, 0.7)
-    found = quota(prototype_distance(points[order], centroids, labels[order]), labels[order], 20, 0.3, 0.7)
+    expected = quota(prototype_distance(points, labels, centroids), labels, 20, 0.3, 0.7)
+    found = quota(prototype_distance(points[order], labels[order], centroids), labels[order], 20, 0.3, 0.7)
     assert order[found.positions].tolist() == expected.positions.tolist()
 
 

@@ -296,3 +296,17 @@ def test_repr_filter_earlier_outcome_of_another_walk_is_refused():
         repr_filter(ANGLES[:5], None, earlier=first)
     with pytest.raises(ValueError, match="kept 3 rows"):
         repr_filter(ANGLES, 2, earlier=replace(first, kept=first.kept[:3]))
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.9])
+def test_repr_filter_on_a_device_takes_large_blocks_and_keeps_the_same_rows(threshold, monkeypatch):
+    rows = np.random.default_rng(0).normal(size=(9000, 5))
+    here, sizes = repr_filter(rows, None, threshold), []
+    compared = kernel.Kept.blockers
+    monkeypatch.setattr(
+        kernel.Kept, "blockers", lambda kept, *given: sizes.append(len(given[0])) or compared(kept, *given)
+    )
+    there = repr_filter(rows, None, threshold, device="cpu:0")  # a device that is not called cpu
+    assert values(there) == values(here)
+    assert sizes == [4096, 4096, 808]
+    assert kernel.Kept(5, threshold, "cpu:0").tile > 16 * kernel.TILE == 16 * kernel.Kept(5, threshold, "cpu").tile

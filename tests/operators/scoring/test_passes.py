@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from operators.base import RowError
+from operators.models.by_length import Budget
 from operators.scoring import reward, scorer
 from operators.scoring.passes import Passes
 
@@ -35,11 +36,11 @@ def texts(*lengths: int) -> list[dict[str, list[int]]]:
 def test_a_pass_without_memory_is_halved_until_it_fits_and_no_row_has_an_error():
     rows = texts(3, 8, 8, 2, 8, 8, 8, 8, 8, 8, 5)
     model = Cramped(memory=20)
-    passes = Passes(model, "right", padding=0, budget=64)
+    passes = Passes(model, "right", padding=0, budget=Budget(64))
     found = passes.logits(rows)
     assert np.concatenate(found).tolist() == [10 + at for at in range(len(rows))]
     assert model.passes[:3] == [(8, 8), (4, 8), (2, 8)]
-    assert passes.budget == 16
+    assert passes.budget.tokens == 16
     model.passes.clear()
     passes.logits(rows)  # what was too large once is not tried again
     assert max(rows * tokens for rows, tokens in model.passes) <= 16
@@ -47,7 +48,7 @@ def test_a_pass_without_memory_is_halved_until_it_fits_and_no_row_has_an_error()
 
 @pytest.mark.parametrize("budget", [1, 64])
 def test_a_row_too_large_for_the_memory_is_the_only_one_with_an_error(budget):
-    found = Passes(Cramped(memory=20), "right", padding=0, budget=budget).logits(texts(3, 30, 8, 21, 8))
+    found = Passes(Cramped(memory=20), "right", padding=0, budget=Budget(budget)).logits(texts(3, 30, 8, 21, 8))
     errors = [each if isinstance(each, RowError) else each.tolist() for each in found]
     assert errors[::2] == [[10.0], [12.0], [14.0]]
     assert [str(each) for each in errors[1::2]] == [
@@ -60,7 +61,7 @@ def test_another_error_of_the_device_is_not_taken_for_a_lack_of_memory():
     model = Cramped(memory=0)
     model.forward = lambda input_ids: (_ for _ in ()).throw(torch.AcceleratorError("CUDA error: 700"))
     with pytest.raises(torch.AcceleratorError):
-        Passes(model, "right", padding=0, budget=64).logits(texts(3, 3))
+        Passes(model, "right", padding=0, budget=Budget(64)).logits(texts(3, 3))
 
 
 def test_a_sample_with_one_turn_too_large_has_its_error_and_so_has_a_pair():

@@ -7,6 +7,7 @@ from operators.base import RowError
 from operators.checkpoint import Checkpoint
 from operators.missing import ModelMissing
 from operators.models import loading
+from operators.models.by_length import Budget
 from operators.scoring import passes
 from operators.scoring.reward import Reward, last_pair, question
 from tests.operators.scoring.scorers import batch, break_token, conversation
@@ -72,7 +73,7 @@ def test_padded_passes_give_what_texts_give_alone(folders, kind, budget):
     tokenizer = loading.fast_tokenizer(folders[kind])
     model = loading.placed_model(folders[kind], AutoModelForSequenceClassification, "float32")
     rows = [tokenizer(*pair, return_attention_mask=False) for pair in PAIRS]
-    alone, padded = (passes.Passes(model, "right", 0, tokens).logits(rows) for tokens in (1, budget))
+    alone, padded = (passes.Passes(model, "right", 0, Budget(tokens)).logits(rows) for tokens in (1, budget))
     np.testing.assert_allclose(padded, alone, atol=1e-5)
 
 
@@ -202,7 +203,7 @@ def test_a_classifier_without_a_padding_token_computes_texts_one_by_one(folders)
     rows = [{"input_ids": [1, 9, 8, 7]}, {"input_ids": [1, 9]}]
     together = alone.logits(rows)
     assert [each.tolist() for each in together] == [alone.logits([row])[0].tolist() for row in rows]
-    assert alone.budget == 1
+    assert alone.budget.tokens == 1
 
 
 def test_a_logit_that_is_no_number_is_an_error_of_its_row_alone(tmp_path):

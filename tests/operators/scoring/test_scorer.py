@@ -6,6 +6,7 @@ import pytest
 from operators.base import RowError
 from operators.missing import ModelMissing
 from operators.models import loading
+from operators.models.by_length import Budget
 from operators.scoring import passes, windows
 from operators.scoring.scorer import Prompts, scored_turns
 from tests.operators.scoring.scorers import COMPLEXITY, LABELS, PAIRS, QUALITY, batch, break_token, conversation, scorer
@@ -73,7 +74,7 @@ def test_padded_passes_give_what_texts_give_alone(folder, tokenizer, budget):
 
     with torch.no_grad():
         alone = [model(input_ids=torch.tensor([row["input_ids"]])).logits[0, -1, 5:9].numpy() for row in rows]
-    found = passes.Passes(model, "left", 0, budget).logits(rows)
+    found = passes.Passes(model, "left", 0, Budget(budget)).logits(rows)
     np.testing.assert_allclose(np.stack(found)[:, 5:9], np.stack(alone), atol=1e-5)
 
 

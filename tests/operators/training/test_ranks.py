@@ -25,26 +25,30 @@ runs, meeting, rank = sys.argv[1:]
 def refuse(*paths, **options):
     raise AssertionError("weights and moments of shards are read by rank 0 alone")
 dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=int(rank), world_size=2)
-reading = models.loaded_model, epochs.load_file
+assert ranks.here("copies").exchanged({"from": rank}) == [{"from": "0"}, {"from": "1"}]
+reading, last = (models.loaded_model, epochs.load_file), {}
 for declaration, samples, folder, layout in pickle.loads(Path(runs).read_bytes()):
     models.loaded_model, epochs.load_file = reading if rank == "0" or layout == "copies" else (refuse, refuse)
     found = train(declaration, samples, folder, tokens=100, layout=layout)
     assert [path.name for path in found] == ["epoch-1", "epoch-2"]
+    last[layout] = declaration, found[-1]
 models.loaded_model = reading[0]
-expected = trained_model(declaration, found[-1])
-values = {name: weight.detach().clone() for name, weight in [*expected.named_parameters(), *expected.named_buffers()]}
-whole = sum(weight.numel() for weight in expected.parameters())
-together = ranks.here(layout)
-model = expected if together.reads else empty_model(declaration, found[-1])
-assert together.reads or all(weight.is_meta for weight in model.parameters())
-together.hold(model, torch.device("cpu"), "float32")
-for name, weight in [*model.named_parameters(), *model.named_buffers()]:
-    given = weight.full_tensor() if hasattr(weight, "full_tensor") else weight
-    assert torch.equal(given, values.pop(name)), name
-assert not values
-held = sum((weight.to_local() if layout == "shards" else weight).numel() for weight in model.parameters()
-           if weight.dim() > 1)
-assert (held < 0.6 * whole) == (layout == "shards")
+for layout, (declaration, epoch) in last.items():
+    expected = trained_model(declaration, epoch)
+    tensors = [*expected.named_parameters(), *expected.named_buffers()]
+    values = {name: weight.detach().clone() for name, weight in tensors}
+    whole = sum(weight.numel() for weight in expected.parameters())
+    together = ranks.here(layout)
+    model = expected if together.reads else empty_model(declaration, epoch)
+    assert together.reads or all(weight.is_meta for weight in model.parameters())
+    together.hold(model, torch.device("cpu"), "float32")
+    for name, weight in [*model.named_parameters(), *model.named_buffers()]:
+        given = weight.full_tensor() if hasattr(weight, "full_tensor") else weight
+        assert torch.equal(given, values.pop(name)), name
+    assert not values
+    held = sum((weight.to_local() if layout == "shards" else weight).numel() for weight in model.parameters()
+               if weight.dim() > 1)
+    assert (held < 0.6 * whole) == (layout == "shards")
 dist.destroy_process_group()
 """
 
@@ -66,13 +70,6 @@ def assert_near(folder, other, atol):
         torch.testing.assert_close(found[key], value, rtol=1e-3, atol=atol)
 
 
-def test_two_ranks_train_as_one_process_does_dropout_included(base, samples, tmp_path):
-    ranks = begun_on_two_ranks([(declared(base), samples, tmp_path / "two", "copies")], tmp_path)
-    train(declared(base), samples, tmp_path / "one", tokens=100)
-    assert [rank.wait(timeout=240) for rank in ranks] == [0, 0]
-    assert_near(tmp_path / "two", tmp_path / "one", 2e-4)
-
-
 def tied(base, folder):
     """Writes the model with its embeddings as its head, and returns the folder."""
     shutil.copytree(base, folder)
@@ -84,16 +81,46 @@ def tied(base, folder):
     return folder
 
 
-def test_two_ranks_that_share_a_model_train_as_one_process_and_either_goes_on_where_the_other_was(
-    base, samples, tmp_path
-):
+def copied(run, folder):
+    """Copies a run as it was after its first epoch."""
+    shutil.copytree(run / "epoch-1", folder / "epoch-1")
+    shutil.copy(run / "losses.jsonl", folder)
+
+
+@pytest.fixture(scope="module")
+def trained(base, samples, tmp_path_factory):
+    """The declarations, and a folder with what one process ("one") and two ranks ("two") trained by them.
+
+    Both ranks carry out all runs, on copies and on shards, as their imports take longer than these.
+    """
+    folder = tmp_path_factory.mktemp("ranks")
     fields = {"lora": None, "learning_rate": 1e-3, "batch": 5}
-    whole = declared(tied(base, tmp_path / "tied"), **fields, clip=None)
-    runs = {
-        "whole": whole,
+    declarations = {
+        "copies": declared(base),
+        "whole": declared(tied(base, folder / "tied"), **fields, clip=None),
         "clipped": declared(base, **fields, clip=0.1),
         "adapter": declared(base, batch=5, precision="bfloat16"),
     }
+    for name, declaration in declarations.items():
+        train(declaration, samples, folder / "one" / name, tokens=100)
+    copied(folder / "one" / "whole", folder / "two" / "gone on")
+    runs = [
+        (declaration, samples, folder / "two" / name, "copies" if name == "copies" else "shards")
+        for name, declaration in declarations.items()
+    ]
+    runs.append((declarations["whole"], samples, folder / "two" / "gone on", "shards"))
+    assert [rank.wait(timeout=240) for rank in begun_on_two_ranks(runs, folder)] == [0, 0]
+    return declarations, folder
+
+
+def test_two_ranks_train_as_one_process_does_dropout_included(trained):
+    _, folder = trained
+    assert_near(folder / "two" / "copies", folder / "one" / "copies", 2e-4)
+
+
+def test_two_ranks_that_share_a_model_train_as_one_process_and_either_goes_on_where_the_other_was(trained, samples):
+    declarations, folder = trained
+    whole = declarations["whole"]
     lengths = [[len(samples[at].input_ids) for at in positions] for positions in whole.batches(18, 1)]
     assert [len(list(batches(each, 100))) for each in lengths] == [
         3,
@@ -101,26 +128,11 @@ def test_two_ranks_that_share_a_model_train_as_one_process_and_either_goes_on_wh
         3,
         2,
     ]  # the second rank has none left in three steps
-    for name, declaration in runs.items():
-        train(declaration, samples, tmp_path / "one" / name, tokens=100)
-    copied(tmp_path / "one" / "whole", tmp_path / "two" / "gone on")
-    shared = [(declaration, samples, tmp_path / "two" / name, "shards") for name, declaration in runs.items()]
-    shared.append((whole, samples, tmp_path / "two" / "gone on", "shards"))
-    ranks = begun_on_two_ranks(shared, tmp_path)
-    assert [rank.wait(timeout=240) for rank in ranks] == [0, 0]
-    for name in runs:
-        assert_near(tmp_path / "two" / name, tmp_path / "one" / name, 1e-5)
-        first, second = (
-            {path.name for path in (tmp_path / one / name / "epoch-2").iterdir()} for one in ("one", "two")
-        )
+    for name in ("whole", "clipped", "adapter"):
+        assert_near(folder / "two" / name, folder / "one" / name, 1e-5)
+        first, second = ({path.name for path in (folder / one / name / "epoch-2").iterdir()} for one in ("one", "two"))
         assert first == second
-    copied(tmp_path / "two" / "whole", tmp_path / "one" / "gone on")
-    train(whole, samples, tmp_path / "one" / "gone on", tokens=100)
+    copied(folder / "two" / "whole", folder / "one" / "gone on")
+    train(whole, samples, folder / "one" / "gone on", tokens=100)
     for one in ("one", "two"):
-        assert_near(tmp_path / one / "gone on", tmp_path / "one" / "whole", 1e-5)
-
-
-def copied(run, folder):
-    """Copies a run as it was after its first epoch."""
-    shutil.copytree(run / "epoch-1", folder / "epoch-1")
-    shutil.copy(run / "losses.jsonl", folder)
+        assert_near(folder / one / "gone on", folder / "one" / "whole", 1e-5)

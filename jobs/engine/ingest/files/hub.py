@@ -53,7 +53,7 @@ def refuse_offline(given: str) -> None:
 
 
 def parquet_files(given: str, dataset: Dataset) -> Sequence[str]:
-    """Returns the URLs of the parquet files of a dataset. InputError, which says what there is, where there are none."""
+    """Returns the URLs of the parquet files of a dataset. InputError says what there is where there are none."""
     configs = _listed(given, dataset)
     config = dataset.config or (next(iter(configs)) if len(configs) == 1 else "default")
     if config not in configs:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from jobs.engine.ingest.faults import FileFault
 from jobs.engine.ingest.files.forms import HEAD_BYTES, Form, form_of
 from jobs.engine.ingest.files.inputs import Source
-from jobs.engine.ingest.files.streams import opened
+from jobs.engine.ingest.files.streams import file_at
 
 READERS = 16
 
@@ -48,7 +48,7 @@ def _splits(place: int, source: Source, split_bytes: int) -> list[Split]:
     if source.size is None or source.size <= split_bytes:
         return whole
     try:
-        with opened(source.path) as file:
+        with file_at(source.path) as file:
             form = form_of(file.read(HEAD_BYTES), source.uri)
             row_groups = _row_groups(pq.ParquetFile(file).metadata, split_bytes) if form == Form("parquet") else []
     except (OSError, FileFault, pa.ArrowException):

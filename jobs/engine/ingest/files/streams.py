@@ -21,7 +21,7 @@ EXPANSION_LOOKED_AT = 16 * MIB
 ZSTD_FEED = 1024
 
 
-def opened(path: str) -> BinaryIO:
+def file_at(path: str) -> BinaryIO:
     """The open file at a path or URL. What begins with a slash is a local path, whatever else is in its name."""
     return (
         open(path, "rb")

@@ -240,6 +240,7 @@ def test_profiles_are_validated(tmp_path):
     assert profile("gpu").default.gpus == 1
     assert profile("gpu").train_gpus == 1
     assert replace(profile("gpu_8"), train_workers=1, train_layout="copies") == profile("gpu")
+    assert replace(profile("mixed"), reduce_gpus=1, stall_seconds=1800) == profile("gpu")
     judges = profile("judge_70b")
     asking = ("Judge", "Rewrite", "Evolve", "Compare", "Respond")
     assert {name: judges.operators[name].gpus for name in asking} == dict.fromkeys(asking, 4)
@@ -255,3 +256,32 @@ def test_profiles_are_validated(tmp_path):
         UsageError, match=r"no profile 'tpu': it is neither a file nor one of gpu, gpu_8, judge_70b, laptop"
     ):
         profile("tpu")
+
+
+def test_a_profile_that_names_an_unknown_operator_is_refused_with_the_nearest(tmp_path):
+    (tmp_path / "p.yaml").write_text("operators: {Juge: {gpus: 1}, Tokens: {cpus: 1}, Qq: {}}\n")
+    with pytest.raises(UsageError) as refused:
+        profile(str(tmp_path / "p.yaml"))
+    first, second = str(refused.value).splitlines()
+    assert first.endswith("operators.Juge: there is no such operator; did you mean 'Judge'?")
+    assert second.endswith("operators.Qq: there is no such operator")
+
+
+def test_every_operator_is_found_by_its_name():
+    import importlib
+    import pkgutil
+
+    import jobs.methods
+    import operators
+    from jobs.engine.terminal.modules import operator_names
+    from operators.base import Operator
+
+    for package in (operators, jobs.methods):
+        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            importlib.import_module(found.name)
+
+    def below(cls):
+        return {each for direct in cls.__subclasses__() for each in (direct, *below(direct))}
+
+    ours = {each.__name__ for each in below(Operator) if each.__module__.startswith(("operators.", "jobs."))}
+    assert operator_names() == sorted(ours)

@@ -15,7 +15,7 @@ from jobs.engine.execute.device_errors import device_lost, out_of_memory
 from jobs.engine.execute.map_worker import Attempts, Worker
 from jobs.engine.store.store import Store
 from tests.batches import batch
-from tests.standins import Accelerated, AcceleratorError
+from tests.standins import Accelerated, AcceleratorError, Touchy
 
 
 class OutOfMemoryError(RuntimeError):
@@ -119,6 +119,22 @@ def test_a_worker_that_lost_its_device_ends_and_only_the_row_that_did_it_is_quar
     values = feature.values(np.delete(np.arange(40), 13), "")
     assert values.tolist() == [5.0] * 10 + [6.0] * 29
     assert not list((tmp_path / "attempts").iterdir())
+
+
+def test_a_worker_that_loses_its_device_while_it_loads_ends_until_too_many_have(tmp_path, monkeypatch):
+    def end():
+        raise Ended
+
+    monkeypatch.setattr(map_worker, "end_process", end)
+    monkeypatch.setattr(ray, "get_gpu_ids", lambda: ["0"])
+    operator, feature = Accelerated(loads=str(tmp_path / "loads"), lost=9), Store(str(tmp_path)).feature(Touchy(), "p")
+    (tmp_path / "attempts").mkdir()
+    for _ in range(2):
+        with pytest.raises(Ended):
+            Worker(operator, feature, Attempts(str(tmp_path / "attempts")))
+    third = Worker(operator, feature, Attempts(str(tmp_path / "attempts")))
+    with pytest.raises(map_worker.LoadFailed, match=r"illegal memory access(?s:.*)the last of 3 workers"):
+        third(batch())
 
 
 def test_the_children_of_a_worker_that_ends_end_with_it():

@@ -4,10 +4,11 @@ import pytest
 import ray
 
 from jobs.engine.execute import fetching, stream
-from jobs.engine.execute.fetching import fetch_models, hub_models
+from jobs.engine.execute.fetching import distant_models, fetch_models
 from jobs.engine.execute.profile import Execution
 from jobs.engine.execute.session import Session
 from jobs.engine.store.store import Store
+from jobs.engine.terminal.errors import WinnowError
 from operators.asking.judge import Judge
 from operators.checkpoint import Checkpoint
 from operators.embedding.embed import Embed
@@ -18,12 +19,12 @@ BASE, QWEN = Checkpoint("someone/base"), Checkpoint("Qwen/Qwen3-8B")
 
 
 def test_only_models_of_the_hub_are_fetched(tmp_path):
-    assert hub_models(Judge(model=QWEN)) == [QWEN]
-    assert hub_models(Judge(model=QWEN, endpoint="http://server/v1")) == []
-    assert hub_models(Tokens()) == []  # its tokenizer is in a package
-    assert hub_models(Embed(model=Checkpoint(str(tmp_path)))) == []
-    assert hub_models(Gradient(BASE, adapter=Checkpoint(str(tmp_path)))) == [BASE]
-    assert hub_models(Gradient(BASE, adapter=BASE)) == [BASE]
+    assert distant_models(Judge(model=QWEN)) == [QWEN]
+    assert distant_models(Judge(model=QWEN, endpoint="http://server/v1")) == []
+    assert distant_models(Tokens()) == []  # its tokenizer is in a package
+    assert distant_models(Embed(model=Checkpoint(str(tmp_path)))) == []
+    assert distant_models(Gradient(BASE, adapter=Checkpoint(str(tmp_path)))) == [BASE]
+    assert distant_models(Gradient(BASE, adapter=BASE)) == [BASE]
 
 
 def hexadecimal(name: str) -> str:
@@ -56,7 +57,7 @@ def fetched(monkeypatch):
 
 @pytest.mark.parametrize(("gpus", "nodes"), [(0, ["head", "one", "two"]), (1, ["one", "two"]), (4, ["one"])])
 def test_every_node_on_which_a_worker_may_run_fetches_once_and_it_is_said(fetched, capsys, gpus, nodes):
-    fetch_models(Judge(model=QWEN), "rating", Execution(gpus=gpus))
+    fetch_models(Judge(model=QWEN), "rating", Execution(gpus=gpus), 900)
     assert fetched == nodes
     assert f"rating: each of {len(nodes)} nodes gets Qwen/Qwen3-8B" in capsys.readouterr().out
 
@@ -71,3 +72,34 @@ def test_the_clock_of_a_stall_starts_after_the_models_were_fetched(fetched, make
     monkeypatch.setattr(stream, "_summaries", summaries)
     feature = session.store.feature(operator, "pool")
     assert stream.stream(operator, "rating", feature, pool.parts, pool.ids, 0.0, session) == 0
+
+
+def test_a_node_that_comes_later_is_waited_for_and_fetches_before_the_clock_starts(fetched, monkeypatch):
+    late = {"NodeID": hexadecimal("two"), "Alive": True, "Resources": {"CPU": 64.0, "GPU": 2.0}}
+    nodes, requested = [{"NodeID": hexadecimal("head"), "Alive": True, "Resources": {"CPU": 4.0}}], []
+
+    class Placed:
+        def options(self, **resources):
+            requested.append(resources)
+            return self
+
+        def remote(self):
+            return "placed"
+
+    def joins(waiting, timeout):
+        assert (waiting, timeout) == (["placed"], 30)
+        nodes.append(late)
+        return waiting, []
+
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    monkeypatch.setattr(fetching, "_placed", Placed())
+    monkeypatch.setattr(ray, "wait", joins)
+    fetch_models(Judge(model=QWEN), "rating", Execution(gpus=2, cpus=1), 30)
+    assert (requested, fetched) == ([{"num_cpus": 1, "num_gpus": 2}], ["two"])
+    nodes.pop()
+    cancelled = []
+    monkeypatch.setattr(ray, "wait", lambda waiting, timeout: ([], waiting))
+    monkeypatch.setattr(ray, "cancel", cancelled.append)
+    with pytest.raises(WinnowError, match="rating: after 30 s no node has the 2 GPUs"):
+        fetch_models(Judge(model=QWEN), "rating", Execution(gpus=2, cpus=1), 30)
+    assert (cancelled, fetched) == (["placed"], ["two"])

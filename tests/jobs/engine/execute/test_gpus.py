@@ -2,18 +2,23 @@
 
 import os
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
 import pytest
 import ray
+import torch
 from pydantic.dataclasses import dataclass
 
-from jobs.engine.execute import reducing
+from jobs.engine.execute import reduce_worker, reducing, spread
 from jobs.engine.execute.map_worker import Attempts, Worker
 from jobs.engine.execute.profile import Execution, Profile
-from jobs.engine.execute.reducing import reduce_here, reduced
+from jobs.engine.execute.reduce_worker import Found, Request, reduce_here
+from jobs.engine.execute.reducing import reduced
 from jobs.engine.execute.session import Session
+from jobs.engine.execute.spread import Spread
+from jobs.engine.store.folder import Folder
 from jobs.engine.store.store import Store
 from jobs.engine.train import train_worker
 from jobs.methods import targets
@@ -64,15 +69,29 @@ def test_a_map_s_worker_sees_only_its_own_gpus(seen, tmp_path):
     assert not worker.failure
 
 
+@pytest.mark.parametrize(("assigned", "bound"), [({"GPU": 0.25}, [0.25]), ({"GPU": 1.0}, []), ({"CPU": 1.0}, [])])
+def test_a_worker_that_shares_a_gpu_keeps_to_its_share_of_the_memory(assigned, bound, tmp_path, monkeypatch):
+    found = []
+    context = SimpleNamespace(get_actor_id=lambda: "an actor", get_assigned_resources=lambda: assigned)
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: context)
+    monkeypatch.setattr(ray, "get_gpu_ids", lambda: ["3"] if "GPU" in assigned else [])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", found.append)
+    feature = Store(str(tmp_path)).feature(Looks(), "pool")
+    assert not Worker(Looks(), feature, Attempts(str(tmp_path / "attempts"))).failure
+    assert found == bound
+
+
 def test_a_reduce_sees_only_its_own_gpus(seen):
-    assert reduce_here(look, [np.zeros(3)], {}, 1) == (seen, "cpu")
+    assert list(reduce_here(Request(look, [np.zeros(3)], 3, {}, Spread()))) == [Found((seen, "cpu"))]
 
 
 def test_a_writer_of_targets_sees_only_its_own_gpus(seen, tmp_path, monkeypatch):
     found = []
     monkeypatch.setattr(targets, "directions", lambda *_: found.append(os.environ.get(VISIBLE)))
     gradient = Gradient(Checkpoint("some/model"), Checkpoint("some/adapter"))
-    targets.write_directions(gradient, {}, tmp_path / "of" / "subtasks.safetensors", "mean_of_cosines")
+    targets.write_directions(gradient, {}, Folder(str(tmp_path / "of")), "subtasks.safetensors", "mean_of_cosines")
     assert found == [seen]
 
 
@@ -83,7 +102,7 @@ def test_a_training_process_sees_only_its_own_gpus(seen, monkeypatch):
     assert found == [seen]
 
 
-@pytest.mark.parametrize("task", [reducing.REDUCE, targets.WRITE, train_worker.ALONE])
+@pytest.mark.parametrize("task", [reduce_worker.REDUCE, targets.WRITE, train_worker.ALONE])
 def test_a_process_that_had_a_gpu_ends_with_its_task_and_another_is_used_again(task):
     assert task.on(1)._max_calls == 1
     assert task.on(0.5)._max_calls == 1
@@ -100,25 +119,26 @@ class Remote:
         self.requested.append(gpus)
         return self
 
-    def options(self, num_gpus, name):
+    def options(self, num_cpus, num_gpus, name):
         assert num_gpus == self.requested[-1]
         return self
 
     @staticmethod
-    def remote(kernel, columns, params, threads):
-        return kernel(*columns, **params)
+    def remote(request):
+        return reduce_here(request)
 
 
 def test_a_reduce_requests_a_gpu_only_for_a_kernel_that_has_a_device(tmp_path, monkeypatch):
     remote = Remote()
     monkeypatch.setattr(reducing, "REDUCE", remote)
     monkeypatch.setattr(ray, "get", lambda result: result)
-    monkeypatch.setattr(reducing, "largest_node_cpus", lambda: 2.0)
+    monkeypatch.setattr(spread, "largest_node_cpus", lambda: 2.0)
+    monkeypatch.setattr(ray, "get_gpu_ids", list)
     monkeypatch.delenv(VISIBLE, raising=False)
     session = Session(Store(str(tmp_path)), Profile(reduce_gpus=1))
     assert reduced(plain, {"column": np.zeros(3)}, 3, {}, session) == 3
-    assert reduced(look, {"column": np.zeros(3)}, 3, {}, session) == (None, "cuda")
-    assert reduced(look, {"column": np.zeros(3)}, 3, {}, replace(session, profile=Profile())) == (None, "cpu")
+    assert reduced(look, {"column": np.zeros(3)}, 3, {}, session) == ("", "cuda")
+    assert reduced(look, {"column": np.zeros(3)}, 3, {}, replace(session, profile=Profile())) == ("", "cpu")
     assert remote.requested == [0, 1, 0]
 
 

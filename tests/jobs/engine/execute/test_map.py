@@ -85,6 +85,14 @@ def test_map_a_worker_whose_device_fails_is_replaced_and_one_row_is_quarantined(
     assert len(pool.ids) == 39
 
 
+def test_map_goes_on_where_a_worker_lost_its_device_while_it_loaded(make_pool, session, tmp_path):
+    loads = tmp_path / "loads"
+    pool = make_pool([f"word{i}" for i in range(20)])
+    pool = replace(pool, session=executed(session, rows=16, workers=1))
+    assert len(pool.map(size=Accelerated(loads=str(loads), lost=1))) == 20
+    assert loads.read_text() == "xx"
+
+
 def test_map_survives_a_worker_killed_once(make_pool, session, tmp_path):
     operator = Slow(kill_once=str(tmp_path / "killed"))
     pool = make_pool([f"word{i}" for i in range(64)]).map(one=operator)

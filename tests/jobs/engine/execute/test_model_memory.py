@@ -1,20 +1,25 @@
 """The memory that models need on the GPUs of a profile, against small models by hand, and the page that shows it."""
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from transformers import LlamaConfig
+import torch
+from transformers import LlamaConfig, T5Config, T5EncoderModel, T5ForConditionalGeneration
 
 from jobs.engine.execute import memory_table
 from jobs.engine.execute.model_memory import Sizes, needed, needed_by, refusal
-from jobs.engine.execute.profile import Execution, Profile
+from jobs.engine.execute.profile import Execution, Profile, profile
 from operators.asking.judge import Judge
 from operators.checkpoint import Checkpoint
+from operators.embedding.embed import Embed
 from operators.losses.loss import Loss
+from operators.scoring.unieval import UniEval
 from operators.training.finetune import Finetune, LoRA
 from operators.training.model import untrained_model
-from tests.tiny import tiny_causal
+from tests.tiny import tiny_causal, tiny_unieval
 
 ON_GPUS = Profile(default=Execution(gpus=1), train_gpus=1)
 GIB = 2**30
@@ -55,6 +60,26 @@ def test_a_judge_is_divided_among_the_gpus_of_its_worker():
     assert one.cache == 100 * 2 * 2 * 64 * 2 == 2 * two.cache
 
 
+def test_an_encoder_with_a_decoder_needs_its_weights_and_a_pass(tmp_path):
+    model = Checkpoint(str(tiny_unieval(tmp_path)))
+    found = needed(UniEval(model), ON_GPUS)
+    weights = T5ForConditionalGeneration.from_pretrained(model.name)
+    assert found.weights == 4 * sum(weight.numel() for weight in weights.parameters())
+    assert found.activations > 0
+
+
+def test_an_embedder_needs_neither_a_language_head_nor_a_decoder():
+    shape = {"vocab_size": 1000, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    sizes = Sizes.of(LlamaConfig(**shape))
+    assert sizes.parameters - sizes.body == 1000 * 64
+    config = T5Config(vocab_size=1000, d_model=64, d_ff=128, d_kv=16, num_heads=4, num_layers=2, num_decoder_layers=2)
+    with torch.device("meta"):
+        encoder = T5EncoderModel(config)
+    assert Sizes.of(config).body == parameters(encoder, trained=False)
+    found = needed_by(Embed(precision="float32"), ON_GPUS, sizes)
+    assert found.held == 4 * sizes.body
+
+
 def test_what_is_on_no_gpu_needs_none_of_its_memory(base):
     assert needed(Loss(base), Profile()) is None
     assert needed(Finetune(base), Profile()) is None
@@ -63,11 +88,49 @@ def test_what_is_on_no_gpu_needs_none_of_its_memory(base):
 
 def test_a_model_that_does_not_fit_is_refused_with_what_to_do(base):
     assert refusal(Loss(base), ON_GPUS, 80 * GIB) is None
-    assert "a smaller model" in refusal(Loss(base), ON_GPUS, 1000)
+    assert "use a smaller model" in refusal(Loss(base), ON_GPUS, 1000)
     assert "train_layout: shards" in refusal(Finetune(base), ON_GPUS, 1000)
-    assert "more gpus for Judge" in refusal(Judge(model=base), ON_GPUS, 1000)
+    assert "give Judge more gpus" in refusal(Judge(model=base), ON_GPUS, 1000)
+
+
+def test_a_refusal_counts_what_every_sample_needs_and_names_a_profile_that_has_room(base):
+    whole = Finetune(base, lora=None, max_tokens=64)
+    found = needed(whole, ON_GPUS)
+    assert found.held == 16 * needed_by(Loss(base), ON_GPUS, Sizes.here(base)).weights / 2 < found.total
+    assert refusal(whole, ON_GPUS, found.held) is None  # whether a pass has room depends on the samples
+    said = refusal(whole, ON_GPUS, found.held - 1)
+    assert base.name in said
+    assert "\n" not in said
+    judge = Judge(model=base, context=16)
+    card = 0.6 * needed(judge, ON_GPUS).held
+    assert "--profile judge_70b has room" in refusal(judge, ON_GPUS, card)
+
+
+def test_of_a_shared_gpu_a_worker_has_its_share(base):
+    half = Profile(default=Execution(gpus=0.5))
+    card = 1.5 * needed(Loss(base), ON_GPUS).held
+    assert refusal(Loss(base), ON_GPUS, card) is None
+    assert "of which a worker has 0.5" in refusal(Loss(base), half, card)
+    assert needed(Judge(model=base), half) == needed(Judge(model=base), ON_GPUS)
+
+
+def test_a_model_whose_size_is_not_known_here_is_not_refused(base, tmp_path):
+    assert needed(Loss(Checkpoint("someone/never-downloaded")), ON_GPUS) is None
+    settings = json.loads((Path(base.name) / "config.json").read_text())
+    for number, other in enumerate(({"model_type": "of another library"}, {"quantization_config": {"bits": 4}})):
+        folder = tmp_path / str(number)
+        shutil.copytree(base.name, folder)
+        (folder / "config.json").write_text(json.dumps(settings | other))
+        assert refusal(Loss(Checkpoint(str(folder))), ON_GPUS, 1) is None
 
 
 def test_the_page_shows_the_table():
     page = Path(__file__).parents[4] / "docs" / "models.md"
     assert "\n".join(memory_table.lines()) in page.read_text()
+
+
+def test_the_largest_models_of_a_profile_are_those_of_the_table():
+    found = memory_table.largest_models(profile("gpu_8"), 80 * GIB)
+    assert found == {"judge": "32B", "loss, score": "32B", "gradients": "8B", "LoRA": "8B", "all weights": "8B"}
+    assert memory_table.largest_models(Profile(), 80 * GIB) == {}
+    assert set(memory_table.largest_models(profile("gpu"), GIB).values()) == {None}

@@ -1,12 +1,18 @@
 """How many workers a map has and how large their batches are, on clusters that are only told of."""
 
+import json
+from dataclasses import replace
+
 import pytest
 import ray
 
-from jobs.engine.execute.profile import Execution
+from jobs.engine.execute.model_memory import shared
+from jobs.engine.execute.profile import Execution, profile
 from jobs.engine.execute.workers import Workers
 from operators.asking.judge import Judge
+from operators.checkpoint import Checkpoint
 from operators.embedding.embed import Embed
+from tests.tiny import tiny_encoder
 
 GPU = Execution(rows=4096, cpus=1, gpus=1)
 
@@ -48,6 +54,28 @@ def test_a_pool_on_this_machine_has_the_workers_that_it_has_room_for(cluster):
     assert sizes(Execution(workers=1), 100) == (1, 1)
     assert sizes(Execution(), 1) == (1, 1)
     assert sizes(Execution(cpus=0), 7) == (7, 7)
+
+
+def test_workers_of_a_small_model_share_gpus_and_their_pool_grows_as_others_do(cluster, tmp_path):
+    execution = profile("gpu").execution(Embed())
+    assert (execution.gpus, execution.workers_per_gpu) == (1, 4)
+    four = shared(execution, Embed())
+    assert four == replace(execution, gpus=0.25)
+    large = tiny_encoder(tmp_path) / "config.json"
+    large.write_text(json.dumps(json.loads(large.read_text()) | {"hidden_size": 4096, "num_hidden_layers": 24}))
+    for operator in (Embed(model=Checkpoint(str(tmp_path))), Embed(model=Checkpoint("someone/never-downloaded"))):
+        assert shared(execution, operator) == execution
+    assert shared(replace(execution, workers_per_gpu=1), Embed()).gpus == 1
+    assert shared(Execution(workers_per_gpu=4), Embed()).gpus == 0
+    cluster(gpus=8)
+    assert sizes(four, 1000) == (32, 1000)
+    assert sizes(replace(four, workers=6), 1000) == (6, 6)
+    cluster(gpus=8, cpus=8)
+    assert sizes(four, 1000) == (8, 1000)  # each needs a CPU too
+    cluster(gpus=0)
+    assert sizes(four, 1000) == (1, 1000)
+    cluster(gpus=1)
+    assert Workers.of(four, Embed()).rows(four, 10_000) == 313
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.engine.ingest import dedup
-from jobs.engine.ingest.dedup import Marks, Placed, Placements, partitions_of
-from jobs.engine.ingest.folder import Folder
+from jobs.engine.ingest.dedup import Marks, Placed, Placements, groups_of, partitions_of, sort_keys
 from jobs.engine.ingest.parse import keys_name
 from jobs.engine.ingest.parts import batches_of, fingerprint, fingerprint_share
 from jobs.engine.ingest.row_groups import KeyWriter
+from jobs.engine.store.folder import Folder
+from jobs.engine.store.runs import few
 
 
 @settings(deadline=None, max_examples=60)
@@ -38,8 +39,11 @@ def test_partitions_cover_the_hash_and_grow_with_the_rows():
 
 @pytest.mark.parametrize("partition_rows", [3, 1000])
 def test_repeats_of_any_partitions_equal_a_dictionary(tmp_path, monkeypatch, partition_rows):
-    monkeypatch.setattr("jobs.engine.ingest.row_groups.KEY_GROUP_ROWS", 4)
-    monkeypatch.setattr(dedup, "PARTITION_ROWS", 5)
+    for name, rows in {"PARTITION_ROWS": 12, "GROUP_SPLITS": 2, "DUPLICATES_AT_ONCE": 3}.items():
+        monkeypatch.setattr(dedup, name, rows)
+    monkeypatch.setattr("jobs.engine.ingest.row_groups.KEYS_AT_ONCE", 10)
+    monkeypatch.setattr("jobs.engine.store.runs.FAN_IN", 2)
+    monkeypatch.setattr("jobs.engine.store.runs.BLOCK_BYTES", 100)
     interim = Folder.at(str(tmp_path))
     random = np.random.default_rng(1)
     shas = [bytes([int(number) * 16] * 16) for number in random.integers(0, 16, 40)]
@@ -48,13 +52,19 @@ def test_repeats_of_any_partitions_equal_a_dictionary(tmp_path, monkeypatch, par
     for number, size in enumerate(sizes):
         with interim.writing(keys_name(number)) as file:
             writer = KeyWriter(file)
-            writer.add(shas[position : position + size], list(range(1, size + 1)))
+            for first in range(position, position + size, 3):  # as the samples come, a few at a time
+                some = range(first, min(first + 3, position + size))
+                writer.add([shas[place] for place in some], [place - position + 1 for place in some])
             writer.close()
         splits.append(Placed(number, f"{number}.jsonl", size, position, 100 * number))
         position += size
     placements = Placements(tuple(split for split in splits if split.samples))
     bounds = partitions_of(40, partition_rows)
-    counts = [dedup.find_repeats(placements, number, some, interim) for number, some in enumerate(bounds)]
+    files = [name for number, group in enumerate(groups_of(placements)) for name in sort_keys(group, number, interim)]
+    assert len(files) == 5  # of 10, 12, 12, 1 and 5 keys
+    files = few(interim, files, "head", most=2)
+    assert len(files) == 2
+    counts = [dedup.find_repeats(files, number, some, interim) for number, some in enumerate(bounds)]
     marks, by_split = dedup.mark_repeats(placements, len(bounds), interim)
     written = dedup.write_duplicates(placements, marks, len(bounds), interim, interim)
     expected, ids = [], {}

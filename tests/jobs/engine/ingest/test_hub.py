@@ -13,7 +13,7 @@ import pytest
 from jobs.engine.ingest import IngestSettings, InputError
 from jobs.engine.ingest.files.inputs import sources_of
 from jobs.engine.ingest.files.splits import splits_of
-from jobs.engine.ingest.files.streams import Range, opened
+from jobs.engine.ingest.files.streams import Range, file_at
 from jobs.engine.ingest.parse import reader_of
 
 ROWS = {"train": [{"question": "问", "answer": "答"}], "test": [{"question": "q", "answer": "a"}]}
@@ -75,7 +75,7 @@ def online(monkeypatch):
 def rows(given):
     said, found = [], []
     for split in splits_of(sources_of([given], said.append), 1 << 20):
-        with opened(split.path) as file:
+        with file_at(split.path) as file:
             pieces = list(reader_of(split, Range(file), IngestSettings()))
             found += [json.loads(piece.raw) for piece in pieces]
     return found, said

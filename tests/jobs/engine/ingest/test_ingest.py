@@ -15,7 +15,7 @@ import ray
 import zstandard
 
 from jobs.engine.ingest import IngestSettings, InputError, ingest, ingest_key
-from jobs.engine.ingest.build import fetched
+from jobs.engine.ingest.tasks import fetched
 from operators.sample import SAMPLE, text_sha
 
 SETTINGS = IngestSettings(task_cpus=0.5)

@@ -10,7 +10,7 @@ import pytest
 from jobs.engine.ingest import IngestSettings, InputError, ingest_key
 from jobs.engine.ingest.files.inputs import sources_of
 from jobs.engine.ingest.files.splits import splits_of
-from jobs.engine.ingest.files.streams import opened
+from jobs.engine.ingest.files.streams import file_at
 
 
 @pytest.fixture
@@ -181,4 +181,4 @@ def test_a_file_of_any_name_is_a_path_where_it_exists(corpus, name):
     (source,) = sources_of([f"data/{name}"], print)
     assert source.uri == f"data/{name}"
     (split,) = splits_of([source], 1000)
-    assert opened(split.path).read()
+    assert file_at(split.path).read()

@@ -8,6 +8,7 @@ import pytest
 from jobs.engine.execute.columns import column
 from jobs.engine.outcome.explanation import ledger_rows, nearest_kept
 from jobs.engine.store.feature import Feature
+from jobs.engine.store.folder import Folder
 from jobs.engine.terminal.errors import UsageError
 
 
@@ -74,7 +75,7 @@ def run(tmp_path):
         "state": ["kept", "dropped", "duplicate", "quarantined"],
     }
     pq.write_table(pa.table(columns), tmp_path / "selection.parquet")
-    return tmp_path
+    return Folder.at(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from jobs.engine.outcome import ledger
-from jobs.engine.outcome.outcome import Outcome
+from jobs.engine.execute.session import Session
+from jobs.engine.outcome.outcome import desk, written
 from jobs.engine.pool.column import Column, Series
+from jobs.engine.store.folder import Folder
+from jobs.engine.store.store import Store
 from tests.jobs.engine.report.pretend import FAULTY, OTHER, feature_of, manifest_of, pool_of
 
 
 @pytest.fixture
-def outcome_of(tmp_path):
+def outcome_of(tmp_path, ray_session):
     """Makes the outcome of a run over a pool of so many samples that keeps those ids: outcome_of(40, [3, 1])."""
 
     def make(samples, ids, *, failed=(), quarantine=(), duplicates=0, recipe="at_random", said=None, other=OTHER,
@@ -26,11 +28,11 @@ def outcome_of(tmp_path):
             if name in decided:
                 decided[name] = _values(decided[name])
         chosen = pool.selection(kept, because={"not drawn": pool, "drawn at random": kept}, **decided)
-        errors = ledger.failures(chosen)
-        counts = ledger.write_ledger(pool, chosen, errors, tmp_path / "selection.parquet")
-        return Outcome(tmp_path, pool, chosen, counts, errors, manifest_of(pool, counts, recipe))
+        outcome = written(chosen, pool, {}, at)
+        return replace(outcome, manifest=manifest_of(pool, outcome.counts, recipe))
 
-    return make
+    with desk(Folder.at(tmp_path), Session(Store(str(tmp_path / "store")))) as at:
+        yield make
 
 
 def _values(given):

@@ -10,9 +10,8 @@ from tests.jobs.engine.report.pretend import HOSTILE_TEXTS
 
 def _card(outcome):
     """The card's header, and its body."""
-    path = outcome.folder / "README.md"
-    write_card(outcome, path)
-    _, header, body = path.read_text("utf-8").split("---\n", 2)
+    write_card(outcome)
+    _, header, body = outcome.desk.out.content("README.md").decode().split("---\n", 2)
     return yaml.safe_load(header), body
 
 

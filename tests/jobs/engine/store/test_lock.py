@@ -5,11 +5,15 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from jobs.engine.store.folder import Folder
 from jobs.engine.store.lock import StoreBusy, locked
+from jobs.engine.store.lock_file import lock_file
 
 HOLDER = """
 import sys, time
@@ -66,3 +70,96 @@ def test_lock_of_a_dead_process_here_is_taken_over_at_once(tmp_path):
     with locked(str(tmp_path), print, lease=30.0):
         assert time.monotonic() - began < 5
         assert json.loads((tmp_path / "lock.json").read_text())["pid"] == os.getpid()
+
+
+GONE = {"token": "other", "host": "elsewhere", "pid": 1, "renewed": 0.0}
+
+
+@pytest.fixture(params=["s3", "old s3", "memory"])  # the first makes a file only if there is none; the others do not
+def place(request, tmp_path):
+    if request.param == "memory":
+        yield Folder.at(f"memory://{tmp_path}/store")
+        return
+    server = request.getfixturevalue("s3")
+    folder = Folder.at(f"{server.bucket()}/store")
+    server.knows_conditions = request.param == "s3"
+    yield folder
+    server.knows_conditions = True
+
+
+def test_at_a_url_a_second_run_is_refused_and_the_lock_is_gone_afterwards(place):
+    with locked(place.url, print, lease=3.0, settling=0.1):
+        with pytest.raises(StoreBusy, match="in use by process"), locked(place.url, print, lease=3.0, settling=0.1):
+            pass
+        assert place.names() == ["lock.json"]
+    assert place.names() == []
+
+
+def test_at_a_url_only_one_of_many_has_a_lock_that_is_taken_over(place):
+    place.write("lock.json", json.dumps(GONE).encode())
+    inside, most, done = [], [], []
+
+    def contend() -> None:
+        try:
+            with locked(place.url, said.append, lease=1.0, settling=0.5):
+                inside.append(1)
+                most.append(len(inside))
+                time.sleep(0.3)
+                inside.pop()
+                done.append(1)
+        except StoreBusy:
+            pass
+
+    said: list[str] = []
+    threads = [threading.Thread(target=contend) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert max(most) == 1
+    assert sum("took over the lock of process 1 on elsewhere, which is gone" in line for line in said) == 1
+    assert len(done) == len(most)
+    assert place.names() == []
+
+
+def test_what_two_that_make_a_lock_at_once_agree_on_is_the_last_where_a_store_cannot_refuse(place):
+    lock = lock_file(place, 0.3)
+    first, second = {"token": "a", "host": "h", "pid": 1}, {"token": "b", "host": "h", "pid": 2}
+    with ThreadPoolExecutor(2) as threads:
+        found = threads.map(lock.created, (first, second))
+        assert sum(found) == 1
+    assert lock.owner()["token"] in "ab"
+
+
+def test_an_owner_does_not_renew_a_lock_that_another_run_begins_to_take_over(place):
+    lock, owner = lock_file(place, 0.1), {"token": "a", "host": "h", "pid": 1}
+    assert lock.created(owner)
+    assert lock.renewed(owner)
+    place.write("lock-a.taken", b"{}")
+    assert not lock.renewed(owner)
+    assert not lock.taken_over(owner, {"token": "b", "host": "h", "pid": 2})
+    with (
+        pytest.raises(
+            StoreBusy, match=r"another run began to and did not go on.*remove lock\.json and the files lock-"
+        ),
+        locked(place.url, print, lease=0.2, settling=0.1),
+    ):
+        pass
+
+
+def test_a_lock_whose_place_cannot_be_reached_any_more_hides_no_other_error(s3):
+    url = s3.bucket()
+
+    def run() -> None:
+        with locked(url, print), s3.failing(lambda *_: "ExpiredToken"):
+            raise KeyError("of the run")
+
+    with pytest.raises(KeyError, match="of the run"):
+        run()
+
+
+def test_the_process_number_of_a_container_that_was_started_again_is_no_owner(tmp_path):
+    lock_of(tmp_path, host=socket.gethostname(), pid=os.getpid())
+    began = time.monotonic()
+    with locked(str(tmp_path), print, lease=30.0):
+        assert time.monotonic() - began < 5

@@ -6,8 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.engine.execute.columns import column, computed
-from jobs.engine.store.feature import ERROR, MISSING, VALUE, Feature, take_over
+from jobs.engine.store.feature import ERROR, MISSING, VALUE, Feature
 from jobs.engine.store.store import Store
+from jobs.engine.store.taking import Lacking, take_over
 from jobs.engine.terminal.errors import WinnowError
 from operators.base import RowError
 from tests.standins import Hashed
@@ -79,7 +80,7 @@ def test_take_over_copies_by_content_under_the_new_ids(feature, tmp_path):
     written(feature, [10, 11, 12], [1.0, RowError("down"), 3.0])
     new = Feature(str(tmp_path / "new"))
     missing = pa.table({"id": [0, 1, 2], "sha": shas([12, 11, 99])})
-    assert take_over(new, [feature], missing) == 1
+    assert take_over(new, [feature], Lacking.of(missing)) == 1
     assert new.states(3).tolist() == [VALUE, MISSING, MISSING]
     assert new.values(np.array([0])).tolist() == [3.0]
 
@@ -88,7 +89,7 @@ def test_take_over_gives_a_value_to_every_sample_that_it_belongs_to(feature, tmp
     written(feature, [10, 11], [1.0, 2.0])
     new = Feature(str(tmp_path / "new"))
     missing = pa.table({"id": [0, 1, 2, 3], "sha": shas([11, 10, 11, 99])})
-    assert take_over(new, [feature], missing) == 3
+    assert take_over(new, [feature], Lacking.of(missing)) == 3
     assert new.values(np.array([0, 1, 2])).tolist() == [2.0, 1.0, 2.0]
 
 

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.engine.store.writing import UNFINISHED, remove_unfinished, whole_file, write_atomically
+from jobs.engine.store.folder import Folder
+from jobs.engine.store.writing import UNFINISHED, whole_file, write_atomically
 
 
 @pytest.fixture(params=["file", "memory"])
@@ -90,5 +91,5 @@ def test_what_a_killed_process_was_writing_is_removed_and_nothing_else(tmp_path)
     code = f"import os\nfrom jobs.engine.store.writing import whole_file\n{code}"
     subprocess.run([sys.executable, "-c", code], check=True)
     assert sum(bool(UNFINISHED.fullmatch(name)) for name in os.listdir(tmp_path)) == 1
-    remove_unfinished(tmp_path)
+    Folder.at(tmp_path).remove_unfinished()
     assert sorted(os.listdir(tmp_path)) == [".hidden.tmp", "a.tmp", "selected.jsonl"]

@@ -155,9 +155,6 @@ def test_what_no_worker_has_to_see_is_refused_at_once(session, base):
     pool = Pool(
         Samples("somewhere", {"fingerprint": "a", "text_fingerprint": "a", "samples": 4}), session, np.arange(4)
     )
-    distant = replace(pool, session=replace(session, store=Store("memory://bucket/store")))
-    with pytest.raises(UsageError, match=r"store memory://bucket/store: .* --store"):
-        distant[np.arange(4)].train(declared(base))
     with pytest.raises(UsageError, match="no sample"):
         pool[np.arange(0)].train(declared(base))
     with pytest.raises(ModelMissing):
@@ -183,7 +180,7 @@ def test_a_classifier_tells_the_labels_of_the_whole_pool_and_goes_on_from_an_epo
 
 def test_moments_of_all_weights_are_kept_only_for_a_run_that_goes_on(make_pool, base, monkeypatch, capsys):
     def run(samples, session, trainer, ids, folder):
-        train_worker.carry_out(train_worker.Training(trainer, samples.parts, ids, str(folder), 0.0, "cpu", 1, 4096))
+        train_worker.carry_out(train_worker.Training(trainer, samples.parts, ids, folder.url, 0.0, "cpu", 1, 4096))
         return training._summary(folder, trainer)
 
     monkeypatch.setattr(training, "_run", run)

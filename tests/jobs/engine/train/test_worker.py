@@ -1,20 +1,23 @@
 """The worker of a training run, without Ray: what it refuses, records and packs."""
 
 import json
+import pickle
 import resource
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
 from jobs.engine.terminal.errors import OverErrorBudget, WinnowError
-from jobs.engine.train.train_worker import Tokenized, Training, carry_out, process_group
+from jobs.engine.train.tokenized import Tokenized, tokenized
+from jobs.engine.train.train_worker import Training, carry_out, process_group
 from operators.base import RowError
 from operators.checkpoint import Checkpoint
 from operators.supervision.supervised import IGNORED, Supervised
 from operators.training.finetune import LoRA
+from operators.training.ranks import Copies
 from tests.jobs.pool_runs import TEXTS, declared
 from tests.runs import lines
 from tests.tiny import CHAT, tiny_causal
@@ -136,3 +139,39 @@ def test_packed_samples_are_what_was_packed():
     packed = Tokenized.of([(at, []) for at in range(3)], supervision)
     assert list(packed) == [rows[0], rows[2]]
     assert (len(packed), packed.left_out, packed.example) == (2, {"odd": 1}, "the first is sample 1: odd: so it is")
+
+
+@dataclass(frozen=True)
+class Rank(Copies):
+    """A rank whose exchange with the others is written down beforehand."""
+
+    others: tuple = ()
+
+    def exchanged(self, own):
+        return [own if each is None else each for each in self.others]
+
+
+def test_each_rank_tokenizes_its_share_and_has_the_samples_of_one_process(make_pool):
+    pool, asked = make_pool([f"{'x' * at} 北京" for at in range(10)]), []
+
+    def supervision(position, messages):
+        asked.append(position)
+        if position in (1, 8):
+            raise RowError("odd", "so it is")
+        text = [ord(each) for each in messages[0]["content"]]
+        return Supervised(position, tuple(text), tuple(text), position % 4 == 0)
+
+    def of(together, ids):
+        asked.clear()
+        return tokenized(pool.parts, ids, ("messages",), supervision, together), list(asked)
+
+    for ids in (np.arange(10), np.array([1, 8])):  # of three ranks, one may have no sample
+        whole, seen = of(Copies(0, 1), ids)
+        assert seen == ids.tolist()
+        shares = [of(Rank(rank, 3, others=(None,)), ids) for rank in range(3)]
+        assert [share for _, share in shares] == [each.tolist() for each in np.array_split(ids, 3)]
+        joined, _ = of(Rank(1, 3, others=(shares[0][0], None, shares[2][0])), ids)
+        assert list(joined) == list(whole)
+        for fact in ("left_out", "example", "truncated"):
+            assert getattr(joined, fact) == getattr(whole, fact)
+        assert list(pickle.loads(pickle.dumps(joined))) == list(whole)

@@ -1,0 +1,96 @@
+"""Whether a cluster has the GPUs that a run asks for, before anything starts."""
+
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import ray
+from ray._private.state import state
+
+from jobs.engine.execute.profile import Profile
+from jobs.engine.terminal.errors import UsageError, refuse
+from operators.base import Operator
+from operators.training.finetune import Finetune
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Some nodes of one kind."""
+
+    count: float
+    cpus: float
+    gpus: float
+    """GPUs of one node."""
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What a cluster has now, and what it may start on demand."""
+
+    there: tuple[Nodes, ...]
+    on_demand: tuple[Nodes, ...] = ()
+
+    @classmethod
+    def of_cluster(cls) -> "Capacity":
+        """That of the connected cluster."""
+        alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        there = tuple(Nodes(1, each.get("CPU", 0.0), each.get("GPU", 0.0)) for each in alive)
+        return cls(there, _on_demand() if "RAY_ADDRESS" in os.environ else ())
+
+    @property
+    def most_of_a_node(self) -> float:
+        """The most GPUs that one node has or may have."""
+        return max((each.gpus for each in (*self.there, *self.on_demand) if each.count), default=0.0)
+
+    @property
+    def most(self) -> float:
+        """The most GPUs that there may be at a time."""
+        return max(sum(each.count * each.gpus for each in kind) for kind in (self.there, self.on_demand))
+
+    def __str__(self) -> str:
+        gpus = sum(each.count * each.gpus for each in self.there)
+        cpus = sum(each.count * each.cpus for each in self.there)
+        now = f"{len(self.there)} node(s), {cpus:g} CPUs and {f'{gpus:g} GPUs' if gpus else 'no GPU'}"
+        kinds = [f"nodes of {each.gpus:g}" for each in self.on_demand if each.gpus and each.count]
+        return f"{now}, and starts {' and '.join(kinds) or 'no GPUs'} on demand"
+
+
+def _on_demand() -> tuple[Nodes, ...]:
+    """The nodes that the autoscaler of the cluster may start; none where there is no autoscaler."""
+    config = state.get_cluster_config()
+    groups = config.node_group_configs if config else ()
+    return tuple(
+        Nodes(
+            math.inf if each.max_count < 0 else each.max_count,
+            each.resources.get("CPU", 0.0),
+            each.resources.get("GPU", 0.0),
+        )
+        for each in groups
+    )
+
+
+def refuse_without_gpus(steps: Mapping[str, object], profile: Profile) -> None:
+    """UsageError where an operator or a trainer would wait forever for GPUs that the connected cluster never has.
+
+    steps: the operators and trainers of a run by the names of their columns; other steps hold no GPU by themselves.
+    """
+    refuse(UsageError(each) for each in lacking(steps, profile, Capacity.of_cluster()))
+
+
+def lacking(steps: Mapping[str, object], profile: Profile, capacity: Capacity) -> Iterator[str]:
+    """A sentence for each step that asks for more GPUs than the cluster can have."""
+    for name, step in steps.items():
+        if isinstance(step, Operator) and (gpus := profile.execution(step).gpus) > capacity.most_of_a_node:
+            yield _sentence(name, f"a worker of {type(step).__name__} takes {gpus:g} GPU(s) of one node", capacity)
+        if isinstance(step, Finetune):
+            together = profile.train_workers * profile.train_gpus
+            if profile.train_gpus > capacity.most_of_a_node or together > capacity.most:
+                yield _sentence(name, f"training takes {together:g} GPU(s)", capacity)
+
+
+def _sentence(name: str, needs: str, capacity: Capacity) -> str:
+    return (
+        f"{name}: with this profile {needs}, and this cluster has {capacity}: add such nodes, or give a --profile "
+        "without GPUs"
+    )

@@ -1,0 +1,187 @@
+"""What workers do in a reduce: run a kernel, hold a shard of its rows, or ask those that do."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import is_dataclass
+from functools import partial
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import ray
+
+from jobs.engine.execute.gpus import hide_other_gpus, task
+from jobs.engine.execute.rows import Rows, part, read
+from jobs.engine.execute.spread import Spread
+from jobs.engine.terminal.errors import WinnowError
+from operators.kernels.sharding import Ask, here, sharding
+
+EVERY = 30.0
+"""Seconds between two lines about the progress of a reduce."""
+INLINE = 100_000
+"""Bytes above which an argument is put into the object store once, instead of sent to every shard."""
+
+
+class Found(NamedTuple):
+    """What a reduce has found, how often its shards were asked, and the bytes that were sent for it."""
+
+    result: Any
+    rounds: int = 0
+    moved: int = 0
+
+
+class Request(NamedTuple):
+    """A kernel, its array arguments and its other arguments, and the processes that it runs in."""
+
+    kernel: Callable[..., Any]
+    columns: list[Rows]
+    rows: int
+    params: dict[str, Any]
+    spread: Spread
+    patience: float = 900.0
+    """Seconds to wait for room for the shards."""
+
+
+class Progress:
+    """How far a kernel is, as it told last."""
+
+    def __init__(self) -> None:
+        self.words, self.share, self.began = "", 0.0, time.monotonic()
+
+    def __call__(self, words: str, share: float) -> None:
+        self.words, self.share = words, share
+
+    def line(self) -> str:
+        """The words, and the seconds left at the pace so far; empty where nothing was told yet."""
+        if not self.share:
+            return self.words
+        left = (time.monotonic() - self.began) * (1 - self.share) / self.share
+        return f"{self.words}, about {left:,.0f} s left"
+
+
+def reduce_here(request: Request) -> Iterator[str | Found]:
+    """Yields lines about the progress, one every EVERY seconds, and in the end what was found."""
+    hide_other_gpus()
+    progress = Progress()
+    work = _over_shards if request.spread.shards > 1 else _alone
+    with ThreadPoolExecutor(1) as thread:
+        found = thread.submit(work, request, progress)
+        while not wait([found], EVERY).done:
+            yield progress.line()
+        yield found.result()
+
+
+REDUCE = task(reduce_here, max_retries=0)  # a reduce starts again as a whole
+
+
+def _alone(request: Request, progress: Progress) -> Found:
+    """Runs the kernel in this process."""
+    _set_threads(request.spread.threads)
+    arrays = [read(each) for each in request.columns]
+    device = {"device": "cuda"} if request.spread.gpus else {}
+    declared = sharding(request.kernel)
+    if declared is None:
+        return Found(request.kernel(*arrays, **device, **request.params))
+    shard = declared.shard(*arrays, **device)
+    del arrays
+    asked = Asked(here(shard))
+    return Found(declared.driver(asked, tell=progress, **request.params), asked.rounds)
+
+
+def _over_shards(request: Request, progress: Progress) -> Found:
+    """Asks one worker per shard, each of which reads its own rows."""
+    spread, declared = request.spread, sharding(request.kernel)
+    assert declared is not None
+    _set_threads(spread.threads)
+    options = {"num_cpus": spread.cpus, "num_gpus": spread.gpus, "memory": spread.memory}
+    workers = [SHARD.options(scheduling_strategy="SPREAD", **options).remote() for _ in range(spread.shards)]
+    try:
+        progress(f"waiting for room for {spread.shards} workers with {_sized(spread.memory)} of memory each", 0.0)
+        ready, waiting = ray.wait(
+            [each.ready.remote() for each in workers], num_returns=len(workers), timeout=request.patience
+        )
+        ray.get(ready)
+        if waiting:
+            raise WinnowError(
+                f"the cluster had no room for {spread.shards} workers with {_sized(spread.memory)} of memory each for "
+                f"{request.patience:g} s: add nodes, or set reduce_bytes in the profile to more"
+            )
+        progress(f"reading {request.rows:,} rows into {spread.shards} workers", 0.0)
+        ray.get(
+            [
+                worker.hold.remote(request.kernel, [part(each, *span) for each in request.columns], span[0], spread)
+                for worker, span in zip(workers, pairwise(declared.cuts(request.rows, spread.shards)), strict=True)
+            ]
+        )
+        asked = Asked(partial(_answers, workers))
+        progress.began = time.monotonic()
+        found = declared.driver(asked, tell=progress, **request.params)
+        return Found(found, asked.rounds, asked.moved + asked.told * spread.shards)
+    finally:
+        for worker in workers:
+            ray.kill(worker)
+
+
+class Shard:
+    """The actor that holds a shard."""
+
+    def ready(self) -> None:
+        """Returns when the actor has started."""
+
+    def hold(self, kernel: Callable[..., Any], columns: list[Rows], offset: int, spread: Spread) -> None:
+        """Reads the rows of the shard; offset: the position of the first."""
+        hide_other_gpus()
+        _set_threads(spread.threads)
+        declared = sharding(kernel)
+        assert declared is not None
+        device = {"device": "cuda"} if spread.gpus else {}
+        self.shard = declared.shard(*[read(each) for each in columns], offset=offset, **device)
+
+    def answer(self, method: str, *arguments: Any) -> Any:
+        """What a method of the shard returns."""
+        return getattr(self.shard, method)(*arguments)
+
+
+SHARD: Any = ray.remote(Shard)
+
+
+def _answers(workers: list[Any], method: str, *arguments: Any) -> list[Any]:
+    """The answers of the shards, in their order; a large argument is put into the object store once."""
+    given = [ray.put(each) if _bytes(each) > INLINE else each for each in arguments]
+    return ray.get([worker.answer.remote(method, *given) for worker in workers])
+
+
+class Asked:
+    """Asks all shards, and counts how often, the bytes that each was told, and those that all answered."""
+
+    def __init__(self, ask: Ask):
+        self.ask, self.rounds, self.told, self.moved = ask, 0, 0, 0
+
+    def __call__(self, method: str, *arguments: Any) -> list[Any]:
+        """The answers of the shards, in their order."""
+        answers = self.ask(method, *arguments)
+        self.rounds += 1
+        self.told += _bytes(arguments)
+        self.moved += _bytes(answers)
+        return answers
+
+
+def _bytes(value: Any) -> int:
+    """The bytes of the arrays in a value."""
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    if is_dataclass(value) and not isinstance(value, type):
+        return _bytes(list(vars(value).values()))
+    return sum(map(_bytes, value)) if isinstance(value, list | tuple) else 0
+
+
+def _sized(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB" if count >= 1e8 else f"{count / 1e6:,.1f} MB"
+
+
+def _set_threads(threads: int) -> None:
+    import torch  # not needed on the driver
+
+    torch.set_num_threads(max(1, min(threads, os.cpu_count() or 1)))

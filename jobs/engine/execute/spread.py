@@ -1,0 +1,60 @@
+"""Where a reduce runs: in one process where its columns fit, else over one worker per shard of the rows."""
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import ray
+
+from jobs.engine.execute.profile import Profile
+from jobs.engine.execute.rows import Rows, row_bytes
+from jobs.engine.execute.session import largest_node_cpus
+from operators.kernels.sharding import sharding
+
+SHARE = 0.25
+"""The share of a node's memory up to which columns are reduced in one process, where the profile has no limit."""
+
+
+class Spread(NamedTuple):
+    """The processes of a reduce. Results do not depend on it."""
+
+    shards: int = 1
+    """1: one task; above 1: so many actors, with consecutive rows each, and a task that asks them."""
+    threads: int = 1
+    """Threads of each process."""
+    cpus: float = 1.0
+    """CPUs that a process requests. It is at most 1, as a request for a whole node could wait forever."""
+    gpus: float = 0.0
+    memory: int = 0
+    """Bytes of memory that a shard requests."""
+
+
+def spread(kernel: Callable[..., Any], columns: Mapping[str, Rows], rows: int, profile: Profile) -> Spread:
+    """One process where the columns fit, or where the kernel has no shards; else shards over all nodes or GPUs."""
+    gpus = profile.reduce_gpus if "device" in inspect.signature(kernel).parameters else 0.0
+    threads = profile.reduce_threads or int(largest_node_cpus())
+    alone = Spread(threads=threads, gpus=gpus)
+    declared = sharding(kernel)
+    if declared is None or rows < 2:
+        return alone
+    nodes = [each["Resources"] for each in ray.nodes() if each["Alive"] and each["Resources"].get("CPU")]
+    limit = profile.reduce_bytes or SHARE * min((each.get("memory", math.inf) for each in nodes), default=math.inf)
+    total = rows * sum(row_bytes(each) for each in columns.values())
+    if total <= limit:
+        return alone
+    shards = math.ceil(total / limit)
+    if gpus:
+        shards = int(sum(each.get("GPU", 0.0) for each in nodes) / gpus)
+    shards = min(max(shards, 1 if gpus else len(nodes)), rows)
+    shards = len(declared.cuts(rows, shards)) - 1
+    if shards == 1:
+        return alone
+    cpus = sum(each["CPU"] for each in nodes)
+    return Spread(
+        shards,
+        max(1, threads // math.ceil(shards / max(len(nodes), 1))),
+        min(1.0, math.floor(100 * cpus / shards) / 100),
+        gpus,
+        math.ceil(total / shards),
+    )

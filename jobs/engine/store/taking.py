@@ -1,0 +1,100 @@
+"""Values taken over by content: a sample gets the value, or the error, of another with the same hash."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.engine.store.feature import Feature
+from jobs.engine.store.folder import Folder
+from jobs.engine.store.parquet import opened
+
+SHA = np.dtype("S16")
+
+
+@dataclass
+class Lacking:
+    """Samples without a value, in the order of their hashes, so that one pass over the parts finds all of them."""
+
+    ids: np.ndarray
+    """(n,) int64."""
+    shas: np.ndarray
+    """(n,) S16, ascending."""
+    done: np.ndarray
+    """Whether the sample has been given something; (n,) bool."""
+    given: int = 0
+    """The number of those."""
+
+    @classmethod
+    def of(cls, missing: pa.Table) -> "Lacking":
+        """The samples of a table (id, sha), which is ascending by id."""
+        shas = hashes(missing["sha"])
+        order = np.argsort(shas, kind="stable")
+        return cls(missing["id"].to_numpy()[order], shas[order], np.zeros(len(shas), bool))
+
+    def repeats(self) -> np.ndarray:
+        """The ids of the samples whose hash is that of an earlier one."""
+        return self.ids[1:][self.shas[1:] == self.shas[:-1]]
+
+    def found(self, shas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows with these hashes (rows,), and the positions here that each gives something; each position once."""
+        order = np.argsort(shas, kind="stable")  # searched in this order, neighbours are found in the cache
+        first, last = (np.searchsorted(self.shas, shas[order], side) for side in ("left", "right"))
+        counts = last - first
+        rows = np.repeat(order, counts)
+        begins = np.repeat(first - np.cumsum(counts) + counts, counts)
+        places, unique = np.unique(begins + np.arange(len(rows)), return_index=True)
+        fresh = ~self.done[places]
+        self.done[places] = True
+        self.given += int(fresh.sum())
+        return rows[unique][fresh], places[fresh]
+
+
+def take_over(feature: Feature, others: Sequence[Feature], lacking: Lacking) -> int:
+    """Copies into `feature` the values that others have for samples that lack one. Returns their number.
+
+    A value belongs to the content that the sha is the hash of. So the sha decides, and the id in the other feature does
+    not matter. `others` may hold `feature` itself.
+    """
+    for other in others:
+        for file, rows, places in _hits(other, lacking, failed=False):
+            values = file.read(columns=["value"])["value"].combine_chunks().take(pa.array(rows))
+            _write(feature, lacking, places, values, [None] * len(rows))
+    return lacking.given
+
+
+def share_errors(feature: Feature, lacking: Lacking) -> None:
+    """Writes for samples that lack a value the errors that the feature has for samples with the same sha."""
+    for file, rows, places in _hits(feature, lacking, failed=True):
+        errors = file.read(columns=["error"])["error"].take(pa.array(rows)).to_pylist()
+        _write(feature, lacking, places, pa.nulls(len(rows)), errors)
+
+
+def _hits(feature: Feature, lacking: Lacking, failed: bool) -> Iterator[tuple[pq.ParquetFile, np.ndarray, np.ndarray]]:
+    """The parts with something for samples that lack it: the part, its rows, and the positions of the samples."""
+    fs, _ = Folder(feature.folder).opened()
+    for path in feature.parts():
+        if lacking.given == len(lacking.ids):
+            return
+        with opened(fs.unstrip_protocol(path)) as file:
+            table = file.read(columns=["sha", "error"])
+            held = np.flatnonzero(table["error"].is_valid().to_numpy() == failed)
+            rows, places = lacking.found(hashes(table["sha"])[held])
+            if len(rows):
+                yield file, held[rows], places
+
+
+def _write(feature: Feature, lacking: Lacking, places: np.ndarray, values: pa.Array, errors: list[str | None]) -> None:
+    content = pa.py_buffer(lacking.shas[places].tobytes())
+    shas = pa.Array.from_buffers(pa.binary(SHA.itemsize), len(places), [None, content])
+    feature.write(lacking.ids[places], shas, values, errors)
+
+
+def hashes(shas: pa.ChunkedArray) -> np.ndarray:
+    """Hashes of 16 bytes, none of them null, as an array; (n,) S16."""
+    joined = shas.combine_chunks()
+    if not len(joined):
+        return np.empty(0, SHA)
+    return np.frombuffer(joined.buffers()[1], SHA)[joined.offset : joined.offset + len(joined)]

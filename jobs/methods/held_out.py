@@ -1,0 +1,80 @@
+"""How well a model that a run has fine-tuned predicts the responses of held-out samples.
+
+<store>/held_out/<fingerprint>.json    the loss of one model on one file, so that it is computed once
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import ray
+from ray.exceptions import RayError
+
+from jobs.engine.execute.failure import cause, failure
+from jobs.engine.execute.gpus import hide_other_gpus, task
+from jobs.engine.pool.pool import Pool
+from jobs.engine.samples.reading import Parts, read_samples
+from jobs.engine.terminal.errors import UsageError, WinnowError
+from operators.base import RowError, canonical_json
+from operators.checkpoint import Checkpoint
+from operators.losses.loss import Loss
+from operators.training.finetune import Finetune
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A file of held-out samples."""
+
+    pool: Pool
+
+    @classmethod
+    def read(cls, pool: Pool, file: str) -> "HeldOut":
+        """The samples of a file, beside a pool; UsageError where it has none."""
+        beside = pool.beside(file)
+        if not beside.samples:
+            raise UsageError(f"{file} has no sample to compute a loss of")
+        return cls(beside)
+
+    def loss(self, trainer: Finetune, epoch: Checkpoint) -> float:
+        """The mean over the samples of the mean loss of their response tokens (nats), after an epoch of the trainer.
+
+        From the store, or computed on a worker. WinnowError where more samples than `max_errors` allows have none.
+        """
+        model, adapter = (epoch, None) if trainer.lora is None else (trainer.base, epoch)
+        loss = Loss(model, adapter, trainer.template, trainer.max_tokens)
+        session = self.pool.session
+        identity = {"held_out": 1, "loss": loss.fingerprint(), "pool": self.pool.origin.identity("conversation")}
+        name = hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:16]
+        folder, name = session.store.folder.inner("held_out"), f"{name}.json"
+        if not folder.exists(name):
+            execution = session.profile.execution(loss)
+            remote = LOSS.on(execution.gpus).options(num_gpus=execution.gpus, memory=execution.memory)
+            try:
+                found = ray.get(remote.remote(loss, self.pool.parts, self.pool.ids))
+            except RayError as error:
+                raise failure(f"held-out loss: {cause(error)}", error, session) from error
+            folder.make()
+            folder.write(name, json.dumps(found).encode())
+        found = json.loads(folder.content(name))
+        if not found["samples"] or found["failed"] > session.max_errors * self.pool.samples:
+            raise WinnowError(
+                f"held-out loss: {found['failed']:,} of {self.pool.samples:,} samples have none; {found['example']}"
+            )
+        return found["loss"]
+
+
+def loss_here(loss: Loss, parts: Parts, ids: np.ndarray) -> dict[str, Any]:
+    """The mean loss of the samples with these ids, computed in this worker, and how many have one and have not."""
+    hide_other_gpus()
+    compute = loss.load()
+    means, errors = [], []
+    for table in read_samples(parts, ids, ["id", "messages"]):
+        for value in compute(table):  # type: ignore[arg-type]
+            errors.append(str(value)) if isinstance(value, RowError) else means.append(value["nll_mean"])
+    mean = float(np.mean(means)) if means else 0.0
+    return {"loss": mean, "samples": len(means), "failed": len(errors), "example": "".join(errors[:1])}
+
+
+LOSS = task(loss_here)

@@ -1,0 +1,61 @@
+"""A folder by its URL, on the local disk and on a file system that is reached by a URL."""
+
+import pytest
+
+from jobs.engine.store.folder import Folder
+
+
+@pytest.fixture(params=["local", "memory", "s3"])
+def folder(request, tmp_path):
+    if request.param == "s3":
+        return Folder.at(f"{request.getfixturevalue('s3').bucket()}/a/")
+    return Folder.at(tmp_path / "a" if request.param == "local" else f"memory://{tmp_path}/a/")
+
+
+def test_a_folder_that_is_not_there_is_empty(folder):
+    assert not folder.exists()
+    assert folder.names() == []
+    assert folder.matching("*") == []
+    folder.remove()
+    with pytest.raises(FileNotFoundError):
+        folder.content("x")
+
+
+def test_files_are_written_listed_read_and_removed(folder):
+    folder.make()
+    folder.write("x.json", "语".encode())
+    folder.inner("in").make()
+    folder.inner("in").write("y.json", b"y")
+    assert folder.names() == ["in", "x.json"]
+    assert folder.matching("*.json") == [folder.file("x.json")]
+    assert folder.matching("**/*.json") == [folder.file("in/y.json"), folder.file("x.json")]
+    assert folder.exists("x.json")
+    assert folder.content("x.json").decode() == "语"
+    with folder.reading("in/y.json") as file:
+        assert file.read() == b"y"
+    folder.remove("in")
+    assert folder.names() == ["x.json"]
+    assert str(folder.inner("in")) == folder.file("in")
+
+
+def test_a_file_has_its_name_only_once_it_is_whole(folder):
+    folder.make()
+    folder.write("x", b"before")
+
+    def fail():
+        with folder.writing("x") as file:
+            file.write(b"half")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert folder.content("x") == b"before"
+    assert folder.names() == ["x"]
+
+
+def test_a_local_path_becomes_absolute_and_a_url_stays(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert Folder.at("out/").url == f"{tmp_path}/out"
+    assert Folder.at("out").local
+    assert Folder.at("memory://out/").url == "memory://out"
+    assert not Folder.at("memory://out").local
