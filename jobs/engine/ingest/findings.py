@@ -40,12 +40,15 @@ def described(
     ]  # fmt: skip
     examples: dict[str, list[Message]] = {}
     reasons: Counter[str] = Counter()
+    media: Counter[str] = Counter()
     for part in parsed:
+        media.update(part.media)
         examples = part.examples | examples
         reasons.update(part.kinds)
     totals = {state: sum(source[state] for source in listed) for state in STATES}
     return {
-        "winnow_pool": 1, **totals, "reasons": dict(sorted(reasons.items())), "sources": listed,
+        "winnow_pool": 1, **totals, "reasons": dict(sorted(reasons.items())), "media": dict(sorted(media.items())),
+        "sources": listed,
         "examples": examples, "settings": settings.semantics(),
     }  # fmt: skip
 
@@ -85,6 +88,9 @@ def say_findings(found: Mapping[str, Any], folder: str, say: Say) -> None:
             say(f"{source['uri']} has no records ({source['bytes']:,} bytes)")
     for name, count in formats.most_common():
         say(f"format {name}: {count:,} records, for example {_shown(found['examples'][name])}")
+    if found["media"]:
+        counts = ", ".join(f"{count:,} {kind}" for kind, count in found["media"].items())
+        say(f"media: {counts}; they stay in the records, and methods see a placeholder such as <image>")
     if found["quarantined"]:
         reasons = Counter(found["reasons"]).most_common()
         listed = ", ".join(f"{count:,} {reason}" for reason, count in reasons)

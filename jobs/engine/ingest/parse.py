@@ -41,6 +41,9 @@ class Parsed:
     kinds: dict[str, int] = field(default_factory=dict)
     """The number of quarantined records, by reason."""
 
+    media: dict[str, int] = field(default_factory=dict)
+    """The number of images, audios and videos of its samples, by kind."""
+
     examples: dict[str, list[Message]] = field(default_factory=dict)
 
     @property
@@ -82,19 +85,20 @@ def parse_split(split: Split, number: int, settings: IngestSettings, interim: Fo
             closing(InterimWriter(rows, keys)) as writer,
         ):
             quarantine = Quarantine(refused)
-            formats, examples = _parsed(reader, settings, writer, quarantine)
+            formats, media, examples = _parsed(reader, settings, writer, quarantine)
         if isinstance(reader, SEEKING):
             file.seek(hashed.at)
         digest = hashed.digest()
     lines = reader.count if isinstance(reader, Lines | Rows) else 0  # only these are read in several splits
     size = hashed.at if split.stop is None else split.stop - split.start
-    return Parsed(writer.count, lines, size, digest, dict(formats), quarantine.kinds, examples)
+    return Parsed(writer.count, lines, size, digest, dict(formats), quarantine.kinds, dict(media), examples)
 
 
 def _parsed(
     reader: Reader, settings: IngestSettings, writer: InterimWriter, quarantine: Quarantine
-) -> tuple[Counter[str], dict[str, list[Message]]]:
+) -> tuple[Counter[str], Counter[str], dict[str, list[Message]]]:
     formats: Counter[str] = Counter()
+    media: Counter[str] = Counter()
     examples: dict[str, list[Message]] = {}
     elements = isinstance(reader, Elements)
     for piece in reader:
@@ -110,9 +114,11 @@ def _parsed(
             raw = sample.raw or (compact(piece.raw) if elements else piece.raw)
             writer.add(piece.line, sample.messages, sample.hashes, raw)
             formats[sample.format] += 1
+            if sample.media:
+                media.update(sample.media)
             if sample.format not in examples:
                 examples[sample.format] = example_of(sample.messages)
-    return formats, examples
+    return formats, media, examples
 
 
 def example_of(messages: list[Message]) -> list[Message]:

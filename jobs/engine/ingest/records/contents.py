@@ -3,6 +3,7 @@
 A medium stays in the record. In the text it is a placeholder, such as <image>.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,8 @@ MEDIA = {
     **dict.fromkeys(("audio", "audio_url", "input_audio"), "audio"),
     **dict.fromkeys(("video", "video_url", "input_video"), "video"),
 }
+LISTS = {"images": "image", "audios": "audio", "videos": "video"}
+"""The fields of a record that list its media, which the texts name by placeholders of their own."""
 KINDS = {*TEXTS, *THOUGHTS, *CALLED, *RESULTS, *MEDIA}
 
 THINK, THOUGHT = "<think>", "</think>"
@@ -114,6 +117,26 @@ def _result(part: Record, where: str) -> str:
     if isinstance(value, list):
         return "\n".join(content_of(value, where).texts)
     return as_json(value)
+
+
+NO_MEDIA: Counter[str] = Counter()
+
+
+def media_in(record: Record, more: Sequence[tuple[int, Record]]) -> Counter[str]:
+    """Returns the number of media by kind: the parts of messages, and the lists that stand beside the conversation.
+
+    more: what messages have besides what they say, as `formats.Read` has it.
+    """
+    found = [
+        MEDIA.get(str(part.get("type")))
+        for _, rest in more
+        for part in rest.get("content", ())
+        if isinstance(part, dict)
+    ]
+    for name, kind in LISTS.items():
+        if isinstance(record.get(name), list):
+            found += [kind] * len(record[name])
+    return Counter([kind for kind in found if kind]) if found else NO_MEDIA
 
 
 def apart(text: str) -> tuple[str, str]:

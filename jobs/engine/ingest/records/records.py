@@ -2,11 +2,13 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from jobs.engine.ingest.faults import RecordFault, over
 from jobs.engine.ingest.records.answers import refuse_unanswered
+from jobs.engine.ingest.records.contents import media_in
 from jobs.engine.ingest.records.conversations import Found, conversations
 from jobs.engine.ingest.records.hashes import Hashes, hashes
 from jobs.engine.ingest.records.messages import is_message
@@ -55,6 +57,8 @@ class Sample(NamedTuple):
     format: str
     messages: list[Message]
     hashes: Hashes
+    media: Counter[str]
+    """The number of images, audios and videos, which stay in the record."""
     raw: bytes | None = None
     """The JSON text of the conversation, where the record has several; None for the record as it is."""
 
@@ -80,7 +84,8 @@ def _sample(found: Found, settings: IngestSettings, raw: bytes, opaque: Sequence
     if settings.answers == "needed":
         refuse_unanswered(read.messages)
     said = raw if made is None else made
-    return Sample(read.format.name, read.messages, hashes(record, read, said, settings.bookkeeping), made)
+    made_of = hashes(record, read, said, settings.bookkeeping)
+    return Sample(read.format.name, read.messages, made_of, media_in(record, read.more), made)
 
 
 def record_of(raw: bytes, max_nesting: int) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from jobs.engine.ingest import IngestSettings, RecordFault, messages_of
+from jobs.engine.ingest.records.records import samples_of
 from operators.sample import said
 
 U, A, S, T, TOOLS = "user", "assistant", "system", "tool", "tools"
@@ -229,3 +230,12 @@ def test_columns_may_be_paths_and_name_a_whole_conversation():
     ]
     with pytest.raises(ValidationError, match="messages and response; a record has one or the other"):
         IngestSettings(columns={"messages": "m", "response": "r"})
+
+
+def test_media_stay_in_the_record_and_are_counted_by_kind():
+    parts = [{"type": "image_url", "image_url": {"url": "x"}}, {"type": "text", "text": "what?"}, {"type": "audio"}]
+    one = {"messages": [{"role": "user", "content": parts}, HELLO[1]]}
+    other = {"messages": HELLO, "images": ["a.png", "b.png"], "videos": None}
+    found = [samples_of(json.dumps(record).encode(), IngestSettings())[0] for record in (one, other)]
+    assert [each.media for each in found] == [{"image": 1, "audio": 1}, {"image": 2}]
+    assert found[0].messages[0]["content"] == "<image>\nwhat?\n<audio>"
