@@ -26,8 +26,15 @@ def is_answer(message: Message) -> bool:
 
 def written(message: Message) -> str:
     """A message as one text: what the assistant thinks, then what it says."""
+    return said(with_thoughts(message))
+
+
+def with_thoughts(message: Message) -> Message:
+    """A message whose text begins with what the assistant thinks."""
     thoughts = message.get("reasoning")
-    return f"<think>\n{thoughts}\n</think>\n\n{said(message)}" if thoughts else said(message)
+    if not thoughts:
+        return message
+    return {**message, "content": f"<think>\n{thoughts}\n</think>\n\n{message['content']}", "reasoning": None}
 
 
 def _tulu(tokenizer: Any, messages: Sequence[Message]) -> Iterator[Segment]:
@@ -59,8 +66,15 @@ def _plain(tokenizer: Any, messages: Sequence[Message]) -> Iterator[Segment]:
 
 
 def _chat(tokenizer: Any, messages: Sequence[Message]) -> Iterator[Segment]:
-    """The conversation as the template writes it, cut at the places where the model would begin and end a response."""
+    """The conversation as the template writes it, cut at the places where the model would begin and end a response.
+
+    A template that leaves out what the assistant thinks gets it as a part of the answer.
+    """
     whole = _rendered(tokenizer, messages)
+    thoughts = next((each for message in reversed(messages) if (each := message.get("reasoning"))), None)
+    if thoughts and thoughts not in whole:
+        messages = [with_thoughts(message) for message in messages]
+        whole = _rendered(tokenizer, messages)
     at = 0
     for position, message in enumerate(messages):
         if not is_answer(message):
@@ -85,7 +99,7 @@ def _response(whole: str, prompt: str, until: str, content: str) -> str:
             return until[len(prompt) :]
         found = until.rfind(content)
         written = until[found:]
-        if found >= len(prompt) and whole.startswith(written, len(prompt)):
+        if content and found >= len(prompt) and whole.startswith(written, len(prompt)):
             return written
     raise RowError("chat_template", "the template writes the beginning of a conversation differently from the whole")
 
