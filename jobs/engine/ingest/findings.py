@@ -48,7 +48,7 @@ def described(
     totals = {state: sum(source[state] for source in listed) for state in STATES}
     return {
         "winnow_pool": 1, **totals, "reasons": dict(sorted(reasons.items())), "media": dict(sorted(media.items())),
-        "sources": listed,
+        "made": sum(part.made for part in parsed), "sources": listed,
         "examples": examples, "settings": settings.semantics(),
     }  # fmt: skip
 
@@ -59,8 +59,10 @@ def _source(source: Source, splits: Sequence[Split], parsed: Sequence[Parsed], d
     formats: Counter[str] = Counter()
     for part in parsed:
         formats.update(part.formats)
+    rows = {part.form for part in parsed} <= {"parquet", "arrow"}
     return {
         "uri": source.uri,
+        **({"path": source.path} if rows else {}),
         "bytes": sum(part.bytes for part in parsed),
         "records": valid + quarantined,
         "samples": valid - duplicates,

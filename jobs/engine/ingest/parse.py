@@ -41,6 +41,12 @@ class Parsed:
     kinds: dict[str, int] = field(default_factory=dict)
     """The number of quarantined records, by reason."""
 
+    form: str = ""
+    """The kind of the file; empty where it is none that can be read."""
+
+    made: int = 0
+    """The number of samples whose records were made of a part of a record, such as the paths of a tree."""
+
     media: dict[str, int] = field(default_factory=dict)
     """The number of images, audios and videos of its samples, by kind."""
 
@@ -85,21 +91,38 @@ def parse_split(split: Split, number: int, settings: IngestSettings, interim: Fo
             closing(InterimWriter(rows, keys)) as writer,
         ):
             quarantine = Quarantine(refused)
-            formats, media, examples = _parsed(reader, settings, writer, quarantine)
+            found = _parsed(reader, settings, writer, quarantine)
         if isinstance(reader, SEEKING):
             file.seek(hashed.at)
         digest = hashed.digest()
     lines = reader.count if isinstance(reader, Lines | Rows) else 0  # only these are read in several splits
     size = hashed.at if split.stop is None else split.stop - split.start
-    return Parsed(writer.count, lines, size, digest, dict(formats), quarantine.kinds, dict(media), examples)
+    return Parsed(
+        writer.count,
+        lines,
+        size,
+        digest,
+        dict(found.formats),
+        quarantine.kinds,
+        FORMS.get(type(reader), ""),
+        found.made,
+        dict(found.media),
+        found.examples,
+    )
 
 
-def _parsed(
-    reader: Reader, settings: IngestSettings, writer: InterimWriter, quarantine: Quarantine
-) -> tuple[Counter[str], Counter[str], dict[str, list[Message]]]:
-    formats: Counter[str] = Counter()
-    media: Counter[str] = Counter()
-    examples: dict[str, list[Message]] = {}
+@dataclass
+class _Found:
+    """What is counted while a split is read."""
+
+    formats: Counter[str] = field(default_factory=Counter)
+    media: Counter[str] = field(default_factory=Counter)
+    made: int = 0
+    examples: dict[str, list[Message]] = field(default_factory=dict)
+
+
+def _parsed(reader: Reader, settings: IngestSettings, writer: InterimWriter, quarantine: Quarantine) -> _Found:
+    found = _Found()
     elements = isinstance(reader, Elements)
     for piece in reader:
         if piece.fault:
@@ -113,12 +136,13 @@ def _parsed(
         for sample in samples:
             raw = sample.raw or (compact(piece.raw) if elements else piece.raw)
             writer.add(piece.line, sample.messages, sample.hashes, raw)
-            formats[sample.format] += 1
+            found.formats[sample.format] += 1
+            found.made += sample.raw is not None
             if sample.media:
-                media.update(sample.media)
-            if sample.format not in examples:
-                examples[sample.format] = example_of(sample.messages)
-    return formats, media, examples
+                found.media.update(sample.media)
+            if sample.format not in found.examples:
+                found.examples[sample.format] = example_of(sample.messages)
+    return found
 
 
 def example_of(messages: list[Message]) -> list[Message]:
@@ -133,7 +157,7 @@ def _cut(text: str) -> str:
 def reader_of(split: Split, hashed: Range, settings: IngestSettings) -> Reader:
     """Returns the reader for a split. The head of a file that was not looked at yet decides which one."""
     limit = settings.max_record_bytes
-    if split.form and split.start:
+    if split.form and split.form.kind == "lines":
         return Lines(iter(hashed), limit, start=split.start, stop=split.stop)
     blocks = iter(hashed)
     first = b"" if split.form else next(blocks, b"")
@@ -151,12 +175,13 @@ def reader_of(split: Split, hashed: Range, settings: IngestSettings) -> Reader:
     blocks = decompressed(chain([first], blocks), form.compression, settings.max_expansion)
     blocks = transcoded(blocks, form.encoding)
     if form.kind == "lines":
-        return Lines(blocks, limit, start=split.start, stop=split.stop)
+        return Lines(blocks, limit)
     return Elements(blocks, limit) if form.kind == "elements" else Table(blocks, limit, form.delimiter)
 
 
 TABULAR = {"parquet": Rows, "arrow": Batches}
 SEEKING = (Rows, Batches, Members)
+FORMS: dict[type, str] = {Rows: "parquet", Batches: "arrow"}
 
 
 class _Unreadable:
