@@ -36,7 +36,7 @@ from jobs.engine.store.writing import UNFINISHED
 from jobs.engine.terminal.place_errors import regardless
 from operators.base import canonical_json
 
-VERSION = 2
+VERSION = 3
 """Raise it when the same inputs and settings make a different pool than before."""
 
 TEMPORARY = ".tmp-"

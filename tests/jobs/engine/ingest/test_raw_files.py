@@ -134,10 +134,10 @@ def test_records_without_an_answer_are_kept_where_that_is_asked_for(run, tmp_pat
     code, said = run("at_random", "in.jsonl", "--out", "out", "budget=2")
     assert code == 3
     assert "no_answer" in said
-    code, said = run("at_random", "in.jsonl", "--out", "out", "budget=2", "--answers", "optional")
+    code, said = run("at_random", "in.jsonl", "--out", "out", "budget=2", "--keep-unanswered")
     assert code == 0, said
     assert run("in.jsonl", "--out", "pool", command=ingest)[0] == 3
-    assert run("in.jsonl", "--out", "kept", "--answers", "optional", command=ingest)[0] == 0
+    assert run("in.jsonl", "--out", "kept", "--keep-unanswered", command=ingest)[0] == 0
     assert run("at_random", "kept", "--out", "of_pool", "budget=2")[0] == 0
 
 
