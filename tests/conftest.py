@@ -25,8 +25,9 @@ os.environ.update(
 )
 os.environ.pop("RAY_ADDRESS", None)
 
+from tests import reliability
 from tests import s3 as s3_server
-from tests.reliability import pytest_addoption, pytest_configure  # noqa: F401 - hooks
+from tests.reliability import pytest_configure  # noqa: F401 - a hook
 
 os.environ.update(s3_server.environment())
 
@@ -46,6 +47,7 @@ from tests.warm_workers import warm
 
 
 def pytest_addoption(parser):
+    reliability.pytest_addoption(parser)
     parser.addoption("--cold-workers", action="store_true", help="start each of Ray's workers from nothing")
 
 
