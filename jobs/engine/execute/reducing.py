@@ -46,7 +46,7 @@ def reduced(
         where = spread(kernel, columns, rows, session.profile)
         return Request(kernel, list(columns.values()), rows, dict(params), where, session.profile.stall_seconds)
 
-    shards, found = _found(asked, f"{kernel.__name__} of {', '.join(columns)}", session)
+    shards, found = found_by(asked, f"{kernel.__name__} of {', '.join(columns)}", session)
     seconds = time.monotonic() - began
     sharded = {"shards": shards, "rounds": found.rounds, "bytes": found.moved} if shards > 1 else {}
     entry = {"reduce": kernel.__name__, "columns": names, "samples": rows, "seconds": round(seconds, 2), **sharded}
@@ -56,7 +56,7 @@ def reduced(
     return found.result
 
 
-def _found(asked: Callable[[], Request], what: str, session: Session) -> tuple[int, Found]:
+def found_by(asked: Callable[[], Request], what: str, session: Session) -> tuple[int, Found]:
     """The number of shards of a reduce and what it finds; it is asked for again where a worker dies.
 
     The nodes that are left may have room for other shards than before. WinnowError, which begins with `what`, where it
