@@ -9,6 +9,7 @@ import yaml
 
 from jobs import explain
 from jobs.engine.execute import model_room
+from jobs.engine.report import card
 from jobs.engine.report.display import percent
 from jobs.engine.store.lock import locked
 from operators.scripts import script
@@ -187,13 +188,18 @@ def test_a_run_that_was_cut_off_after_it_claimed_its_folder_can_be_run_again(run
     how="`curate` on a store that is locked",
     holds="exit code 1 with the owner, before anything is started or written",
 )
-def test_a_second_driver_on_a_store_in_use_is_refused_before_it_starts_anything(run, tmp_path):
+def test_a_second_driver_on_a_store_in_use_is_refused_before_it_starts_anything(run, tmp_path, monkeypatch):
+    lock = tmp_path / "own/lock.json"
     jsonl(tmp_path / "in.jsonl", records(20))
     with locked(str(tmp_path / "own"), print, lease=3.0):
         code, said = run("ltd", "in.jsonl", "--out", "o", "budget=5", store="own")
     assert code == 1
     assert "own is in use by process" in said
     assert not (tmp_path / "o").exists()
+    held, write = [], card.write_card
+    monkeypatch.setattr(card, "write_card", lambda outcome: held.append(lock.exists()) or write(outcome))
+    assert run("at_random", "in.jsonl", "--out", "o", "budget=5", store="own")[0] == 0
+    assert (held, lock.exists()) == ([True], False)  # nobody merges the parts that the outcome is made of
 
 
 @pytest.mark.fault(
