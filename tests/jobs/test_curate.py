@@ -76,7 +76,7 @@ def test_another_budget_and_a_grown_file_compute_only_what_is_new(run, tmp_path)
     assert (tmp_path / "b/selected.jsonl").read_text().startswith(first)
     jsonl(tmp_path / "in.jsonl", records(100, "x") + rows)
     _, said = run("ltd", "in.jsonl", "--out", "c", "budget=12", store="own")
-    assert "embed: 220 samples, 0 in the store, 120 known from another pool, 100 to compute" in said
+    assert "embed: 220 samples, 0 in the store, 120 known from an earlier run, 100 to compute" in said
     code, said = run("ltd", "in.jsonl", "--out", "a", "budget=12")
     assert code == 2
     assert "a holds another run (pool.fingerprint" in said
