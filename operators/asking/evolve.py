@@ -157,7 +157,7 @@ class Compare(Asking):
 
     def still_valid(self, values: pa.Array) -> np.ndarray:
         """Whether each value is what this version reads, which finds some scores that were missing."""
-        outcomes = pc.struct_field(values, "outcomes").to_pylist()
+        outcomes = pc.call_function("struct_field", [values], pc.StructFieldOptions("outcomes")).to_pylist()
         return np.array(["missing" not in (each or ["missing"]) for each in outcomes], bool)
 
     def manner(self) -> Manner:

@@ -86,7 +86,8 @@ class Judge(Asking):
         """Whether each value is what this version reads: every rating is, and version 3 finds some more on lines."""
         if self.form != "line":
             return np.ones(len(values), bool)
-        return np.asarray(pc.equal(pc.struct_field(values, "outcome"), "").to_numpy(zero_copy_only=False), bool)
+        outcomes = pc.call_function("struct_field", [values], pc.StructFieldOptions("outcome"))
+        return np.array([each == "" for each in outcomes.to_pylist()], bool)
 
     def check(self) -> None:
         """ModelMissing where no model would answer; ValueError where the prompt is missing or lacks a placeholder."""
