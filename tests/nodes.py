@@ -23,6 +23,7 @@ from operators.kernels.shard import Shard
 from operators.kernels.sharding import sharded
 from tests.heads import free_ports
 from tests.standins import Hashed
+from tests.warm_workers import COLD
 
 SECONDS = 150
 """The most that a test waits, on a machine that is busy with other work."""
@@ -73,7 +74,8 @@ def _started(words: Sequence[str]) -> subprocess.Popen[bytes]:
     (port,) = free_ports(1)
     nowhere = subprocess.DEVNULL
     words = [*words, f"--dashboard-agent-listen-port={port}"]  # two nodes of a machine would take the same one
-    return subprocess.Popen(words, stdout=nowhere, stderr=nowhere, start_new_session=True)
+    environment = {**os.environ, COLD: "1"}
+    return subprocess.Popen(words, stdout=nowhere, stderr=nowhere, start_new_session=True, env=environment)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -18,6 +18,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+COLD = "WINNOW_COLD_WORKERS"
+"""The environment variable of a node whose workers are no forks: they have its file system, and its raylet as parent."""
+
 LIBRARIES = (
     "pandas",
     "pyarrow.dataset",
@@ -106,7 +109,9 @@ def become(files: list[int], arguments: list[str], folder: str, environment: dic
 
 
 if __name__ == "__main__":
-    if sys.argv[1] != "--fork":
+    if os.environ.get(COLD):
+        os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+    elif sys.argv[1] != "--fork":
         hand_over(sys.argv[1], sys.argv[2:])
     else:
         import runpy

@@ -28,7 +28,13 @@ from operators.turns import Turns
 class InstructMining(Indicators, Sized, Recipe):
     """Keep the samples with the lowest loss that a rule of their indicators predicts."""
 
-    published: ClassVar = {"budget": "2532", "turns": "single", "train.base.name": LLAMA.name}
+    published: ClassVar = {
+        "budget": "2532",
+        "turns": "single",
+        "train.base.name": LLAMA.name,
+        "embed.precision": "float32",
+        "embed.stored": "float32",
+    }
     needs: ClassVar = ("train.base, a model to train (with size=search)",)
 
     budget: Budget = "2.5%"

@@ -72,15 +72,19 @@ class UniEval(Operator):
         """
         from transformers import AutoModelForSeq2SeqLM
 
+        from operators.models.ahead import overlapped
         from operators.models.loading import fast_tokenizer, placed_model
         from operators.scoring.yes_no import YesNo, answer_ids
 
         folder = self.model.folder()
         tokenizer = fast_tokenizer(folder)
-        asked = YesNo(placed_model(folder, AutoModelForSeq2SeqLM, self.precision), answer_ids(tokenizer))
+        model = placed_model(folder, AutoModelForSeq2SeqLM, self.precision)
+        asked = YesNo(model, answer_ids(tokenizer))
 
-        def compute(batch: pa.Table) -> list[dict[str, Any] | RowError]:
-            samples = [self._attempted(tokenizer, messages) for messages in batch["messages"].to_pylist()]
+        def tokenize(batch: pa.Table) -> list[tuple[list[list[int]], bool] | RowError]:
+            return [self._attempted(tokenizer, messages) for messages in batch["messages"].to_pylist()]
+
+        def compute(samples: list[tuple[list[list[int]], bool] | RowError]) -> list[dict[str, Any] | RowError]:
             rows = [row for each in samples if not isinstance(each, RowError) for row in each[0]]
             answers = iter(asked.shares(rows))
             return [
@@ -88,7 +92,7 @@ class UniEval(Operator):
                 for each in samples
             ]
 
-        return compute
+        return overlapped(tokenize, compute, model.device.type)
 
     def _attempted(self, tokenizer: Any, messages: Sequence[Message]) -> tuple[list[list[int]], bool] | RowError:
         """The tokens of the question of each dimension and whether one was cut, or why there are none."""

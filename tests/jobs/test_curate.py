@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from jobs import explain
-from jobs.engine.execute import model_room
+from jobs.engine.execute import capacity, model_room
 from jobs.engine.report import card
 from jobs.engine.report.display import percent
 from jobs.engine.store.lock import locked
@@ -51,6 +51,7 @@ def test_ltd_keeps_records_as_they_were_and_every_record_has_a_line_in_the_ledge
 def test_a_model_that_no_gpu_can_hold_is_refused_before_the_input_is_read(run, tmp_path, monkeypatch):
     jsonl(tmp_path / "in.jsonl", records(20))
     monkeypatch.setattr(model_room, "cluster_gpus", lambda: [2**20])
+    monkeypatch.setattr(capacity.Capacity, "of_cluster", lambda: capacity.Capacity((capacity.Nodes(1, 4, 8),)))
     code, said = run("ltd", "in.jsonl", "--out", "a", "--profile", "gpu", store="own")
     assert code == 2
     assert "embed: sentence-transformers/all-MiniLM-L6-v2 takes 0.1 GiB on each GPU" in said

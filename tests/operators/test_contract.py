@@ -201,10 +201,12 @@ def test_every_field_of_a_text_template_is_filled_from_the_columns_that_are_aske
     if name is None:
         pytest.skip("it has no text template")
     asked, about, answer, system = "Name the river: the long one.", "Дунай 多瑙河 or the Rhine", "Дунай.", "Be brief."
+    thought = "Long: 多瑙河 or Rhine."
     texts = {
         "instruction": f"{asked}\n{about}",
         "request": asked,
         "response": answer,
+        "reasoning": thought,
         "conversation": f"{asked}\n{about}\n{answer}",
         "system": system,
     }
@@ -214,17 +216,18 @@ def test_every_field_of_a_text_template_is_filled_from_the_columns_that_are_aske
         # What the operator makes of that text where it is the response of another record.
         templated, plain = (with_field(operator, name, f"{{{each}}}") for each in (field, "response"))
         (found,) = comparable(
-            given(templated, templated.load())(record(asked, about, answer, system * (field == "system")))
+            given(templated, templated.load())(record(asked, about, answer, system * (field == "system"), thought))
         )
         (expected,) = comparable(given(plain, plain.load())(record("?", "", text)))
         assert found == expected, field
 
 
-def record(asked: str, about: str, answer: str, system: str = "") -> pa.Table:
+def record(asked: str, about: str, answer: str, system: str = "", thought: str | None = None) -> pa.Table:
     """A batch of one sample, whose record keeps what the instruction is about apart."""
     said = [("system", system)] * bool(system)
     said += [("user", f"{asked}\n{about}" if about else asked), ("assistant", answer)]
     messages = [{"role": role, "content": content} for role, content in said]
+    messages[-1]["reasoning"] = thought
     raw = json.dumps({"instruction": asked, "input": about, "output": answer, "task": "x"}).encode()
     made = batch([("", "")])
     made = made.set_column(made.schema.get_field_index("messages"), "messages", pa.array([messages], MESSAGES))

@@ -87,6 +87,9 @@ def test_the_ledger_s_details_name_the_rank_the_blocker_and_the_similarity(six):
 def test_the_ranks_are_embedded_a_few_at_a_time_until_enough_are_kept(six):
     chosen = selected(six, COMPLEXITY, QUALITY, at(0, 10, 30, 50, 60, 90), "budget=1")
     assert (chosen.facts["samples embedded"], chosen.facts["samples compared"]) == (2, 1)
+
+
+def test_all_ranks_are_embedded_where_the_last_is_the_first_that_differs(six):
     falling = [[score] for score in (6, 5, 4, 3, 2, 1)]
     chosen = selected(six, falling, [[1]] * 6, at(0, 1, 2, 3, 4, 90), "budget=2")
     assert chosen.ids.tolist() == [0, 5]
@@ -145,7 +148,7 @@ def scorers(tmp_path_factory):
 
 
 def conversations(count: int) -> list[dict]:
-    """ShareGPT conversations of one to four turns, some nearly the same, one that begins with an answer."""
+    """ShareGPT conversations of one to four turns, some nearly the same, one of an answer alone."""
     subjects = ["bread", "goats", "tides", "北京", "музыка", "الطقس", "verbs", "maps"]
     made = []
     for i in range(count):
@@ -156,7 +159,7 @@ def conversations(count: int) -> list[dict]:
             for role, text in (("human", f"Explain {turn}"), ("gpt", "Well, this is" * (1 + i % 5)))
         ]
         made.append({"conversations": said, "number": i})
-    made.append({"conversations": [{"from": "gpt", "value": "Hello."}, {"from": "human", "value": "Hm."}]})
+    made.append({"conversations": [{"from": "human", "value": ""}, {"from": "gpt", "value": "Hello."}]})
     return made
 
 

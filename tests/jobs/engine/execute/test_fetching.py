@@ -7,6 +7,7 @@ from jobs.engine.execute import fetching, stream
 from jobs.engine.execute.fetching import distant_models, fetch_models
 from jobs.engine.execute.profile import Execution
 from jobs.engine.execute.session import Session
+from jobs.engine.samples.runs import Runs
 from jobs.engine.store.store import Store
 from jobs.engine.terminal.errors import WinnowError
 from operators.asking.judge import Judge
@@ -65,13 +66,17 @@ def test_every_node_on_which_a_worker_may_run_fetches_once_and_it_is_said(fetche
 def test_the_clock_of_a_stall_starts_after_the_models_were_fetched(fetched, make_pool, tmp_path, monkeypatch):
     pool, session, operator = make_pool(["a", "b"]), Session(Store(str(tmp_path / "store"))), Judge(model=QWEN)
 
-    def summaries(*_):
-        assert fetched == ["head", "one", "two"]
-        yield {"first": 0, "rows": 2, "failed": 0, "example": None}
+    class Dealt(stream._Dealt):
+        def summaries(self, *_):
+            assert fetched == ["head", "one", "two"]
+            yield {"first": 0, "rows": 2, "failed": 0, "example": None}
 
-    monkeypatch.setattr(stream, "_summaries", summaries)
+        def left(self):
+            return Runs.of(pool.ids[:0])
+
+    monkeypatch.setattr(stream, "_Dealt", Dealt)
     feature = session.store.feature(operator, "pool")
-    assert stream.stream(operator, "rating", feature, pool.parts, pool.ids, 0.0, session) == 0
+    assert stream.stream(operator, "rating", feature, pool.parts, Runs.of(pool.ids), 0.0, session) == 0
 
 
 def test_a_node_that_comes_later_is_waited_for_and_fetches_before_the_clock_starts(fetched, monkeypatch):
