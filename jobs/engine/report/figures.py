@@ -103,7 +103,7 @@ def by_rank(name: str, title: str, column: np.ndarray, kept: np.ndarray) -> Figu
         "line": {"color": KEPT, "width": 2}, "hovertemplate": "%{y:.4g}",
     }  # fmt: skip
     caption = f"From {values[0]:,.4g} at rank {rank[0] + 1:,} to {values[-1]:,.4g} at rank {rank[-1] + 1:,}."
-    changes = {"yaxis": {"rangemode": "normal"}, "showlegend": False}
+    changes = {"yaxis": {"rangemode": "normal"}, "showlegend": False, "margin": {"t": 14}}
     layout = styled("rank", title.lower().removesuffix(" by rank"), changes)
     return Figure(name, title, caption, [line], layout)
 
@@ -130,7 +130,13 @@ def coverage(chosen: Selection) -> Figure | None:
     }  # fmt: skip
     line = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": overall, "y1": overall,
             "line": {"color": INK, "width": 1, "dash": "dot"}}  # fmt: skip
-    changes = {"shapes": [line], "hovermode": "closest", "bargap": 0.25, "xaxis": {"showticklabels": False}}
+    changes = {
+        "shapes": [line],
+        "margin": {"t": 14},
+        "hovermode": "closest",
+        "bargap": 0.25,
+        "xaxis": {"showticklabels": False},
+    }
     layout = styled("centroids, the largest first", "% kept", changes)
     caption += " Dotted line: the share kept of all samples."
     return Figure("coverage", "Share of samples kept per centroid", caption, [bars], layout)
