@@ -15,6 +15,7 @@ import yaml
 
 from jobs.engine.report import measures
 from jobs.engine.report.report import write_report
+from operators.embedding.embed import Embed
 from operators.sample import SAMPLE
 from tests.jobs.engine.report.pretend import HOSTILE_TEXTS
 
@@ -179,6 +180,16 @@ def test_report_has_the_best_and_the_worst_kept_and_the_best_dropped_side_by_sid
         "Best dropped": [38, 37, 36, 35, 34, 33],
     }
     assert "There is no map: the method compares no vectors" in page.text
+
+
+def test_report_of_a_method_without_vectors_maps_the_default_embeddings_where_they_are_stored(outcome_of):
+    outcome = outcome_of(12, [5, 6])
+    feature = outcome.pool.session.store.feature(Embed(), outcome.pool.facts["text_fingerprint"])
+    vectors = pa.array([[float(number), 1.0] for number in range(12)], pa.list_(pa.float32(), 2))
+    feature.write(np.arange(12), pa.array([b"0" * 16] * 12), vectors, [None] * 12)
+    page = _report(outcome)
+    assert "of stored embeddings of another run: this method compares no vectors" in page.text
+    assert [len(trace["x"]) for trace in page.figures["chart-map"]["data"]] == [0, 10, 2]
 
 
 def test_report_of_many_centroids_has_a_histogram(outcome_of):
