@@ -19,13 +19,22 @@ def visible(text: str) -> Markup:
     >>> visible("<b>a\u200b\u200b")
     Markup('&lt;b&gt;a<i>U+200B ×2</i>')
     """
-    return Markup(_UNSEEN.sub(_code_point, escape(text.replace("\r\n", "\n"))))
+    return Markup(_UNSEEN.sub(lambda found: f"<i>{_code_point(found)}</i>", escape(text.replace("\r\n", "\n"))))
+
+
+def plain(text: str) -> str:
+    r"""The text with each invisible character shown by its code point, for what puts a text out as it is.
+
+    >>> plain("<b>a\u200b\u200b")
+    '<b>a[U+200B \xd72]'
+    """
+    return _UNSEEN.sub(lambda found: f"[{_code_point(found)}]", text.replace("\r\n", "\n"))
 
 
 def _code_point(found: re.Match[str]) -> str:
     times = len(found.group())
     repeated = f" \xd7{times:,}" if times > 1 else ""
-    return f"<i>U+{ord(found.group(1)):04X}{repeated}</i>"
+    return f"U+{ord(found.group(1)):04X}{repeated}"
 
 
 def cell(value: str | float | None) -> str:

@@ -1,4 +1,4 @@
-"""The samples and records that the report shows: the best kept, some dropped and some quarantined ones."""
+"""The samples and records that the report shows: the best and the worst kept, dropped and quarantined ones."""
 
 import base64
 import binascii
@@ -17,7 +17,7 @@ from jobs.engine.samples.reading import Parts, read_samples
 from jobs.engine.store.folder import Folder
 from operators.sample import Message
 
-KEPT_SHOWN, DROPPED_SHOWN, QUARANTINED_SHOWN = 12, 12, 6
+EACH_SHOWN, DROPPED_SHOWN, QUARANTINED_SHOWN = 6, 6, 6
 RAW_CHARACTERS = 5_000
 SAMPLE_CHARACTERS, MESSAGES_SHOWN = 4_000, 8
 PREVIEW_CHARACTERS, PREVIEW_LINES = 420, 6
@@ -113,7 +113,22 @@ def some_quarantined(outcome: Outcome, found: Sequence[Fault]) -> list[Excerpt]:
 
 def best(outcome: Outcome) -> list[Excerpt]:
     """The best of the kept samples, in order."""
-    return _decided(outcome, outcome.selection.ids[:KEPT_SHOWN])
+    return decided_samples(outcome, outcome.selection.ids[:EACH_SHOWN])
+
+
+def worst(outcome: Outcome) -> list[Excerpt]:
+    """The last of the kept samples that are not among the best, the last one first."""
+    return decided_samples(outcome, outcome.selection.ids[EACH_SHOWN:][-EACH_SHOWN:][::-1])
+
+
+def best_dropped(outcome: Outcome) -> list[Excerpt]:
+    """The dropped samples with the highest scores, in order; none where no dropped sample has a score."""
+    score, found = outcome.selection.score, np.empty(0, np.int64)
+    for here in outcome.ledger.dropped:
+        ids = _dropped_of(outcome, here.ids)
+        found = np.concatenate([found, ids[np.isfinite(score[ids])]])
+        found = found[np.lexsort((found, -score[found]))[:EACH_SHOWN]]
+    return decided_samples(outcome, found)
 
 
 def some_dropped(outcome: Outcome) -> list[Excerpt]:
@@ -121,7 +136,7 @@ def some_dropped(outcome: Outcome) -> list[Excerpt]:
     random = np.random.default_rng(outcome.manifest["run"]["fields"].get("seed", 0))
     samples = outcome.counts[DROPPED]
     wanted = np.sort(random.choice(samples, min(DROPPED_SHOWN, samples), replace=False))
-    return _decided(outcome, np.concatenate([np.empty(0, np.int64), *_dropped(outcome, wanted)]))
+    return decided_samples(outcome, np.concatenate([np.empty(0, np.int64), *_dropped(outcome, wanted)]))
 
 
 def _dropped(outcome: Outcome, wanted: np.ndarray) -> Iterator[np.ndarray]:
@@ -130,19 +145,24 @@ def _dropped(outcome: Outcome, wanted: np.ndarray) -> Iterator[np.ndarray]:
     for here in outcome.ledger.dropped:
         some = wanted[np.searchsorted(wanted, before) : np.searchsorted(wanted, before + here.samples)]
         if len(some):
-            kept = outcome.selection.ids
-            kept = kept[(kept >= here.ids.start) & (kept < here.ids.stop)]
-            failed, _ = outcome.errors.failed(here.ids, kept)
-            ids = np.arange(here.ids.start, here.ids.stop)
-            yield np.setdiff1d(ids, np.concatenate([kept, failed]))[some - before]
+            yield _dropped_of(outcome, here.ids)[some - before]
         before += here.samples
 
 
-def _decided(outcome: Outcome, ids: np.ndarray) -> list[Excerpt]:
+def _dropped_of(outcome: Outcome, ids: range) -> np.ndarray:
+    """The dropped ones of the samples with these ids, ascending."""
+    kept = outcome.selection.ids
+    kept = kept[(kept >= ids.start) & (kept < ids.stop)]
+    failed, _ = outcome.errors.failed(ids, kept)
+    return np.setdiff1d(np.arange(ids.start, ids.stop), np.concatenate([kept, failed]))
+
+
+def decided_samples(outcome: Outcome, ids: np.ndarray) -> list[Excerpt]:
     """The samples with these ids, in their order, with rank, score and reason."""
     chosen = outcome.selection
-    rank = {int(sample): place for place, sample in enumerate(chosen.ids[:KEPT_SHOWN], 1)}
-    samples = _read(outcome, ids)
+    places = np.flatnonzero(np.isin(chosen.ids, ids))
+    rank = dict(zip(chosen.ids[places].tolist(), (places + 1).tolist(), strict=True))
+    samples = _read(outcome, np.unique(ids))
     return [
         replace(
             samples[sample],

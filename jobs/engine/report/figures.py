@@ -32,18 +32,18 @@ class Figure:
     """The axes and the rest of the layout, for plotly.js."""
 
 
-def _layout(x: str, y: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+def styled(x: str, y: str, changes: Mapping[str, Any]) -> dict[str, Any]:
     """The layout that all charts have, with their axes named x and y, and with these changes to it."""
     axis = {"gridcolor": RULE, "linecolor": RULE, "zeroline": False, "fixedrange": True, "title": {"standoff": 8}}
     layout = {
         "height": 270,
-        "margin": {"l": 52, "r": 8, "t": 26, "b": 44},
+        "margin": {"l": 52, "r": 8, "t": 40, "b": 44},
         "font": {"family": FONT, "size": 12, "color": INK},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "dragmode": False,
         "hovermode": "x unified",
-        "legend": {"orientation": "h", "x": 0, "y": 1.14, "font": {"size": 12}},
+        "legend": {"orientation": "h", "x": 0, "y": 1.1, "yanchor": "bottom", "font": {"size": 12}},
         "xaxis": {**axis, "showgrid": False, "title": {"text": x, "standoff": 8}},
         "yaxis": {**axis, "title": {"text": y, "standoff": 8}, "rangemode": "tozero"},
     }
@@ -52,7 +52,7 @@ def _layout(x: str, y: str, changes: Mapping[str, Any]) -> dict[str, Any]:
     return layout
 
 
-def _outline(name: str, color: str, edges: np.ndarray, counts: np.ndarray) -> dict[str, Any]:
+def outline(name: str, color: str, edges: np.ndarray, counts: np.ndarray) -> dict[str, Any]:
     """A filled step line with the share of the values per bin, of which there are so many."""
     shares = 100 * counts / max(counts.sum(), 1)
     filled = color + ("55" if color == POOL else "33")
@@ -63,7 +63,7 @@ def _outline(name: str, color: str, edges: np.ndarray, counts: np.ndarray) -> di
     }  # fmt: skip
 
 
-def _counts(values: Iterable[np.ndarray], edges: np.ndarray) -> np.ndarray:
+def counts_between(values: Iterable[np.ndarray], edges: np.ndarray) -> np.ndarray:
     """The number of values between each two edges. The values come in blocks: there may be 10⁹ of them."""
     return sum((np.histogram(each, edges)[0] for each in values), np.zeros(len(edges) - 1, np.int64))
 
@@ -77,38 +77,14 @@ def lengths(name: str, characters: np.ndarray, measured: Measures) -> Figure:
     of_pool, of_kept = characters[measured.of_pool], characters[measured.of_kept]
     # The edges are whole numbers: otherwise a bin of short texts might have no length between its edges.
     edges = np.unique(np.round(np.geomspace(1, max(characters.max(initial=1) + 1, 2), LENGTH_BINS)))
-    data = [_outline("pool", POOL, edges, np.histogram(np.maximum(of_pool, 1), edges)[0])]
+    data = [outline("pool", POOL, edges, np.histogram(np.maximum(of_pool, 1), edges)[0])]
     medians = f"Median {np.median(of_pool):,.0f} characters in the pool"
     if len(of_kept):
-        data.append(_outline("kept", KEPT, edges, np.histogram(np.maximum(of_kept, 1), edges)[0]))
+        data.append(outline("kept", KEPT, edges, np.histogram(np.maximum(of_kept, 1), edges)[0]))
         medians += f", {np.median(of_kept):,.0f} among the kept"
     axis = {"type": "log", "dtick": 1, "exponentformat": "none", "separatethousands": True, "hoverformat": ",.0f"}
     return Figure(f"{name}-length", f"Length of the {name}", f"{medians}.", data,
-                  _layout("characters", "% of samples", {"xaxis": axis}))  # fmt: skip
-
-
-def scores(chosen: Selection) -> Figure | None:
-    """The distribution of the scores of all samples and of the kept ones; None where no sample has a score."""
-    limits = [(block.min(), block.max()) for block in _finite(chosen.score)]
-    if not limits:
-        return None
-    edges = np.histogram_bin_edges(np.array(limits, np.float64), SCORE_BINS)
-    everything = _counts(_finite(chosen.score), edges)
-    kept = _counts(_finite(chosen.score, chosen.ids), edges)
-    scored = everything.sum()
-    only_kept = kept.sum() == scored
-    data = [] if only_kept else [_outline("scored", POOL, edges, everything)]
-    data += [_outline("kept", KEPT, edges, kept)] if kept.any() else []
-    without = len(chosen.score) - scored
-    caption = f"{scored:,} of {len(chosen.score):,} samples have a score"
-    if not without:
-        caption += "."
-    elif only_kept:
-        caption += ", and all of these are kept."
-    else:
-        caption += f"; {without:,} were not scored."
-    layout = _layout("score, higher is better", "% of samples", {})
-    return Figure("scores", "Distribution of the scores", caption, data, layout)
+                  styled("characters", "% of samples", {"xaxis": axis}))  # fmt: skip
 
 
 def by_rank(name: str, title: str, column: np.ndarray, kept: np.ndarray) -> Figure | None:
@@ -116,7 +92,7 @@ def by_rank(name: str, title: str, column: np.ndarray, kept: np.ndarray) -> Figu
 
     column: a value per sample. kept: ids, best first.
     """
-    known = sum(len(block) for block in _finite(column, kept))
+    known = sum(len(block) for block in finite(column, kept))
     if known < 2:
         return None
     wanted = np.unique(np.linspace(0, known - 1, POINTS).round().astype(int))
@@ -127,8 +103,8 @@ def by_rank(name: str, title: str, column: np.ndarray, kept: np.ndarray) -> Figu
         "line": {"color": KEPT, "width": 2}, "hovertemplate": "%{y:.4g}",
     }  # fmt: skip
     caption = f"From {values[0]:,.4g} at rank {rank[0] + 1:,} to {values[-1]:,.4g} at rank {rank[-1] + 1:,}."
-    changes = {"yaxis": {"rangemode": "normal"}, "showlegend": False}
-    layout = _layout("rank", title.lower().removesuffix(" by rank"), changes)
+    changes = {"yaxis": {"rangemode": "normal"}, "showlegend": False, "margin": {"t": 14}}
+    layout = styled("rank", title.lower().removesuffix(" by rank"), changes)
     return Figure(name, title, caption, [line], layout)
 
 
@@ -154,16 +130,22 @@ def coverage(chosen: Selection) -> Figure | None:
     }  # fmt: skip
     line = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": overall, "y1": overall,
             "line": {"color": INK, "width": 1, "dash": "dot"}}  # fmt: skip
-    changes = {"shapes": [line], "hovermode": "closest", "bargap": 0.25, "xaxis": {"showticklabels": False}}
-    layout = _layout("centroids, the largest first", "% kept", changes)
+    changes = {
+        "shapes": [line],
+        "margin": {"t": 14},
+        "hovermode": "closest",
+        "bargap": 0.25,
+        "xaxis": {"showticklabels": False},
+    }
+    layout = styled("centroids, the largest first", "% kept", changes)
     caption += " Dotted line: the share kept of all samples."
     return Figure("coverage", "Share of samples kept per centroid", caption, [bars], layout)
 
 
 def _many_centroids(share: np.ndarray, caption: str) -> Figure:
     edges = np.histogram_bin_edges(100 * share, SCORE_BINS)
-    data = [_outline("centroids", KEPT, edges, np.histogram(100 * share, edges)[0])]
-    layout = _layout("% of a centroid's samples kept", "% of centroids", {"showlegend": False})
+    data = [outline("centroids", KEPT, edges, np.histogram(100 * share, edges)[0])]
+    layout = styled("% of a centroid's samples kept", "% of centroids", {"showlegend": False})
     return Figure("coverage", "Share of samples kept per centroid", caption, data, layout)
 
 
@@ -178,7 +160,7 @@ def effects(names: Sequence[str], values: np.ndarray, errors: np.ndarray) -> Fig
     axis = {"autorange": "reversed", "rangemode": "normal", "automargin": True}
     changes = {"shapes": [line], "showlegend": False, "hovermode": "closest", "yaxis": axis}
     caption = "What one standard deviation of an indicator's means changes, with 95 % intervals. Left of 0 is better."
-    return Figure("effects", "Coefficients", caption, [trace], _layout("change of the log of the loss", "", changes))
+    return Figure("effects", "Coefficients", caption, [trace], styled("change of the log of the loss", "", changes))
 
 
 def agreement(predicted: np.ndarray, measured: np.ndarray) -> Figure:
@@ -193,7 +175,7 @@ def agreement(predicted: np.ndarray, measured: np.ndarray) -> Figure:
     }  # fmt: skip
     changes = {"showlegend": False, "hovermode": "closest", "yaxis": {"rangemode": "normal"}}
     caption = "The log of the held-out loss of each set. On the line, prediction and measurement agree."
-    layout = _layout("predicted", "measured", changes)
+    layout = styled("predicted", "measured", changes)
     return Figure("agreement", "Predicted and measured", caption, [line, points], layout)
 
 
@@ -204,12 +186,12 @@ def _blocks(column: np.ndarray, ids: np.ndarray | None = None) -> Iterator[np.nd
         yield column[block] if ids is None else column[ids[block]]
 
 
-def _finite(column: np.ndarray, ids: np.ndarray | None = None) -> Iterator[np.ndarray]:
+def finite(column: np.ndarray, ids: np.ndarray | None = None) -> Iterator[np.ndarray]:
     """The finite values of a column, or of some ids, a block at a time; blocks without any are left out."""
     for block in _blocks(column, ids):
-        finite = block[np.isfinite(block)]
-        if len(finite):
-            yield finite
+        known = block[np.isfinite(block)]
+        if len(known):
+            yield known
 
 
 def _ranks(column: np.ndarray, kept: np.ndarray, wanted: np.ndarray) -> Iterator[np.ndarray]:
@@ -225,7 +207,7 @@ def _ranks(column: np.ndarray, kept: np.ndarray, wanted: np.ndarray) -> Iterator
 def _of_each(centroid: np.ndarray, ids: np.ndarray | None = None) -> Counter[int]:
     """The number of samples of each centroid, of all samples or of those with these ids."""
     counted: Counter[int] = Counter()
-    for block in _finite(centroid, ids):
+    for block in finite(centroid, ids):
         names, of = np.unique(block[block >= 0].astype(np.int64), return_counts=True)
         counted.update(dict(zip(names.tolist(), of.tolist(), strict=True)))
     return counted

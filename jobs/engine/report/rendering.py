@@ -36,7 +36,10 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters.update({each.__name__: each for each in FILTERS}, script_hash=_script_hash)
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False}  # JSON in a browser knows no NaN
+    environment.policies["json.dumps_kwargs"] = {
+        "allow_nan": False,
+        "ensure_ascii": False,
+    }  # JSON in a browser knows no NaN
     return environment
 
 

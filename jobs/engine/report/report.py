@@ -8,17 +8,24 @@ from typing import Any, NamedTuple
 import numpy as np
 from plotly.offline import get_plotlyjs
 
+from jobs.engine.ingest.tasks import fetched
 from jobs.engine.outcome.ledger import DUPLICATE, STATES
 from jobs.engine.outcome.outcome import Outcome
 from jobs.engine.pool.selection import Selection
 from jobs.engine.record.entries import Use, besides, uses
 from jobs.engine.report.display import clipped
-from jobs.engine.report.excerpts import Excerpt, best, faults, some_dropped, some_quarantined
-from jobs.engine.report.figures import Figure, by_rank, coverage, lengths, scores
+from jobs.engine.report.distributions import details, scores
+from jobs.engine.report.excerpts import Excerpt, best, best_dropped, faults, some_dropped, some_quarantined, worst
+from jobs.engine.report.families import Families, families
+from jobs.engine.report.figures import Figure, by_rank, coverage, lengths
+from jobs.engine.report.map_figure import scattered
 from jobs.engine.report.measures import Share, comparisons, measures
 from jobs.engine.report.origin import REPEAT, File, as_yaml, files, method, short_names
+from jobs.engine.report.pairs import ALIKE, Pair, close, pairs
+from jobs.engine.report.pool_map import Map, drawn, pool_map
 from jobs.engine.report.rendering import write_page
 from jobs.engine.report.tables import Error, Reason, Verb, errors, reasons, verbs
+from jobs.engine.report.vectors import Vectors, vectors_of
 
 CURVES = 3
 CODE_CHARACTERS = 12_000
@@ -31,6 +38,18 @@ class Tile(NamedTuple):
     state: str
     label: str
     records: int
+
+
+@dataclass(frozen=True)
+class Alike:
+    """What the report says of samples that are alike."""
+
+    map: Map | None
+    maps: list[Figure]
+    """The figure of the map; empty where there is none."""
+    pairs: list[Pair]
+    summary: str
+    """How many kept samples have a near-duplicate among the kept."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +67,7 @@ class Report:
     seed: int | None
     drawn: tuple[str, str]
     """From which samples of the pool, and from which kept samples, the comparison was made."""
+    alike: "Alike"
     lengths: list[Figure]
     comparisons: Mapping[str, list[Share]]
     ranking: list[Figure]
@@ -57,6 +77,9 @@ class Report:
     uses: list[Use]
     errors: list[Error]
     best: list[Excerpt]
+    worst: list[Excerpt]
+    best_dropped: list[Excerpt]
+    families: Families | None
     dropped: list[Excerpt]
     quarantined: list[Excerpt]
     names: Mapping[str, str]
@@ -77,7 +100,7 @@ class Report:
         """What the page's script draws."""
         return [
             {"name": figure.name, "data": figure.data, "layout": figure.layout}
-            for figure in (*self.lengths, *self.ranking, *self.coverage)
+            for figure in (*self.alike.maps, *self.lengths, *self.ranking, *self.coverage)
         ]
 
 
@@ -91,6 +114,8 @@ def report(outcome: Outcome) -> Report:
     manifest, run = outcome.manifest, outcome.manifest["run"]
     sources = manifest["pool"]["sources"]
     names = short_names([source["uri"] for source in sources])
+    vectors = vectors_of(outcome)
+    comparing = _started(outcome, vectors) if vectors else None
     found = faults(outcome)
     measured = measures(outcome, names)
     listed = files(manifest["pool"])
@@ -105,6 +130,7 @@ def report(outcome: Outcome) -> Report:
         seconds=manifest["seconds"],
         seed=run["fields"].get("seed"),
         drawn=(_of(measured.of_pool, outcome.pool.samples), _of(measured.of_kept, len(outcome.selection.ids))),
+        alike=_alike(outcome, vectors, comparing, names) if vectors else Alike(None, [], [], ""),
         lengths=[
             lengths("response", measured.response, measured),
             lengths("instruction", measured.instruction, measured),
@@ -117,6 +143,9 @@ def report(outcome: Outcome) -> Report:
         uses=uses(manifest["verbs"]),
         errors=errors(found),
         best=best(outcome),
+        worst=worst(outcome),
+        best_dropped=best_dropped(outcome),
+        families=families(outcome),
         dropped=some_dropped(outcome),
         quarantined=some_quarantined(outcome, found),
         names=names,
@@ -131,6 +160,26 @@ def report(outcome: Outcome) -> Report:
     )
 
 
+def _started(outcome: Outcome, vectors: Vectors) -> tuple[Any, Any]:
+    """Starts the tasks that compare vectors: the map's, and that of the near-duplicates."""
+    seed, kept, tasks = outcome.manifest["run"]["fields"].get("seed", 0), outcome.selection.ids, outcome.desk.tasks
+    return (
+        tasks.started(drawn, vectors, outcome.pool.samples, kept, seed),
+        tasks.started(close, vectors, outcome.pool.samples, kept),
+    )
+
+
+def _alike(outcome: Outcome, vectors: Vectors, comparing: Any, names: Mapping[str, str]) -> Alike:
+    """What the tasks have found."""
+    places, near = (fetched(each) for each in comparing)
+    found = pool_map(outcome, vectors, places, names)
+    size = len(outcome.selection.ids)
+    some = "kept samples" if near.compared == size else "best kept samples that have a vector"
+    summary = f"{near.alike:,} of {near.compared:,} {some} have a cosine similarity of at least {ALIKE:g} to another."
+    maps = [scattered(found.points, found.kept, found.caption)] if found else []
+    return Alike(found, maps, pairs(outcome, near), summary)
+
+
 def _of(drawn: np.ndarray, size: int) -> str:
     """Which part of so many samples was drawn, in words."""
     count = np.count_nonzero(drawn)
@@ -138,13 +187,15 @@ def _of(drawn: np.ndarray, size: int) -> str:
 
 
 def _ranking(chosen: Selection) -> Iterator[Figure]:
-    """The distribution of the scores, then the score and the first details that are fractions, by rank."""
+    """The score and the first details that are fractions: the distribution of each, then each by rank."""
     if histogram := scores(chosen):
         yield histogram
-    curves = {"score": chosen.score} | {
-        name: values for name, values in chosen.details.items() if values.dtype.kind == "f"
-    }
-    for place, (name, values) in enumerate([*curves.items()][:CURVES]):
+    fractions = [name for name, values in chosen.details.items() if values.dtype.kind == "f"][: CURVES - 1]
+    for place, name in enumerate(fractions, start=1):
+        if histogram := details(f"detail-{place}", name, chosen):
+            yield histogram
+    curves = {"score": chosen.score, **{name: chosen.details[name] for name in fractions}}
+    for place, (name, values) in enumerate(curves.items()):
         if figure := by_rank(f"rank-{place}", f"{name.capitalize()} by rank", values, chosen.ids):
             yield figure
 

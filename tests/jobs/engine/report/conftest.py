@@ -10,7 +10,7 @@ from jobs.engine.outcome.outcome import desk, written
 from jobs.engine.pool.column import Column, Series
 from jobs.engine.store.folder import Folder
 from jobs.engine.store.store import Store
-from tests.jobs.engine.report.pretend import FAULTY, OTHER, feature_of, manifest_of, pool_of
+from tests.jobs.engine.report.pretend import FAULTY, OTHER, feature_of, grown_from, manifest_of, pool_of, vectors_for
 
 
 @pytest.fixture
@@ -18,11 +18,16 @@ def outcome_of(tmp_path, ray_session):
     """Makes the outcome of a run over a pool of so many samples that keeps those ids: outcome_of(40, [3, 1])."""
 
     def make(samples, ids, *, failed=(), quarantine=(), duplicates=0, recipe="at_random", said=None, other=OTHER,
-             **decided):  # fmt: skip
+             vectors=None, parents=None, **decided):  # fmt: skip
         pool = pool_of(tmp_path / "pool", samples, quarantine, duplicates, said or {}, other)
         if failed:
             having = np.setdiff1d(pool.ids, list(failed))
             pool = replace(pool, columns={"length": Column(having, feature_of(pool, failed))})
+        if vectors is not None:
+            pool = replace(pool, columns={**pool.columns, "embed": vectors_for(pool, vectors)})
+            decided["vector"] = "embed"
+        if parents:
+            pool = grown_from(pool, parents)
         kept = pool.ranking(np.array(ids, int))
         for name in ("score", "details"):
             if name in decided:

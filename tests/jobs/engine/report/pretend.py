@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.engine.execute.session import Session
+from jobs.engine.pool.column import Column
 from jobs.engine.pool.pool import Pool
 from jobs.engine.store.store import Store
 from operators.base import Operator
@@ -36,6 +37,10 @@ class Length(Operator):
     """An operator that is never loaded here."""
 
 
+class Vector(Operator):
+    """Another one."""
+
+
 def pool_of(folder, samples, quarantine, duplicates, contents, other) -> Pool:
     """A pool of so many samples, each fourth from the file `other`; contents: what is said in some of them."""
     folder.mkdir()
@@ -45,7 +50,8 @@ def pool_of(folder, samples, quarantine, duplicates, contents, other) -> Pool:
             (HOSTILE, POEM) if number == 0 else (f"Question {number}?", f"Answer {number}. " * (number % 7))
         )
         if number in contents:
-            said, answered = contents[number], contents[number]
+            both = contents[number]
+            said, answered = (both, both) if isinstance(both, str) else both
         messages = [{"role": "user", "content": said}, {"role": "assistant", "content": answered}] * (1 + number % 2)
         raw = json.dumps({"instruction": said, "output": answered}).encode()
         source = other if number % 4 == 3 else SOURCE
@@ -79,6 +85,23 @@ def feature_of(pool, failed):
     values = pa.array([None if error else 1 for error in errors], pa.int64())
     feature.write(np.arange(pool.samples), pa.array([b"0" * 16] * pool.samples), values, errors)
     return feature
+
+
+def vectors_for(pool, values) -> Column:
+    """A stored column with these vectors for the first samples."""
+    ids = pool.ids[: len(values)]
+    feature = pool.session.store.feature(Vector(), pool.facts["fingerprint"])
+    rows = pa.array([row.tolist() for row in np.asarray(values, np.float32)], pa.list_(pa.float32(), len(values[0])))
+    feature.write(ids, pa.array([b"0" * 16] * len(ids)), rows, [None] * len(ids))
+    return Column(ids, feature)
+
+
+def grown_from(pool, parents) -> Pool:
+    """The pool, of which some samples are new in a round; parents: the id of the parent by the id of the new one."""
+    table = {"id": list(parents), "parent": list(parents.values()), "round": [1] * len(parents)}
+    pq.write_table(pa.table(table), f"{pool.folder}/lineage.parquet")
+    pool.facts["rounds"] = [{"asked": len(parents)}]
+    return pool
 
 
 def manifest_of(pool, counts, recipe):

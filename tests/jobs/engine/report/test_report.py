@@ -15,6 +15,7 @@ import yaml
 
 from jobs.engine.report import measures
 from jobs.engine.report.report import write_report
+from operators.embedding.embed import Embed
 from operators.sample import SAMPLE
 from tests.jobs.engine.report.pretend import HOSTILE_TEXTS
 
@@ -52,7 +53,7 @@ class Page(HTMLParser):
 def _report(outcome):
     write_report(outcome)
     page = outcome.desk.out.content("report.html")
-    assert len(page) < 6e6
+    assert len(page) < 8e6
     assert [left for left in outcome.desk.out.names() if left.endswith(".tmp")] == []
     return Page(page.decode())
 
@@ -127,7 +128,7 @@ def test_report_shows_hostile_texts_of_samples_sources_and_fields_as_they_are(ou
     assert "alert" not in page.scripts[0] + page.scripts[2]
     assert {key for _, attributes in page.elements for key in attributes if key.startswith("on")} == set()
     assert all(each["href"].startswith(("#", "https://arxiv.org/abs/")) for each in page.attributes("a"))
-    (samples,) = re.findall(r'<section id="best-kept">.*?</section>', page.html, re.DOTALL)
+    (samples,) = re.findall(r'<section id="best-and-worst">.*?</section>', page.html, re.DOTALL)
     texts = [
         html.unescape(re.sub("</?i>", "", text)) for text in re.findall(r"<pre[^>]*>(.*?)</pre>", samples, re.DOTALL)
     ]
@@ -145,17 +146,55 @@ def test_report_shows_hostile_texts_of_samples_sources_and_fields_as_they_are(ou
 
 
 def test_report_draws_lengths_scores_ranks_and_coverage(full):
-    figures = _report(full).figures
-    assert [*figures] == ["chart-response-length", "chart-instruction-length", "chart-scores", "chart-rank-0",
-                          "chart-rank-1", "chart-coverage"]  # fmt: skip
+    page = _report(full)
+    figures = page.figures
+    assert [*figures] == ["chart-response-length", "chart-instruction-length", "chart-scores", "chart-detail-1",
+                          "chart-rank-0", "chart-rank-1", "chart-coverage"]  # fmt: skip
     for name in ("chart-response-length", "chart-instruction-length", "chart-scores"):
         for line in figures[name]["data"]:
             assert sum(line["y"][:-1]) == pytest.approx(100, abs=0.01)
+    # The kept 12, 30 and 31 have the scores 1/12, 1/30 and 1/31, and the failed 4 and 9 do not count as kept.
+    cuts = [line["x0"] for line in figures["chart-scores"]["layout"]["shapes"]]
+    assert cuts == pytest.approx([1 / 31, 1 / 12])
+    assert "The kept ones go from 0.03226 to 0.08333, and 17 others lie between." in page.text
+    assert "shapes" in figures["chart-detail-1"]["layout"]
     # Sample 0 has no score: the curve begins at rank 2.
     assert figures["chart-rank-0"]["data"][0]["x"] == [2, 3, 4]
     kept, size = zip(*[bar[1:] for bar in figures["chart-coverage"]["data"][0]["customdata"]], strict=True)
     assert sum(kept) == 4
     assert size == (8, 8, 8, 8, 8)
+
+
+def test_report_draws_the_thresholds_of_a_detail(full):
+    full.selection.facts["distance below"] = 0.25  # type: ignore[index] - the facts of a run are a plain dictionary
+    page = _report(full)
+    assert [line["x0"] for line in page.figures["chart-detail-1"]["layout"]["shapes"]] == [0.25]
+    assert "Only samples with distance below 0.25 went on." in page.text
+
+
+def test_report_has_the_best_and_the_worst_kept_and_the_best_dropped_side_by_side(outcome_of):
+    kept = [*range(20, 32)]
+    page = _report(outcome_of(40, kept, failed=(3, 39), score=(np.arange(1, 40), np.arange(1, 40) / 100)))
+    columns = re.findall(
+        r'<div class="column"><h3>([^<]+)</h3>(.*?)</div>\n(?=<div class="column">|</div>)', page.html, re.DOTALL
+    )
+    ids = {title: [int(each) for each in re.findall(r", id (\d+)</div>", column)] for title, column in columns}
+    assert ids == {
+        "Best kept": [20, 21, 22, 23, 24, 25],
+        "Worst kept": [31, 30, 29, 28, 27, 26],
+        "Best dropped": [38, 37, 36, 35, 34, 33],
+    }
+    assert "There is no map: the method compares no vectors" in page.text
+
+
+def test_report_of_a_method_without_vectors_maps_the_default_embeddings_where_they_are_stored(outcome_of):
+    outcome = outcome_of(12, [5, 6])
+    feature = outcome.pool.session.store.feature(Embed(), outcome.pool.facts["text_fingerprint"])
+    vectors = pa.array([[float(number), 1.0] for number in range(12)], pa.list_(pa.float32(), 2))
+    feature.write(np.arange(12), pa.array([b"0" * 16] * 12), vectors, [None] * 12)
+    page = _report(outcome)
+    assert "of stored embeddings of another run: this method compares no vectors" in page.text
+    assert [len(trace["x"]) for trace in page.figures["chart-map"]["data"]] == [0, 10, 2]
 
 
 def test_report_of_many_centroids_has_a_histogram(outcome_of):
