@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 COLD = "WINNOW_COLD_WORKERS"
-"""The environment variable of a node whose workers are no forks: they have its file system, and its raylet as parent."""
+"""The environment variable of a node whose workers are no forks. They have its file system, and its raylet as parent."""
 
 LIBRARIES = (
     "pandas",
