@@ -4,8 +4,8 @@
     Judge(prompt=Prompt("/my/rubric.txt"), form="expectation", lowest=1, highest=5)
 
 A reply without a rating has no score but an outcome (empty, no_number, out_of_scale ...); recipes drop and count such
-samples. The number may follow a word for "score" or, where the prompt has a {dimension}, its name. The reply is kept
-with the rating.
+samples. The number may follow a word for "score" or, where the prompt has a {dimension}, its name, and it may be stated
+in other forms, such as "Rating (0-5): 4.5" and "4.5 stars". The reply is kept with the rating.
 """
 
 import math
