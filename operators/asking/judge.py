@@ -166,7 +166,12 @@ class Judge(Asking):
             case "lift":
                 return ratings.published_lift(answer.text)
             case _:
-                return ratings.first_line(answer.text, *scale, asked, answer.finished)
+                found = ratings.first_line(answer.text, *scale, asked, answer.finished)
+                if answer.finished and found.outcome == "unfinished":
+                    # Servers that look for thinking return a whole answer as such where the model did not think.
+                    said = ratings.first_line(THOUGHT.sub("", answer.text, count=1), *scale, asked)
+                    return said if said.score is not None else found
+                return found
 
 
 def joined(texts: Mapping[str, str]) -> dict[str, str]:
