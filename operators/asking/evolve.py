@@ -16,7 +16,6 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
@@ -157,7 +156,8 @@ class Compare(Asking):
 
     def still_valid(self, values: pa.Array) -> np.ndarray:
         """Whether each value is what this version reads, which finds some scores that were missing."""
-        outcomes = pc.struct_field(values, "outcomes").to_pylist()
+        assert isinstance(values, pa.StructArray)
+        outcomes = values.field("outcomes").to_pylist()
         return np.array(["missing" not in (each or ["missing"]) for each in outcomes], bool)
 
     def manner(self) -> Manner:

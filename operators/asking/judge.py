@@ -15,7 +15,6 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import Field as Limits
 from pydantic import model_validator
 from pydantic.dataclasses import dataclass
@@ -86,7 +85,8 @@ class Judge(Asking):
         """Whether each value is what this version reads: every rating is, and version 3 finds some more on lines."""
         if self.form != "line":
             return np.ones(len(values), bool)
-        return np.asarray(pc.equal(pc.struct_field(values, "outcome"), "").to_numpy(zero_copy_only=False), bool)
+        assert isinstance(values, pa.StructArray)
+        return np.array([outcome == "" for outcome in values.field("outcome").to_pylist()], bool)
 
     def check(self) -> None:
         """ModelMissing where no model would answer; ValueError where the prompt is missing or lacks a placeholder."""
