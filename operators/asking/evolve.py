@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
@@ -156,8 +157,7 @@ class Compare(Asking):
 
     def still_valid(self, values: pa.Array) -> np.ndarray:
         """Whether each value is what this version reads, which finds some scores that were missing."""
-        assert isinstance(values, pa.StructArray)
-        outcomes = values.field("outcomes").to_pylist()
+        outcomes = pc.call_function("struct_field", [values], pc.StructFieldOptions("outcomes")).to_pylist()
         return np.array(["missing" not in (each or ["missing"]) for each in outcomes], bool)
 
     def manner(self) -> Manner:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field as Limits
 from pydantic import model_validator
 from pydantic.dataclasses import dataclass
@@ -85,8 +86,8 @@ class Judge(Asking):
         """Whether each value is what this version reads: every rating is, and version 3 finds some more on lines."""
         if self.form != "line":
             return np.ones(len(values), bool)
-        assert isinstance(values, pa.StructArray)
-        return np.array([outcome == "" for outcome in values.field("outcome").to_pylist()], bool)
+        outcomes = pc.call_function("struct_field", [values], pc.StructFieldOptions("outcome"))
+        return np.array([each == "" for each in outcomes.to_pylist()], bool)
 
     def check(self) -> None:
         """ModelMissing where no model would answer; ValueError where the prompt is missing or lacks a placeholder."""

@@ -75,6 +75,11 @@ def test_keeps_what_the_server_rates_high_enough_and_loses_nothing_to_its_faults
     assert "rubric.txt: the placeholder {response} is missing" in said
 
 
+@pytest.mark.fault(
+    "a server fails, stalls or answers nonsense",
+    how="401 after 15 of 40 answers",
+    holds="exit code 1; the next run asks for the 25 others only",
+)
 def test_a_server_that_goes_away_or_refuses_ends_the_run_and_what_it_said_is_kept(run, tmp_path):
     jsonl(tmp_path / "in.jsonl", records(40))
     answered = []

@@ -124,6 +124,11 @@ def test_first_line_score_is_read(reply, score):
 
 
 @pytest.mark.parametrize(("reply", "outcome"), NOT_READ)
+@pytest.mark.fault(
+    "a judge's reply is no rating",
+    how="replies that are empty, prose, out of the scale, two numbers, refusals and more",
+    holds="a typed error, never a number",
+)
 def test_first_line_anything_else_is_typed(reply, outcome):
     assert first_line(reply, 0, 5) == Rating(None, outcome)
 
