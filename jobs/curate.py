@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from jobs.engine.terminal.arguments import reading_given, reading_options, shared_options, words_of
-from jobs.engine.terminal.errors import NothingSelected, UsageError, together
+from jobs.engine.terminal.arguments import reading_given, reading_options, refuse_dashed, shared_options, words_of
+from jobs.engine.terminal.errors import NothingSelected, UsageError, refuse, together
 from jobs.engine.terminal.modules import recipe_names
 from jobs.engine.terminal.program import as_typed, exit_code, fields_and_others, program
 from jobs.engine.terminal.screen import say
@@ -63,6 +64,8 @@ def asked(options: argparse.Namespace) -> tuple[Request, list[str]]:
     overrides, words = fields_and_others(options.words)
     request = read_request(options.config) if options.config else Request()
     # With a recipe in the configuration the words are inputs, unless the first one is a recipe's name.
+    if request.recipe is None:
+        _refuse_out_of_order(words)
     if words and (request.recipe is None or words[0] in recipe_names()):
         request = dataclasses.replace(request, recipe=words.pop(0))
     if words:
@@ -73,6 +76,20 @@ def asked(options: argparse.Namespace) -> tuple[Request, list[str]]:
         overrides.append(f"max_unreadable={options.max_unreadable}")
     request = dataclasses.replace(request, reading={**request.reading, **reading_given(options)})
     return request, overrides
+
+
+def _refuse_out_of_order(words: Sequence[str]) -> None:
+    """UsageError, with the command in its order, where the first word is a file, or a recipe comes after it."""
+    first = words[0] if words else ""
+    recipe = next((word for word in words if word in recipe_names()), "")
+    if recipe and recipe != first:
+        inputs = " ".join(word for word in words if word != recipe)
+        raise UsageError(f"the recipe comes first: {program('curate')} {recipe} {inputs}")
+    if first and not recipe and os.path.exists(first):
+        raise UsageError(
+            f"{first} is no recipe; name one first: {program('curate')} RECIPE {' '.join(words)}. "
+            f"There are: {', '.join(recipe_names())}"
+        )
 
 
 def checked(request: Request, overrides: Sequence[str]) -> Recipe:
@@ -115,6 +132,7 @@ def selected(asked: Asked, session: Session) -> Outcome:
     from jobs.engine.outcome.manifest import ending, write_manifest
     from jobs.engine.outcome.outcome import desk, written
     from jobs.engine.pool.pool import Pool
+    from jobs.engine.recipe.unmet import unmet
     from jobs.engine.report.card import write_card
     from jobs.engine.report.report import write_report
     from jobs.engine.store.lock import locked
@@ -126,6 +144,7 @@ def selected(asked: Asked, session: Session) -> Outcome:
         refuse_without_room(unstored(asked.recipe.steps(), session.store), session)
         pool, identity = opened(asked, session)
         chosen = asked.recipe.select(asked.recipe.counted(pool))
+        chosen = dataclasses.replace(chosen, facts={**chosen.facts, **unmet(asked.recipe, chosen, pool.samples)})
         for name, fact in chosen.facts.items():
             say(f"{name}: {_worded(fact)}")
         with desk(asked.out, session) as at:
@@ -173,12 +192,19 @@ def opened(asked: Asked, session: Session) -> tuple[Pool, dict[str, Any]]:
 def _worded(fact: Any) -> str:
     if not isinstance(fact, Mapping):
         return f"{fact:g}" if isinstance(fact, float) else str(fact)
-    return ", ".join(f"{name} ({number:,})" for name, number in fact.items()) or "none"
+    each = (f"{name} ({value:,})" if _number(value) else f"{name}: {value}" for name, value in fact.items())
+    return ", ".join(each) or "none"
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command. Returns the exit code."""
-    options = arguments().parse_intermixed_args(words_of(argv))
+    parser, typed = arguments(), words_of(argv)
+    refuse_dashed(parser, typed)
+    options = parser.parse_intermixed_args(typed)
 
     from jobs.engine.command.asked import Asked
     from jobs.engine.command.config import build, reading, recipe_class
@@ -187,6 +213,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from jobs.engine.command.plan import show_plan
     from jobs.engine.execute.profile import profile
     from jobs.engine.execute.session import Session
+    from jobs.engine.samples.pool_folder import known_facts
 
     request, overrides = asked(options)
     if request.recipe is None:
@@ -204,6 +231,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             *([] if options.plan else [partial(out_folder, options.out, options.store, request.inputs)]),
         ]
     )
+    settings = reading(request, recipe)
+    known = known_facts(request.inputs, store, settings)
+    refuse(map(UsageError, recipe.refusals_of(known["samples"]) if known else ()))
     if options.plan:
         show_plan(request, recipe, store, how)
         return 0
@@ -212,7 +242,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         how,
         max_errors=recipe.max_errors,
         max_unreadable=recipe.max_unreadable,
-        reading=reading(request, recipe),
+        reading=settings,
         retry_errors=options.retry_errors,
         command=as_typed("curate", argv),
     )

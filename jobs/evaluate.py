@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from jobs.engine.terminal.arguments import reading_given, reading_options, shared_options, words_of
+from jobs.engine.terminal.arguments import reading_given, reading_options, refuse_dashed, shared_options, words_of
 from jobs.engine.terminal.errors import UsageError, together
 from jobs.engine.terminal.program import as_typed, exit_code, fields_and_others, program
 from jobs.engine.terminal.screen import say, show
@@ -59,7 +59,9 @@ def _show(facts: dict[str, Any], level: float) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
-    options = arguments().parse_intermixed_args(words_of(argv))
+    parser, typed = arguments(), words_of(argv)
+    refuse_dashed(parser, typed)
+    options = parser.parse_intermixed_args(typed)
 
     from jobs.engine.command.places import look_at, out_file, store_at
     from jobs.engine.execute.profile import profile

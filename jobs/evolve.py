@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from jobs.engine.terminal.arguments import reading_given, reading_options, shared_options, words_of
+from jobs.engine.terminal.arguments import reading_given, reading_options, refuse_dashed, shared_options, words_of
 from jobs.engine.terminal.errors import NothingSelected, UsageError, together
 from jobs.engine.terminal.program import as_typed, exit_code, fields_and_others, program
 from jobs.engine.terminal.screen import say
@@ -39,7 +39,9 @@ def arguments() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command. Returns the exit code."""
-    options = arguments().parse_intermixed_args(words_of(argv))
+    parser, typed = arguments(), words_of(argv)
+    refuse_dashed(parser, typed)
+    options = parser.parse_intermixed_args(typed)
 
     from jobs.engine.command.places import look_at, out_folder, refuse_other_run, store_at
     from jobs.engine.execute.profile import profile

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from jobs.engine.terminal.arguments import reading_given, reading_options, shared_options, words_of
+from jobs.engine.terminal.arguments import reading_given, reading_options, refuse_dashed, shared_options, words_of
 from jobs.engine.terminal.errors import UsageError, together
 from jobs.engine.terminal.program import as_typed, exit_code, fields_and_others, program
 from jobs.engine.terminal.screen import say
@@ -91,7 +91,9 @@ def finetune(wanted: Finetune, inputs: Sequence[str], out: Folder, session: Sess
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
-    options = arguments().parse_intermixed_args(words_of(argv))
+    parser, typed = arguments(), words_of(argv)
+    refuse_dashed(parser, typed)
+    options = parser.parse_intermixed_args(typed)
 
     from jobs.engine.command.places import look_at, out_folder, refuse_other_run, store_at
     from jobs.engine.execute.profile import profile

@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,6 +47,13 @@ def rated_by(judged: Subset, judge: Judge, max_unrated: float) -> Rated:
         for outcome in sorted(set(outcomes[~known]))
     }
     return Rated(judged[known], unrated)
+
+
+def unrated_facts(unrated: Mapping[str, Subset]) -> dict[str, Any]:
+    """Facts about the samples without a rating: their number by reason, and a reply for each of the first reasons."""
+    shown = sorted(unrated, key=lambda reason: (-len(unrated[reason]), reason))[:EXAMPLES]
+    replies = {reason: excerpt(str(unrated[reason][:1].values("judge.reply")[0])) for reason in shown}
+    return {"unrated": counted(unrated), **({"replies without a rating": replies} if replies else {})}
 
 
 def counted(unrated: Mapping[str, Subset]) -> dict[str, int]:

@@ -14,7 +14,7 @@ from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
 from jobs.engine.recipe import Budget, Pool, Recipe, Selection
-from jobs.methods.replies import counted, rated_by
+from jobs.methods.replies import rated_by, unrated_facts
 from operators.asking.judge import Judge
 from operators.base import STRICT
 from operators.kernels.threshold import histogram
@@ -58,5 +58,5 @@ class AlpaGasus(Recipe):
                 "rated high enough": kept,
                 **unrated,
             },
-            facts={"ratings": histogram(rated.values("judge.score")), "unrated": counted(unrated)},
+            facts={"ratings": histogram(rated.values("judge.score")), **unrated_facts(unrated)},
         )

@@ -83,6 +83,10 @@ class InstructMining(Indicators, Sized, Recipe):
             vector="embed" if "knn" in rule.coefficients else None,
         )
 
+    def spends_budget(self) -> bool:
+        """Whether the budget, and not the search, says how many samples are kept."""
+        return self.size == "budget"
+
     def _kept(self, pool: Pool, ranking: Ranking) -> tuple[Ranking, dict[str, object]]:
         """The best of the ranking, and facts of the search for how many."""
         if self.size == "budget":

@@ -8,6 +8,7 @@ Before use: the prompts are Winnow's own. Samples are joined by id; the released
 failed embedding shifts all later ones. A failed request is an error; the code loses it silently. Ties go by id.
 """
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 from pydantic import Field as Limits
@@ -15,7 +16,7 @@ from pydantic.dataclasses import dataclass
 
 from jobs.engine.recipe import Budget, Pool, Recipe, Selection, Series, Step
 from jobs.engine.terminal.errors import NothingSelected
-from jobs.methods.replies import counted, rated_by
+from jobs.methods.replies import rated_by, unrated_facts
 from jobs.methods.rounds import Start, grown, round_facts
 from operators.asking.judge import Judge
 from operators.asking.prompt import Prompt
@@ -81,6 +82,10 @@ class LIFT(Recipe):
         """The pool, unchanged: tokens are counted for the grown pool."""
         return pool
 
+    def refusals_of(self, samples: int) -> Iterator[str]:
+        """Nothing: a number of samples is of the grown pool, which is not known before."""
+        yield from ()
+
     def select(self, pool: Pool) -> Selection:
         """Runs the rounds of rewriting, selects for variety, and keeps the best of these."""
         larger = grown(pool, self.rewrite, self.respond, self.rounds, self.start, self.max_lost)
@@ -115,6 +120,6 @@ class LIFT(Recipe):
                 "judge_score": rated.column("judge.score"),
                 **{name: part.column(name) for name, part in (("variance", embedded), ("length_score", judged))},
             },
-            facts={**round_facts(larger), "principal axes": found.components, "unrated": counted(unrated)},
+            facts={**round_facts(larger), "principal axes": found.components, **unrated_facts(unrated)},
             vector="embed",
         )

@@ -40,6 +40,8 @@ class LTD(Recipe):
         "embed.model.name": "google-bert/bert-base-uncased", "embed.precision": "float32", "embed.stored": "float32",
     }  # fmt: skip
 
+    fewer: ClassVar = "all other candidates have the vectors of kept samples"
+
     budget: Budget = "0.5%"
     embed: Embed = Embed(text="{conversation}")
     """The embedding of instruction and response, mean-pooled and normalised. As published, a BERT in float32; which

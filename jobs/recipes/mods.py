@@ -40,6 +40,8 @@ class MoDS(Recipe):
     }  # fmt: skip
     needs: ClassVar = ("vLLM, with which the trained model answers (not with seed_share=1)",)
 
+    fewer: ClassVar = "all other samples of need have the vectors of kept ones"
+
     budget: Budget = "2%"
     """The size of the whole selection, which is the seed and the second cover."""
     reward: Reward = Reward()

@@ -4,8 +4,8 @@
     Judge(prompt=Prompt("/my/rubric.txt"), form="expectation", lowest=1, highest=5)
 
 A reply without a rating has no score but an outcome (empty, no_number, out_of_scale ...); recipes drop and count such
-samples. The number may follow a word for "score" or, where the prompt has a {dimension}, its name. The reply is kept
-with the rating.
+samples. The number may follow a word for "score" or, where the prompt has a {dimension}, its name, and it may be stated
+in other forms, such as "Rating (0-5): 4.5" and "4.5 stars". The reply is kept with the rating.
 """
 
 import math
@@ -167,7 +167,12 @@ class Judge(Asking):
             case "lift":
                 return ratings.published_lift(answer.text)
             case _:
-                return ratings.first_line(answer.text, *scale, asked, answer.finished)
+                found = ratings.first_line(answer.text, *scale, asked, answer.finished)
+                if answer.finished and found.outcome == "unfinished":
+                    # Servers that look for thinking return a whole answer as such where the model did not think.
+                    said = ratings.first_line(THOUGHT.sub("", answer.text, count=1), *scale, asked)
+                    return said if said.score is not None else found
+                return found
 
 
 def joined(texts: Mapping[str, str]) -> dict[str, str]:

@@ -51,7 +51,8 @@ def first_line(reply: str, lowest: float, highest: float, dimension: str = "", f
 
     Besides the number the line may contain emphasis, a word for "score" or the dimension (or both) with a colon, the
     highest score after a slash or "out of", and a word for "points". Digits may be of any script, with a decimal point
-    or comma. A line with other words is not read, as they may belong to a quotation. finished: False where the reply
+    or comma. A line with other words is not read, as they may belong to a quotation, except in the forms in which
+    `operators.asking.stated` finds the score that an answer states. finished: False where the reply
     was cut; its first line is then read only if another line follows, since a final 4 may be the beginning of 4.5.
     """
     scale = (lowest, highest)

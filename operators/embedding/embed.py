@@ -24,6 +24,7 @@ from operators.base import STRICT, Compute, RowError, Values
 from operators.checkpoint import MINILM, Checkpoint
 from operators.embedding.advice import Advice
 from operators.embedding.dense import Dense
+from operators.missing import ModelMissing
 from operators.models.cutting import cut
 from operators.models.precision import Precision
 from operators.models.probes import PROBES
@@ -51,7 +52,12 @@ class Embed(Templated):
 
     def check(self) -> None:
         """ModelMissing where the checkpoint is not there; ValueError where it has fewer positions than max_tokens."""
-        self.model.check()
+        try:
+            self.model.check()
+        except ModelMissing as error:
+            if self.model.name == MINILM or Checkpoint(MINILM).elsewhere():
+                raise
+            raise ModelMissing(f"{error}. The default model needs no download: leave model.name out") from None
         refuse_too_many(self.model, self.max_tokens)
 
     def advice(self, kind: str, column: str) -> str:

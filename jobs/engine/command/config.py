@@ -71,6 +71,8 @@ def read_request(file: str) -> Request:
             raise UsageError(
                 f"--config {file}: unknown key {key!r}{nearest(key, known)}; the keys are {', '.join(known)}"
             )
+    if isinstance(inputs := content.get("inputs"), str):
+        raise UsageError(f"--config {file}: inputs is a text; write a list: inputs: [{inputs}]")
     try:
         given = {key: value for key, value in content.items() if value is not None}
         return TypeAdapter(Request).validate_python(given)

@@ -1,6 +1,7 @@
 """The places that a command reads from and writes to, checked before Ray starts."""
 
 import os
+import stat
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -101,6 +102,11 @@ def _looked_at(given: str) -> bool:
     """Whether an input is a pool. UsageError if it is not there."""
     if not given.strip():
         raise UsageError("an input is an empty word: is a variable of the shell not set?")
+    if given == "-" or _is_stream(given):
+        raise UsageError(
+            f"{given}: standard input and pipes can be read only once, and a run reads its inputs again: "
+            "write it to a file first, such as `... > data.jsonl`, and name that"
+        )
     if "://" in given:
         refuse_without_driver(given)
         refuse_private("the input", given)
@@ -111,6 +117,15 @@ def _looked_at(given: str) -> bool:
     if not pool:
         sources_of([given], silent)
     return pool
+
+
+def _is_stream(given: str) -> bool:
+    """Whether a path is a pipe, a terminal or another device."""
+    try:
+        mode = os.stat(given).st_mode
+    except (OSError, ValueError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def place_of_run(given: str) -> Folder:

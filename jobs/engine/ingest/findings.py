@@ -17,7 +17,7 @@ from jobs.engine.terminal.errors import OverErrorBudget
 from operators.sample import Message
 
 SHOWN_CHARACTERS = 60
-REASONS_SHOWN = 3
+REASONS_SHOWN = 8
 REASON_CHARACTERS = 600
 STATES = ("records", "samples", "duplicates", "quarantined")
 
@@ -82,7 +82,7 @@ def _hashed(splits: Sequence[Split], parsed: Sequence[Parsed]) -> dict[str, Any]
 
 
 def say_findings(found: Mapping[str, Any], folder: str, say: Say) -> None:
-    """Says the formats with an example each, what was empty, and what is in quarantine."""
+    """Says the formats with an example each, what was empty, and the first quarantined record of each kind."""
     formats: Counter[str] = Counter()
     for source in found["sources"]:
         formats.update(source["formats"])
@@ -97,6 +97,8 @@ def say_findings(found: Mapping[str, Any], folder: str, say: Say) -> None:
         reasons = Counter(found["reasons"]).most_common()
         listed = ", ".join(f"{count:,} {reason}" for reason, count in reasons)
         say(f"quarantined {found['quarantined']:,}: {listed}; see {folder}/quarantine.jsonl")
+        for line in first_reasons(found, folder):
+            say(line)
 
 
 def _shown(messages: Sequence[Message]) -> str:

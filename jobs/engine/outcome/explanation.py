@@ -5,6 +5,7 @@ from typing import Any
 import faiss
 import numpy as np
 import pyarrow.compute as pc
+from pyarrow.dataset import Dataset
 
 from jobs.engine.command.places import manifest_in
 from jobs.engine.execute.session import Session
@@ -21,6 +22,7 @@ from operators.kernels.neighbours import Shard, nearest
 from operators.sample import instruction, response
 
 SHOWN = 400
+LISTED = 5
 LARGEST = 2**63 - 1
 SHOWN_BEFORE = frozenset(name for name, _ in LEDGER)
 """The columns that every ledger has; the other columns are details of the recipe."""
@@ -38,8 +40,19 @@ def ledger_rows(folder: Folder, which: str) -> list[dict[str, Any]]:
     else:
         raise UsageError(f"{which!r} is neither a sample's id nor source:line")
     if not found:
-        raise UsageError(f"{folder}/{FILE} has no {which}; name a sample by its id or by source:line")
+        near = _similar(rows, source, int(line)) if colon else []
+        advice = f"did you mean {', '.join(near)}?" if near else "name a sample by its id or by source:line"
+        raise UsageError(f"{folder}/{FILE} has no {which}; {advice}")
     return sorted(found, key=lambda row: row["state"] == "duplicate")
+
+
+def _similar(rows: Dataset, source: str, line: int) -> list[str]:
+    """The first few places with this line in a source whose path ends like the one that was given, or has its name."""
+    sources = rows.to_table(["source"], filter=pc.field("line") == line)["source"].unique().to_pylist()
+    for ending in (f"/{source.lstrip('./')}", f"/{source.rpartition('/')[2]}"):
+        if found := [each for each in sources if f"/{each}".endswith(ending)]:
+            return [f"{each}:{line}" for each in sorted(found)[:LISTED]]
+    return []
 
 
 def nearest_kept(feature: Feature, sample: int, kept: np.ndarray) -> tuple[int, float]:

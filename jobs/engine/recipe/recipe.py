@@ -33,6 +33,9 @@ class Recipe:
     needs: ClassVar[tuple[str, ...]] = ()
     """What the recipe needs and its defaults do not provide, in a few words each; models need not be listed."""
 
+    fewer: ClassVar[str] = ""
+    """Why the recipe may keep fewer samples than the budget, where the reasons of the dropped ones do not say it."""
+
     budget: Budget = "5%"
     """How many to keep: 6000 (samples), 5% (of the pool's samples, rounded up) or tokens:200k."""
     seed: int = Limits(default=0, ge=0)
@@ -132,8 +135,28 @@ class Recipe:
         UsageError where the budget is more samples than the pool has, or in tokens.
         """
         refuse(map(UsageError, self.refused_in_tokens()))
+        size = self.size_of_budget(pool.samples)
+        if size > pool.samples:
+            raise UsageError(above(self.budget, pool.samples))
+        return size
+
+    def size_of_budget(self, samples: int) -> int:
+        """A budget in samples or percent as a number of samples; samples: those of the pool."""
         if self.budget.endswith("%"):
-            return math.ceil(Decimal(self.budget[:-1]) * pool.samples / 100)
-        if int(self.budget) > pool.samples:
-            raise UsageError(f"budget {self.budget} is above the {pool.samples:,} samples of the pool")
+            return math.ceil(Decimal(self.budget[:-1]) * samples / 100)
         return int(self.budget)
+
+    def spends_budget(self) -> bool:
+        """Whether the budget says how many samples are kept."""
+        return True
+
+    def refusals_of(self, samples: int) -> Iterator[str]:
+        """Yields a message if the budget is more than a pool of this number of samples has."""
+        counted = self.spends_budget() and not self.budget.startswith("tokens:")
+        if counted and self.size_of_budget(samples) > samples:
+            yield above(self.budget, samples)
+
+
+def above(budget: str, samples: int) -> str:
+    """The refusal of a budget of more samples than a pool has."""
+    return f"budget {budget} is above the {samples:,} samples of the pool"

@@ -12,6 +12,7 @@ Nothing heavy is imported here, so that `--help` is quick.
 """
 
 import argparse
+import difflib
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -35,6 +36,9 @@ COLUMN_ROLES = ("instruction", "input", "response", "system", "messages", "tools
 LIMITS = ("max_record_bytes", "max_turns", "max_nesting", "max_expansion")
 MAX_UNREADABLE = 0.05
 COLUMN = re.compile(f"(?:{'|'.join(COLUMN_ROLES)})=")
+ALIKE = 0.7
+"""How similar a mistyped option has to be to one that there is."""
+DASHED = re.compile(r"--[A-Za-z_][\w.-]*")
 NEXT_COLUMN = re.compile(f",(?={COLUMN.pattern})")
 
 
@@ -105,6 +109,20 @@ def words_of(argv: Sequence[str] | None) -> list[str]:
         else:
             words.append(word)
     return words
+
+
+def refuse_dashed(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """UsageError, with what to write, where a word is an option that the parser does not have: --budget 5."""
+    options = [option for action in parser._actions for option in action.option_strings if option.startswith("--")]
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        name, equals, value = word.partition("=")
+        if not DASHED.fullmatch(name) or any(option.startswith(name) for option in options):
+            continue
+        value = value if equals else after if after and not after.startswith("-") else "..."
+        field = name.removeprefix("--").replace("-", "_")
+        near = difflib.get_close_matches(name, options, n=1, cutoff=ALIKE)
+        other = f", or {near[0]} for that option" if near else ""
+        raise UsageError(f"there is no option {name}. A field has no dashes: write {field}={value}{other}")
 
 
 def reading_given(options: argparse.Namespace) -> dict[str, Any]:

@@ -133,15 +133,26 @@ def test_too_many_replies_without_a_rating_end_the_run_with_the_first_of_them_an
         # What version 2 of the judge rated is not asked for again, and what it could not read is.
         store, judge = Store(str(tmp_path / "own")), Judge(model=Checkpoint("any"), endpoint=server.url)
         Path(store.operator_folder(judge)).rename(store.operator_folder(judge, 2))
-        code, printed = run(*words, "max_unrated=0.42", "threshold=2", "--out", "b", store=tmp_path / "own")
+        more = ["max_unrated=0.42", "threshold=2", "budget=11", "--out", "b"]
+        code, printed = run(*words, *more, store=tmp_path / "own")
         assert code == 0, printed
+        assert "budget not met: 2 kept of 11: rated below the threshold (5), the judge's reply contains no" in printed
         assert "judge: 12 samples, 0 in the store, 7 known from an earlier run, 5 to compute" in printed
         assert len(server.requests) == asked + 5
+        code, printed = run(*words, "budget=13", "--out", "c", store=tmp_path / "own")
+        assert code == 2
+        assert "budget 13 is above the 12 samples of the pool" in printed
+        assert not (tmp_path / "c").exists()
         code, printed = run(*words, "--plan", store=tmp_path / "own")
         assert "max_unrated 0.2" in printed
     manifest = yaml.safe_load((tmp_path / "a/manifest.yaml").read_text())
     assert manifest["run"]["fields"]["max_unrated"] == 0.42
     assert sum(manifest["found"]["unrated"].values()) == 5
+    shown = {"prose": "I would say that it is a 4, all in all.", "other_scale": "8/10"}
+    replies = {f"the judge's reply contains no rating: {outcome}": reply for outcome, reply in shown.items()}
+    assert manifest["found"]["replies without a rating"] == replies
+    assert all(reply in (tmp_path / "a/report.html").read_text() for reply in shown.values())
+    assert "budget not met" in (tmp_path / "b/report.html").read_text()
 
 
 @pytest.mark.usefixtures("ray_session")

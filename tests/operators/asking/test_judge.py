@@ -7,7 +7,7 @@ from operators.asking.judge import Judge, expectation
 from operators.asking.prompt import Prompt
 from tests.batches import batch
 from tests.operators.asking.asked import remote, values
-from tests.servers import said, served
+from tests.servers import prompt, said, served
 
 
 def asked(judge: Judge, **row) -> str:
@@ -128,3 +128,18 @@ def test_a_thinking_first_token_makes_no_expectation():
     with served(lambda request: said("<think>", "length", masses={"<think>": 0.99, "4": 1e-6})) as server:
         (found,) = values(remote(server, form="expectation"), batch([("a", "b")]))
     assert (found["score"], found["outcome"]) == (None, "no_digit")
+
+
+def test_a_whole_answer_that_a_server_returns_as_thinking_is_read_and_a_thought_is_not():
+    replies = {"a0": "4.5\nIt is right.", "a1": "Is it a 3? Or a 4?", "a2": "4.5"}
+
+    def reply(request):
+        name = next(name for name in replies if f"{name}\n" in prompt(request))
+        body = said("", "length" if name == "a2" else "stop")
+        body["choices"][0]["message"] |= {"content": None, "reasoning_content": replies[name]}
+        return body
+
+    with served(reply) as server:
+        found = values(remote(server), batch([(name, "b") for name in replies]))
+    assert [each["score"] for each in found] == [4.5, None, None]
+    assert [each["outcome"] for each in found] == ["", "unfinished", "unfinished"]

@@ -34,6 +34,7 @@ def refused(run, tmp_path):
     """What a command says that exits with 2 and leaves nothing behind, not even the store."""
     jsonl(tmp_path / "in.jsonl", records(4))
     (tmp_path / "file").write_text("x")
+    (tmp_path / "text.yaml").write_text("inputs: in.jsonl")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00\x01")
 
     def said(command, *words, code=2, store="never"):
@@ -74,6 +75,12 @@ def refused(run, tmp_path):
         (["in.jsonl", "--out", "out", "--config", "."], "--config .: Is a directory"),
         (["in.jsonl", "--out", "out", "--profile", "binary"], "profile binary is not YAML"),
         (["in.jsonl", "--out", "out", "--profile", "."], "profile .: Is a directory"),
+        (["in.jsonl", "--out", "out", "--budget", "5"], "no option --budget. A field has no dashes: write budget=5"),
+        (["in.jsonl", "--out", "out", "--embed.model.name=x"], "write embed.model.name=x"),
+        (["in.jsonl", "--ouput", "out"], "write ouput=out, or --out for that option"),
+        (["-", "--out", "out"], "-: standard input and pipes can be read only once"),
+        (["/dev/null", "--out", "out"], "/dev/null: standard input and pipes can be read only once"),
+        (["in.jsonl", "--out", "out", "--config", "text.yaml"], "inputs is a text; write a list: inputs: [in.jsonl]"),
         (["task=a/part.jsonl", "--out", "out"], "tokens. "
          "Nor is there a file task=a/part.jsonl"),
     ],
@@ -130,6 +137,22 @@ def test_what_a_recipe_can_refuse_without_data_its_check_refuses(tmp_path, monke
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=told):
         build(recipe, Request(), overrides).check()
+
+
+def test_a_recipe_and_an_input_in_the_other_order_are_told_in_theirs(refused):
+    assert "the recipe comes first: " in refused("curate", "in.jsonl", "at_random", "--out", "out")
+    assert "curate RECIPE in.jsonl. There are: alpagasus" in refused("curate", "in.jsonl", "--out", "out")
+
+
+def test_a_field_with_dashes_is_told_by_every_command_that_has_fields(refused):
+    for command in COMMANDS.keys() - {"ingest", "train_scorer", "curate"}:
+        assert "write seed=5" in refused(command, *COMMANDS[command], "--out", "out", "--seed", "5")
+
+
+def test_a_missing_embedder_is_told_that_the_default_one_is_there(refused):
+    words = ["curate", "ltd", "in.jsonl", "--out", "out"]
+    told = refused(*words, "embed.model.name=/no/embedder", code=1)
+    assert "The default model needs no download: leave model.name out" in told
 
 
 def test_a_plan_refuses_what_the_run_would(refused):

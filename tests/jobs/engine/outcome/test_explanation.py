@@ -95,3 +95,19 @@ def test_a_sample_that_is_not_there_is_refused(run, which):
 def test_what_names_no_sample_is_refused(run, which):
     with pytest.raises(UsageError, match="is neither a sample's id nor source:line"):
         ledger_rows(run, which)
+
+
+def test_places_like_the_one_that_was_asked_for_are_listed(tmp_path):
+    sources = ["data/base.jsonl", "old/base.jsonl", "data/base.jsonl", "other.jsonl"]
+    ledger = {"id": [0, 1, 2, 3], "source": sources, "line": [4, 4, 5, 4], "state": ["kept"] * 4}
+    pq.write_table(pa.table(ledger), tmp_path / "selection.parquet")
+
+    def told(which) -> str:
+        with pytest.raises(UsageError) as caught:
+            ledger_rows(Folder(str(tmp_path)), which)
+        return str(caught.value)
+
+    assert told("base.jsonl:4").endswith("did you mean data/base.jsonl:4, old/base.jsonl:4?")
+    assert told("./base.jsonl:5").endswith("did you mean data/base.jsonl:5?")
+    assert told("elsewhere/other.jsonl:4").endswith("did you mean other.jsonl:4?")
+    assert told("base.jsonl:6").endswith("name a sample by its id or by source:line")
