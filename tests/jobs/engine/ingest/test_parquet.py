@@ -11,7 +11,7 @@ import pytest
 
 from jobs.engine.ingest import IngestSettings, RecordFault
 from jobs.engine.ingest.files.parquet import Rows
-from jobs.engine.ingest.records.records import sample_of
+from jobs.engine.ingest.records.records import samples_of
 
 
 def parquet(table, **options):
@@ -71,10 +71,10 @@ def test_rows_of_bytes_that_are_text_are_text_and_others_are_told():
     assert (text.opaque, other.opaque) == ((), ("messages", "blob"))
     assert json.loads(other.raw)["messages"] == [{"role": "user", "content": "/w=="}]
     with pytest.raises(RecordFault, match="column 'messages' holds bytes that are not UTF-8") as raised:
-        sample_of(other.raw, IngestSettings(), other.opaque)
+        samples_of(other.raw, IngestSettings(), other.opaque)
     assert raised.value.kind == "invalid_utf8"
     raw = b'{"instruction": "a", "output": "b", "blob": "/g=="}'
-    assert sample_of(raw, IngestSettings(), ("blob",)).messages
+    assert samples_of(raw, IngestSettings(), ("blob",))[0].messages
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.binary())])
