@@ -9,6 +9,7 @@ from jobs.engine.execute.shared import refuse_unshared
 from jobs.engine.store.folder import Folder
 from jobs.engine.terminal.errors import WinnowError
 from tests.nodes import more_nodes
+from tests.warm_workers import COLD
 
 
 @pytest.fixture
@@ -19,7 +20,8 @@ def second_node(ray_session, tmp_path):
     for name in ("own", "place", "shared"):
         (tmp_path / name).mkdir()
     bound = f'mount --bind {tmp_path / "own"} {tmp_path / "place"} && exec "$@"'
-    with more_nodes(1, 1, ["unshare", "-m", "--propagation", "private", "sh", "-c", bound, "sh"]) as (node,):
+    apart = ["env", f"{COLD}=1", "unshare", "-m", "--propagation", "private", "sh", "-c", bound, "sh"]
+    with more_nodes(1, 1, apart) as (node,):
         yield node
 
 
