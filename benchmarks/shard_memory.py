@@ -2,11 +2,11 @@
 
     python -m benchmarks.shard_memory [--rows 500000 1000000 2000000] [--dimensions 384]
 
-Writes vectors in half precision to a store, in parts of 65,536 rows. Then a process by itself per kernel and number of
-rows reads them as a shard does, and answers the driver function. k-center picks 200 and k-means finds 100 centroids in
-one thread: more picks take time, and 3 kB each. Prints a JSON line each with the peaks of the process in MiB, once
-after the read and once at the end, and CPU seconds; then a line per kernel with the bytes per row, by least squares,
-and the rows that a process of 6 GiB holds.
+Writes vectors in half precision to a store, and merges their parts as a map does. Then a process by itself per kernel
+and number of rows reads them as a shard does, and answers the driver function. k-center picks 200 and k-means finds 100
+centroids in one thread: more picks take time, and 3 kB each. Prints a JSON line each with the peaks of the process in
+MiB, once after the read and once at the end, and CPU seconds; then a line per kernel with the bytes per row, by least
+squares, and the rows that a process of 6 GiB holds.
 """
 
 import argparse
@@ -23,11 +23,12 @@ import pyarrow as pa
 
 from jobs.engine.execute.rows import Stored, read
 from jobs.engine.store.feature import Feature
+from jobs.engine.store.merging import settled
 from operators.kernels.k_center import k_center
 from operators.kernels.kmeans import kmeans
 from operators.kernels.sharding import here, sharding
 
-PART = 65_536
+PART = 16_384
 KERNELS = {"k_center": (k_center, {"k": 200}), "kmeans": (kmeans, {"k": 100, "seed": 0})}
 LIMIT = 6 << 30
 
@@ -42,6 +43,7 @@ def fill(feature: Feature, rows: int, width: int) -> None:
         made = (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float16)
         values = pa.FixedSizeListArray.from_arrays(pa.array(made.reshape(-1)), width)
         feature.write(ids, pa.nulls(len(ids), pa.string()), values, [None] * len(ids))
+    settled(feature, rows)
 
 
 def peak() -> int:

@@ -36,7 +36,8 @@ class Head:
 def head(home: Path, commands: Sequence[str], cpus: int = 2) -> Iterator[Head]:
     """Runs commands, the last of which starts a head, with a home of its own, and ends the head and its processes."""
     bin_ = Path(sys.executable).parent
-    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    named = ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")  # of other clusters
+    environment = {name: value for name, value in os.environ.items() if name not in named}
     environment |= {"HOME": str(home), "PATH": f"{bin_}:{os.environ['PATH']}"}
     *before, last = commands
     for command in before:
@@ -49,7 +50,7 @@ def head(home: Path, commands: Sequence[str], cpus: int = 2) -> Iterator[Head]:
     words = [*shlex.split(last), "--block", "--disable-usage-stats", f"--temp-dir={home}/ray", f"--num-cpus={cpus}"]
     words += ["--object-store-memory=200000000", "--dashboard-host=127.0.0.1"]
     words += [f"--{name}={port}" for name, port in ports.items()]
-    started = Head(f"http://127.0.0.1:{ports['dashboard-port']}", Path(environment["RAY_AUTH_TOKEN_PATH"]))
+    started = Head(f"http://127.0.0.1:{ports['dashboard-port']}", home / ".ray/auth_token")
     with (home / "ray.log").open("w") as log:
         process = subprocess.Popen(
             words, **{"env": environment, "stdout": log, "stderr": log, "start_new_session": True}

@@ -94,7 +94,7 @@ def end_node(node: str, grave: str) -> None:
     deadline = time.monotonic() + SECONDS
     while not os.path.exists(grave):
         if here:
-            raylet = psutil.Process(os.getppid())
+            raylet = psutil.Process(int(os.environ["RAY_RAYLET_PID"]))
             assert raylet.name() == "raylet"
             Path(grave).touch()
             raylet.send_signal(signal.SIGKILL)

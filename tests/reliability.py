@@ -23,7 +23,7 @@ OPENING = """# Reliability
 
 What goes wrong on purpose in the tests, and what holds all the same. The tests write this page: `make reliability` runs
 all of them and notes the seconds of each, and `pytest --reliability docs/reliability.md FILE` those of a file. A test
-fails where the page and the tests say different things.
+fails where the page and the tests say different things. The seconds are of a machine with 2 cores that had other work.
 """
 
 

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 COLD = "WINNOW_COLD_WORKERS"
-"""The environment variable of a node whose workers are no forks. They have its file system, and its raylet as parent."""
+"""The environment variable of a node whose workers are no forks: they have its files, and its raylet as parent."""
 
 LIBRARIES = (
     "pandas",
@@ -31,6 +31,8 @@ LIBRARIES = (
     "transformers.models.auto.tokenization_auto",
     "peft",
 )
+COLD = "WINNOW_COLD_WORKERS"
+"""A node with this in its environment starts its workers from nothing: a fork sees the files that the tests see."""
 RAY = "ray._private.workers.default_worker", "ray.data"
 """These read the environment of a worker when they are imported: the cluster and the job, the same for all of them."""
 
@@ -59,6 +61,8 @@ def warm(folder: str) -> Iterator[dict[str, str]]:
 
 def hand_over(path: str, arguments: list[str]) -> None:
     """Asks the process at the socket to become what Ray has started this process for."""
+    if COLD in os.environ:
+        os.execv(sys.executable, [sys.executable, *arguments])
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(path)
         socket.send_fds(connection, [b"."], [0, 1, 2])

@@ -75,7 +75,7 @@ def test_a_command_is_sent_once_followed_and_ends_with_its_exit_code(started, su
         f"{started.address}/api/packages/gcs",
         {"Authorization": f"Bearer {started.token.read_text().strip()}"},
     )
-    for size, taken in ((LIMIT, False), (LIMIT - 1, True)):
+    for size, taken in ((LIMIT + 1, False), (LIMIT - 1, True)):
         reply = httpx.put(f"{packages}/_ray_pkg_{size}.zip", content=bytes(size), headers=allowed, timeout=60)
         assert (reply.status_code == 200) == taken, reply.text
 

@@ -5,6 +5,7 @@ A folder of one node's disk looks like a shared one until another node does not 
 
 import uuid
 from collections.abc import Iterable
+from contextlib import suppress
 
 import ray
 from ray.exceptions import RayError, RayTaskError
@@ -79,7 +80,5 @@ def _seen(place: Folder, probe: str, node: str) -> str:
 
 def _remove(place: Folder, names: Iterable[str]) -> None:
     for name in names:
-        try:
+        with suppress(OSError):  # what was found is more important than a small hidden file
             place.remove(name)
-        except OSError:  # what was found is more important than a small hidden file
-            return

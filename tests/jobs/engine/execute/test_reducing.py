@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import ray
+from ray.exceptions import NodeDiedError
 
 from jobs.engine.execute import reduce_worker, reducing
 from jobs.engine.execute.profile import Profile
@@ -160,6 +161,25 @@ def test_a_reduce_has_as_many_shards_as_its_columns_nodes_and_gpus_ask_for(
 ):
     monkeypatch.setattr(ray, "nodes", lambda: cluster)
     assert spread(kernel, {"embed": vectors}, N, Profile(**fields)) == expected
+
+
+class Unplaced:
+    """The handle of an actor that no node has room for."""
+
+    class ready:
+        remote = object
+
+
+def test_shards_without_room_are_dealt_anew_where_a_node_died_and_are_given_up_otherwise(vectors, monkeypatch):
+    monkeypatch.setattr(ray, "wait", lambda waiting, **_: ([], waiting))
+    monkeypatch.setattr(ray, "get", list)
+    monkeypatch.setattr(ray, "nodes", lambda: nodes(1))
+    asked = reduce_worker.Request(k_center, [vectors], N, {}, Spread(2, nodes=2), patience=0.0)
+    with pytest.raises(NodeDiedError):
+        reduce_worker._wait_for_room([Unplaced, Unplaced], asked)
+    asked = asked._replace(spread=Spread(2, nodes=1, memory=5_000_000))
+    with pytest.raises(WinnowError, match=r"no room for 2 workers with 5\.0 MB of memory each for 0 s"):
+        reduce_worker._wait_for_room([Unplaced, Unplaced], asked)
 
 
 def test_values_that_are_objects_count_as_they_are_in_memory(tmp_path):

@@ -5,10 +5,11 @@ import subprocess
 
 import pytest
 
-from jobs.engine.execute.shared import refuse_unshared
+from jobs.engine.execute.shared import _remove, refuse_unshared
 from jobs.engine.store.folder import Folder
 from jobs.engine.terminal.errors import WinnowError
 from tests.nodes import more_nodes
+from tests.warm_workers import COLD
 
 
 @pytest.fixture
@@ -19,7 +20,8 @@ def second_node(ray_session, tmp_path):
     for name in ("own", "place", "shared"):
         (tmp_path / name).mkdir()
     bound = f'mount --bind {tmp_path / "own"} {tmp_path / "place"} && exec "$@"'
-    with more_nodes(1, 1, ["unshare", "-m", "--propagation", "private", "sh", "-c", bound, "sh"]) as (node,):
+    apart = ["env", f"{COLD}=1", "unshare", "-m", "--propagation", "private", "sh", "-c", bound, "sh"]
+    with more_nodes(1, 1, apart) as (node,):
         yield node
 
 
@@ -41,3 +43,12 @@ def test_a_folder_of_one_node_alone_is_refused_with_the_node_and_shared_places_a
         refuse_unshared(url)
     assert not any(os.listdir(tmp_path / name) for name in ("own", "place", "shared"))
     assert url.names() == []
+
+
+def test_a_probe_that_cannot_be_removed_does_not_keep_the_others(s3):
+    url = Folder(s3.bucket())
+    for name in ("a", "b"):
+        url.write(name, b"x")
+    with s3.failing(lambda method, path: "AccessDenied" if path.endswith("/a") else None):
+        _remove(url, ("a", "b"))
+    assert url.names() == ["a"]
