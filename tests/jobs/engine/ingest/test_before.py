@@ -200,12 +200,12 @@ def made_corpus(folder):
     """Two files: near duplicates and repeats of them across files, contaminated records and repeats of those."""
     numbers = [f"第{n}题：{'甲乙丙丁戊己庚辛壬癸'[n % 10] * 3}{n * 7919}" for n in range(60)]
     a = [record(text, f"答案是{n * 104729}") for n, text in enumerate(numbers)]
-    a[10] = record(LANGUAGES["zh"], LANGUAGES["en"])
-    a[12] = record(LANGUAGES["zh"], LANGUAGES["en"] + "!")  # nearly 10
+    a[10] = record(LANGUAGES["ar"], LANGUAGES["en"])
+    a[12] = record(LANGUAGES["ar"], LANGUAGES["en"] + "!")  # nearly 10
     a[20] = record("翻译", "前面 有 其他 内容。光合作用是怎样把阳光变成植物需要的能量 的")  # contaminated
     a[33] = "not json"
     b = [record(f"Question {n} of {n * 15485863}", f"Reply {n * 32452843} {n}") for n in range(40)]
-    b[3] = record(LANGUAGES["zh"], LANGUAGES["en"] + "!", id=5)  # repeats 12, which nearly repeats 10
+    b[3] = record(LANGUAGES["ar"], LANGUAGES["en"] + "!", id=5)  # repeats 12, which nearly repeats 10
     b[5] = record("翻译", "前面 有 其他 内容。光合作用是怎样把阳光变成植物需要的能量 的", id=6)  # repeats 20
     b[7] = a[1]
     (folder / "a.jsonl").write_text("\n".join(a) + "\n")
@@ -252,7 +252,7 @@ def test_what_is_left_out_adds_up_has_reasons_and_does_not_depend_on_splits(ray_
     assert a == 57
     assert len(rows) - a == 19  # a quarter of 76
     ids = {line: number for number, (name, line) in enumerate(rows) if name == "a.jsonl"}
-    near = similarity(*(f"{LANGUAGES['zh']}\n{LANGUAGES['en']}{end}" for end in ("", "!")))
+    near = similarity(*(f"{LANGUAGES['ar']}\n{LANGUAGES['en']}{end}" for end in ("", "!")))
     assert duplicates.to_pylist() == [
         {"source": "a.jsonl", "line": 13, "id": ids[11], "jaccard": near},
         {"source": "b.jsonl", "line": 4, "id": ids[11], "jaccard": near},
