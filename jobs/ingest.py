@@ -38,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from jobs.engine.command.places import look_at, out_pool
     from jobs.engine.execute.profile import profile
     from jobs.engine.execute.session import connect
-    from jobs.engine.ingest import ingest, ingest_key, settings_of
+    from jobs.engine.ingest import ingest, settings_of
+    from jobs.engine.ingest.checked import refuse_other_sources
     from jobs.engine.ingest.findings import first_reasons, refuse_unreadable
     from jobs.engine.samples.pool_folder import is_pool
     from jobs.engine.store.lock import locked
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     if is_pool(out.url):
         raise UsageError(f"{options.out} holds a pool already; give another --out")
-    ingest_key(options.inputs, settings)  # refuses a mix of other sources before Ray starts
+    refuse_other_sources(options.inputs, settings)
     with locked(out.url, say):
         connect(how, out)
         facts = ingest(options.inputs, out.url, settings=settings, say=say)

@@ -1,6 +1,5 @@
 """Writes the ledger, selection.parquet: what a run decided about each record. Tasks write its parts."""
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -198,7 +197,7 @@ def _duplicates(pool: Folder, group: int, schema: pa.Schema) -> Iterator[pa.Tabl
 
 
 def _near(reason: str, jaccard: float | None) -> str:
-    return reason if jaccard is None else f"{NEARLY} {reason} (Jaccard {math.floor(100 * jaccard) / 100:.2f})"
+    return reason if jaccard is None else f"{NEARLY} {reason} (Jaccard {jaccard:.2f})"
 
 
 def _quarantined(pool: Folder, schema: pa.Schema) -> Iterator[pa.Table]:

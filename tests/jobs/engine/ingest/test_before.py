@@ -15,6 +15,8 @@ from jobs.engine.ingest.before.near import Staying, compared, lots_of
 from jobs.engine.ingest.before.ngrams import Hashing, units
 from jobs.engine.ingest.files.inputs import Source
 from jobs.engine.ingest.findings import refuse_unreadable
+from jobs.engine.outcome import ledger
+from jobs.engine.store.folder import Folder
 from jobs.engine.terminal.errors import UsageError
 from operators.kernels.minhash import SHINGLE
 from operators.sample import MESSAGES
@@ -270,6 +272,16 @@ def test_what_is_left_out_adds_up_has_reasons_and_does_not_depend_on_splits(ray_
     assert over["message"] == "--mix b=0.25 keeps 19 of 37 samples, drawn at random"
     assert "mix b=0.25: 19 of 37 samples, 0.25 of the pool" in said
     assert any(line.startswith("1 of 2 test records have no text of 10 words") for line in said)
+    schema, pool = ledger._schema({}), Folder(str(tmp_path / "whole"))
+    rows = next(ledger._duplicates(pool, 0, schema)).to_pylist()
+    assert {row["state"] for row in rows} == {"duplicate"}
+    assert [row["reason"] for row in rows] == [
+        f"nearly repeats sample {ids[11]} (Jaccard {near:.2f})",
+        f"nearly repeats sample {ids[11]} (Jaccard {near:.2f})",
+        f"repeats sample {ids[2]}",
+    ]
+    (tally,) = ledger._write(pool, "ledger", schema, [(ledger._duplicates, (pool, 0))])
+    assert tally == {("duplicate", ""): 1, ("duplicate", "nearly"): 2}
     refuse_unreadable(found, str(tmp_path / "whole"), 0.02)  # one record of a hundred cannot be read
 
     for position in (1, 2):
