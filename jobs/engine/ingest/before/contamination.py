@@ -34,9 +34,6 @@ class Tests(NamedTuple):
     places: list[str]
     """The file and line of each record."""
 
-    short: int
-    """The number of records without a text of n words."""
-
 
 def contaminated_name(split: int) -> str:
     """The name of the interim file with the contaminated samples of a split."""
@@ -105,7 +102,7 @@ def read_tests(sources: Sequence[Source], settings: IngestSettings) -> tuple[Tes
         records.append(np.full(count, len(places)))
         places.append(place)
     distinct, first = np.unique(np.concatenate(hashes), return_index=True)  # the first place of each
-    return Tests(distinct, np.concatenate(records)[first], places, short), (len(places), short)
+    return Tests(distinct, np.concatenate(records)[first], places), (len(places), short)
 
 
 def write_contaminated(split: Placed, marks: Marks, tests: Tests, n: int, interim: Folder) -> str:
