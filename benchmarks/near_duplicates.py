@@ -8,8 +8,8 @@ share one, and the exact comparison within these. On a sample of the texts, whic
 originals, the reference is the exact Jaccard similarity of all pairs. Prints one JSON line. `recall`: the share of the
 reference's pairs that share a band; `same_decisions`: the share of the sample's texts on which both decide alike;
 `seconds`: CPU seconds for all texts, in one process; `ratio`: the naive form's CPU seconds per pair of texts, times the
-pairs of all texts, over ours. The goal is the speed that SemHash publishes for a CPU: 100,000 short texts in 11 s, with a
-recall of at least 0.87.
+pairs of all texts, over ours. The goal is the speed that SemHash publishes for a CPU, 100,000 short texts in 11 s, with
+a recall of at least 0.87.
 """
 
 import argparse
