@@ -2,6 +2,7 @@
 
     winnow ingest data.jsonl more/*.parquet --out pool
     winnow ingest odd.jsonl --out pool --columns instruction=question response=answer
+    winnow ingest a.jsonl b.jsonl --out pool --near-duplicates 0.9 --decontaminate test.jsonl --mix a=0.3 b=0.7
 
 Records that cannot be read, or that have no answer, are set aside in quarantine.jsonl with the reason. Every other
 command takes a pool in place of raw files. Ingest a large corpus once, and give the pool to the other commands.
@@ -38,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from jobs.engine.execute.profile import profile
     from jobs.engine.execute.session import connect
     from jobs.engine.ingest import ingest, settings_of
+    from jobs.engine.ingest.checked import refuse_other_sources
     from jobs.engine.ingest.findings import first_reasons, refuse_unreadable
     from jobs.engine.samples.pool_folder import is_pool
     from jobs.engine.store.lock import locked
@@ -52,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     if is_pool(out.url):
         raise UsageError(f"{options.out} holds a pool already; give another --out")
+    refuse_other_sources(options.inputs, settings)
     with locked(out.url, say):
         connect(how, out)
         facts = ingest(options.inputs, out.url, settings=settings, say=say)
@@ -65,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     say(
         f"{facts['samples']:,} samples of {facts['records']:,} records are in {options.out}; "
-        f"{options.out}/quarantine.jsonl has the {facts['quarantined']:,} that could not be read"
+        f"{options.out}/quarantine.jsonl has the {facts['quarantined']:,} that were set aside"
     )
     if not facts["samples"]:
         raise NothingSelected("\n".join(["no record could be read as a sample", *first_reasons(facts, options.out)]))

@@ -143,5 +143,5 @@ def note_rule(name: str, session: Session) -> None:
     if name in PUBLISHED:
         return
     digest = hashlib.sha256(Path(name).read_bytes()).hexdigest()
-    key = inputs_key([name], session.store, session.reading)
+    key = inputs_key([name], session.store, session.reading.whole())
     session.log.append({"read": [name], "key": key, "sources": [{"uri": name, "sha256": digest}], "samples": 0})

@@ -13,8 +13,10 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from jobs.engine.ingest import IngestSettings, settings_of
+from jobs.engine.ingest.checked import refuse_other_sources
 from jobs.engine.recipe.recipe import Recipe
 from jobs.engine.record.declarations import UnknownField, declaration_in, field_type, plain, validated, yaml_in
+from jobs.engine.samples.pool_folder import is_pool
 from jobs.engine.terminal.errors import UsageError, together
 from jobs.engine.terminal.modules import nearest, recipe_names
 
@@ -92,8 +94,14 @@ def build(name: str, request: Request, overrides: Iterable[str]) -> Recipe:
 
 
 def reading(request: Request, recipe: Recipe) -> IngestSettings:
-    """Returns the settings of the request's ingest. Unless given, `answers` follows from the recipe."""
-    return settings_of({"answers": recipe.answers(), **request.reading})
+    """Returns the settings of the request's ingest. Unless given, `answers` follows from the recipe.
+
+    UsageError names each wrong one.
+    """
+    settings = settings_of({"answers": recipe.answers(), **request.reading})
+    if not any(map(is_pool, request.inputs)):
+        refuse_other_sources(request.inputs, settings)
+    return settings
 
 
 def configured(cls: type[T], chosen: Mapping[str, Any], overrides: Iterable[str]) -> T:

@@ -1,4 +1,4 @@
-"""The ingest itself: three passes of Ray tasks over splits of the inputs, and pool.json at the end.
+"""The ingest itself: passes of Ray tasks over splits of the inputs, and pool.json at the end.
 
 The driver holds only names and counts. A task that runs twice writes the same files again.
 """
@@ -11,14 +11,20 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
+from jobs.engine.ingest.before import LeftOut, Steps, leave_out
+from jobs.engine.ingest.before.contamination import test_files
+from jobs.engine.ingest.before.mix import parts_of
 from jobs.engine.ingest.dedup import (
+    DUPLICATES,
     KEY_FILES,
+    NEAR_DUPLICATES,
     Placed,
     Placements,
     find_repeats,
     groups_of,
     mark_repeats,
     partitions_of,
+    repeats_name,
     sort_keys,
     write_duplicates,
 )
@@ -26,7 +32,7 @@ from jobs.engine.ingest.faults import InputError
 from jobs.engine.ingest.files.inputs import Say, Source, silent, sources_of
 from jobs.engine.ingest.files.splits import Split, splits_of
 from jobs.engine.ingest.findings import described, say_findings
-from jobs.engine.ingest.parse import Parsed, parse_split
+from jobs.engine.ingest.parse import Parsed, left_out_name, parse_split, quarantine_name
 from jobs.engine.ingest.parts import Shares, batches_of, fingerprints, join_quarantine, write_parts
 from jobs.engine.ingest.settings import IngestSettings
 from jobs.engine.ingest.tasks import Tasks, fetched
@@ -48,15 +54,22 @@ def ingest_key(inputs: Sequence[str], settings: IngestSettings, say: Say = silen
     """Returns the key, in hex, of the pool that these inputs would make now.
 
     It is a hash of the files with their sizes and stamps, and of the settings. InputError for an input that cannot be
-    read. apart: a folder that is not read although it may lie inside an input, such as the store.
+    read, or that the mix names wrongly. apart: a folder that is not read although it may lie inside an input, such as
+    the store.
     """
     return _key(sources_of(inputs, say, apart), settings)
 
 
 def _key(sources: Sequence[Source], settings: IngestSettings) -> str:
-    files = [[source.uri, source.path, source.size, source.stamp] for source in sources]
-    identity = {"version": VERSION, "settings": settings.semantics(), "files": files}
+    parts_of(settings.mix, sources)
+    identity = {"version": VERSION, "settings": settings.semantics(), "files": _listed(sources)}
+    if tests := test_files(settings):
+        identity["tests"] = _listed(tests)
     return hashlib.sha256(canonical_json(identity).encode()).hexdigest()
+
+
+def _listed(sources: Sequence[Source]) -> list[list[Any]]:
+    return [[source.uri, source.path, source.size, source.stamp] for source in sources]
 
 
 def ingest(
@@ -67,6 +80,7 @@ def ingest(
     InputError for an input that cannot be read, or that the pool would lie in. apart: as in `ingest_key`.
     """
     sources = sources_of(inputs, say, apart)
+    parts_of(settings.mix, sources)
     pool = Folder.at(destination)
     if apart is None or not destination.startswith(apart.rstrip("/") + "/"):
         _refuse_inside(pool, inputs)
@@ -109,9 +123,6 @@ def _ingested(
     calls = [(split, number, settings, interim) for number, split in enumerate(splits)]
     parsed: list[Parsed] = tasks.results("read", parse_split, calls)
     placed = _placed(splits, parsed)
-    refused = [split for split, part in zip(placed, parsed, strict=True) if part.kinds]
-    quarantined = tasks.started(join_quarantine, refused, interim, pool)
-
     full = Placements(tuple(split for split in placed if split.samples))
     partitions = partitions_of(full.samples)
     calls = [(splits, number, interim) for number, splits in enumerate(groups_of(full))]
@@ -119,14 +130,21 @@ def _ingested(
     keys = few(interim, keys, "head", partial(tasks.results, "merged"), KEY_FILES)
     calls = [(keys, number, bounds, interim) for number, bounds in enumerate(partitions)]
     tasks.results("compared", find_repeats, calls)
-    marks, counted = tasks.started(mark_repeats, full, len(partitions), interim, returns=2)
-    duplicates = tasks.started(write_duplicates, full, marks, len(partitions), interim, pool)
-    repeats: dict[int, int] = fetched(counted)
+    names = [repeats_name(number) for number in range(len(partitions))]
+    marks, counted = tasks.started(mark_repeats, full, names, interim, returns=2)
+    if settings.leaves_out:
+        steps = Steps(sources, [split.source for split in splits], full, settings, interim, tasks)
+        left_out = leave_out(steps, names, marks)
+    else:
+        left_out = LeftOut(names, marks, fetched(counted), {})
 
-    batches = batches_of(full, repeats)
-    calls = [(batch, marks, interim, pool) for batch in batches]
+    quarantined = tasks.started(join_quarantine, _refused(placed, parsed, left_out), interim, pool)
+    schema = DUPLICATES if settings.near_duplicates is None else NEAR_DUPLICATES
+    duplicates = tasks.started(write_duplicates, full, left_out.marks, left_out.repeats, schema, interim, pool)
+    batches = batches_of(full, left_out.counts())
+    calls = [(batch, left_out.marks, interim, pool) for batch in batches]
     written: list[tuple[int, Shares]] = tasks.results("wrote", write_parts, calls)
-    found = described(sources, splits, parsed, repeats, settings)
+    found = described(sources, splits, parsed, left_out, settings)
     found |= {
         **fingerprints(found["samples"], [shares for _, shares in written]),
         "parts": [part for batch in batches for part in batch.parts()],
@@ -147,6 +165,17 @@ def _placed(splits: Sequence[Split], parsed: Sequence[Parsed]) -> list[Placed]:
         placed.append(Placed(number, split.uri, part.samples, position, lines))
         position, lines, source = position + part.samples, lines + part.lines, split.source
     return placed
+
+
+def _refused(placed: Sequence[Placed], parsed: Sequence[Parsed], left_out: LeftOut) -> list[tuple[Placed, list[str]]]:
+    """Returns the splits with quarantined records, each with the names of the interim files that hold these."""
+    files = []
+    for split, part in zip(placed, parsed, strict=True):
+        names = [quarantine_name(split.number)] if part.kinds else []
+        names += [left_out_name(split.number)] if split.number in left_out.aside else []
+        if names:
+            files.append((split, names))
+    return files
 
 
 def _check(found: dict[str, Any], written: int, duplicates: int, quarantined: int) -> None:

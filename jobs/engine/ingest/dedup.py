@@ -32,6 +32,8 @@ HASHES = 1 << 64
 SORTED = pa.schema([("head", pa.uint64()), ("tail", pa.uint64()), ("position", pa.int64()), ("line", pa.int64())])
 REPEATS = pa.schema([("position", pa.int64()), ("first", pa.int64()), ("line", pa.int64())])
 DUPLICATES = pa.schema([("source", pa.string()), ("line", pa.int64()), ("id", pa.int64())])
+NEAR_DUPLICATES = pa.schema([*DUPLICATES, ("jaccard", pa.float64())])
+"""With the similarity of a near duplicate to the sample that it repeats; null for an exact one."""
 
 
 @dataclass(frozen=True)
@@ -190,44 +192,52 @@ def _sharing(heads: np.ndarray) -> np.ndarray:
     return order[sharing]
 
 
-def mark_repeats(placements: Placements, partitions: int, interim: Folder) -> tuple[Marks, dict[int, int]]:
-    """Returns the marks of all duplicates, and the number of duplicates in each split, by the split's number."""
-    marks = Marks.of(_positions(partitions, interim), placements.samples)
+def mark_repeats(placements: Placements, names: Sequence[str], interim: Folder) -> tuple[Marks, dict[int, int]]:
+    """Returns the marks of the samples in some files, and their number in each split, by the split's number."""
+    marks = Marks.of(positions_in(names, interim), placements.samples)
     counts = np.diff(marks.ranks(placements.bounds()))
     return marks, {split.number: int(count) for split, count in zip(placements.splits, counts, strict=True)}
 
 
-def _positions(partitions: int, interim: Folder) -> Iterator[np.ndarray]:
-    for partition in range(partitions):
-        with interim.reading(repeats_name(partition)) as file:
+def positions_in(names: Sequence[str], interim: Folder) -> Iterator[np.ndarray]:
+    """Gives the positions in some interim files, a part at a time."""
+    for name in names:
+        with interim.reading(name) as file:
             for batch in pq.ParquetFile(file).iter_batches(columns=["position"]):
                 yield batch["position"].to_numpy()
 
 
-def write_duplicates(placements: Placements, marks: Marks, partitions: int, interim: Folder, pool: Folder) -> int:
-    """Writes duplicates.parquet in input order. Returns the number of its rows."""
+def write_duplicates(
+    placements: Placements, marks: Marks, names: Sequence[str], schema: pa.Schema, interim: Folder, pool: Folder
+) -> int:
+    """Writes duplicates.parquet in input order. Returns the number of its rows.
+
+    names: the interim files of the duplicates. schema: DUPLICATES, or NEAR_DUPLICATES where these files have it.
+    """
     starts = placements.bounds()[:-1]
     lines_before = np.array([split.lines_before for split in placements.splits], dtype=np.int64)
     uris = pa.array([split.uri for split in placements.splits], pa.string())
     written = 0
     with (
         pool.writing("duplicates.parquet") as file,
-        pq.ParquetWriter(file, DUPLICATES, compression="zstd") as writer,
+        pq.ParquetWriter(file, schema, compression="zstd") as writer,
     ):
-        for table in _in_order(partitions, interim):
+        for table in _in_order(names, interim):
             position, first, line = (table[name].to_numpy() for name in REPEATS.names)
             split = np.searchsorted(starts, position, side="right") - 1
             ids = first - marks.ranks(first)
             columns = [uris.take(pa.array(split)), pa.array(line + lines_before[split]), pa.array(ids)]
-            writer.write_table(pa.Table.from_arrays(columns, schema=DUPLICATES))
+            more = [table[name] for name in schema.names[len(DUPLICATES) :]]
+            writer.write_table(pa.Table.from_arrays([*columns, *more], schema=schema))
             written += len(table)
     return written
 
 
-def _in_order(partitions: int, interim: Folder) -> Iterator[pa.Table]:
-    """The duplicates of all partitions by position, in tables of about DUPLICATES_AT_ONCE; one at least."""
-    held = [REPEATS.empty_table()]
-    runs = few(interim, [repeats_name(partition) for partition in range(partitions)], "position")
+def _in_order(names: Sequence[str], interim: Folder) -> Iterator[pa.Table]:
+    """The duplicates of all files by position, in tables of about DUPLICATES_AT_ONCE; one at least."""
+    with interim.reading(names[0]) as file:
+        held = [pq.read_schema(file).empty_table()]
+    runs = few(interim, names, "position")
     for table in merged(interim, runs, "position"):
         held.append(table)
         if sum(map(len, held)) >= DUPLICATES_AT_ONCE:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jobs.engine.ingest.before import LeftOut
 from jobs.engine.ingest.files.inputs import Say, Source
 from jobs.engine.ingest.files.splits import Split
 from jobs.engine.ingest.parse import Parsed
@@ -26,16 +27,17 @@ def described(
     sources: Sequence[Source],
     splits: Sequence[Split],
     parsed: Sequence[Parsed],
-    repeats: Mapping[int, int],
+    left_out: LeftOut,
     settings: IngestSettings,
 ) -> dict[str, Any]:
-    """Returns the part of pool.json that the first two passes give. repeats: the number of duplicates by split."""
+    """Returns the part of pool.json that is known before the parts are written."""
     by_source: list[list[int]] = [[] for _ in sources]
     for number, split in enumerate(splits):
         by_source[split.source].append(number)
     listed = [
         _source(source, [splits[number] for number in numbers], [parsed[number] for number in numbers],
-                sum(repeats.get(number, 0) for number in numbers))
+                sum(left_out.duplicates.get(number, 0) for number in numbers),
+                sum(sum(left_out.aside.get(number, {}).values()) for number in numbers))
         for source, numbers in zip(sources, by_source, strict=True)
     ]  # fmt: skip
     examples: dict[str, list[Message]] = {}
@@ -45,6 +47,8 @@ def described(
         media.update(part.media)
         examples = part.examples | examples
         reasons.update(part.kinds)
+    for kinds in left_out.aside.values():
+        reasons.update(kinds)
     totals = {state: sum(source[state] for source in listed) for state in STATES}
     return {
         "winnow_pool": 1, **totals, "reasons": dict(sorted(reasons.items())), "media": dict(sorted(media.items())),
@@ -53,7 +57,9 @@ def described(
     }  # fmt: skip
 
 
-def _source(source: Source, splits: Sequence[Split], parsed: Sequence[Parsed], duplicates: int) -> dict[str, Any]:
+def _source(
+    source: Source, splits: Sequence[Split], parsed: Sequence[Parsed], duplicates: int, aside: int
+) -> dict[str, Any]:
     valid = sum(part.samples for part in parsed)
     quarantined = sum(part.quarantined for part in parsed)
     formats: Counter[str] = Counter()
@@ -65,9 +71,9 @@ def _source(source: Source, splits: Sequence[Split], parsed: Sequence[Parsed], d
         **({"path": source.path} if rows else {}),
         "bytes": sum(part.bytes for part in parsed),
         "records": valid + quarantined,
-        "samples": valid - duplicates,
+        "samples": valid - duplicates - aside,
         "duplicates": duplicates,
-        "quarantined": quarantined,
+        "quarantined": quarantined + aside,
         **_hashed(splits, parsed),
         "formats": dict(sorted(formats.items())),
     }

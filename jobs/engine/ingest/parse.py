@@ -80,6 +80,11 @@ def quarantine_name(number: int) -> str:
     return f"quarantine-{number:06d}.txt"
 
 
+def left_out_name(number: int) -> str:
+    """The name of the interim file with the samples of a split that are set aside."""
+    return f"left-out-{number:06d}.txt"
+
+
 def parse_split(split: Split, number: int, settings: IngestSettings, interim: Folder) -> Parsed:
     """Reads one split and writes its interim files, the same ones each time. Returns what it found."""
     with file_at(split.path) as file:

@@ -1,8 +1,11 @@
 """The third pass: writes the part files of the pool, with dense ids, and their shares of its fingerprint."""
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from heapq import merge
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.engine.ingest.dedup import Marks, Placed, Placements
-from jobs.engine.ingest.parse import quarantine_name, rows_name
+from jobs.engine.ingest.parse import rows_name
 from jobs.engine.ingest.records.quarantine import final_lines
 from jobs.engine.ingest.row_groups import GROUP_BYTES, GROUP_ROWS, sample_writer
 from jobs.engine.store.folder import Folder
@@ -48,13 +51,16 @@ def part_name(number: int) -> str:
     return f"part-{number:05d}.parquet"
 
 
-def batches_of(placements: Placements, duplicates: Mapping[int, int]) -> list[Batch]:
-    """Returns the batches in order: small splits together up to the rows of one part, a large split by itself."""
+def batches_of(placements: Placements, left_out: Mapping[int, int]) -> list[Batch]:
+    """Returns the batches in order: small splits together up to the rows of one part, a large split by itself.
+
+    left_out: the number of samples of each split, by its number, that are no samples of the pool.
+    """
     batches: list[Batch] = []
     held: list[Placed] = []
     rows = first_part = first_id = 0
     for split in placements.splits:
-        samples = split.samples - duplicates[split.number]
+        samples = split.samples - left_out[split.number]
         if held and rows + samples > PART_ROWS:
             batches.append(Batch(tuple(held), rows, first_part, first_id))
             first_part, first_id = first_part + batches[-1].part_count(), first_id + rows
@@ -85,16 +91,16 @@ def write_parts(batch: Batch, marks: Marks, interim: Folder, pool: Folder) -> tu
 
 
 def _kept(batch: Batch, marks: Marks, interim: Folder) -> Iterator[pa.Table]:
-    """Gives the samples that are not duplicates, one row group of an interim file at a time."""
+    """Gives the samples that are not left out, one row group of an interim file at a time."""
     for split in batch.splits:
         with interim.reading(rows_name(split.number)) as file:
             parquet = pq.ParquetFile(file)
             at = split.position
             for number in range(parquet.num_row_groups):
                 table = parquet.read_row_group(number)
-                duplicate = marks.within(at, at + len(table))
+                left_out = marks.within(at, at + len(table))
                 at += len(table)
-                yield _sourced(table.filter(pa.array(~duplicate)) if duplicate.any() else table, split)
+                yield _sourced(table.filter(pa.array(~left_out)) if left_out.any() else table, split)
 
 
 def _sourced(table: pa.Table, split: Placed) -> pa.Table:
@@ -157,13 +163,24 @@ def fingerprint(samples: int, shares: Sequence[int]) -> str:
     return hashlib.sha256(samples.to_bytes(8, "big") + total.to_bytes(32, "big")).hexdigest()
 
 
-def join_quarantine(splits: Sequence[Placed], interim: Folder, pool: Folder) -> int:
-    """Writes quarantine.jsonl from the splits with quarantined records. Returns the number of its lines."""
+def join_quarantine(splits: Sequence[tuple[Placed, Sequence[str]]], interim: Folder, pool: Folder) -> int:
+    """Writes quarantine.jsonl from the splits with quarantined records. Returns the number of its lines.
+
+    splits: each with the names of its interim files of such records.
+    """
     written = 0
     with pool.writing("quarantine.jsonl") as joined:
-        for split in splits:
-            with interim.reading(quarantine_name(split.number)) as file:
-                for line in final_lines(file, split.uri, split.lines_before):
+        for split, names in splits:
+            with ExitStack() as stack:
+                files = [stack.enter_context(interim.reading(name)) for name in names]
+                ordered = merge(*files, key=_line) if len(files) > 1 else files[0]
+                for line in final_lines(ordered, split.uri, split.lines_before):
                     joined.write(line)
                     written += 1
     return written
+
+
+def _line(interim: bytes) -> float:
+    """The number of the line of a quarantined record, in its split; infinity for a fault of the file."""
+    number, _, _ = interim.partition(b"\t")
+    return int(number) if number else math.inf

@@ -1,19 +1,21 @@
-"""The settings of an ingest: limits on a record, names of columns, and whether answers are needed."""
+"""The settings of an ingest: limits on a record, names of columns, which answers are needed, and what is left out."""
 
-from collections.abc import Mapping, Set
-from dataclasses import field, fields
+from collections.abc import Set
+from dataclasses import field, fields, replace
+from fractions import Fraction
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 from pydantic.dataclasses import dataclass
 
-from jobs.engine.record.declarations import validated
 from jobs.engine.terminal.arguments import COLUMN_ROLES
 from operators.base import STRICT
 
 MIB = 1 << 20
 EXECUTION = ("split_bytes", "task_cpus")
+BEFORE = ("near_duplicates", "decontaminate", "ngram", "mix", "mix_seed")
+"""The settings that leave samples out. They are part of the key where they are given."""
 
 BOOKKEEPING = frozenset(
     {
@@ -62,6 +64,21 @@ class IngestSettings:
     pairs: Literal["chosen", "both", "skip"] = "chosen"
     """Of a preference record: chosen, the better answer is a sample; both, each answer is one; skip, neither."""
 
+    near_duplicates: Annotated[float, Field(ge=0.5, le=1)] | None = None
+    """The Jaccard similarity of 5-character shingles from which a sample nearly repeats an earlier one; None: none."""
+
+    decontaminate: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Files with test sets. A sample that shares `ngram` words with one of their records is set aside."""
+
+    ngram: Annotated[int, Field(ge=1)] = 13
+    """The number of words, or of characters in scripts without spaces, that make a sample contaminated."""
+
+    mix: dict[str, float] = field(default_factory=dict)
+    """By source, its share of the pool if below 1, or else the most samples of it."""
+
+    mix_seed: Annotated[int, Field(ge=0)] = 0
+    """The seed by which the samples of the mix are drawn."""
+
     split_bytes: int = 32 * MIB
     """The size of the pieces in which .jsonl and .parquet files are read. It changes no result."""
 
@@ -89,6 +106,26 @@ class IngestSettings:
             raise ValueError("a limit is at least 1")
         return number
 
+    @field_validator("mix")
+    @classmethod
+    def _amounts_can_be_met(cls, mix: dict[str, float]) -> dict[str, float]:
+        for name, amount in mix.items():
+            if not (0 < amount < 1 or (amount >= 1 and amount == int(amount))):
+                raise ValueError(f"{name}={amount:g}: a share is between 0 and 1, and a number of samples is whole")
+        if (total := sum(Fraction(repr(amount)) for amount in mix.values() if amount < 1)) > 1:
+            raise ValueError(f"the shares add up to {float(total):g}, which is more than 1")
+        return mix
+
+    @cached_property
+    def leaves_out(self) -> bool:
+        """Whether samples besides exact duplicates are left out."""
+        return bool(self.near_duplicates is not None or self.decontaminate or self.mix)
+
+    def whole(self) -> "IngestSettings":
+        """Returns the settings by which no sample is left out, for samples that are not candidates, such as targets."""
+        plain = IngestSettings()
+        return replace(self, **{name: getattr(plain, name) for name in BEFORE})
+
     @cached_property
     def bookkeeping(self) -> Set[str]:
         """The fields that are left out when records are compared, in lower case."""
@@ -97,9 +134,8 @@ class IngestSettings:
     def semantics(self) -> dict[str, Any]:
         """Returns the settings that change the pool, as plain values."""
         kept = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in EXECUTION}
+        plain = IngestSettings()
+        kept = {name: value for name, value in kept.items() if name not in BEFORE or value != getattr(plain, name)}
+        if "decontaminate" in kept:
+            kept["decontaminate"] = [*self.decontaminate]
         return {**kept, "columns": dict(self.columns), "ignore": sorted({name.lower() for name in self.ignore})}
-
-
-def settings_of(given: Mapping[str, Any]) -> IngestSettings:
-    """Returns the settings with these values, as `reading_given` returns them. UsageError names each wrong one."""
-    return validated(IngestSettings, given)

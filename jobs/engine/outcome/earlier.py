@@ -1,6 +1,6 @@
 """Whether an output folder has the results of the same run already."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -28,7 +28,12 @@ def finished(run: Mapping[str, Any], out: Folder, session: Session) -> Mapping[s
         return None
     if manifest["run"] != run or manifest["versions"].get("winnow") != versions().get("winnow"):
         return None
-    changed = changes(manifest["verbs"], lambda inputs: inputs_key(inputs, session.store, session.reading))
+
+    def key_now(inputs: Sequence[str]) -> str:
+        candidates = list(inputs) == list(run["inputs"])
+        return inputs_key(inputs, session.store, session.reading if candidates else session.reading.whole())
+
+    changed = changes(manifest["verbs"], key_now)
     if not changed:
         return manifest
     if ", ".join(run["inputs"]) not in changed:  # where the inputs changed, `claim` refuses `out` with its own message

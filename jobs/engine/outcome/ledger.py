@@ -37,8 +37,13 @@ LEDGER = [
     ("reason", pa.string()),
 ]
 
+LEDGER_OF_DUPLICATES = ("source", "line", "id")
+NEARLY = "nearly"
+"""With what the reason of a near duplicate begins."""
+
 Tally = Counter[tuple[str, str]]
-"""The number of records by state and reason; those of duplicates and of quarantined records have no reason here."""
+"""The number of records by state and reason. Those of duplicates have NEARLY or no reason here, and those of
+quarantined records have none."""
 
 
 Source = tuple[Callable[..., Iterator[pa.Table]], tuple]
@@ -122,6 +127,10 @@ def _written(writer: pq.ParquetWriter, tables: Iterable[pa.Table]) -> Tally:
         for state in table["state"].value_counts().to_pylist():
             if state["values"] in (DUPLICATE, QUARANTINED):
                 tally[state["values"], ""] += state["counts"]
+        repeating = table.filter(pc.field("state") == DUPLICATE)["reason"].to_pylist()
+        if alike := sum(reason.startswith(NEARLY) for reason in repeating):
+            tally[DUPLICATE, NEARLY] += alike
+            tally[DUPLICATE, ""] -= alike
         decided = table.filter((pc.field("state") == KEPT) | (pc.field("state") == DROPPED))
         for row in decided.group_by(["state", "reason"]).aggregate([([], "count_all")]).to_pylist():
             tally[row["state"], row["reason"]] += row["count_all"]
@@ -181,8 +190,14 @@ def _duplicates(pool: Folder, group: int, schema: pa.Schema) -> Iterator[pa.Tabl
         for batch in pq.ParquetFile(file).iter_batches(GROUP_ROWS, row_groups=[group]):
             sample = pc.cast(batch["id"], pa.string())
             reason = pc.call_function("binary_join_element_wise", ["repeats sample", sample, " "])
-            columns = {name: batch[name] for name in batch.schema.names}
+            columns = {name: batch[name] for name in LEDGER_OF_DUPLICATES}
+            if "jaccard" in batch.schema.names:
+                reason = pa.array(map(_near, reason.to_pylist(), batch["jaccard"].to_pylist()), pa.string())
             yield _padded(batch.num_rows, DUPLICATE, schema, {**columns, "reason": reason})
+
+
+def _near(reason: str, jaccard: float | None) -> str:
+    return reason if jaccard is None else f"{NEARLY} {reason} (Jaccard {jaccard:.2f})"
 
 
 def _quarantined(pool: Folder, schema: pa.Schema) -> Iterator[pa.Table]:

@@ -44,28 +44,29 @@ class Pool(Subset):
         store nevertheless, so a run that allows more does not read the files again. UsageError for a pool together with
         other inputs, and for a pool with settings for reading raw files.
         """
-        pool = cls._of(inputs, session)
+        pool = cls._of(inputs, session, session.reading)
         if pool.folder != absolute(inputs[0]):
             return pool.readable()
         if session.reading != IngestSettings(answers=session.reading.answers):
             raise UsageError(
-                f"{inputs[0]} is a pool, which is ingested already: --columns, --limit and --ignore are for raw files"
+                f"{inputs[0]} is a pool, which is ingested already: --columns, --limit, --ignore, --near-duplicates, "
+                "--decontaminate and --mix are for raw files"
             )
         return pool
 
     @classmethod
-    def _of(cls, inputs: Sequence[str], session: Session) -> "Pool":
+    def _of(cls, inputs: Sequence[str], session: Session, reading: IngestSettings) -> "Pool":
         pools = [path for path in inputs if is_pool(path)]
         if pools and len(inputs) > 1:
             raise UsageError(f"{pools[0]} is a pool: give one pool, or raw files, not both")
         began = time.monotonic()
         found: list[str] = []
-        folder = pools[0] if pools else ingested_folder(inputs, session.store, session.reading, found.append)
+        folder = pools[0] if pools else ingested_folder(inputs, session.store, reading, found.append)
         if is_pool(folder):
             for line in found:
                 say(line)
         else:
-            ingest(inputs, folder, settings=session.reading, say=say, apart=session.store.url)
+            ingest(inputs, folder, settings=reading, say=say, apart=session.store.url)
         pool = cls.open(folder, session)
         seconds = round(time.monotonic() - began, 2)
         key = pool.facts["fingerprint" if pools else "key"]
@@ -77,8 +78,11 @@ class Pool(Subset):
         return Subset(self.origin, self.session, ids, self.columns)
 
     def beside(self, *inputs: str) -> "Pool":
-        """Another pool in the same store, such as target samples; `max_unreadable` is not checked."""
-        return Pool._of(inputs, self.session)
+        """Another pool in the same store, such as target samples; `max_unreadable` is not checked.
+
+        What is left out before a recipe is left out of the candidates alone.
+        """
+        return Pool._of(inputs, self.session, self.session.reading.whole())
 
     def readable(self) -> "Pool":
         """This pool; OverErrorBudget where more of its records are unreadable than `max_unreadable` allows."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from jobs.engine.outcome.ledger import DROPPED, DUPLICATE, KEPT, QUARANTINED
+from jobs.engine.outcome.ledger import DROPPED, DUPLICATE, KEPT, NEARLY, QUARANTINED
 from jobs.engine.outcome.outcome import Outcome
 from jobs.engine.record.entries import Entry
 from jobs.engine.report.display import clipped, percent
@@ -51,14 +51,16 @@ def reasons(outcome: Outcome, found: Sequence[Fault]) -> list[Reason]:
 
 
 def _reasons(outcome: Outcome, found: Sequence[Fault]) -> Iterator[tuple[str, str, int]]:
-    tally, duplicates = outcome.ledger.tally, outcome.counts[DUPLICATE]
+    tally = outcome.ledger.tally
     for state in (KEPT, DROPPED):
         counted = [(reason, tally[state, reason]) for reason in outcome.selection.reasons]
         for reason, records in sorted(counted, key=lambda each: -each[1]):
             if records:
                 yield state, reason, records
-    if duplicates:
-        yield DUPLICATE, "the same record as an earlier one, except for ids, sources and dates", duplicates
+    if same := tally[DUPLICATE, ""]:
+        yield DUPLICATE, "the same record as an earlier one, except for ids, sources and dates", same
+    if alike := tally[DUPLICATE, NEARLY]:
+        yield DUPLICATE, "nearly the same text as an earlier sample (--near-duplicates)", alike
     for fault in found:
         yield QUARANTINED, f"{fault.where}: {fault.kind}", fault.count
 

@@ -6,6 +6,9 @@
     --ignore review_round                              a field by which no two records differ
     --keep-unanswered                                  for records that have a label in place of an answer
     --pairs both                                       the answers of a preference record that are samples
+    --near-duplicates 0.9                              from which similarity a sample repeats an earlier one
+    --decontaminate test.jsonl --ngram 13              test sets whose texts no sample may share
+    --mix code.jsonl=0.3 chat.jsonl=5000               the share or the most samples of a source
     --max-unreadable 0.2                               the share of records that may be unreadable
 
 Nothing heavy is imported here, so that `--help` is quick.
@@ -16,6 +19,7 @@ import difflib
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from jobs.engine.terminal.errors import UsageError
@@ -35,6 +39,7 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
 COLUMN_ROLES = ("instruction", "input", "response", "system", "messages", "tools")
 LIMITS = ("max_record_bytes", "max_turns", "max_nesting", "max_expansion")
 MAX_UNREADABLE = 0.05
+AMOUNT = re.compile(r"(?P<number>\d+(?:\.\d+)?|\.\d+|\d{1,3}(?:,\d{3})+)(?P<percent>%?)")
 COLUMN = re.compile(f"(?:{'|'.join(COLUMN_ROLES)})=")
 ALIKE = 0.7
 """How similar a mistyped option has to be to one that there is."""
@@ -87,7 +92,35 @@ def reading_options(max_unreadable: float | None = MAX_UNREADABLE) -> argparse.A
         metavar="SHARE",
         help=f"the share of records that may be unreadable before the command fails (default {MAX_UNREADABLE})",
     )
+    _before(parser.add_argument_group("what is left out of raw files"))
     return parser
+
+
+def _before(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--near-duplicates",
+        type=float,
+        metavar="SIMILARITY",
+        help="leave out samples whose text is as similar to an earlier one, from 0.5 to 1, for example 0.9",
+    )
+    group.add_argument(
+        "--decontaminate",
+        nargs="+",
+        action="extend",
+        metavar="FILE",
+        help="set samples aside that share --ngram words in a row with a record of these test sets",
+    )
+    group.add_argument(
+        "--ngram", type=int, metavar="N", help="words, or characters in scripts without spaces (default: 13)"
+    )
+    group.add_argument(
+        "--mix",
+        nargs="+",
+        action="extend",
+        metavar="SOURCE=SHARE",
+        help="the share of the pool (0.3 or 30%%) or the most samples (5000) of a file, a folder or a pattern",
+    )
+    group.add_argument("--mix-seed", type=int, metavar="N", help="which samples the mix draws (default: 0)")
 
 
 def _share(text: str) -> float:
@@ -141,7 +174,32 @@ def reading_given(options: argparse.Namespace) -> dict[str, Any]:
         given["answers"] = "optional"
     if options.pairs is not None:
         given["pairs"] = options.pairs
-    return given
+    if options.mix is not None:
+        given["mix"] = {name: _amount(name, text) for name, text in _sources("--mix", options.mix).items()}
+    plain = {name: getattr(options, name) for name in ("near_duplicates", "decontaminate", "ngram", "mix_seed")}
+    return given | {name: value for name, value in plain.items() if value is not None}
+
+
+def _sources(option: str, words: Sequence[str]) -> dict[str, str]:
+    """The amounts by source; the name of a source may have an equals sign."""
+    found: dict[str, str] = {}
+    for word in words:
+        name, equals, text = word.rpartition("=")
+        if not (name and equals and text):
+            raise UsageError(f"{option} {word}: it is not SOURCE=SHARE")
+        if name in found:
+            raise UsageError(f"{option} {word}: {name} is named twice")
+        found[name] = text
+    return found
+
+
+def _amount(name: str, text: str) -> float:
+    """A share as 0.3 or 30%, or a whole number of samples, with thousands separators or without."""
+    match = AMOUNT.fullmatch(text)
+    if not match:
+        raise UsageError(f"--mix {name}={text}: write a share, as 0.3 or 30%, or a whole number of samples, as 5000")
+    number = match["number"].replace(",", "")
+    return float(Decimal(number) / 100) if match["percent"] else float(number)
 
 
 def _pairs(option: str, words: Sequence[str]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from operators.sample import Message
 LABELS = ("label", "kto_tag")
 """The fields that say whether the one answer of a record is desired."""
 
-SET_ASIDE = ("skipped_pair", "undesired")
+SET_ASIDE = ("skipped_pair", "undesired", "contaminated", "over_share")
 """The kinds of records that can be read and are not wanted."""
 
 

@@ -39,9 +39,25 @@ def test_options_make_the_settings_of_an_ingest_and_say_nothing_where_they_are_n
     assert (settings.answers, settings.pairs) == ("optional", "both")
 
 
+def test_options_for_what_is_left_out_take_shares_percentages_and_numbers_for_any_name(tmp_path):
+    test = tmp_path / "test.jsonl"
+    test.write_text('{"question": "q"}\n')
+    given = parsed(
+        "--mix", "lang=de/a.jsonl=0.3", "b=12.5%", "--mix", "c,d=6,000", "--mix-seed", "4", "--ngram", "8",
+        "--near-duplicates", "0.9", "--decontaminate", str(test),
+    )  # fmt: skip
+    settings = settings_of(given)
+    assert settings.mix == {"lang=de/a.jsonl": 0.3, "b": 0.125, "c,d": 6000}
+    assert (settings.mix_seed, settings.ngram, settings.near_duplicates) == (4, 8, 0.9)
+    assert settings.decontaminate == (str(test),)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--mix", "a"], "--mix a: it is not SOURCE=SHARE"),
+        (["--mix", "a=1", "a=2"], "a is named twice"),
+        (["--mix", "a=0,5"], "write a share, as 0.3 or 30%, or a whole number of samples, as 5000"),
         (["--columns", "question=a"], "no such role: 'question'; the roles are instruction, input, response, system"),
         (["--columns", "instruction=a"], "but not response"),
         (["--columns", "instruction"], "'instruction' is not NAME=VALUE"),

@@ -70,8 +70,9 @@ def test_repeats_of_any_partitions_equal_a_dictionary(tmp_path, monkeypatch, par
     files = few(interim, files, "head", most=2)
     assert len(files) == 2
     counts = [dedup.find_repeats(files, number, some, interim) for number, some in enumerate(bounds)]
-    marks, by_split = dedup.mark_repeats(placements, len(bounds), interim)
-    written = dedup.write_duplicates(placements, marks, len(bounds), interim, interim)
+    names = [dedup.repeats_name(number) for number in range(len(bounds))]
+    marks, by_split = dedup.mark_repeats(placements, names, interim)
+    written = dedup.write_duplicates(placements, marks, names, dedup.DUPLICATES, interim, interim)
     expected, ids = [], {}
     for place, sha in enumerate(shas):
         split = next(split for split in splits if split.position <= place < split.position + split.samples)
