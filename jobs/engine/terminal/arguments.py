@@ -34,6 +34,10 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
 COLUMN_ROLES = ("instruction", "input", "response", "system", "messages", "tools")
 LIMITS = ("max_record_bytes", "max_turns", "max_nesting", "max_expansion")
 MAX_UNREADABLE = 0.05
+COLUMNS: Mapping[str, Any] = {
+    "metavar": "ROLE=FIELD,...",
+    "help": f"where records have other field names; the roles are {', '.join(COLUMN_ROLES)}",
+}
 COLUMN = re.compile(f"(?:{'|'.join(COLUMN_ROLES)})=")
 NEXT_COLUMN = re.compile(f",(?={COLUMN.pattern})")
 
@@ -53,11 +57,7 @@ def reading_options(max_unreadable: float | None = MAX_UNREADABLE) -> argparse.A
     """
     parser = argparse.ArgumentParser(add_help=False)
     group = parser.add_argument_group("how raw files are read")
-    group.add_argument(
-        "--columns",
-        metavar="ROLE=FIELD,...",
-        help=f"where records have other field names; the roles are {', '.join(COLUMN_ROLES)}",
-    )
+    group.add_argument("--columns", **COLUMNS)
     group.add_argument(
         "--limit",
         metavar="NAME=N,...",
@@ -114,7 +114,7 @@ def reading_given(options: argparse.Namespace) -> dict[str, Any]:
     """
     given: dict[str, Any] = {}
     if options.columns is not None:
-        given["columns"] = _pairs("--columns", NEXT_COLUMN.split(options.columns))
+        given["columns"] = columns_given(options.columns)
     if options.limit is not None:
         given |= {name: _number(name, text) for name, text in _pairs("--limit", options.limit.split(",")).items()}
     if options.ignore is not None:
@@ -124,6 +124,11 @@ def reading_given(options: argparse.Namespace) -> dict[str, Any]:
     if options.pairs is not None:
         given["pairs"] = options.pairs
     return given
+
+
+def columns_given(text: str) -> dict[str, str]:
+    """The field of each role that a value of --columns names. UsageError where it is no list of ROLE=FIELD."""
+    return _pairs("--columns", NEXT_COLUMN.split(text))
 
 
 def _pairs(option: str, words: Sequence[str]) -> dict[str, str]:
