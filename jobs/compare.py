@@ -17,10 +17,8 @@ for each recipe as `winnow curate` writes it. The same command with one more rec
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -31,13 +29,10 @@ from jobs.engine.terminal.program import as_typed, exit_code, fields_and_others,
 from jobs.engine.terminal.screen import say
 
 if TYPE_CHECKING:
-    from jobs.engine.execute.session import Session
     from jobs.engine.recipe.recipe import Recipe
-    from jobs.engine.store.folder import Folder
-    from jobs.methods.comparison.contenders import Comparison, Contender
+    from jobs.methods.comparison.contenders import Contender
+    from jobs.methods.comparison.outcome import Place
     from jobs.methods.comparison.results import Result
-
-FILE = "comparison.json"
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -57,16 +52,6 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--heldout", metavar="FILE", help="the samples whose loss is compared after the fine-tunes")
     parser.add_argument("--skip-missing", action="store_true", help="leave out the recipes whose models are not there")
     return parser
-
-
-@dataclass(frozen=True)
-class Place:
-    """What every recipe of a comparison shares."""
-
-    out: Folder
-    session: Session
-    """The session of the comparison; each recipe has one of its own, with the same store."""
-    inputs: tuple[str, ...]
 
 
 def curated(each: Contender, recipe: Recipe, place: Place) -> Result:
@@ -104,99 +89,6 @@ def all_curated(
     return results, failed
 
 
-def compared(
-    results: Mapping[str, Result], wanted: Comparison, place: Place, held_out: str | None
-) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, float]], list[str]]:
-    """The rows of the selections by name, their overlaps, and notes. Nothing is computed that the store has."""
-    from jobs.engine.pool.pool import Pool
-    from jobs.engine.store.lock import locked
-    from jobs.methods.comparison.costs import computed, cost
-    from jobs.methods.comparison.measures import Measures
-    from jobs.methods.comparison.results import overlap
-
-    known = computed(result.manifest for result in results.values())
-    rows: dict[str, dict[str, Any]] = {}
-    with locked(place.session.store.url, say):
-        pool = Pool.of(place.inputs, place.session)
-        measures = Measures(pool, wanted)
-        for name, result in results.items():
-            spent = cost(result.manifest, known)
-            correlation = result.manifest["found"].get("rank correlation with response length")
-            rows[name] = {
-                "name": name,
-                "kept": len(result.kept),
-                **measures.of(result),
-                "length_correlation": correlation,
-                "seconds": spent.seconds,
-                "complete": spent.complete,
-                "passes": spent.passes,
-                "tokens": spent.passes * measures.tokens,
-            }
-        notes = _trained(pool, results, wanted, held_out, rows) if held_out else []
-        overlaps = {
-            one: {other: overlap(results[one], results[other], pool.samples) for other in results} for one in results
-        }
-    return rows, overlaps, notes
-
-
-def _trained(
-    pool: Any, results: Mapping[str, Result], wanted: Comparison, held_out: str, rows: dict[str, dict[str, Any]]
-) -> list[str]:
-    """Adds the held-out losses to the rows. Returns why some have none."""
-    from jobs.engine.execute.session import connect
-    from jobs.methods.comparison.losses import fine_tuned
-    from jobs.methods.held_out import HeldOut
-
-    connect(pool.session.profile, pool.session.store.folder)
-    found, without = fine_tuned(pool, results, wanted, HeldOut.read(pool, held_out))
-    for name, row in found.rows().items():
-        rows[name].update(row)
-    return [f"{name}: not fine-tuned: {why}" for name, why in without.items()]
-
-
-def write(
-    place: Place,
-    rows: Sequence[Mapping[str, Any]],
-    overlaps: Mapping[str, Mapping[str, float]],
-    notes: Sequence[str],
-    asked: Mapping[str, Any],
-) -> None:
-    """Writes the table, the page, and the JSON, which is the last."""
-    from jobs.engine.report.comparison_page import write_comparison_page
-    from jobs.methods.comparison.table import cells, markdown, shown_columns
-
-    done = [row for row in rows if "why" not in row]
-    columns = shown_columns(done)
-    place.out.write("table.md", markdown(rows, overlaps, notes).encode())
-    write_comparison_page(
-        place.out,
-        summary=f"{', '.join(place.inputs)}: budget {asked['budget']}",
-        headings=["method", *(each.heading for each in columns)],
-        rows=[[row["name"], *cells(row, columns)] for row in done],
-        meanings=[(each.heading, each.meaning) for each in columns],
-        overlaps=overlaps,
-        losses={row["name"]: (row["loss"], row["loss_low"], row["loss_high"]) for row in done if "loss" in row},
-        notes=[*notes, *(f"{row['name']}: not compared: {row['why']}" for row in rows if "why" in row)],
-        command=place.session.command,
-    )
-    content = {"winnow_comparison": 1, "asked": asked, "rows": rows, "overlaps": overlaps, "notes": notes}
-    place.out.write(FILE, json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")
-
-
-def claim(out: Folder, asked: Mapping[str, Any]) -> None:
-    """Takes the folder for a comparison. UsageError where it holds something else, or other inputs or settings."""
-    if not out.exists(FILE) and out.exists() and out.names():
-        raise UsageError(f"{out} is not empty and holds no comparison; give another --out")
-    before = json.loads(out.content(FILE))["asked"] if out.exists(FILE) else asked
-    other = [key for key in ("inputs", "budget", "reading") if before.get(key) != asked[key]]
-    if other:
-        shown = "; ".join(f"{key} {before.get(key)!r} there, {asked[key]!r} now" for key in other)
-        raise UsageError(f"{out} holds another comparison ({shown}); give another --out")
-    if not out.exists(FILE):
-        out.make()
-        out.write(FILE, json.dumps({"winnow_comparison": 1, "asked": asked}).encode())
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     options = arguments().parse_intermixed_args(words_of(argv))
@@ -208,6 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from jobs.engine.ingest import settings_of
     from jobs.engine.recipe.budget import budget_text
     from jobs.methods.comparison.contenders import checked, contenders, entries_in, settings
+    from jobs.methods.comparison.outcome import Place, claim, compared, look_into, write
     from operators.missing import ModelMissing
 
     if (options.finetune is None) != (options.heldout is None):
@@ -246,6 +139,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         reading=settings_of(reading),
         command=as_typed("compare", argv),
     )
+    if options.heldout:
+        look_into(options.heldout, session)
     place = Place(out, session, tuple(inputs))
     results, failed = all_curated(taking_part, recipes, place)
     if not results:

@@ -33,7 +33,12 @@ def test_recipes_are_compared_and_a_second_run_computes_nothing(run, tmp_path, m
     }
     (tmp_path / "recipes.yaml").write_text(json.dumps(recipes))
     words = [*files, "--out", "o", "--store", shared_store, "--budget", "20%", "--config", "recipes.yaml", *PRECISE]
-    words += ["--finetune", model, "--heldout", held_out, "steps=4", "topics=5", *TRAIN]
+    words += ["--finetune", model, "steps=4", "topics=5", *TRAIN, "--heldout"]
+    (tmp_path / "empty.jsonl").write_text("")
+    nothing = [*words, "empty.jsonl", "--out", "q"]
+    words.append(held_out)
+    code, said = run("ltd", *nothing, "--skip-missing", command=compare)
+    assert (code, "empty.jsonl" in said, "random-0" in said) == (2, True, False), said
 
     code, said = run("ltd", *words, command=compare)
     assert code == 1
@@ -99,11 +104,11 @@ def test_what_no_comparison_can_be_made_of_is_refused_before_anything_starts(run
 
 def test_one_sample_and_a_budget_that_no_pool_can_fill(run, tmp_path, shared_store):
     one = jsonl(tmp_path / "one.jsonl", records(1))
-    code, said = run("deft", one, "--out", "o", "--store", shared_store, *PRECISE[:1], command=compare)
+    code, said = run("ltd", one, "--out", "o", "--store", shared_store, *PRECISE[:1], command=compare)
     assert code == 0, said
     (row, *others) = table(tmp_path)["rows"]
     assert (row["kept"], row["radius"], row["topics"], row["near_duplicates"]) == (1, 0.0, 1.0, 0)
     assert len(others) == 5
-    code, said = run("deft", one, "--out", "p", "--store", shared_store, "--budget", "3", command=compare)
+    code, said = run("ltd", one, "--out", "p", "--store", shared_store, "--budget", "3", command=compare)
     assert code == 1
     assert "every recipe failed: random-0: budget 3 is above the 1 samples of the pool" in said

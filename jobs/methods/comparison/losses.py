@@ -13,6 +13,7 @@ import numpy as np
 from jobs.engine.pool.pool import Pool
 from jobs.engine.terminal.screen import say
 from jobs.methods.comparison.contenders import RANDOM, Comparison
+from jobs.methods.comparison.remembered import digest, remembered
 from jobs.methods.comparison.results import Result
 from jobs.methods.held_out import HeldOut
 from operators.kernels.bootstrap import interval
@@ -32,6 +33,8 @@ class FineTuned:
         ("better") where the interval of the difference lies below 0 and every seed's loss is below the mean of the
         random selections; "worse" is the same above 0.
         """
+        if not self.losses:
+            return {}
         whole = np.isfinite(np.concatenate(list(self.losses.values()))).all(axis=0)
         losses = {name: each[:, whole] for name, each in self.losses.items()}
         drawn = [each for name, each in losses.items() if name.startswith(RANDOM)]
@@ -67,15 +70,31 @@ def fine_tuned(
         if not batch:
             without[name] = f"{len(result.kept):,} samples are fewer than the {wanted.steps} steps of an epoch"
             continue
-        whole = Pool.open(result.folder, pool.session)
-        chosen = whole[np.sort(result.kept[: batch * wanted.steps])]
-        of_seeds: list[np.ndarray] = []
-        for seed in _seeds(wanted):
-            trainer = replace(wanted.train, batch=batch, seed=seed)
-            of_seeds.append(held_out.losses(trainer, chosen.train(trainer)[-1]))
-        losses[name] = np.array(of_seeds)
+        losses[name] = np.array(
+            [_losses(pool, result, wanted, batch, seed, held_out) for seed in _seeds(wanted)], float
+        )
         say(f"{name}: held-out loss {np.nanmean(losses[name]):.4f}, the mean of {wanted.seeds} fine-tunes")
     return FineTuned(losses), without
+
+
+def _losses(
+    pool: Pool, result: Result, wanted: Comparison, batch: int, seed: int, held_out: HeldOut
+) -> list[float | None]:
+    """The loss of each held-out sample after a fine-tune with this seed; None for a sample without one."""
+    trainer, ids = replace(wanted.train, batch=batch, seed=seed), result.kept[: batch * wanted.steps]
+    whole = Pool.open(result.folder, pool.session)
+    identity = {
+        "losses": 1,
+        "trainer": trainer.fingerprint(),
+        "pools": [each.origin.identity("conversation") for each in (whole, held_out.pool)],
+        "ids": digest(np.sort(ids)),
+    }
+
+    def trained() -> list[float | None]:
+        found = held_out.losses(trainer, whole[np.sort(ids)].train(trainer)[-1])
+        return [None if np.isnan(each) else float(each) for each in found]
+
+    return remembered(pool.session, identity, trained)
 
 
 def _seeds(wanted: Comparison) -> Sequence[int]:

@@ -1,12 +1,7 @@
-"""How a selection covers its pool and differs from it.
+"""How a selection covers its pool and differs from it."""
 
-<store>/comparisons/<fingerprint>.json    what is measured of one selection, so that it is measured once
-"""
-
-import hashlib
-import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,14 +9,13 @@ from typing import Any
 import numpy as np
 import ray
 
-from jobs.engine.execute.session import connect
 from jobs.engine.pool.pool import Pool
 from jobs.engine.pool.subset import Subset
 from jobs.engine.samples.reading import Parts, read_samples
 from jobs.methods.comparison.contenders import Comparison
+from jobs.methods.comparison.remembered import digest, remembered
 from jobs.methods.comparison.results import Result
 from jobs.methods.sources import Sources
-from operators.base import canonical_json
 from operators.kernels.coverage import coverage
 from operators.kernels.kmeans import kmeans
 from operators.sample import response
@@ -56,31 +50,20 @@ class Measures:
                 self.pool.origin.identity("record"),
                 Pool.open(result.folder, self.pool.session).facts["fingerprint"],
             ],
-            "kept": hashlib.sha256(result.kept.tobytes()).hexdigest(),
+            "kept": digest(result.kept),
             "embed": self.wanted.embed.fingerprint(),
             "settings": [self.wanted.topics, self.wanted.near, self.wanted.source, self.wanted.seed],
         }
-        return self._stored(identity, lambda: self._measured(result))
+        return remembered(self.pool.session, identity, lambda: self._measured(result))
 
     @property
     def tokens(self) -> float:
         """The mean tokens of a sample, from the store or counted now."""
         counted = self.wanted.tokens
         identity = {"tokens": counted.fingerprint(), "pool": self.pool.origin.identity("conversation")}
-        return self._stored(identity, lambda: {"mean": float(self.pool.map(tokens=counted).values("tokens").mean())})[
-            "mean"
-        ]
-
-    def _stored(self, identity: Mapping[str, Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        name = f"{hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:16]}.json"
-        session = self.pool.session
-        folder = session.store.folder.inner("comparisons")
-        if not folder.exists(name):
-            connect(session.profile, session.store.folder)
-            found = measure()
-            folder.make()
-            folder.write(name, json.dumps(found).encode())
-        return json.loads(folder.content(name))
+        return remembered(
+            self.pool.session, identity, lambda: float(self.pool.map(tokens=counted).values("tokens").mean())
+        )
 
     def _measured(self, result: Result) -> dict[str, Any]:
         kept = Pool.open(result.folder, self.pool.session)[np.sort(result.kept)]
