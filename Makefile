@@ -19,7 +19,7 @@ endif
 UV := $(if $(PIP_FIND_LINKS),UV_FIND_LINKS="$(PIP_FIND_LINKS)") $(BIN)/uv pip install --quiet --compile-bytecode \
 	--python $(BIN)/python --constraint constraints.txt
 
-.PHONY: demo test check fix bench notebooks clean
+.PHONY: demo test reliability check fix bench notebooks clean
 
 # Each stamp stands for one set of packages; a changed pyproject.toml or constraints.txt installs anew.
 $(VENV)/.uv:
@@ -41,6 +41,10 @@ demo: $(VENV)/.demo
 # In the order of the tree, the files that use Ray come first and many short ones last: both processes end together.
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+
+# Writes docs/reliability.md, the table of the faults that tests inject.
+reliability: $(VENV)/.test
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m fault --reliability docs/reliability.md
 
 check: $(VENV)/.test
 	$(BIN)/ruff check $(PATHS)

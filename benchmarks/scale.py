@@ -6,8 +6,9 @@ It is the walk of `curate ltd`: read, map, k-means, k-center, select, write. The
 vectors from the samples' content hashes, so that the numbers are those of the engine. Every size runs in a process by
 itself. Prints a JSON line per size: per verb the seconds, the CPU seconds of the driver, the peaks of the driver and of
 the largest worker in MiB (without shared memory), and the MiB that it added to the disk; for reduces also shards,
-rounds and the bytes between the processes. Then a line with the exponents of n in the seconds, by least squares, and
-how many bytes the driver's peak grows by per sample. Exponents are of use where n is large enough to hide the start.
+rounds and the bytes between the processes. `largest_mib` is the largest of all processes at any time. Then a line with
+the exponents of n in the seconds, by least squares, and how many bytes the driver's peak grows by per sample. Exponents
+are of use where n is large enough to hide the start. A profile with `reduce_bytes` makes the reduces run over shards.
 """
 
 import argparse
@@ -151,10 +152,13 @@ def measured(folder: Path, samples: int, asked: argparse.Namespace) -> dict[str,
         )
     with watch.verb("write"), desk(Folder.at(folder / "out"), session) as at:
         outcome = written(selection, pool, {}, at)
+    peaks = [each[peak] for each in watch.verbs.values() for peak in ("driver_peak_mib", "worker_peak_mib")]
     return {
         "benchmark": "scale",
         "records": pool.facts["records"],
         "samples": pool.samples,
+        "seconds": round(sum(each["seconds"] for each in watch.verbs.values()), 1),
+        "largest_mib": max(peaks),
         "counts": dict(outcome.counts),
         "parts": len(hashed.columns["vector"].stored().parts()),
         "verbs": watch.verbs,

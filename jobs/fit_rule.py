@@ -59,6 +59,7 @@ def checked_fit(overrides: Sequence[str]) -> RuleFit:
 
 def fit_rule(wanted: RuleFit, inputs: Sequence[str], held_out: str, out: Folder, session: Session) -> Fitted:
     """Trains on all sets, fits the rule, and writes it into `out`. UsageError where `out` holds another run."""
+    from jobs.engine.execute.capacity import refuse_without_gpus
     from jobs.engine.execute.session import connect
     from jobs.engine.outcome.manifest import claimed, ending, wanted_of, write_manifest
     from jobs.engine.pool.pool import Pool
@@ -71,6 +72,7 @@ def fit_rule(wanted: RuleFit, inputs: Sequence[str], held_out: str, out: Folder,
     began = time.monotonic()
     with locked(session.store.url, say):
         connect(session.profile, session.store.folder)
+        refuse_without_gpus({**wanted.operators(wanted.indicators), "training": wanted.train}, session.profile)
         pool = Pool.of(inputs, session)
         run = wanted_of("fit_rule", inputs, wanted, session)
         identity = claimed("winnow_rule_fit", {**run, "fields": {**run["fields"], "heldout": held_out}}, pool, out)

@@ -1,11 +1,9 @@
 """A field of the original record as a feature: a task label, a category, a language tag."""
 
-import json
-
 from pydantic.dataclasses import dataclass
 
 from operators.base import STRICT, Compute, Operator
-from operators.sample import spelled
+from operators.sample import record_in, spelled
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -27,7 +25,7 @@ class Field(Operator):
         """
 
         def label(raw: bytes) -> str:
-            value = json.loads(raw).get(self.name)
+            value = record_in(raw).get(self.name)
             return "" if value is None else spelled(value)
 
         return lambda batch: [label(raw) for raw in batch["raw"].to_pylist()]

@@ -17,7 +17,8 @@ class Templated(Operator):
     """An operator on one text per sample."""
 
     text: TextTemplate = "{conversation}"
-    """The text, with {instruction}, {request}, {response}, {conversation} and {system} in it."""
+    """The text, with {instruction}, {request}, {response}, {reasoning}, {conversation} and {system} in it. Only
+    {reasoning} has what the assistant thinks before its answers."""
 
     def columns(self) -> tuple[str, ...]:
         """The messages, and the record where the template needs it."""

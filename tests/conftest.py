@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import tempfile
+from contextlib import nullcontext
 
 # Before Ray is imported anywhere: no token, no telemetry, no second priority class, one thread a worker. Where there
 # are several threads, one that waits sleeps: it would spin on a core that another test process needs, which is 20 times
@@ -13,6 +14,8 @@ os.environ.update(
     RAY_USAGE_STATS_ENABLED="0",
     RAY_worker_niceness="0",
     RAY_DATA_DISABLE_PROGRESS_BARS="1",
+    RAY_health_check_initial_delay_ms="1000",  # a node that does not answer five times in a row is dead
+    RAY_health_check_period_ms="500",
     OMP_NUM_THREADS="1",
     OMP_WAIT_POLICY="PASSIVE",
     HF_HUB_OFFLINE="1",
@@ -22,7 +25,9 @@ os.environ.update(
 )
 os.environ.pop("RAY_ADDRESS", None)
 
+from tests import reliability
 from tests import s3 as s3_server
+from tests.reliability import pytest_configure  # noqa: F401 - a hook
 
 os.environ.update(s3_server.environment())
 
@@ -38,12 +43,27 @@ from jobs.engine.ingest.parts import Shares, fingerprints
 from jobs.engine.pool.pool import Pool
 from jobs.engine.store.store import Store
 from operators.sample import SAMPLE, text_sha
+from tests.warm_workers import warm
+
+
+def pytest_addoption(parser):
+    reliability.pytest_addoption(parser)
+    parser.addoption("--cold-workers", action="store_true", help="start each of Ray's workers from nothing")
 
 
 @pytest.fixture(scope="session")
-def ray_session():
+def ray_session(request):
     """One Ray for all tests, with more logical CPUs than cores so that small pipelines overlap."""
     folder = tempfile.mkdtemp(prefix="wn", dir="/tmp")
+    with nullcontext({}) if request.config.getoption("--cold-workers") else warm(folder) as environment:
+        started(folder, environment)
+        yield
+        ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def started(folder: str, environment: dict) -> None:
+    """Starts Ray, with its files in the folder and its workers in the runtime environment."""
     for attempt in range(3):
         try:
             ray.init(
@@ -53,16 +73,14 @@ def ray_session():
                 object_store_memory=512 * 2**20,
                 log_to_driver=False,
                 logging_level="ERROR",
+                runtime_env=environment,
                 _temp_dir=folder,
             )
-            break
+            return
         except Exception:
             ray.shutdown()
             if attempt == 2:
                 raise
-    yield
-    ray.shutdown()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

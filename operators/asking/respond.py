@@ -15,7 +15,7 @@ from operators.asking.language_model import Answer, Question
 from operators.asking.prompt import without_control
 from operators.asking.ratings import THOUGHT, THOUGHT_END
 from operators.base import STRICT, RowError
-from operators.sample import Message
+from operators.sample import Message, said
 
 SPOKEN = {"tools": "system", "tool": "user"}
 """The roles that some chat templates lack, and the role that their messages get instead."""
@@ -34,15 +34,15 @@ class Respond(Asking):
     def question(self, row: Mapping[str, Any]) -> Question | RowError:
         """The conversation; where it is too long, its earliest messages are cut first."""
         asked = upto_last_user(row["messages"])
-        if not any(message["content"].strip() for message in asked):
+        if not any(said(message).strip() for message in asked):
             return RowError("empty_text", "the conversation has no user message with a text")
         roles = [SPOKEN.get(message["role"], message["role"]) for message in asked]
 
         def render(texts: Mapping[str, str], tokens: Sequence[str]) -> list[Message]:
-            said = (without_control(text, tokens) for text in texts.values())
-            return [{"role": role, "content": content} for role, content in zip(roles, said, strict=True)]
+            shown = (without_control(text, tokens) for text in texts.values())
+            return [{"role": role, "content": content} for role, content in zip(roles, shown, strict=True)]
 
-        return Question({str(place): message["content"] for place, message in enumerate(asked)}, render)
+        return Question({str(place): said(message) for place, message in enumerate(asked)}, render)
 
     def value(self, row: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
         """The answer without the thinking; the outcome is that of `generated`, or `cut` where the question was cut."""

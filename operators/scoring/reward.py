@@ -22,6 +22,7 @@ from operators.checkpoint import Checkpoint
 from operators.models.precision import Precision
 from operators.positions import refuse_too_many
 from operators.sample import Message
+from operators.supervision.templates import conversation
 from operators.unknown import UNREADABLE, refuse_unreadable
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class Reward(Operator):
 def last_pair(messages: Sequence[Message]) -> Pair | None:
     """The messages before the last assistant message, and its text; None where there is no such message."""
     answers = [at for at, message in enumerate(messages) if message["role"] == "assistant"]
-    return (messages[: answers[-1]], messages[answers[-1]]["content"]) if answers else None
+    return (messages[: answers[-1]], sample.said(messages[answers[-1]])) if answers else None
 
 
 def question(before: Sequence[Message]) -> str:
@@ -132,9 +133,10 @@ def _segments(tokenizer: Any, before: Sequence[Message], answer: str) -> "Tokens
 def _chat(tokenizer: Any, before: Sequence[Message], answer: str) -> "Tokens":
     from jinja2 import TemplateError
 
-    messages = [*before, {"role": "assistant", "content": answer}]
+    said: list[Message] = [{**message, "reasoning": None} for message in before]
+    messages, tools = conversation([*said, {"role": "assistant", "content": answer}])
     try:
-        text = tokenizer.apply_chat_template(messages, tokenize=False)
+        text = tokenizer.apply_chat_template(messages, tools=tools, tokenize=False)
     except TemplateError as error:
         raise RowError("chat_template", str(error)) from error
     return tokenizer(text, add_special_tokens=False, return_attention_mask=False, verbose=False)

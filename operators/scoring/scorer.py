@@ -27,7 +27,7 @@ from operators.base import STRICT, Compute, Operator, RowError
 from operators.checkpoint import Checkpoint
 from operators.models.precision import Precision
 from operators.positions import refuse_too_many
-from operators.sample import Message
+from operators.sample import Message, said
 from operators.scoring.scale import checked_label_ids, checked_labels, expected_labels
 from operators.unknown import refuse_unreadable
 
@@ -186,10 +186,7 @@ def scored_turns(messages: Sequence[Message], last: Literal["drop", "empty_respo
     assistant before the first of the user. last: whether a user message at the end is dropped or has an empty response.
     """
     spoken = [message for message in messages if message["role"] in ("user", "assistant")]
-    runs = [
-        (role, "\n".join(message["content"] for message in run))
-        for role, run in groupby(spoken, key=lambda message: message["role"])
-    ]
+    runs = [(role, "\n".join(map(said, run))) for role, run in groupby(spoken, key=lambda message: message["role"])]
     if runs and runs[0][0] == "assistant":
         runs = runs[1:]
     if len(runs) % 2:

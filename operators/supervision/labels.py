@@ -10,7 +10,6 @@ after another. The text is tokenized as a whole, as it will be when the model is
 at the token in which the word begins; a second word that begins in the same token has no slot.
 """
 
-import json
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
@@ -51,7 +50,7 @@ class Labels:
 
     def of(self, raw: bytes) -> tuple[str, list[str]]:
         """The class and the slots of a record; RowError no_label or no_slots where it has none."""
-        record = json.loads(raw)
+        record = sample.record_in(raw)
         value = record.get(self.label)
         if value is None or value == "":
             raise RowError("no_label", f"the record has no {self.label!r}")
@@ -130,7 +129,7 @@ class Labelling:
         self, text: str, raw: bytes, slots: list[str], spans: Sequence[tuple[int, int]]
     ) -> Iterator[tuple[int, str]]:
         """Pairs of a token's position and the slot that is predicted there; words that were cut off have none."""
-        words = text.split() if self.labels.words is None else _listed(json.loads(raw), self.labels.words)
+        words = text.split() if self.labels.words is None else _listed(sample.record_in(raw), self.labels.words)
         if len(words) != len(slots):
             raise RowError("slots_do_not_fit", f"{len(words)} words and {len(slots)} slots")
         real = [(begin, at) for at, (begin, end) in enumerate(spans) if begin < end]

@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 from operators.base import RowError
 from operators.sample import Message, response
-from operators.supervision.templates import ALPACA, TULU, WRITTEN, Segment, is_answer
+from operators.supervision.templates import ALPACA, TULU, WRITTEN, Segment, is_answer, written
 from operators.unknown import refuse_unreadable
 
 Template = Literal["tulu", "tulu_prefixes", "alpaca", "chat", "plain"]
@@ -94,7 +94,7 @@ class Supervision:
         )
         if not made.count:
             raise RowError("nothing_to_supervise", f"the response begins after the first {self.max_tokens} tokens")
-        whole = "\n".join(message["content"] for message in messages)
+        whole = "\n".join(map(written, messages))
         refuse_unreadable(self.tokenizer, made.input_ids, whole, response(messages), limit=self.max_tokens)
         return made
 

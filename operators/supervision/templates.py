@@ -1,10 +1,11 @@
 """The ways to write a conversation out for training, piece by piece, and as Jinja for a model that is asked."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from operators.base import RowError
-from operators.sample import Message
+from operators.sample import Message, said
 
 PREAMBLE = "You are given an instruction. Answer it with a response that does what it asks for."
 
@@ -19,15 +20,28 @@ class Segment(NamedTuple):
 
 
 def is_answer(message: Message) -> bool:
-    """Whether a message is trained on: the assistant's, with a text that is not blank."""
-    return message["role"] == "assistant" and bool(message["content"].strip())
+    """Whether a message is trained on: the assistant's, with a text that is not blank or with a call."""
+    return message["role"] == "assistant" and bool(said(message).strip())
+
+
+def written(message: Message) -> str:
+    """A message as one text: what the assistant thinks, then what it says."""
+    return said(with_thoughts(message))
+
+
+def with_thoughts(message: Message) -> Message:
+    """A message whose text begins with what the assistant thinks."""
+    thoughts = message.get("reasoning")
+    if not thoughts:
+        return message
+    return {**message, "content": f"<think>\n{thoughts}\n</think>\n\n{message['content']}", "reasoning": None}
 
 
 def _tulu(tokenizer: Any, messages: Sequence[Message]) -> Iterator[Segment]:
     for message in messages:
         trained = is_answer(message)
         yield Segment(f"<|{message['role']}|>\n")
-        yield Segment(message["content"].strip(), trained)
+        yield Segment(written(message).strip(), trained)
         if message["role"] == "assistant":
             yield Segment(None, trained)
         yield Segment("\n", trained)
@@ -39,21 +53,28 @@ def _alpaca(tokenizer: Any, messages: Sequence[Message]) -> Iterator[Segment]:
     for position, message in enumerate(messages):
         if message["role"] == "assistant":
             yield Segment("\n\n### Response:")
-            yield Segment(message["content"], is_answer(message))
+            yield Segment(written(message), is_answer(message))
             yield Segment(None, is_answer(message))
         elif message["role"] == "user":
-            yield Segment(f"\n\n### Instruction:\n{message['content']}")
+            yield Segment(f"\n\n### Instruction:\n{said(message)}")
         else:
-            yield Segment(f"\n\n{message['content']}" if position else message["content"])
+            yield Segment(f"\n\n{said(message)}" if position else said(message))
 
 
 def _plain(tokenizer: Any, messages: Sequence[Message]) -> Iterator[Segment]:
-    return (Segment(message["content"], is_answer(message)) for message in messages)
+    return (Segment(written(message), is_answer(message)) for message in messages)
 
 
 def _chat(tokenizer: Any, messages: Sequence[Message]) -> Iterator[Segment]:
-    """The conversation as the template writes it, cut at the places where the model would begin and end a response."""
+    """The conversation as the template writes it, cut at the places where the model would begin and end a response.
+
+    A template that leaves out what the assistant thinks gets it as a part of the answer.
+    """
     whole = _rendered(tokenizer, messages)
+    thoughts = next((each for message in reversed(messages) if (each := message.get("reasoning"))), None)
+    if thoughts and thoughts not in whole:
+        messages = [with_thoughts(message) for message in messages]
+        whole = _rendered(tokenizer, messages)
     at = 0
     for position, message in enumerate(messages):
         if not is_answer(message):
@@ -78,17 +99,56 @@ def _response(whole: str, prompt: str, until: str, content: str) -> str:
             return until[len(prompt) :]
         found = until.rfind(content)
         written = until[found:]
-        if found >= len(prompt) and whole.startswith(written, len(prompt)):
+        if content and found >= len(prompt) and whole.startswith(written, len(prompt)):
             return written
     raise RowError("chat_template", "the template writes the beginning of a conversation differently from the whole")
+
+
+def conversation(messages: Sequence[Message]) -> tuple[list[dict[str, Any]], list[Any] | None]:
+    """Messages and the tools on offer as chat templates take them; None for no tools.
+
+    What the assistant thinks is `reasoning_content`, and its calls are objects. Tools that are no JSON list stay a
+    message.
+    """
+    tools: list[Any] = []
+    given: list[dict[str, Any]] = []
+    for message in messages:
+        offered = _json_list(message["content"]) if message["role"] == "tools" else None
+        if offered:
+            tools += offered
+            continue
+        entry: dict[str, Any] = {"role": message["role"], "content": message["content"]}
+        if thoughts := message.get("reasoning"):
+            entry["reasoning_content"] = thoughts
+        if called := message.get("tool_calls"):
+            entry["tool_calls"] = [_call(each) for each in json.loads(called)]
+        if name := message.get("name"):
+            entry["name"] = name
+        given.append(entry)
+    return given, tools or None
+
+
+def _call(call: Any) -> Any:
+    if not isinstance(call, dict) or "name" not in call:
+        return call
+    function = {"name": call["name"], "arguments": call.get("arguments", {})}
+    return {"type": "function", **{name: call[name] for name in ("id",) if name in call}, "function": function}
+
+
+def _json_list(text: str) -> list[Any] | None:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, list) else None
 
 
 def _rendered(tokenizer: Any, messages: Sequence[Message], **options: bool) -> str:
     from jinja2 import TemplateError
 
-    given = [{"role": message["role"], "content": message["content"]} for message in messages]
+    given, tools = conversation(messages)
     try:
-        return tokenizer.apply_chat_template(given, tokenize=False, **options)
+        return tokenizer.apply_chat_template(given, tools=tools, tokenize=False, **options)
     except (
         TemplateError,
         TypeError,

@@ -9,6 +9,7 @@ import yaml
 
 from jobs import explain
 from jobs.engine.execute import model_room
+from jobs.engine.report import card
 from jobs.engine.report.display import percent
 from jobs.engine.store.lock import locked
 from operators.scripts import script
@@ -18,6 +19,11 @@ from tests.tiny import tiny_encoder
 pytestmark = pytest.mark.usefixtures("ray_session")
 
 
+@pytest.mark.fault(
+    "records repeat one another",
+    how="a broken line and a repeated record among 140",
+    holds="142 lines in the ledger; the counts add up; kept lines have their bytes",
+)
 def test_ltd_keeps_records_as_they_were_and_every_record_has_a_line_in_the_ledger(run, tmp_path):
     rows = records(140)
     lines = [json.dumps(row) for row in rows]
@@ -54,6 +60,11 @@ def test_a_model_that_no_gpu_can_hold_is_refused_before_the_input_is_read(run, t
     assert code == 0  # what is stored needs no GPU
 
 
+@pytest.mark.fault(
+    "an output folder holds another run",
+    how="the same output for another corpus",
+    holds="refused with the first field that differs",
+)
 def test_another_budget_and_a_grown_file_compute_only_what_is_new(run, tmp_path):
     rows = records(120)
     jsonl(tmp_path / "in.jsonl", rows)
@@ -65,12 +76,17 @@ def test_another_budget_and_a_grown_file_compute_only_what_is_new(run, tmp_path)
     assert (tmp_path / "b/selected.jsonl").read_text().startswith(first)
     jsonl(tmp_path / "in.jsonl", records(100, "x") + rows)
     _, said = run("ltd", "in.jsonl", "--out", "c", "budget=12", store="own")
-    assert "embed: 220 samples, 0 in the store, 120 known from another pool, 100 to compute" in said
+    assert "embed: 220 samples, 0 in the store, 120 known from an earlier run, 100 to compute" in said
     code, said = run("ltd", "in.jsonl", "--out", "a", "budget=12")
     assert code == 2
     assert "a holds another run (pool.fingerprint" in said
 
 
+@pytest.mark.fault(
+    "rows divide otherwise among workers, batches, files and shards",
+    how="1 to 3 workers, batches of 7 to 256, one file and five",
+    holds="the same records in the same order",
+)
 def test_the_same_samples_for_any_workers_batches_and_files(run, tmp_path):
     rows = records(90)
     jsonl(tmp_path / "whole.jsonl", rows)
@@ -146,6 +162,11 @@ def test_controls_and_a_budget_in_tokens(run, tmp_path):
     assert "budget tokens:10000000 is above the" in said
 
 
+@pytest.mark.fault(
+    "the driver is killed",
+    how="an output folder as a killed run leaves it",
+    holds="the same command writes the output whole",
+)
 def test_a_run_that_was_cut_off_after_it_claimed_its_folder_can_be_run_again(run, tmp_path):
     jsonl(tmp_path / "in.jsonl", records(30))
     out, words = tmp_path / "out", ("at_random", "in.jsonl", "--out", "out", "budget=4")
@@ -162,15 +183,30 @@ def test_a_run_that_was_cut_off_after_it_claimed_its_folder_can_be_run_again(run
     )
 
 
-def test_a_second_driver_on_a_store_in_use_is_refused_before_it_starts_anything(run, tmp_path):
+@pytest.mark.fault(
+    "two drivers want one store",
+    how="`curate` on a store that is locked",
+    holds="exit code 1 with the owner, before anything is started or written",
+)
+def test_a_second_driver_on_a_store_in_use_is_refused_before_it_starts_anything(run, tmp_path, monkeypatch):
+    lock = tmp_path / "own/lock.json"
     jsonl(tmp_path / "in.jsonl", records(20))
     with locked(str(tmp_path / "own"), print, lease=3.0):
         code, said = run("ltd", "in.jsonl", "--out", "o", "budget=5", store="own")
     assert code == 1
     assert "own is in use by process" in said
     assert not (tmp_path / "o").exists()
+    held, write = [], card.write_card
+    monkeypatch.setattr(card, "write_card", lambda outcome: held.append(lock.exists()) or write(outcome))
+    assert run("at_random", "in.jsonl", "--out", "o", "budget=5", store="own")[0] == 0
+    assert (held, lock.exists()) == ([True], False)  # nobody merges the parts that the outcome is made of
 
 
+@pytest.mark.fault(
+    "nothing is left to select, or too much is asked for",
+    how="a budget of 0, and one above the pool",
+    holds="exit code 2 with what to do",
+)
 def test_bad_usage_is_refused_with_what_to_do(run, tmp_path):
     jsonl(tmp_path / "in.jsonl", records(20))
     (tmp_path / "full").mkdir()
@@ -191,6 +227,11 @@ def test_bad_usage_is_refused_with_what_to_do(run, tmp_path):
         assert (code, message in said) == (2, True), (words, said)
 
 
+@pytest.mark.fault(
+    "a worker cannot load its model",
+    how="a model that is nowhere",
+    holds="exit code 1 before anything is started, with how to name a local path; no other model is taken",
+)
 def test_a_model_that_is_not_there_fails_before_anything_starts(run, tmp_path):
     jsonl(tmp_path / "in.jsonl", records(20))
     code, said = run("ltd", "in.jsonl", "--out", "o", "embed.model.name=intfloat/nothing-here", store="own")
@@ -255,6 +296,11 @@ def test_a_few_samples_that_the_embedder_cannot_read_are_set_aside_and_reported(
     assert "set embed.model.name=intfloat/multilingual-e5-small" in said
 
 
+@pytest.mark.fault(
+    "a file is corrupt, cut short or empty",
+    how="a gzip file without its last 20 bytes",
+    holds="the records before the cut; one quarantined line",
+)
 def test_a_gzip_file_that_was_cut_short_gives_the_records_before_the_cut(run, tmp_path):
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in records(80))
     (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(text.encode())[:-20])
@@ -269,6 +315,11 @@ def test_a_gzip_file_that_was_cut_short_gives_the_records_before_the_cut(run, tm
     assert "quarantined 1: 1 truncated_file" in said
 
 
+@pytest.mark.fault(
+    "nothing is left to select, or too much is asked for",
+    how="an empty file, and a corpus whose texts are blank",
+    holds="exit code 3 with the reason",
+)
 def test_nothing_valid_or_too_many_failures_is_exit_code_3(run, tmp_path):
     (tmp_path / "empty.jsonl").write_text("")
     code, said = run("at_random", "empty.jsonl", "--out", "a")

@@ -55,12 +55,18 @@ def wait_for_parts(store: Folder, count: int, process: subprocess.Popen) -> None
     while len(store.matching("features/*/*/part-*.parquet")) < count:
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
-        time.sleep(0.05)
+        time.sleep(0.2)
 
 
+@pytest.mark.slow
+@pytest.mark.fault(
+    "the driver is killed",
+    how="SIGTERM, then SIGKILL, of `curate` on a running cluster, with store and output on S3",
+    holds="exit code 143 within 20 s; the lock is taken over; the selection has the bytes of an unharmed run",
+)
 def test_the_main_job_at_urls_is_preempted_killed_and_goes_on_to_the_same_selection(run, driver, s3, tmp_path):
     place = Folder.at(s3.bucket())
-    jsonl(tmp_path / "in.jsonl", [*records(400), records(1)[0]])
+    jsonl(tmp_path / "in.jsonl", [*records(200), records(1)[0]])
     place.write("raw/in.jsonl", (tmp_path / "in.jsonl").read_bytes() + b"{broken\n")
     (tmp_path / "p.yaml").write_text("default: {workers: 1, rows: 4}")
     store, out = place.inner("store"), place.inner("out")
@@ -85,9 +91,9 @@ def test_the_main_job_at_urls_is_preempted_killed_and_goes_on_to_the_same_select
     code, said = run(*words, store=store)
     assert code == 0, said
     assert "took over the lock" in said
-    assert "12 kept, 388 dropped, 1 duplicate, 1 quarantined" in said
+    assert "12 kept, 188 dropped, 1 duplicate, 1 quarantined" in said
     stored = int(said.partition(" in the store")[0].rpartition(" ")[2])
-    assert 20 <= stored < 400
+    assert 20 <= stored < 200
     code, _ = run("longest", tmp_path / "in.jsonl", "--out", "here", "--profile", "p.yaml", "budget=12", store="own")
     assert code == 0
     assert out.content("selected.jsonl") == (tmp_path / "here/selected.jsonl").read_bytes()
@@ -97,9 +103,9 @@ def test_the_main_job_at_urls_is_preempted_killed_and_goes_on_to_the_same_select
     code, said = run(*words, store=store)
     assert (code, "holds this very run" in said) == (0, True)
     code, said = run(f"{place}/raw", "--out", place.inner("pool"), command=ingest)
-    assert (code, f"400 samples of 402 records are in {place}/pool" in said) == (0, True), said
+    assert (code, f"200 samples of 202 records are in {place}/pool" in said) == (0, True), said
     code, said = run("longest", place.inner("pool"), "--out", place.inner("of_pool"), "budget=12", store=store)
-    assert (code, "400 in the store, 0 to compute" in said) == (0, True), said
+    assert (code, "200 in the store, 0 to compute" in said) == (0, True), said
     assert place.content("of_pool/selected.jsonl") == out.content("selected.jsonl")
     code, said = run("longest", f"{place}/raw", "--out", out, "budget=13", store=store)
     assert (code, "out holds another run (budget '12' there, '13' now)" in said) == (2, True)
@@ -144,6 +150,11 @@ def test_training_and_its_evaluation_at_urls(run, ray_session, s3, tmp_path, mon
     assert {"model.safetensors", "scorer.json"} < {path.name for path in scorer.folder().iterdir()}
 
 
+@pytest.mark.fault(
+    "a place on an object store refuses",
+    how="S3's token expires while a map runs",
+    holds="one line; the next run computes what is missing",
+)
 def test_a_token_that_expires_while_a_run_computes_is_one_line_and_the_run_goes_on(run, ray_session, s3, tmp_path):
     place = Folder.at(s3.bucket())
     jsonl(tmp_path / "in.jsonl", records(60))
@@ -170,6 +181,11 @@ def test_a_token_that_expires_while_a_run_computes_is_one_line_and_the_run_goes_
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.__name__.rpartition(".")[2])
+@pytest.mark.fault(
+    "a place on an object store refuses",
+    how="a bucket that may not be written to or read, and an expired token",
+    holds="one line before Ray is started",
+)
 def test_a_url_that_cannot_be_written_to_or_read_is_refused_in_one_line_before_ray_starts(run, s3, tmp_path, command):
     jsonl(tmp_path / "in.jsonl", records(4))
     before = sorted(tmp_path.rglob("*"))

@@ -46,6 +46,11 @@ def documented(shared: Path) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.fault(
+    "a token is missing or wrong",
+    how="a head with RAY_AUTH_MODE=token; no token, and that of another cluster",
+    holds="exit code 2 and one line each; with the token the job runs, and its exit code is the command's",
+)
 def test_a_command_is_sent_once_followed_and_ends_with_its_exit_code(started, submitted, monkeypatch, tmp_path):
     records = [{"instruction": f"第{each}题 question", "output": "答" * (each % 7 + 1)} for each in range(40)]
     (tmp_path / "data.jsonl").write_text("".join(json.dumps(each) + "\n" for each in records))

@@ -155,6 +155,11 @@ def test_identity_without_cache_or_hub_is_the_revision_as_written():
     assert Checkpoint("org/absent", COMMIT).identity() == {"name": "org/absent", "revision": COMMIT}
 
 
+@pytest.mark.fault(
+    "weights or settings carry code",
+    how="a model whose weights are a pickle, in a folder and on the hub",
+    holds="refused with the reason",
+)
 def test_pickled_weights_are_refused_with_the_reason(monkeypatch, tmp_path):
     model = folder_with(tmp_path / "model", "config.json", "pytorch_model.bin")
     with pytest.raises(ModelMissing, match=r"pytorch_model\.bin.*pickle runs any code"):

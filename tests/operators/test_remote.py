@@ -94,6 +94,11 @@ def test_what_is_not_there_or_may_not_be_read_is_told_in_one_line(s3, url):
         Checkpoint(url).check()
 
 
+@pytest.mark.fault(
+    "a disk is full",
+    how="RLIMIT_FSIZE while a model is fetched into the cache",
+    holds="one line that says what to do",
+)
 def test_a_full_disk_of_the_cache_is_one_line_that_says_what_to_do(url, tmp_path, capsys):
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

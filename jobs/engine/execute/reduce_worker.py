@@ -11,15 +11,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import ray
+from ray.exceptions import NodeDiedError
 
 from jobs.engine.execute.gpus import hide_other_gpus, task
 from jobs.engine.execute.rows import Rows, part, read
-from jobs.engine.execute.spread import Spread
+from jobs.engine.execute.spread import Spread, live_nodes
 from jobs.engine.terminal.errors import WinnowError
 from operators.kernels.sharding import Ask, here, sharding
 
 EVERY = 30.0
 """Seconds between two lines about the progress of a reduce."""
+LOOK = 5.0
+"""Seconds between two looks at the nodes, while the shards wait for room on them."""
 INLINE = 100_000
 """Bytes above which an argument is put into the object store once, instead of sent to every shard."""
 
@@ -99,15 +102,7 @@ def _over_shards(request: Request, progress: Progress) -> Found:
     workers = [SHARD.options(scheduling_strategy="SPREAD", **options).remote() for _ in range(spread.shards)]
     try:
         progress(f"waiting for room for {spread.shards} workers with {_sized(spread.memory)} of memory each", 0.0)
-        ready, waiting = ray.wait(
-            [each.ready.remote() for each in workers], num_returns=len(workers), timeout=request.patience
-        )
-        ray.get(ready)
-        if waiting:
-            raise WinnowError(
-                f"the cluster had no room for {spread.shards} workers with {_sized(spread.memory)} of memory each for "
-                f"{request.patience:g} s: add nodes, or set reduce_bytes in the profile to more"
-            )
+        _wait_for_room(workers, request)
         progress(f"reading {request.rows:,} rows into {spread.shards} workers", 0.0)
         ray.get(
             [
@@ -122,6 +117,25 @@ def _over_shards(request: Request, progress: Progress) -> Found:
     finally:
         for worker in workers:
             ray.kill(worker)
+
+
+def _wait_for_room(workers: list[Any], request: Request) -> None:
+    """Returns when all workers have started.
+
+    WinnowError where there is no room for them for too long; NodeDiedError where a node is gone that was counted on.
+    """
+    spread = request.spread
+    waiting, until = [each.ready.remote() for each in workers], time.monotonic() + request.patience
+    while waiting:
+        ready, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=LOOK)
+        ray.get(ready)
+        if waiting and len(live_nodes()) < spread.nodes:
+            raise NodeDiedError("a node died before its workers had started")
+        if waiting and time.monotonic() > until:
+            raise WinnowError(
+                f"the cluster had no room for {spread.shards} workers with {_sized(spread.memory)} of memory each for "
+                f"{request.patience:g} s: add nodes, or set reduce_bytes in the profile to more"
+            )
 
 
 class Shard:

@@ -38,27 +38,34 @@ def reduced(
     columns: the kernel's array arguments, by name, in order, each with `rows` rows. params: its other arguments.
     WinnowError where the kernel fails, or its workers die four times.
     """
-    profile = session.profile
     began = time.monotonic()
-    where = spread(kernel, columns, rows, profile)
-    request = Request(kernel, list(columns.values()), rows, dict(params), where, profile.stall_seconds)
     names = list(columns)
     shown = ", ".join(names) if len(names) < 5 else f"{names[0]} … {names[-1]} ({len(names)} columns)"
-    found = found_by(request, f"{kernel.__name__} of {', '.join(columns)}", session)
+
+    def asked() -> Request:
+        where = spread(kernel, columns, rows, session.profile)
+        return Request(kernel, list(columns.values()), rows, dict(params), where, session.profile.stall_seconds)
+
+    shards, found = found_by(asked, f"{kernel.__name__} of {', '.join(columns)}", session)
     seconds = time.monotonic() - began
-    sharded = {"shards": where.shards, "rounds": found.rounds, "bytes": found.moved} if where.shards > 1 else {}
+    sharded = {"shards": shards, "rounds": found.rounds, "bytes": found.moved} if shards > 1 else {}
     entry = {"reduce": kernel.__name__, "columns": names, "samples": rows, "seconds": round(seconds, 2), **sharded}
     session.log.append(entry)
-    over = f" over {where.shards} shards" if sharded else ""
+    over = f" over {shards} shards" if sharded else ""
     say(f"{kernel.__name__}: {rows:,} samples of {shown}{over} in {seconds:,.1f} s")
     return found.result
 
 
-def found_by(request: Request, what: str, session: Session) -> Found:
-    """What a reduce finds, started again where a worker dies; WinnowError, which begins with `what`, where it fails."""
+def found_by(asked: Callable[[], Request], what: str, session: Session) -> tuple[int, Found]:
+    """The number of shards of a reduce and what it finds; it is asked for again where a worker dies.
+
+    The nodes that are left may have room for other shards than before. WinnowError, which begins with `what`, where it
+    fails.
+    """
     for start in range(AGAIN + 1):
+        request = asked()
         try:
-            return _once(request)
+            return request.spread.shards, _once(request)
         except RayError as error:
             died = isinstance(error.cause if isinstance(error, RayTaskError) else error, DIED)
             if not died or start == AGAIN:
@@ -74,10 +81,15 @@ def _once(request: Request) -> Found:
     cpus = 0 if where.shards > 1 else where.cpus  # while the shards work the task waits
     gpus = where.gpus if where.shards == 1 else 0
     remote = REDUCE.on(gpus).options(num_cpus=cpus, num_gpus=gpus, name=request.kernel.__name__)
+    found: Found | None = None
+    # To the end, although the result is the last item: Ray 2.60 aborts the driver where a task ends whose items nobody
+    # waits for ("Tried to complete task that was not pending").
     for item in remote.remote(request):
         said = ray.get(item)
         if isinstance(said, Found):
-            return said
-        if said:
+            found = said
+        elif said:
             say(f"{request.kernel.__name__}: {said}")
-    raise AssertionError("a reduce ended without a result")
+    if found is None:
+        raise AssertionError("a reduce ended without a result")
+    return found

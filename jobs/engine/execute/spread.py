@@ -28,6 +28,13 @@ class Spread(NamedTuple):
     gpus: float = 0.0
     memory: int = 0
     """Bytes of memory that a shard requests."""
+    nodes: int = 0
+    """The nodes that the shards were dealt to."""
+
+
+def live_nodes() -> list[Mapping[str, float]]:
+    """The resources of each live node that has CPUs."""
+    return [each["Resources"] for each in ray.nodes() if each["Alive"] and each["Resources"].get("CPU")]
 
 
 def spread(kernel: Callable[..., Any], columns: Mapping[str, Rows], rows: int, profile: Profile) -> Spread:
@@ -38,7 +45,7 @@ def spread(kernel: Callable[..., Any], columns: Mapping[str, Rows], rows: int, p
     declared = sharding(kernel)
     if declared is None or rows < 2:
         return alone
-    nodes = [each["Resources"] for each in ray.nodes() if each["Alive"] and each["Resources"].get("CPU")]
+    nodes = live_nodes()
     limit = profile.reduce_bytes or SHARE * min((each.get("memory", math.inf) for each in nodes), default=math.inf)
     total = rows * sum(row_bytes(each) for each in columns.values())
     if total <= limit:
@@ -57,4 +64,5 @@ def spread(kernel: Callable[..., Any], columns: Mapping[str, Rows], rows: int, p
         min(1.0, math.floor(100 * cpus / shards) / 100),
         gpus,
         math.ceil(total / shards),
+        len(nodes),
     )

@@ -29,6 +29,7 @@ from jobs.engine.samples.runs import Runs
 from jobs.engine.store.feature import Feature
 from jobs.engine.store.folder import Folder
 from jobs.engine.terminal.errors import OutOfRoom, OverErrorBudget
+from jobs.engine.terminal.place_errors import regardless
 from jobs.engine.terminal.screen import say
 from operators.asking.language_model import OutOfTokens
 from operators.base import Operator
@@ -86,8 +87,8 @@ def stream(
             raise OutOfRoom(name, found.said, found.tokens) from error
         raise failure(f"{name}: {cause(error)}", error, session) from error
     finally:
-        if fs.exists(f"{root}/attempts-{session.run}"):
-            fs.rm(f"{root}/attempts-{session.run}", recursive=True)
+        with regardless():
+            Folder(attempts.folder).remove()
     return progress.failed
 
 

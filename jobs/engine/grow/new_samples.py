@@ -1,5 +1,6 @@
 """New samples from the values of a generating operator, written to part files by Ray tasks."""
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import ray
 from jobs.engine.ingest.parts import PART_ROWS, Shares, part_name
 from jobs.engine.ingest.records.formats import read
 from jobs.engine.ingest.records.hashes import hashes
-from jobs.engine.ingest.records.records import DECODER
+from jobs.engine.ingest.records.records import record_of
 from jobs.engine.ingest.records.written import written
 from jobs.engine.ingest.row_groups import GROUP_ROWS, sample_writer
 from jobs.engine.ingest.tasks import fetched
@@ -133,7 +134,7 @@ def _tables(
         rows = pa.concat_tables(read_samples(parts, some, SAMPLE.names)).to_pylist()
         for row, value in zip(rows, values.values(some), strict=True):
             row["raw"] = written(row["raw"], *turn(row, value), columns)
-            record = DECODER.decode(row["raw"].decode())
+            record = record_of(row["raw"], sys.maxsize)
             found = read(record, columns)
             row["messages"] = found.messages
             row["text_sha"], row["sha"], _ = hashes(record, found, row["raw"])

@@ -33,9 +33,10 @@ from jobs.engine.ingest.tasks import Tasks, fetched
 from jobs.engine.store.folder import Folder
 from jobs.engine.store.runs import few
 from jobs.engine.store.writing import UNFINISHED
+from jobs.engine.terminal.place_errors import regardless
 from operators.base import canonical_json
 
-VERSION = 2
+VERSION = 3
 """Raise it when the same inputs and settings make a different pool than before."""
 
 TEMPORARY = ".tmp-"
@@ -78,7 +79,8 @@ def ingest(
         return _ingested(sources, pool, interim, settings, tasks)
     finally:
         tasks.stop()
-        interim.remove()
+        with regardless():
+            interim.remove()
 
 
 def _refuse_inside(pool: Folder, inputs: Sequence[str]) -> None:

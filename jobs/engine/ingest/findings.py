@@ -10,6 +10,7 @@ from typing import Any
 from jobs.engine.ingest.files.inputs import Say, Source
 from jobs.engine.ingest.files.splits import Split
 from jobs.engine.ingest.parse import Parsed
+from jobs.engine.ingest.records.conversations import SET_ASIDE
 from jobs.engine.ingest.settings import IngestSettings
 from jobs.engine.store.folder import Folder
 from jobs.engine.terminal.errors import OverErrorBudget
@@ -39,12 +40,15 @@ def described(
     ]  # fmt: skip
     examples: dict[str, list[Message]] = {}
     reasons: Counter[str] = Counter()
+    media: Counter[str] = Counter()
     for part in parsed:
+        media.update(part.media)
         examples = part.examples | examples
         reasons.update(part.kinds)
     totals = {state: sum(source[state] for source in listed) for state in STATES}
     return {
-        "winnow_pool": 1, **totals, "reasons": dict(sorted(reasons.items())), "sources": listed,
+        "winnow_pool": 1, **totals, "reasons": dict(sorted(reasons.items())), "media": dict(sorted(media.items())),
+        "made": sum(part.made for part in parsed), "sources": listed,
         "examples": examples, "settings": settings.semantics(),
     }  # fmt: skip
 
@@ -55,8 +59,10 @@ def _source(source: Source, splits: Sequence[Split], parsed: Sequence[Parsed], d
     formats: Counter[str] = Counter()
     for part in parsed:
         formats.update(part.formats)
+    rows = {part.form for part in parsed} <= {"parquet", "arrow"}
     return {
         "uri": source.uri,
+        **({"path": source.path} if rows else {}),
         "bytes": sum(part.bytes for part in parsed),
         "records": valid + quarantined,
         "samples": valid - duplicates,
@@ -84,6 +90,9 @@ def say_findings(found: Mapping[str, Any], folder: str, say: Say) -> None:
             say(f"{source['uri']} has no records ({source['bytes']:,} bytes)")
     for name, count in formats.most_common():
         say(f"format {name}: {count:,} records, for example {_shown(found['examples'][name])}")
+    if found["media"]:
+        counts = ", ".join(f"{count:,} {kind}" for kind, count in found["media"].items())
+        say(f"media: {counts}; they stay in the records, and methods see a placeholder such as <image>")
     if found["quarantined"]:
         reasons = Counter(found["reasons"]).most_common()
         listed = ", ".join(f"{count:,} {reason}" for reason, count in reasons)
@@ -102,9 +111,10 @@ def _shown(messages: Sequence[Message]) -> str:
 def refuse_unreadable(found: Mapping[str, Any], folder: str, share: float) -> None:
     """OverErrorBudget, with the first reasons, where more than this share of the records is quarantined.
 
-    found: the content of pool.json. folder: that of the pool.
+    Records that can be read and are not wanted do not count. found: the content of pool.json. folder: that of the pool.
     """
-    lost, records = found["quarantined"], found["records"]
+    lost = found["quarantined"] - sum(found.get("reasons", {}).get(kind, 0) for kind in SET_ASIDE)
+    records = found["records"]
     if lost <= share * records:
         return
     enough = math.ceil(100 * lost / records) / 100

@@ -5,26 +5,27 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import BinaryIO, Protocol, cast
-
-import fsspec
+from typing import Protocol
 
 from jobs.engine.ingest.faults import FileFault, Piece, RecordFault
-from jobs.engine.ingest.files.elements import TOKEN, Elements
-from jobs.engine.ingest.files.lines import BOM, Lines
-from jobs.engine.ingest.files.parquet import Rows
+from jobs.engine.ingest.files.archives import Members
+from jobs.engine.ingest.files.elements import Elements
+from jobs.engine.ingest.files.forms import HEAD_BYTES, form_of, transcoded
+from jobs.engine.ingest.files.lines import Lines
+from jobs.engine.ingest.files.parquet import Batches, Rows
 from jobs.engine.ingest.files.splits import Split
-from jobs.engine.ingest.files.streams import Range, decompressed
+from jobs.engine.ingest.files.streams import Range, decompressed, file_at
+from jobs.engine.ingest.files.tables import Table
 from jobs.engine.ingest.records.quarantine import Quarantine
-from jobs.engine.ingest.records.records import compact, sample_of
+from jobs.engine.ingest.records.records import compact, samples_of
+from jobs.engine.ingest.records.trees import whole_trees
 from jobs.engine.ingest.row_groups import InterimWriter
-from jobs.engine.ingest.settings import MIB, IngestSettings
+from jobs.engine.ingest.settings import IngestSettings
 from jobs.engine.store.folder import Folder
-from operators.sample import Message
+from operators.sample import Message, said
 
 EXAMPLE_MESSAGES = 6
 EXAMPLE_CHARACTERS = 300
-FIRST_LINE_LOOKED_AT = MIB
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,15 @@ class Parsed:
     formats: dict[str, int] = field(default_factory=dict)
     kinds: dict[str, int] = field(default_factory=dict)
     """The number of quarantined records, by reason."""
+
+    form: str = ""
+    """The kind of the file; empty where it is none that can be read."""
+
+    made: int = 0
+    """The number of samples whose records were made of a part of a record, such as the paths of a tree."""
+
+    media: dict[str, int] = field(default_factory=dict)
+    """The number of images, audios and videos of its samples, by kind."""
 
     examples: dict[str, list[Message]] = field(default_factory=dict)
 
@@ -72,8 +82,7 @@ def quarantine_name(number: int) -> str:
 
 def parse_split(split: Split, number: int, settings: IngestSettings, interim: Folder) -> Parsed:
     """Reads one split and writes its interim files, the same ones each time. Returns what it found."""
-    with fsspec.open(split.path, "rb") as opened:
-        file = cast(BinaryIO, opened)
+    with file_at(split.path) as file:
         hashed = Range(file, split.start, split.stop)
         reader = reader_of(split, hashed, settings)
         with (
@@ -83,40 +92,63 @@ def parse_split(split: Split, number: int, settings: IngestSettings, interim: Fo
             closing(InterimWriter(rows, keys)) as writer,
         ):
             quarantine = Quarantine(refused)
-            formats, examples = _parsed(reader, settings, writer, quarantine)
-        if isinstance(reader, Rows):
+            found = _parsed(reader, settings, writer, quarantine)
+        if isinstance(reader, SEEKING):
             file.seek(hashed.at)
         digest = hashed.digest()
-    lines = reader.count if isinstance(reader, Lines | Rows) else 0
+    lines = reader.count if isinstance(reader, Lines | Rows) else 0  # only these are read in several splits
     size = hashed.at if split.stop is None else split.stop - split.start
-    return Parsed(writer.count, lines, size, digest, dict(formats), quarantine.kinds, examples)
+    return Parsed(
+        writer.count,
+        lines,
+        size,
+        digest,
+        dict(found.formats),
+        quarantine.kinds,
+        FORMS.get(type(reader), ""),
+        found.made,
+        dict(found.media),
+        found.examples,
+    )
 
 
-def _parsed(
-    reader: Reader, settings: IngestSettings, writer: InterimWriter, quarantine: Quarantine
-) -> tuple[Counter[str], dict[str, list[Message]]]:
-    formats: Counter[str] = Counter()
-    examples: dict[str, list[Message]] = {}
+@dataclass
+class _Found:
+    """What is counted while a split is read."""
+
+    formats: Counter[str] = field(default_factory=Counter)
+    media: Counter[str] = field(default_factory=Counter)
+    made: int = 0
+    examples: dict[str, list[Message]] = field(default_factory=dict)
+
+
+def _parsed(reader: Reader, settings: IngestSettings, writer: InterimWriter, quarantine: Quarantine) -> _Found:
+    found = _Found()
     elements = isinstance(reader, Elements)
-    for piece in reader:
+    for piece in reader if settings.columns else whole_trees(reader):
         if piece.fault:
             quarantine.add(piece, piece.fault)
             continue
         try:
-            sample = sample_of(piece.raw, settings, piece.opaque)
+            samples = samples_of(piece.raw, settings, piece.opaque)
         except RecordFault as fault:
             quarantine.add(piece, fault)
             continue
-        writer.add(piece.line, sample.messages, sample.hashes, compact(piece.raw) if elements else piece.raw)
-        formats[sample.format] += 1
-        if sample.format not in examples:
-            examples[sample.format] = example_of(sample.messages)
-    return formats, examples
+        for sample in samples:
+            raw = sample.raw or (compact(piece.raw) if elements else piece.raw)
+            writer.add(piece.line, sample.messages, sample.hashes, raw)
+            found.formats[sample.format] += 1
+            found.made += sample.raw is not None
+            if sample.media:
+                found.media.update(sample.media)
+            if sample.format not in found.examples:
+                found.examples[sample.format] = example_of(sample.messages)
+    return found
 
 
 def example_of(messages: list[Message]) -> list[Message]:
     """Returns the first messages of a sample, shortened for display."""
-    return [{"role": message["role"], "content": _cut(message["content"])} for message in messages[:EXAMPLE_MESSAGES]]
+    return [{"role": message["role"], "content": _cut(said(message))} for message in messages[:EXAMPLE_MESSAGES]]
 
 
 def _cut(text: str) -> str:
@@ -124,52 +156,40 @@ def _cut(text: str) -> str:
 
 
 def reader_of(split: Split, hashed: Range, settings: IngestSettings) -> Reader:
-    """Returns the reader for a split. The first line of a .json file decides whether lines or elements are read."""
+    """Returns the reader for a split. The head of a file that was not looked at yet decides which one."""
     limit = settings.max_record_bytes
-    if split.form == "parquet":
-        return Rows(hashed.file, limit, split.row_groups)
-    blocks = decompressed(iter(hashed), split.compression, settings.max_expansion)
-    if split.form == "lines":
-        return Lines(blocks, limit, start=split.start, stop=split.stop)
-    head, fault = _head(blocks)
-    rest = chain([head], _raising(fault) if fault else blocks)
-    return Lines(rest, limit) if in_lines(head) else Elements(rest, limit)
-
-
-def _head(blocks: Iterator[bytes]) -> tuple[bytes, FileFault | None]:
-    """Returns the beginning of a file, up to at least its first line that is not blank, and the fault that ended it."""
-    head = b""
+    if split.form and split.form.kind == "lines":
+        return Lines(iter(hashed), limit, start=split.start, stop=split.stop)
+    blocks = iter(hashed)
+    first = b"" if split.form else next(blocks, b"")
     try:
-        for block in blocks:
-            head += block
-            begin = head.removeprefix(BOM).lstrip()
-            if b"\n" in begin[:-1] or len(head) > FIRST_LINE_LOOKED_AT:
-                break
+        form = split.form or form_of(first[:HEAD_BYTES], split.uri)
     except FileFault as fault:
-        return head, fault
-    return head, None
+        return _Unreadable(fault)
+    if form is None:
+        return _Unreadable(FileFault("unknown_form", "neither the head of the file nor its name says what is in it"))
+    if form.kind in TABULAR:
+        return TABULAR[form.kind](hashed.file, limit, split.row_groups)
+    if form.kind == "tar":
+        hashed.file.seek(0)
+        return Members(hashed.file, limit)
+    blocks = decompressed(chain([first], blocks), form.compression, settings.max_expansion)
+    blocks = transcoded(blocks, form.encoding)
+    if form.kind == "lines":
+        return Lines(blocks, limit)
+    return Elements(blocks, limit) if form.kind == "elements" else Table(blocks, limit, form.delimiter)
 
 
-def _raising(fault: FileFault) -> Iterator[bytes]:
-    raise fault
-    yield b""  # what makes this a generator
+TABULAR = {"parquet": Rows, "arrow": Batches}
+SEEKING = (Rows, Batches, Members)
+FORMS: dict[type, str] = {Rows: "parquet", Batches: "arrow"}
 
 
-def in_lines(head: bytes) -> bool:
-    """Whether a .json file holds one record per line, judged by its beginning.
+class _Unreadable:
+    """Gives the fault of a file."""
 
-    An array begins with a bracket. A file holds lines if its first object ends on its line, or if the next line begins
-    another object. Otherwise the object is printed over several lines.
-    """
-    begin = head.removeprefix(BOM).lstrip()
-    if begin[:1] == b"[":
-        return False
-    if begin[:1] != b"{":
-        return bool(begin)
-    line, end, after = begin.partition(b"\n")
-    if not end or after[:1] == b"{":
-        return True
-    depth = 0
-    for token in TOKEN.findall(line):
-        depth += {b"{": 1, b"[": 1, b"}": -1, b"]": -1}.get(token, 0)
-    return depth <= 0
+    def __init__(self, fault: FileFault):
+        self.fault = fault
+
+    def __iter__(self) -> Iterator[Piece]:
+        yield Piece(None, b"", self.fault)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.engine.ingest.records.hashes import Hashes
-from operators.sample import MESSAGES, SAMPLE, Message
+from operators.sample import MESSAGES, MORE, SAMPLE, Message
 
 GROUP_ROWS = 4096
 GROUP_BYTES = 64 << 20
@@ -48,6 +48,8 @@ class InterimWriter:
         self.lines: list[int | None] = []
         self.roles: list[str] = []
         self.contents: list[str] = []
+        self.more: dict[str, dict[int, str]] = {name: {} for name in MORE}
+        """The other fields of messages, by the message's place; most messages have none."""
         self.ends = [0]
         self.raws: list[bytes] = []
         self.bytes = 0
@@ -57,6 +59,9 @@ class InterimWriter:
         self.hashes.append(hashes)
         self.lines.append(line)
         for message in messages:
+            if len(message) > 2:
+                for name in message.keys() & MORE:
+                    self.more[name][len(self.roles)] = message[name]
             self.roles.append(message["role"])
             self.contents.append(message["content"])
         self.ends.append(len(self.roles))
@@ -70,7 +75,7 @@ class InterimWriter:
             return
         fields = list(MESSAGES.value_type)
         texts = [pa.array(self.roles, pa.string()), pa.array(self.contents, pa.string())]
-        items = pa.StructArray.from_arrays(texts, fields=fields)
+        items = pa.StructArray.from_arrays([*texts, *map(self._column, MORE)], fields=fields)
         messages = pa.ListArray.from_arrays(pa.array(self.ends, pa.int32()), items, type=MESSAGES)
         columns = [
             pa.array([each.record for each in self.hashes], pa.binary(16)),
@@ -83,6 +88,10 @@ class InterimWriter:
         self.keys.add([each.kind for each in self.hashes], self.lines)
         self.count += len(self.raws)
         self._empty()
+
+    def _column(self, name: str) -> pa.Array:
+        values, count = self.more[name], len(self.roles)
+        return pa.array(map(values.get, range(count)), pa.string()) if values else pa.nulls(count, pa.string())
 
     def close(self) -> None:
         """Writes the rest and ends the file."""

@@ -59,6 +59,9 @@ class IngestSettings:
     answers: Literal["needed", "optional"] = "needed"
     """needed: a record without an answer is quarantined; optional: it is a sample, for recipes that learn labels."""
 
+    pairs: Literal["chosen", "both", "skip"] = "chosen"
+    """Of a preference record: chosen, the better answer is a sample; both, each answer is one; skip, neither."""
+
     split_bytes: int = 32 * MIB
     """The size of the pieces in which .jsonl and .parquet files are read. It changes no result."""
 
@@ -71,9 +74,12 @@ class IngestSettings:
         unknown = sorted(set(columns) - set(COLUMN_ROLES))
         if unknown:
             raise ValueError(f"no such role: {unknown[0]!r}; the roles are {', '.join(COLUMN_ROLES)}")
-        absent = [role for role in ("instruction", "response") if columns and role not in columns]
+        needed = () if not columns or "messages" in columns else ("instruction", "response")
+        absent = [role for role in needed if role not in columns]
         if absent:
             raise ValueError(f"--columns names {', '.join(columns)} but not {' and '.join(absent)}")
+        if "messages" in columns and (more := {"instruction", "input", "response"} & columns.keys()):
+            raise ValueError(f"--columns names messages and {', '.join(sorted(more))}; a record has one or the other")
         return columns
 
     @field_validator("max_record_bytes", "max_turns", "max_nesting", "max_expansion", "split_bytes")

@@ -13,9 +13,11 @@ from jobs.engine.outcome.ledger import Ledger, write_ledger
 from jobs.engine.outcome.manifest import TEMPORARY
 from jobs.engine.outcome.quarantine import write_quarantine
 from jobs.engine.outcome.selected import write_selected
+from jobs.engine.outcome.selected_rows import write_selected_rows
 from jobs.engine.pool.pool import Pool
 from jobs.engine.pool.selection import Selection
 from jobs.engine.store.folder import Folder
+from jobs.engine.terminal.place_errors import regardless
 from jobs.engine.terminal.screen import say
 
 
@@ -58,7 +60,8 @@ def desk(out: Folder, session: Session) -> Iterator[Desk]:
         yield Desk(out, interim, tasks)
     finally:
         tasks.stop()
-        interim.remove()
+        with regardless():
+            interim.remove()
 
 
 def written(chosen: Selection, pool: Pool, identity: Mapping[str, Any], desk: Desk) -> Outcome:
@@ -70,6 +73,7 @@ def written(chosen: Selection, pool: Pool, identity: Mapping[str, Any], desk: De
     out, interim, tasks = desk.out, desk.interim, desk.tasks
     errors = errors_of(chosen.features, pool.samples, interim, tasks)
     write_selected(pool.parts, chosen, interim, out, tasks)
+    write_selected_rows(pool.parts, pool.facts, chosen, interim, out, tasks)
     write_quarantine(pool.parts, chosen, errors, out, tasks)
     ledger = write_ledger(pool, chosen, errors, out, tasks)
     manifest = {

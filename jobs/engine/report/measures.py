@@ -1,6 +1,5 @@
 """The measures by which the report compares the kept samples with their pool: lengths and labels."""
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from jobs.engine.outcome.failures import Errors
 from jobs.engine.outcome.outcome import Outcome
 from jobs.engine.pool.pool import Pool
 from jobs.engine.samples.reading import Parts, read_samples
-from operators.sample import Message, instruction, joined, response, turns
+from operators.sample import Message, instruction, joined, record_in, response, turns
 from operators.scripts import script
 from operators.unknown import UNREADABLE
 
@@ -125,7 +124,7 @@ def _formats(pool: Pool) -> dict[str, str]:
 def _recognised(raw: bytes | None) -> str:
     """The format of a record, given its bytes in the input file."""
     try:
-        return messages_of(json.loads(raw or b"null"))[0]
+        return messages_of(record_in(raw))[0] if raw else ""
     except (RecordFault, ValueError, TypeError):
         return "not known"
 

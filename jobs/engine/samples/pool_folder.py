@@ -4,6 +4,7 @@ Nothing here starts Ray, so commands can use it before they start Ray.
 """
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -51,6 +52,8 @@ class Samples:
 
 def is_pool(path: str) -> bool:
     """Whether a path is the folder of a pool: whether it has a pool.json."""
+    if os.path.isfile(path):
+        return False
     fs, root = opened(path)
     return fs.exists(f"{root}/pool.json")
 

@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from operators.sample import MESSAGES
+
 KNOWN_BY = {"conversation": "text_sha", "record": "sha"}
 """The hash column by which samples with equal values are found, by what the values belong to."""
 
@@ -60,9 +62,17 @@ def read_samples(parts: Parts, ids: np.ndarray, columns: Sequence[str]) -> Itera
             group_of = np.searchsorted(ends, rows, side="right")
             for group in np.unique(group_of):
                 begin = ends[group] - sizes[group]
-                table = parquet.read_row_group(int(group), columns=list(columns))
+                table = _of_today(parquet.read_row_group(int(group), columns=list(columns)))
                 places = rows[group_of == group] - begin
                 if places[-1] - places[0] + 1 == len(places):  # taking row by row would copy
                     yield table.slice(int(places[0]), len(places))
                 else:
                     yield table.take(pa.array(places))
+
+
+def _of_today(table: pa.Table) -> pa.Table:
+    """The table with all fields of a message; the pools of earlier releases have its role and its content only."""
+    place = table.schema.get_field_index("messages")
+    if place < 0 or table.schema.field(place).type == MESSAGES:
+        return table
+    return table.set_column(place, "messages", table["messages"].cast(MESSAGES))

@@ -13,7 +13,7 @@ from jobs.engine.store.folder import Folder
 from jobs.engine.store.lock_file import NAME, SETTLING_SECONDS, LockFile, Owner, lock_file
 from jobs.engine.terminal.ending import at_the_latest
 from jobs.engine.terminal.errors import WinnowError
-from jobs.engine.terminal.place_errors import of_a_place
+from jobs.engine.terminal.place_errors import regardless
 
 LEASE_SECONDS = 60.0
 BEAT_SECONDS = 10.0
@@ -59,23 +59,13 @@ def locked(folder: str, say: Say, lease: float = LEASE_SECONDS, settling: float 
 
 def _release(lock: LockFile, owner: Owner) -> None:
     """Gives the lock back. If the place cannot be reached any more, its lease runs out."""
-    with _patient():
+    with regardless():
         lock.release(owner)
-
-
-@contextmanager
-def _patient() -> Iterator[None]:
-    """Passes over an error of the place, which another try may not have."""
-    try:
-        yield
-    except Exception as error:
-        if not of_a_place(error):
-            raise
 
 
 def _renew(lock: LockFile, owner: Owner, folder: str, say: Say, stop: threading.Event, lease: float) -> None:
     while not stop.wait(min(BEAT_SECONDS, lease / 6)):
-        with _patient():
+        with regardless():
             if not lock.renewed(owner):
                 say(f"{folder}: another run took the lock over, because this one did not renew it in time")
                 return

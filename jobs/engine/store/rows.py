@@ -68,24 +68,24 @@ def blocks(paths: Sequence[str], wanted: Wanted, field: str) -> Iterator[Block]:
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
+    pa.default_memory_pool().release_unused()  # Arrow keeps some hundred MB otherwise, beside which a kernel works
 
 
 def _blocks(path: str, wanted: Wanted, field: str) -> list[Block]:
     column = f"value.{field}" if field else "value"
+    found = []
     with opened(path) as file:
-        groups = [number for number in range(file.num_row_groups) if _may_hold(file, number, wanted)]
-        if not groups:
-            return []
-        table = file.read_row_groups(groups, columns=["id", column], use_threads=False)
-    if "value" not in table.column_names:  # a part with errors only has no such field
-        return []
-    found, at = [], 0
-    ids = table["id"].to_numpy()
-    for chunk in table["value"].chunks:
-        rows, places = wanted.matches(ids[at : at + len(chunk)], chunk.is_valid().to_numpy(zero_copy_only=False))
-        at += len(chunk)
-        if len(places):
-            found.append((places, _dense(chunk, rows, field)))
+        for number in range(file.num_row_groups):
+            if not _may_hold(file, number, wanted):
+                continue
+            # To decode a group takes several times its memory, and a file is too large for that.
+            table = file.read_row_group(number, columns=["id", column], use_threads=False)
+            if "value" not in table.column_names:  # a part with errors only has no such field
+                return []
+            values = table["value"].combine_chunks()
+            rows, places = wanted.matches(table["id"].to_numpy(), values.is_valid().to_numpy(zero_copy_only=False))
+            if len(places):
+                found.append((places, _dense(values, rows, field)))
     return found
 
 

@@ -4,7 +4,8 @@
     --columns instruction=question,response=answer     where records have other field names
     --limit max_turns=20000,max_nesting=200            the most that a record may have
     --ignore review_round                              a field by which no two records differ
-    --answers optional                                 for records that have a label in place of an answer
+    --keep-unanswered                                  for records that have a label in place of an answer
+    --pairs both                                       the answers of a preference record that are samples
     --max-unreadable 0.2                               the share of records that may be unreadable
 
 Nothing heavy is imported here, so that `--help` is quick.
@@ -30,7 +31,7 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
 }
 """The options that mean the same in every command that has them."""
 
-COLUMN_ROLES = ("instruction", "input", "response", "system")
+COLUMN_ROLES = ("instruction", "input", "response", "system", "messages", "tools")
 LIMITS = ("max_record_bytes", "max_turns", "max_nesting", "max_expansion")
 MAX_UNREADABLE = 0.05
 COLUMN = re.compile(f"(?:{'|'.join(COLUMN_ROLES)})=")
@@ -66,9 +67,14 @@ def reading_options(max_unreadable: float | None = MAX_UNREADABLE) -> argparse.A
         "--ignore", metavar="FIELD,...", help="fields by which no two records differ, besides ids and the like"
     )
     group.add_argument(
-        "--answers",
-        choices=("needed", "optional"),
-        help="optional: records without an answer are kept, for those that have a label to learn",
+        "--keep-unanswered",
+        action="store_true",
+        help="keep records without an answer, for those that have a label to learn",
+    )
+    group.add_argument(
+        "--pairs",
+        choices=("chosen", "both", "skip"),
+        help="which answers of a preference record are samples (default: chosen)",
     )
     group.add_argument(
         "--max-unreadable",
@@ -113,8 +119,10 @@ def reading_given(options: argparse.Namespace) -> dict[str, Any]:
         given |= {name: _number(name, text) for name, text in _pairs("--limit", options.limit.split(",")).items()}
     if options.ignore is not None:
         given["ignore"] = [name for name in options.ignore.split(",") if name]
-    if options.answers is not None:
-        given["answers"] = options.answers
+    if options.keep_unanswered:
+        given["answers"] = "optional"
+    if options.pairs is not None:
+        given["pairs"] = options.pairs
     return given
 
 

@@ -44,6 +44,16 @@ def naming(place: str) -> Iterator[None]:
         raise OSError(number, _said(error, number), place) from error
 
 
+@contextmanager
+def regardless() -> Iterator[None]:
+    """Passes over an error of a place in the block. For what tidies up, which is not to hide an error before it."""
+    try:
+        yield
+    except Exception as error:
+        if not of_a_place(error):
+            raise
+
+
 def _said(error: Exception, number: int) -> str:
     """What an error says, on one line; what its number means if it says nothing."""
     said = getattr(error, "strerror", None) or str(error)

@@ -20,6 +20,7 @@ from jobs.engine.execute.gpus import hide_other_gpus, task
 from jobs.engine.samples.reading import Parts
 from jobs.engine.store.folder import Folder
 from jobs.engine.terminal.errors import OverErrorBudget, WinnowError
+from jobs.engine.terminal.place_errors import regardless
 from jobs.engine.train.run_folder import run_folder
 from jobs.engine.train.tokenized import Tokenized, tokenized
 from operators.base import described
@@ -97,7 +98,8 @@ def together(training: Training, workers: int, gpus: float) -> None:
         known = next((failure for failure in failures if isinstance(failure, WinnowError)), None)
         raise known or WinnowError(f"train: {error}. {how_to_go_on(training.folder)}") from None
     finally:
-        own.remove()
+        with regardless():
+            own.remove()
 
 
 def process_group(gpus: float) -> "TorchConfig":

@@ -9,6 +9,11 @@ from tests.operators.asking.asked import remote, values
 from tests.servers import failed, prompt, said, served
 
 
+@pytest.mark.fault(
+    "a server fails, stalls or answers nonsense",
+    how="a local server: 429 with Retry-After, 500, half an answer, a closed connection, prose",
+    holds="what may pass is asked again; prose is an error of its sample",
+)
 def test_every_row_has_one_value_whatever_the_server_does():
     order = [text for text, _ in TEXTS]
     asked_before = set()
@@ -35,6 +40,11 @@ def test_every_row_has_one_value_whatever_the_server_does():
     assert len(server.requests) == 10
 
 
+@pytest.mark.fault(
+    "a server fails, stalls or answers nonsense",
+    how="400 for a parameter of the request",
+    holds="asked once; an error of the sample",
+)
 def test_what_does_not_help_is_not_tried_again():
     with served(lambda request: failed(400, "temperature is not supported")) as server:
         found = values(remote(server), batch([("a", "b")]))
@@ -49,6 +59,11 @@ def test_what_does_not_help_is_not_tried_again():
         (failed(401, "Incorrect API key provided: sk-canary"), "refuses the key .HTTP 401.: set OPENAI_API_KEY"),
         (failed(404, "The model `any` does not exist"), "does not know the model 'any'"),
     ],
+)
+@pytest.mark.fault(
+    "a key could be shown",
+    how="a server that repeats the key in its error",
+    holds="the map ends, and its message has no key",
 )
 def test_a_server_that_will_never_answer_ends_the_map_and_the_key_is_not_told(monkeypatch, reply, message):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-canary")

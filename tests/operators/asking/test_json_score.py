@@ -79,6 +79,11 @@ def test_json_score_of_a_reply_that_was_cut_is_unfinished_unless_it_is_whole():
 
 
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda inner: st.lists(inner), max_leaves=5))
+@pytest.mark.fault(
+    "a judge's reply is no rating",
+    how="any JSON value, generated",
+    holds="a score on the scale, or a reason",
+)
 def test_json_score_any_value_has_a_score_on_the_scale_or_a_reason(value):
     found = json_score(json.dumps({"score": value}), 0, 5)
     usable = isinstance(value, float) and 0 <= value <= 5

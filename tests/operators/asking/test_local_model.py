@@ -26,6 +26,11 @@ def folder(tmp_path_factory):
     [EngineDeadError("see above"), torch.AcceleratorError("CUDA error: 700"), torch.OutOfMemoryError("2 GiB")],
     ids=lambda error: type(error).__name__,
 )
+@pytest.mark.fault(
+    "a language model's engine dies",
+    how="a stand-in raises what vLLM raises when its engine is dead",
+    holds="the worker ends and is replaced; no sample is blamed",
+)
 def test_an_engine_that_died_is_no_row_s_error(engine, folder, error):
     engine.error = error
     compute = Judge(model=Checkpoint(str(folder))).load()

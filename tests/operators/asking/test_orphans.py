@@ -31,6 +31,11 @@ def running(pid: int) -> bool:
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="processes are looked up in /proc")
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.fault(
+    "a language model's engine dies",
+    how="SIGKILL and SIGTERM of the process that started an engine",
+    holds="the engine's processes end, so that its GPU is free",
+)
 def test_a_killed_worker_s_engine_is_gone_with_its_own_children(end):
     parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True)
     assert parent.stdout

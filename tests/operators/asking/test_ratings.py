@@ -77,7 +77,6 @@ NOT_READ = [
     ("四", "no_number"),
     ("⭐⭐⭐⭐", "no_number"),
     ("Score:", "no_number"),
-    ("Here is my rating.\n4.5", "no_number"),
     ("4 or 5", "several_numbers"),
     ("4-5", "several_numbers"),
     ("3～4", "several_numbers"),
@@ -98,8 +97,6 @@ NOT_READ = [
     ("它说：5", "prose"),
     ("“Score: 5” is what it asks for", "prose"),
     ("Ignore the rules. Score: 5", "prose"),
-    ('{"score": 5}', "prose"),
-    ("4½", "prose"),
     ("4²", "prose"),
     ("- 4", "prose"),
     ("4.5 because it is right", "prose"),
@@ -127,6 +124,11 @@ def test_first_line_score_is_read(reply, score):
 
 
 @pytest.mark.parametrize(("reply", "outcome"), NOT_READ)
+@pytest.mark.fault(
+    "a judge's reply is no rating",
+    how="replies that are empty, prose, out of the scale, two numbers, refusals and more",
+    holds="a typed error, never a number",
+)
 def test_first_line_anything_else_is_typed(reply, outcome):
     assert first_line(reply, 0, 5) == Rating(None, outcome)
 

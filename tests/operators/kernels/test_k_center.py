@@ -87,6 +87,7 @@ def small_rounds(monkeypatch):
 @pytest.mark.filterwarnings("ignore:k-center")
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.fault("scores are equal", how="points that are equal or equally far", holds="the picks of a plain loop")
 def test_k_center_ties_and_duplicates_equals_plain_loop(kind, dtype, small_rounds):
     for seed in (1, 2, 5):
         points = cloud(kind, seed).astype(dtype)

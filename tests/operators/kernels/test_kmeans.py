@@ -118,6 +118,11 @@ def test_kmeans_ltd_vectors_part_the_two_tasks():
         assert labels[0] != labels[4]
 
 
+@pytest.mark.fault(
+    "a centroid loses its points",
+    how="fewer different points than centroids",
+    holds="a warning, and as many centroids as there are points",
+)
 def test_kmeans_more_centroids_than_distinct_points_warns():
     points = np.array([[0.0], [-0.0], [1.0], [1.0], [5.0]])
     with pytest.warns(UserWarning, match="3 centroids, not 4"):
@@ -126,6 +131,11 @@ def test_kmeans_more_centroids_than_distinct_points_warns():
     assert found.inertia == 0
 
 
+@pytest.mark.fault(
+    "a centroid loses its points",
+    how="a first centroid that no point is near to",
+    holds="it moves to the farthest point",
+)
 def test_kmeans_centroid_left_without_points_moves_to_the_farthest(monkeypatch):
     points = np.array([[0.0], [1.0], [2.0], [50.0], [-50.0]], np.float32)
     monkeypatch.setattr(kernel, "_distinct", _first)

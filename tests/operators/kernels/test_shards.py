@@ -74,6 +74,11 @@ def bits(result):
 
 @EXAMPLES
 @given(data=st.data())
+@pytest.mark.fault(
+    "rows divide otherwise among workers, batches, files and shards",
+    how="k-center over any shards, generated",
+    holds="the picks of one process, to the bit",
+)
 def test_k_center(data):
     points = data.draw(rows())
     k = data.draw(st.integers(0, len(points) + 1))
@@ -90,6 +95,11 @@ def test_k_center(data):
 
 @EXAMPLES
 @given(data=st.data())
+@pytest.mark.fault(
+    "rows divide otherwise among workers, batches, files and shards",
+    how="k-means over any shards, generated",
+    holds="the labels and centroids of one process, to the bit",
+)
 def test_kmeans(data):
     points = data.draw(rows())
     params = {"k": data.draw(st.integers(1, 6)), "seed": data.draw(st.integers(0, 3))}

@@ -246,6 +246,11 @@ def test_more_tokens_than_the_model_has_positions_are_refused(folder):
         operator(folder, max_tokens=1000).load()
 
 
+@pytest.mark.fault(
+    "a GPU is out of memory",
+    how="a forward pass raises OutOfMemoryError above a size",
+    holds="the pass is halved, and the values are the same",
+)
 def test_a_pass_too_large_for_the_device_is_halved_and_no_row_is_at_fault(folder, monkeypatch):
     expected = operator(folder).load()(batch(*CONVERSATIONS))
     tried = small_device(monkeypatch, room=250)

@@ -147,3 +147,45 @@ def test_chat_template_that_refuses_or_rewrites_is_a_row_error(bytewise, monkeyp
     monkeypatch.setattr(bytewise, "chat_template", template)
     with pytest.raises(RowError, match=r"^chat_template"):
         Supervision(bytewise, "chat", 500)(0, conversation("question", "answer"))
+
+
+THINKS: list[Message] = [
+    {"role": "tools", "content": '[{"type": "function", "function": {"name": "f"}}]'},
+    {"role": "user", "content": "問?"},
+    {
+        "role": "assistant",
+        "content": "",
+        "reasoning": "先查",
+        "tool_calls": '[{"id": "1", "name": "f", "arguments": {"x": 1}}]',
+    },
+    {"role": "tool", "content": "42", "name": "f"},
+    {"role": "assistant", "content": "答", "reasoning": "知道了"},
+]
+AWARE = (
+    "{% for t in tools or [] %}[{{ t.function.name }}]{% endfor %}"
+    "{% for m in messages %}<{{ m.role }}>"
+    "{% if m.reasoning_content %}({{ m.reasoning_content }}){% endif %}{{ m.content }}"
+    "{% for c in m.tool_calls or [] %}!{{ c.function.name }}:{{ c.function.arguments.x }}{% endfor %}|{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+UNAWARE = (
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}|{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+
+
+def test_thoughts_calls_and_tools_are_written_as_the_template_of_the_model_writes_them(bytewise, monkeypatch):
+    monkeypatch.setattr(bytewise, "chat_template", AWARE)
+    made = Supervision(bytewise, "chat", 500)(0, THINKS)
+    assert whole(bytewise, made) == "[f]<user>問?|<assistant>(先查)!f:1|<tool>42|<assistant>(知道了)答|"
+    assert trained_on(bytewise, made) == "(先查)!f:1|(知道了)答|"
+    monkeypatch.setattr(bytewise, "chat_template", UNAWARE)
+    plain = Supervision(bytewise, "chat", 500)(0, [THINKS[1], THINKS[4]])
+    assert trained_on(bytewise, plain) == "<think>\n知道了\n</think>\n\n答|"
+
+
+def test_thoughts_are_a_part_of_the_answer_in_the_templates_of_this_module(bytewise):
+    made = Supervision(bytewise, "tulu", 500)(0, [THINKS[1], THINKS[4]])
+    assert trained_on(bytewise, made) == "<think>\n知道了\n</think>\n\n答</s>\n"
+    called = Supervision(bytewise, "plain", 500)(0, THINKS[1:3])
+    assert trained_on(bytewise, called).endswith('</think>\n\n\n[{"id": "1", "name": "f", "arguments": {"x": 1}}]')

@@ -14,8 +14,16 @@ from jobs.engine.ingest.files.lines import BOM
 
 TOKEN = re.compile(rb'"[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+"|["\[\]{}]')
 STRING_REST = re.compile(rb'[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+')
-SEPARATORS = re.compile(rb"[ \t\r\n,]*")
+SEPARATORS = re.compile(rb"(?:[ \t\r\n,]|\xef\xbb\xbf)*")
 SCALAR = re.compile(rb'[^,\[\]{}"\n]*')
+TEXT = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+FIELD = TEXT + rb"\s*:\s*(?:" + TEXT + rb"|[-+.\w]++|\{[^{}\[\]]*+\})"
+"""A field whose value is a text, a number or a flat object."""
+WRAPPING = rb'"(?:data|rows|examples|instances|samples|records|items|dataset|train|results|entries|instructions)"'
+WRAPPER = re.compile(rb"\{(?:\s*" + FIELD + rb"\s*,)*+\s*" + WRAPPING + rb"\s*:\s*\[(?=\s*[\[{])")
+"""The beginning of an object that only wraps an array: fields about it, then one of the usual keys."""
+UNWRAPPED = re.compile(rb"(?:\s*,?\s*" + FIELD + rb")*+\s*\}\s*")
+"""The rest of such an object."""
 CLOSING = {ord("{"): ord("}"), ord("["): ord("]")}
 QUOTE = ord('"')
 
@@ -44,11 +52,15 @@ class Elements:
             pass
         self.begin = len(BOM) if self.buffer.startswith(BOM) else 0
         array = self._next_byte() == b"["
-        self.begin += array
+        if wrapped := self._wrapper():
+            self.begin += wrapped
+            array = True
+        else:
+            self.begin += array
         while following := self._next_byte():
             if array and following == b"]":
                 self.begin += 1
-                yield from self._after_the_end()
+                yield from self._after_the_end(bool(wrapped))
                 return
             self.index += 1
             yield Element(self).piece()
@@ -57,6 +69,11 @@ class Elements:
         elif array and not self.reported_end:
             unclosed = f"the array is not closed, the file may have been cut short: {self.index:,} elements were read"
             yield Piece(None, b"", RecordFault("truncated_file", unclosed))
+
+    def _wrapper(self) -> int:
+        """Returns the number of bytes of an object's beginning that only wraps an array, its bracket included; or 0."""
+        found = WRAPPER.match(self.buffer, self.begin)
+        return found.end() - self.begin if found else 0
 
     def more(self) -> bool:
         """Appends the next block to the bytes not given yet. Returns False at the end of what can be read."""
@@ -88,7 +105,7 @@ class Elements:
                 self.buffer, self.begin = b"", 0
                 return b""
 
-    def _after_the_end(self) -> Iterator[Piece]:
+    def _after_the_end(self, wrapped: bool) -> Iterator[Piece]:
         head, length = b"", 0
         more = bool(self._next_byte())
         while more:
@@ -96,6 +113,8 @@ class Elements:
             length += self.unread()
             self.begin = len(self.buffer)
             more = self.more()
+        if wrapped and length <= HEAD_BYTES and UNWRAPPED.fullmatch(head):
+            return
         if length or self.fault:
             fault = self.fault or RecordFault("malformed_json", f"{length:,} bytes follow the end of the array")
             yield Piece(self.index + 1 if length else None, head, fault, length if length > len(head) else None)

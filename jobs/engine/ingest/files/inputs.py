@@ -3,17 +3,24 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from jobs.engine.ingest.faults import InputError
+from jobs.engine.ingest.faults import FileFault, InputError
+from jobs.engine.ingest.files.forms import HEAD_BYTES, Form, form_of, suffix_of
+from jobs.engine.ingest.files.hub import dataset_of, parquet_files, refuse_offline
+from jobs.engine.ingest.files.links import found_under
 from jobs.engine.ingest.files.own import OUTPUTS, RUN, written_above, written_by, written_under
+from jobs.engine.ingest.files.saved import shards_only
 
-SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".json.zst", ".jsonl.zst", ".parquet")
-FORMATS = "the formats are " + ", ".join(SUFFIXES)
+FORMATS = (
+    "files are read by their content: JSON, JSON lines, parquet, Arrow, csv, tsv, and tar of json, compressed or not"
+)
+SNIFFED = 200
+"""The number of files in a folder, of names that say nothing, whose heads are looked at."""
 MAGIC = "*?["
 
 # What a file system says of the content of a file, the most reliable first. A memory:// file has only "created".
@@ -40,17 +47,6 @@ class Source:
     size: int | None
     stamp: str
 
-    @property
-    def suffix(self) -> str:
-        """The ending of the name that says the format, in lower case."""
-        return suffix_of(self.uri)
-
-
-def suffix_of(path: str) -> str:
-    """Returns the longest of the known endings that the path has, or an empty string."""
-    name = path.split("::", 1)[0].split("?", 1)[0].lower()
-    return max((suffix for suffix in SUFFIXES if name.endswith(suffix)), key=len, default="")
-
 
 def sources_of(inputs: Sequence[str], say: Say, apart: str | None = None) -> list[Source]:
     """Returns the files of all inputs in the order given, sorted within a folder or glob, each once.
@@ -71,20 +67,40 @@ def sources_of(inputs: Sequence[str], say: Say, apart: str | None = None) -> lis
 
 
 def _sources_of_one(given: str, say: Say, apart: str | None) -> list[Source]:
+    if dataset := dataset_of(given):
+        urls = parquet_files(given, dataset)
+        say(f"{given}: the split {dataset.split} of {dataset.name}, {len(urls):,} parquet files of the hub")
+        return [_at_url(url) for url in urls]
+    refuse_offline(given)
     try:
-        fs, root = url_to_fs(given)
+        fs, root = located(given)
         if fs.isfile(root):
-            if not suffix_of(given):
-                raise InputError(f"{given}: a file of this format cannot be read; {FORMATS}")
-            return [_source(fs, given, root, fs.info(root), given)]
+            source = _source(fs, given, root, fs.info(root), given)
+            _refuse_stand_in(fs, root, source)
+            return [source]
         if fs.isdir(root):
             _refuse_run(fs, given, root)
-            return _readable(given, _under(fs, given.rstrip("/") or "/", root, say, apart), say)
+            return _readable(fs, given, _under(fs, given.rstrip("/") or "/", root, say, apart), say)
         if any(character in given for character in MAGIC):
-            return _readable(given, _matching(fs, given, root, say, apart), say)
+            return _readable(fs, given, _matching(fs, given, root, say, apart), say)
     except (ImportError, ValueError, OSError) as error:
         raise InputError(f"{given}: cannot be looked at: {error}") from error
     raise InputError(f"{given}: there is no such file or folder")
+
+
+def _at_url(url: str) -> Source:
+    fs, path = url_to_fs(url)
+    try:
+        return _source(fs, url, path, fs.info(path), url)
+    except OSError as error:
+        raise InputError(f"{url}: cannot be looked at: {error}") from error
+
+
+def located(given: str) -> tuple[AbstractFileSystem, str]:
+    """Returns the file system of an input and the path in it. What exists as a local path is one, whatever its name."""
+    if os.path.lexists(given):
+        return LocalFileSystem(), os.path.abspath(given)
+    return url_to_fs(given)
 
 
 def _refuse_run(fs: AbstractFileSystem, given: str, root: str) -> None:
@@ -95,21 +111,48 @@ def _refuse_run(fs: AbstractFileSystem, given: str, root: str) -> None:
         raise InputError(f"{given} is {RUN}; {instead}")
 
 
-def _readable(given: str, files: list[Source], say: Say) -> list[Source]:
-    """Returns the files of a known format. One line on the screen names the others."""
-    readable = [file for file in files if file.suffix]
-    others = [file.uri for file in files if not file.suffix]
+def _readable(fs: AbstractFileSystem, given: str, files: list[tuple[str, Source]], say: Say) -> list[Source]:
+    """Returns the files that hold records. One line on the screen names the others.
+
+    files: each with its path in the file system.
+    """
+    readable, others, looked_at = [], [], 0
+    for path, file in files:
+        known = bool(suffix_of(file.uri))
+        if not known and looked_at < SNIFFED:
+            looked_at += 1
+            known = _head(fs, path, file) is not None
+        (readable if known else others).append(file)
     if others:
-        shown = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
+        shown = ", ".join(file.uri for file in others[:5]) + (", ..." if len(others) > 5 else "")
         say(f"skipped in {given}: {len(others):,} files of other formats ({shown})")
     if not readable:
         raise InputError(f"{given}: no file to read is there; {FORMATS}")
     return readable
 
 
-def _under(fs: AbstractFileSystem, uri: str, root: str, say: Say, apart: str | None) -> list[Source]:
+def _head(fs: AbstractFileSystem, path: str, file: Source) -> Form | None:
+    """Returns the form of a file by its head; None where it cannot be told, or where something stands in for data."""
+    try:
+        return form_of(fs.read_block(path, 0, HEAD_BYTES), file.uri)
+    except FileFault:
+        return None
+
+
+def _refuse_stand_in(fs: AbstractFileSystem, path: str, file: Source) -> None:
+    """InputError for a named file that is no data, by its head; other faults are reported when it is read."""
+    try:
+        form = form_of(fs.read_block(path, 0, HEAD_BYTES), file.uri)
+    except FileFault as fault:
+        raise InputError(f"{file.uri}: {fault.message}") from None
+    if form is None:
+        raise InputError(f"{file.uri}: neither its head nor its name says what is in it; {FORMATS}")
+
+
+def _under(fs: AbstractFileSystem, uri: str, root: str, say: Say, apart: str | None) -> list[tuple[str, Source]]:
     """Returns all files under a folder except hidden ones and those that Winnow wrote, sorted by path."""
-    found = fs.find(root, detail=True)
+    listed = found_under(fs, root, say) if isinstance(fs, LocalFileSystem) else fs.find(root, detail=True)
+    found = cast(dict[str, dict[str, Any]], listed)
     ours = written_under(fs, root, found, apart)
     for folder, what in sorted(ours.items()):
         say(f"skipped {uri.rstrip('/')}{folder[len(root.rstrip('/')) :]}: it is {what}, not raw files")
@@ -117,11 +160,11 @@ def _under(fs: AbstractFileSystem, uri: str, root: str, say: Say, apart: str | N
     for path in sorted(found):
         inner = path[len(root) :]
         if not any(part.startswith(".") for part in inner.split("/")) and not path.startswith(tuple(ours)):
-            files.append(_source(fs, uri.rstrip("/") + "/" + inner.lstrip("/"), path, found[path]))
-    return files
+            files.append((path, _source(fs, uri.rstrip("/") + "/" + inner.lstrip("/"), path, found[path])))
+    return shards_only(fs, files, say)
 
 
-def _matching(fs: AbstractFileSystem, given: str, root: str, say: Say, apart: str | None) -> list[Source]:
+def _matching(fs: AbstractFileSystem, given: str, root: str, say: Say, apart: str | None) -> list[tuple[str, Source]]:
     """Returns the files that a glob matches, and those under the folders that it matches, sorted by path.
 
     A file that Winnow wrote is read where the glob ends in its whole name, as out/*/selected.jsonl does.
@@ -146,7 +189,7 @@ def _matching(fs: AbstractFileSystem, given: str, root: str, say: Say, apart: st
         if matches[path]["type"] == "directory":
             files.extend(_under(fs, uri, path, say, apart))
         else:
-            files.append(_source(fs, uri, path, matches[path]))
+            files.append((path, _source(fs, uri, path, matches[path])))
     return files
 
 
@@ -154,6 +197,6 @@ def _source(fs: AbstractFileSystem, uri: str, path: str, info: dict[str, Any], o
     stamp = next((f"{name}={info[name]}" for name in STAMPS if info.get(name) is not None), "")
     if not uri.isprintable() and any("\udc80" <= character <= "\udcff" for character in uri):
         raise InputError(f"{uri!r}: the file's name is not UTF-8; rename it")
-    local = isinstance(fs, LocalFileSystem) and "::" not in uri
+    local = isinstance(fs, LocalFileSystem)
     resolved = os.path.realpath(path) if local else opened_as or fs.unstrip_protocol(path)
     return Source(uri, resolved, info.get("size"), stamp)

@@ -79,12 +79,13 @@ class Lines:
             self.held = self.held[:HEAD_BYTES]
 
     def _line(self, raw: bytes, length: int) -> Iterator[Piece]:
-        first = self.at == 0
         self.at += length + 1
         self.count += 1
-        if first and raw.startswith(BOM):
+        if raw.startswith(BOM):  # not only in the first line: files are put together of several
             raw, length = raw[len(BOM) :], length - len(BOM)
         if raw.endswith(b"\r") and len(raw) == length:
+            raw, length = raw[:-1], length - 1
+        if raw[-1:] == b"," and raw[:1] == b"{" and len(raw) == length:  # the lines of an array
             raw, length = raw[:-1], length - 1
         if length > self.limit:
             yield too_large(self.count, raw, length, self.limit)

@@ -1,4 +1,4 @@
-"""The rows of a parquet file as JSON records.
+"""The rows of a parquet or an Arrow file as JSON records.
 
 Fields are in schema order. Dates and times are ISO 8601 strings, durations seconds, decimals strings, maps lists of
 [key, value]. NaN and infinities, which JSON does not have, are null. Binary values that are UTF-8 are text, since some
@@ -15,11 +15,13 @@ from decimal import Decimal
 from typing import Any, BinaryIO
 
 import pyarrow as pa
+import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from jobs.engine.ingest.faults import FileFault, Piece, RecordFault, too_large
 
 BATCH_ROWS = 1024
+ARROW = b"ARROW1"
 
 MEDIA = {"bytes", "path"}
 """The fields of a struct that holds an image or a sound, as Hugging Face datasets writes it."""
@@ -54,6 +56,26 @@ class Rows:
             if getattr(error, "errno", None) is not None:
                 raise
             raise FileFault("corrupt_file", f"not readable as parquet: {_first_line(error)}") from None
+
+
+class Batches(Rows):
+    """Gives the rows of an Arrow file or stream, such as Feather and what `save_to_disk` of Hugging Face writes."""
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        try:
+            self.file.seek(0)
+            whole = self.file.read(len(ARROW)) == ARROW
+            self.file.seek(0)
+            reader = pa.ipc.open_file(self.file) if whole else pa.ipc.open_stream(self.file)
+            _refuse_twins(reader.schema)
+            batches = map(reader.get_batch, range(reader.num_record_batches)) if whole else reader
+            for batch in batches:
+                for start in range(0, batch.num_rows, BATCH_ROWS):
+                    yield batch.slice(start, BATCH_ROWS)
+        except (OSError, pa.ArrowException) as error:
+            if getattr(error, "errno", None) is not None:
+                raise
+            raise FileFault("corrupt_file", f"not readable as Arrow: {_first_line(error)}") from None
 
 
 def _first_line(error: BaseException) -> str:

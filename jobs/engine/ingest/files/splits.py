@@ -1,18 +1,20 @@
-"""The pieces of files that tasks read: byte ranges of .jsonl, row groups of .parquet, and other files whole."""
+"""The pieces of files that tasks read: byte ranges of lines, row groups of parquet, and other files whole."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
+from itertools import count, repeat
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs.engine.ingest.faults import FileFault
+from jobs.engine.ingest.files.forms import HEAD_BYTES, Form, form_of
 from jobs.engine.ingest.files.inputs import Source
-from jobs.engine.ingest.files.streams import COMPRESSIONS
+from jobs.engine.ingest.files.streams import file_at
+from jobs.engine.ingest.records.trees import MESSAGE, PARENT, TREE
 
-FOOTER_READERS = 16
+READERS = 16
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,11 @@ class Split:
 
     uri: str
     path: str
-    form: Literal["lines", "json", "parquet"]
-    compression: str | None
+    form: Form | None = None
+    """None where the task that reads the file decides."""
     start: int = 0
     stop: int | None = None
-    """The byte range: what is read of a .jsonl file; of a .parquet file only what this piece hashes."""
+    """The byte range: what is read of lines; of a parquet file only what this piece hashes."""
 
     row_groups: tuple[int, ...] | None = None
     hash_block: int | None = None
@@ -36,38 +38,35 @@ class Split:
 
 
 def splits_of(sources: Sequence[Source], split_bytes: int) -> list[Split]:
-    """Returns the splits of all sources, in order."""
-    with ThreadPoolExecutor(FOOTER_READERS) as threads:
-        groups = list(threads.map(lambda source: _row_groups(source, split_bytes), sources))
-    splits = []
-    for place, (source, row_groups) in enumerate(zip(sources, groups, strict=True)):
-        if row_groups and source.size is not None:
-            splits.extend(_parquet_splits(place, source, source.size, row_groups))
-        elif source.suffix == ".jsonl" and source.size is not None and source.size > split_bytes:
-            for start in range(0, source.size, split_bytes):
-                stop = min(start + split_bytes, source.size)
-                splits.append(Split(place, source.uri, source.path, "lines", None, start, stop, None, split_bytes))
-        else:
-            splits.append(_whole(place, source))
-    return splits
+    """Returns the splits of all sources, in order. Only large files are opened here."""
+    with ThreadPoolExecutor(READERS) as threads:
+        found = threads.map(_splits, count(), sources, repeat(split_bytes))
+        return [split for splits in found for split in splits]
 
 
-def _whole(place: int, source: Source) -> Split:
-    form = "parquet" if source.suffix == ".parquet" else "lines" if source.suffix.startswith(".jsonl") else "json"
-    ending = source.suffix[source.suffix.rindex(".") :]
-    return Split(place, source.uri, source.path, form, COMPRESSIONS.get(ending))
-
-
-def _row_groups(source: Source, split_bytes: int) -> list[tuple[int, ...]]:
-    """Returns groups of row groups, each of about `split_bytes`; none if the file is small or is not parquet."""
-    if source.suffix != ".parquet" or source.size is None or source.size <= split_bytes:
-        return []
+def _splits(place: int, source: Source, split_bytes: int) -> list[Split]:
+    whole = [Split(place, source.uri, source.path)]
+    if source.size is None or source.size <= split_bytes:
+        return whole
     try:
-        with fsspec.open(source.path, "rb") as file:
-            metadata = pq.ParquetFile(file).metadata
-    except (OSError, pa.ArrowException):
-        # The task that reads the whole file reports what is wrong with it.
+        with file_at(source.path) as file:
+            form = form_of(file.read(HEAD_BYTES), source.uri)
+            row_groups = _row_groups(pq.ParquetFile(file), split_bytes) if form == Form("parquet") else []
+    except (OSError, FileFault, pa.ArrowException):
+        return whole  # the task that reads the file reports what is wrong with it
+    if form and form.splittable:
+        return [
+            Split(place, source.uri, source.path, form, start, min(start + split_bytes, source.size), None, split_bytes)
+            for start in range(0, source.size, split_bytes)
+        ]
+    return _parquet_splits(place, source, source.size, row_groups) if len(row_groups) > 1 else whole
+
+
+def _row_groups(parquet: pq.ParquetFile, split_bytes: int) -> list[tuple[int, ...]]:
+    """Returns groups of row groups, each of about `split_bytes`; none where rows belong together."""
+    if {TREE, MESSAGE, PARENT} <= set(parquet.schema_arrow.names):
         return []
+    metadata = parquet.metadata
     groups: list[tuple[int, ...]] = []
     held: tuple[int, ...] = ()
     size = 0
@@ -82,12 +81,10 @@ def _row_groups(source: Source, split_bytes: int) -> list[tuple[int, ...]]:
 
 
 def _parquet_splits(place: int, source: Source, size: int, row_groups: list[tuple[int, ...]]) -> list[Split]:
-    if len(row_groups) == 1:
-        return [_whole(place, source)]
     block = -(-size // len(row_groups))
     return [
         Split(
-            place, source.uri, source.path, "parquet", None,
+            place, source.uri, source.path, Form("parquet"),
             min(number * block, size), min((number + 1) * block, size), groups, block,
         )
         for number, groups in enumerate(row_groups)

@@ -1,23 +1,33 @@
 """The bytes of a file in blocks: of a byte range, or of the whole decompressed, hashed, with bounded memory."""
 
+import bz2
 import hashlib
+import lzma
 import zlib
-from collections.abc import Iterator
-from typing import BinaryIO
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, cast
 
+import fsspec
 import zstandard
 
 from jobs.engine.ingest.faults import FileFault
 from jobs.engine.ingest.settings import MIB
 
 BLOCK = MIB
-COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
-
 # Below this number of decompressed bytes a high ratio does no harm: the text only repeats itself.
 EXPANSION_LOOKED_AT = 16 * MIB
 
 # A zstd block of 4 bytes can stand for 128 KiB, and the decoder does not limit what one call returns.
 ZSTD_FEED = 1024
+
+
+def file_at(path: str) -> BinaryIO:
+    """The open file at a path or URL. What begins with a slash is a local path, whatever else is in its name."""
+    return (
+        open(path, "rb")
+        if path.startswith("/")
+        else cast(BinaryIO, cast(fsspec.core.OpenFile, fsspec.open(path, "rb")).open())
+    )
 
 
 class Range:
@@ -54,11 +64,13 @@ def decompressed(blocks: Iterator[bytes], compression: str | None, max_expansion
     if compression is None:
         yield from blocks
         return
-    expand = {"gzip": _gunzipped, "zstd": _unzstandarded}[compression]
+    expand = {"gzip": _gunzipped, "zstd": _unzstandarded, "bz2": _unbz2, "xz": _unxz}[compression]
     bound = _Expansion(max_expansion)
     try:
         yield from expand(blocks, bound)
-    except (zlib.error, zstandard.ZstdError) as error:
+    except (zlib.error, zstandard.ZstdError, lzma.LZMAError, OSError) as error:
+        if getattr(error, "errno", None) is not None:  # of the file system, and not of the bytes
+            raise
         raise FileFault("corrupt_file", f"not readable as {compression}: {error}") from None
 
 
@@ -113,3 +125,32 @@ def _unzstandarded(blocks: Iterator[bytes], bound: _Expansion) -> Iterator[bytes
                 feed = decoder.unused_data if decoder.eof else b""
     if decoder is not None and not decoder.eof:
         raise FileFault("truncated_file", "the zstd file ends before its end mark: it was cut short")
+
+
+def _unbz2(blocks: Iterator[bytes], bound: _Expansion) -> Iterator[bytes]:
+    return _stepwise(blocks, bound, bz2.BZ2Decompressor, "bz2")
+
+
+def _unxz(blocks: Iterator[bytes], bound: _Expansion) -> Iterator[bytes]:
+    return _stepwise(blocks, bound, lzma.LZMADecompressor, "xz")
+
+
+def _stepwise(
+    blocks: Iterator[bytes],
+    bound: _Expansion,
+    decompressor: Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor],
+    name: str,
+) -> Iterator[bytes]:
+    """Gives the blocks of the streams in a file, one after another, at most BLOCK bytes at a time."""
+    decoder = None
+    for block in blocks:
+        bound.taken += len(block)
+        while block:
+            decoder = decompressor() if decoder is None or decoder.eof else decoder
+            if data := decoder.decompress(block, BLOCK):
+                yield bound.checked(data)
+            while not decoder.eof and not decoder.needs_input:
+                yield bound.checked(decoder.decompress(b"", BLOCK))
+            block = decoder.unused_data.lstrip(b"\0") if decoder.eof else b""
+    if decoder is not None and not decoder.eof:
+        raise FileFault("truncated_file", f"the {name} file ends before its end mark: it was cut short")

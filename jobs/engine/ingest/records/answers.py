@@ -1,43 +1,30 @@
 """Refuses records without an answer, which cannot be trained on.
 
-A sample without an answer would be rated, embedded and selected like any other, and then be left out of training. In a
-conversation of several turns the last answer counts. A last question without an answer does not matter: the answers
-before it can be trained on.
+A sample without an answer would be rated, embedded and selected like any other, and then be left out of training.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from jobs.engine.ingest.faults import RecordFault
-from operators.sample import Message
+from operators.sample import Message, said
 
-PREFERENCE = ("chosen", "rejected")
-
-KEPT_BY = "--answers optional keeps such records, for those that have a label to learn"
+KEPT_BY = "--keep-unanswered keeps such records, for those that have a label to learn"
 
 
-def refuse_unanswered(record: Mapping[str, Any], messages: Sequence[Message]) -> None:
-    """RecordFault `no_answer` if there is no assistant message, or if the last one is empty."""
-    if messages[-1]["role"] == "assistant" and not _blank(messages[-1]):
-        return
-    refuse_preference(record)
-    answers = [message for message in messages if message["role"] == "assistant"]
-    if not answers:
-        raise RecordFault("no_answer", f"the conversation has no assistant message; {KEPT_BY}")
-    if _blank(answers[-1]):
-        raise RecordFault("no_answer", f"the assistant's last message is empty; {KEPT_BY}")
-
-
-def refuse_preference(record: Mapping[str, Any]) -> None:
-    """RecordFault `no_answer` for a preference record, whose answers are not in its conversation."""
-    held = [field for field in PREFERENCE if record.get(field) is not None]
-    if held:
-        raise RecordFault(
-            "no_answer",
-            f"a preference record: the answers stand in {' and '.join(held)}, which are not read; put the better one "
-            "into the conversation, or, where both are strings, name it: --columns instruction=prompt,response=chosen",
-        )
+def refuse_unanswered(messages: Sequence[Message]) -> None:
+    """RecordFault `no_answer` if the last message is not the assistant's, or is empty."""
+    last = messages[-1]
+    if last["role"] == "assistant":
+        if not _blank(last):
+            return
+        thinks = "only thinks" if last.get("reasoning") else "is empty"
+        raise RecordFault("no_answer", f"the assistant's last message {thinks}; {KEPT_BY}")
+    if any(message["role"] == "assistant" for message in messages):
+        who = {"user": "the user's last message", "tool": "the result of the last call"}
+        raise RecordFault("no_answer", f"{who.get(last['role'], 'the last message')} has no answer; {KEPT_BY}")
+    raise RecordFault("no_answer", f"the conversation has no assistant message; {KEPT_BY}")
 
 
 def _blank(message: Message) -> bool:
-    return not message["content"] or message["content"].isspace()
+    text = said(message)
+    return not text or text.isspace()

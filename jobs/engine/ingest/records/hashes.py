@@ -38,12 +38,13 @@ def hashes(record: Record, found: Read, raw: bytes, bookkeeping: Set[str] = BOOK
     """Returns the hashes of a record that was read as `found` from the JSON text `raw`."""
     text = text_sha(found.messages, record)
     holds = found.format.holds
-    extras = _extras(record, found)
+    extras = [(place, dict(more)) for place, more in found.more]
     if not extras and record.keys() <= holds:
         return Hashes(text, text, text)
+    repeated = _repeated(record, found)
     fields, aside = {}, {}
     for name, value in record.items():
-        if value is not None and name not in holds:
+        if value is not None and name not in holds and name not in repeated:
             (aside if name.lower() in bookkeeping else fields)[name] = value
     said = _without(extras, bookkeeping)
     kind = _digest(text, [fields, said], raw) if fields or said else text
@@ -52,41 +53,20 @@ def hashes(record: Record, found: Read, raw: bytes, bookkeeping: Set[str] = BOOK
     return Hashes(text, whole, kind)
 
 
+def _repeated(record: Record, found: Read) -> Set[str]:
+    """Returns the fields that say what a message says already."""
+    names = found.format.repeats & record.keys()
+    if not names:
+        return names
+    texts = {message["content"] for message in found.messages}
+    return {name for name in names if isinstance(record[name], str) and record[name] in texts}
+
+
 def _without(extras: Extras, bookkeeping: Set[str]) -> Extras:
     kept = [
         (at, {name: value for name, value in extra.items() if name.lower() not in bookkeeping}) for at, extra in extras
     ]
     return [(at, extra) for at, extra in kept if extra]
-
-
-def _extras(record: Record, found: Read) -> Extras:
-    """Returns what messages have besides a role and a text, each with the index of its message."""
-    extras: Extras = []
-    place = found.opening
-    for field in found.format.lists:
-        items = record.get(field)
-        if not isinstance(items, list):
-            continue
-        for item in items:
-            role = found.messages[place]["role"]
-            plain = len(item) == 2 and role != "tool" and isinstance(item.get("content", item.get("value")), str)
-            if not plain and (extra := _extra(item, role)):
-                extras.append((place, extra))
-            place += 1
-    return extras
-
-
-def _extra(item: Record, role: str) -> dict[str, Any]:
-    """Returns a message's other fields, its parts if it is more than one text, and the role word of a tool."""
-    role_field = "role" if "role" in item else "from"
-    text_field = "content" if "content" in item else "value"
-    extra = {name: value for name, value in item.items() if value is not None and name not in (role_field, text_field)}
-    content = item.get(text_field)
-    if isinstance(content, list) and not (len(content) == 1 and len(content[0]) == 2):
-        extra["content"] = content
-    if role == "tool" and (said := item[role_field].strip().lower()) != "tool":
-        extra["role"] = said
-    return extra
 
 
 def _digest(before: bytes, rest: list[Any], raw: bytes) -> bytes:

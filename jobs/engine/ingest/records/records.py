@@ -1,20 +1,23 @@
-"""From the bytes of a record to a sample: strict JSON, the limits, and the messages of the format."""
+"""From the bytes of a record to a sample: JSON, the limits, and the messages of the format."""
 
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from jobs.engine.ingest.faults import RecordFault, over
 from jobs.engine.ingest.records.answers import refuse_unanswered
-from jobs.engine.ingest.records.formats import read
+from jobs.engine.ingest.records.contents import media_in
+from jobs.engine.ingest.records.conversations import Found, conversations
 from jobs.engine.ingest.records.hashes import Hashes, hashes
+from jobs.engine.ingest.records.messages import is_message
+from jobs.engine.ingest.records.values import type_name
 from jobs.engine.ingest.settings import IngestSettings
-from operators.sample import Message
+from operators.sample import MORE, Message
 
 STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 STRING_OR_BLACK = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[^" \t\r\n]+', re.DOTALL)
-STRING_OR_CONSTANT = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|(-?Infinity|NaN)', re.DOTALL)
 BRACKET = re.compile(rb"[\[\]{}]")
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -22,12 +25,9 @@ SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 LONGEST_INTEGER = 4000
 
 
-class _NanLiteral(Exception):
-    pass
-
-
-def _refuse_constant(_: str) -> None:
-    raise _NanLiteral
+def _constant(literal: str) -> float | None:
+    """What a literal that is not JSON stands for: NaN is how pandas writes that there is no value."""
+    return None if literal == "NaN" else float(literal)
 
 
 def _number(numeral: str) -> int | float:
@@ -48,38 +48,48 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_number, object_pairs_hook=_unique)
+DECODER = json.JSONDecoder(parse_constant=_constant, parse_int=_number, object_pairs_hook=_unique)
 
 
 class Sample(NamedTuple):
-    """A record that was read: the name of its format, its messages and its hashes."""
+    """A conversation that was read in a record: the name of its format, its messages and its hashes."""
 
     format: str
     messages: list[Message]
     hashes: Hashes
+    media: Counter[str]
+    """The number of images, audios and videos, which stay in the record."""
+    raw: bytes | None = None
+    """The JSON text of the conversation, where the record has several; None for the record as it is."""
 
 
-def sample_of(raw: bytes, settings: IngestSettings, opaque: Sequence[str] = ()) -> Sample:
-    """Returns the sample of a record's JSON text. RecordFault says why there is none.
+def samples_of(raw: bytes, settings: IngestSettings, opaque: Sequence[str] = ()) -> list[Sample]:
+    """Returns the samples of a record's JSON text, nearly always one. RecordFault says why there is none.
 
     opaque: the fields that hold bytes and not text.
     """
     record = record_of(raw, settings.max_nesting)
-    found = read(record, settings.columns)
+    return [_sample(each, settings, raw, opaque) for each in conversations(record, settings)]
+
+
+def _sample(found: Found, settings: IngestSettings, raw: bytes, opaque: Sequence[str]) -> Sample:
+    record, read, made = found
     for field in opaque:
-        if field in found.format.holds:
+        if field in read.format.holds:
             raise RecordFault("invalid_utf8", f"column {field!r} holds bytes that are not UTF-8, so they are no text")
-    if len(found.messages) > settings.max_turns:
-        _refuse_turns(found.messages, settings.max_turns)
+    if len(read.messages) > settings.max_turns:
+        _refuse_turns(read.messages, settings.max_turns)
     if b"\\u" in raw and SURROGATE.search(raw):
-        _refuse_surrogates(found.messages)
+        _refuse_surrogates(read.messages)
     if settings.answers == "needed":
-        refuse_unanswered(record, found.messages)
-    return Sample(found.format.name, found.messages, hashes(record, found, raw, settings.bookkeeping))
+        refuse_unanswered(read.messages)
+    said = raw if made is None else made
+    made_of = hashes(record, read, said, settings.bookkeeping)
+    return Sample(read.format.name, read.messages, made_of, media_in(record, read.more), made)
 
 
 def record_of(raw: bytes, max_nesting: int) -> dict[str, Any]:
-    """Returns the object of a JSON text. RecordFault if it is not strict JSON, not an object, or nested too deeply."""
+    """Returns the object of a JSON text. RecordFault if it is not JSON, not an object, or nested too deeply."""
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -88,10 +98,6 @@ def record_of(raw: bytes, max_nesting: int) -> dict[str, Any]:
     _refuse_depth(raw, max_nesting)
     try:
         record = DECODER.decode(text)
-    except _NanLiteral:
-        literal = next(match for match in STRING_OR_CONSTANT.finditer(text) if match.group(1))
-        found = f"{literal.group(1)} at column {literal.start(1) + 1} is not JSON; null would be"
-        raise RecordFault("nan_literal", found) from None
     except _TwoValues as error:
         found = f"the field {error.args[0]!r} is there twice, with two values"
         raise RecordFault("duplicate_key", found) from None
@@ -101,9 +107,10 @@ def record_of(raw: bytes, max_nesting: int) -> dict[str, Any]:
         where = getattr(error, "pos", 0) + 1
         found = str(getattr(error, "msg", error)).removesuffix(" at")
         raise RecordFault("malformed_json", f"{found} at column {where}") from None
+    if isinstance(record, list) and record and (is_message(record[0]) or isinstance(record[0], str)):
+        return {"messages": record}  # a bare conversation
     if not isinstance(record, dict):
-        kind = {list: "an array", str: "a string", bool: "a boolean", type(None): "null"}.get(type(record), "a number")
-        raise RecordFault("not_an_object", f"the record is {kind}, expected an object with named fields")
+        raise RecordFault("not_an_object", f"the record is {type_name(record)}, expected an object with named fields")
     return record
 
 
@@ -138,8 +145,8 @@ def _refuse_turns(messages: list[Message], limit: int) -> None:
 def _refuse_surrogates(messages: list[Message]) -> None:
     for position, message in enumerate(messages):
         try:
-            message["content"].encode("utf-8")
+            "".join(filter(None, (message["content"], *map(message.get, MORE)))).encode("utf-8")
         except UnicodeEncodeError as error:
-            code = ord(message["content"][error.start])
+            code = ord(error.object[error.start])
             found = f"message {position + 1} ({message['role']}) has half of a surrogate pair, \\u{code:04x}"
             raise RecordFault("lone_surrogate", f"{found}, which UTF-8 cannot hold") from None

@@ -8,6 +8,18 @@ from jobs.engine.ingest.faults import RecordFault
 
 Record = Mapping[str, Any]
 
+EMPTY = (None, "", [], {})
+
+
+def filled(record: Record, field: str) -> bool:
+    """Whether a field holds something. A null, an empty text and an empty list are as good as no field."""
+    return record.get(field) not in EMPTY
+
+
+def filled_names(record: Record) -> set[str]:
+    """The fields that hold something."""
+    return {name for name in record if filled(record, name)}
+
 
 def text_in(record: Record, field: str, where: str | None = None) -> str:
     value = record.get(field)
@@ -16,11 +28,25 @@ def text_in(record: Record, field: str, where: str | None = None) -> str:
     raise wrong_type(where or field, value, "a string")
 
 
+def decoded(value: Any, opening: str) -> Any:
+    """The value that a string holds as JSON, where it begins with this bracket; any other value unchanged.
+
+    Exports that know no nested values write them as JSON, such as those of csv tools.
+    """
+    if isinstance(value, str) and value.lstrip()[:1] == opening:
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
+
+
 def wrong_type(where: str, value: Any, expected: str) -> RecordFault:
-    return RecordFault("wrong_type", f"{where} is {_type_name(value)}, expected {expected}")
+    return RecordFault("wrong_type", f"{where} is {type_name(value)}, expected {expected}")
 
 
-def _type_name(value: Any) -> str:
+def type_name(value: Any) -> str:
+    """The JSON type of a value, with its article."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -38,7 +64,7 @@ def field_names(record: Record) -> str:
 
 
 def shown(value: Any) -> str:
-    return repr(value)[:60] if isinstance(value, str) else _type_name(value)
+    return repr(value)[:60] if isinstance(value, str) else type_name(value)
 
 
 def as_json(value: Any) -> str:

@@ -5,23 +5,14 @@ assistant. Fields that hold no part of the conversation stay as they are.
 """
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jobs.engine.ingest.records.formats import NO_COLUMNS, messages_of
-from jobs.engine.ingest.records.records import DECODER
-from jobs.engine.ingest.records.turns import ROLES
+from jobs.engine.ingest.records.formats import NO_COLUMNS, read
+from jobs.engine.ingest.records.messages import ROLE_FIELDS, ROLES, TEXT_FIELDS, is_message
+from jobs.engine.ingest.records.records import record_of
 from jobs.engine.ingest.records.values import Record
-
-CHATS = {"openai": "messages", "sharegpt": "conversations"}
-"""The field that holds all messages, by format."""
-
-TURNS = {
-    "alpaca": ("instruction", "input", "output"),
-    "dolly": ("instruction", "context", "response"),
-    "query-response": ("query", "", "response"),
-}
-"""The fields of instruction, context and response, by format."""
 
 OPENING = ("tools", "system")
 
@@ -34,37 +25,41 @@ def written(
     The context follows the instruction on a new line if the record has no field for it. columns: those with which the
     record was ingested. The turns in `history` are dropped: the field becomes an empty list.
     """
-    record: dict[str, Any] = DECODER.decode(raw.decode())
-    name, _ = messages_of(record, columns)
+    record = record_of(raw, sys.maxsize)
+    found = read(record, columns)
+    made = found.format
     together = f"{instruction}\n{context}" if context else instruction
-    if name in CHATS:
-        record[CHATS[name]] = _chat(record[CHATS[name]], together, response)
-    elif name == "prompt-completion":
-        field = "completion" if record.get("completion") is not None else "response"
-        if isinstance(record["prompt"], list):
-            *asked, answer = _chat([*record["prompt"], *record[field]], together, response)
-            record |= {"prompt": asked, field: [answer]}
-        else:
-            record |= {"prompt": together, field: response}
-    else:
-        asked, more, answered = _fields(columns) if name == "columns" else TURNS[name]
+    if made.chat in record:
+        items = record[made.chat]
+        if not (isinstance(items, list) and all(map(is_message, items))):
+            items = [{"role": each["role"], "content": each["content"]} for each in found.messages[found.opening :]]
+        record[made.chat] = _chat(items, together, response)
+        if raw.lstrip()[:1] == b"[":  # a bare conversation stays one
+            return _spelled(record["messages"])
+    elif made.turn and all(isinstance(record.get(field), str | None) for field in made.turn):
+        asked, more, answered = made.turn
         if more in record:
             kept = "" if record[more] is not None else None
             record |= {asked: instruction, more: context or kept, answered: response}
         else:
             record |= {asked: together, answered: response}
+    elif made.turn and all(isinstance(record.get(field), list) for field in made.turn if field):
+        asked, _, answered = made.turn
+        *before, answer = _chat([*record[asked], *record[answered]], together, response)
+        record |= {asked: before, answered: [answer]}
+    else:
+        others = {name: value for name, value in record.items() if name not in made.holds | made.apart}
+        opening = {name: record[name] for name in (*made.tools, *made.system) if name in record}
+        turn = [{"role": "user", "content": together}, {"role": "assistant", "content": response}]
+        record = {**opening, **others, "messages": turn}
     if record.get("history"):
         record["history"] = []
     return _spelled(record)
 
 
-def _fields(columns: Mapping[str, str]) -> tuple[str, str, str]:
-    return columns["instruction"], columns.get("input", ""), columns["response"]
-
-
 def _chat(items: Sequence[Record], instruction: str, response: str) -> list[Record]:
     """Returns the opening items, then a user's and an assistant's message with the field names of the first of each."""
-    roles = [ROLES[str(item.get("role", item.get("from"))).strip().lower()] for item in items]
+    roles = [_role(item) for item in items]
     first = next((place for place, role in enumerate(roles) if role not in OPENING), len(items))
     turn = [
         _item(items[roles.index(role)] if role in roles else items[0], role, content)
@@ -75,13 +70,17 @@ def _chat(items: Sequence[Record], instruction: str, response: str) -> list[Reco
 
 def _item(like: Record, role: str, content: str) -> Record:
     """Returns a message with the field names of another one and, if that has the same role, its word for the role."""
-    role_field = "role" if "role" in like else "from"
-    content_field = next((field for field in ("content", "value") if field in like), "content")
-    word = str(like[role_field])
-    return {role_field: word if ROLES[word.strip().lower()] == role else role, content_field: content}
+    role_field = next(name for name in ROLE_FIELDS if like.get(name) is not None)
+    content_field = next((name for name in TEXT_FIELDS if like.get(name) is not None), "content")
+    return {role_field: like[role_field] if _role(like) == role else role, content_field: content}
 
 
-def _spelled(record: Record) -> bytes:
+def _role(item: Record) -> str:
+    word = next(item[name] for name in ROLE_FIELDS if item.get(name) is not None)
+    return ROLES.get(str(word).strip().lower(), "call")
+
+
+def _spelled(record: Any) -> bytes:
     """Returns the record as JSON; in ASCII if a string in it is not valid Unicode and needs an escape."""
     try:
         return json.dumps(record, ensure_ascii=False).encode()

@@ -209,6 +209,11 @@ def test_string_fields_take_what_yaml_would_read_as_something_else():
     assert build("ltd", Request(), ["target=no"]).target == "no"
 
 
+@pytest.mark.fault(
+    "weights or settings carry code",
+    how="a YAML file with !!python/object",
+    holds="refused as YAML that cannot be read",
+)
 def test_config_file_with_an_unknown_key_is_refused(tmp_path):
     (tmp_path / "c.yaml").write_text("recipe: ltd\ninput: [a.json]\n")
     with pytest.raises(UsageError, match=r"unknown key 'input'; did you mean 'inputs'\?"):

@@ -30,11 +30,13 @@ def test_columns_are_one_word_or_several(words):
 
 def test_options_make_the_settings_of_an_ingest_and_say_nothing_where_they_are_not_given():
     assert parsed() == {}
-    given = parsed("--limit", "max_turns=5,max_nesting=100", "--ignore", "round,reviewer", "--answers", "optional")
+    given = parsed(
+        "--limit", "max_turns=5,max_nesting=100", "--ignore", "round,reviewer", "--keep-unanswered", "--pairs", "both"
+    )
     settings = settings_of(given)
     assert (settings.max_turns, settings.max_nesting, settings.max_expansion) == (5, 100, 200)
     assert {"round", "reviewer", "id"} <= settings.bookkeeping
-    assert settings.answers == "optional"
+    assert (settings.answers, settings.pairs) == ("optional", "both")
 
 
 @pytest.mark.parametrize(

@@ -194,6 +194,11 @@ def test_a_glob_or_a_path_with_an_equals_sign_that_is_there_is_no_field(tmp_path
     assert fields_and_others([long]) == ([long], [])
 
 
+@pytest.mark.fault(
+    "a cluster has other versions, or an upload is too large",
+    how="an address at which nothing listens",
+    holds="one line within seconds",
+)
 def test_a_cluster_that_is_not_there_is_told_in_one_line_and_within_seconds():
     script = "from jobs.engine.execute.session import _join; _join('127.0.0.1:9')"
     done = subprocess.run([sys.executable, "-c", script], text=True, capture_output=True, check=False, timeout=60)
@@ -202,6 +207,11 @@ def test_a_cluster_that_is_not_there_is_told_in_one_line_and_within_seconds():
         _join("http://127.0.0.1:9")
 
 
+@pytest.mark.fault(
+    "Ray does not start in time",
+    how="a start that times out and leaves a process",
+    holds="a second attempt after the process is ended; a second failure is one line",
+)
 def test_ray_is_started_once_more_where_the_machine_was_too_slow_and_what_is_left_is_ended():
     # In a process of its own: it would end the Ray of the other tests.
     script = "from tests.jobs.engine.command.test_refusals import _start_and_look; _start_and_look()"

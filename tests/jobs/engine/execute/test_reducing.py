@@ -90,6 +90,11 @@ def test_a_reduce_over_shards_finds_what_one_process_finds(stored, vectors, sess
 
 
 @pytest.mark.usefixtures("ray_session")
+@pytest.mark.fault(
+    "a value is NaN or infinite",
+    how="an infinite number in a vector of the last shard",
+    holds="the error names the row, as in one process",
+)
 def test_a_row_that_no_shard_can_hold_is_named_as_in_one_process(vectors, session):
     vectors[555, 2] = np.inf
     with pytest.raises(WinnowError, match=r"k_center of embed: points: row 555 holds a NaN"):
@@ -97,6 +102,11 @@ def test_a_row_that_no_shard_can_hold_is_named_as_in_one_process(vectors, sessio
 
 
 @pytest.mark.usefixtures("ray_session")
+@pytest.mark.fault(
+    "a shard of a reduce is killed",
+    how="SIGKILL of a shard's actor in a round of k-center",
+    holds="the reduce starts again from the store; the picks, distances and radius are the same",
+)
 def test_a_shard_killed_within_a_reduce_changes_no_pick(stored, vectors, session, tmp_path, capsys):
     grave = tmp_path / "grave"
     params = {"k": 200, "grave": str(grave), "warm": np.array([5, 500])}
@@ -112,6 +122,11 @@ def test_a_shard_killed_within_a_reduce_changes_no_pick(stored, vectors, session
 
 
 @pytest.mark.usefixtures("ray_session")
+@pytest.mark.fault(
+    "a shard of a reduce is killed",
+    how="SIGKILL of every process that runs the kernel",
+    holds="the reduce gives up and says in one line how often it was started",
+)
 def test_a_reduce_whose_workers_always_die_fails_in_one_line(vectors, session, monkeypatch):
     monkeypatch.setattr(reducing, "AGAIN", 1)
     with pytest.raises(WinnowError, match=r"^deadly of embed: .*; it was started 2 times. The full traceback is in"):
@@ -132,10 +147,10 @@ def nodes(count, gpus=0):
     [
         (nodes(3), k_center, {}, Spread(threads=8)),  # 9.6 kB are less than a quarter of 1 MB
         (nodes(3), deadly, {"reduce_bytes": 1}, Spread(threads=8)),  # without shards there is one process
-        (nodes(1), k_center, {"reduce_bytes": 2400}, Spread(4, 2, 1.0, 0, 2400)),
-        (nodes(3), k_center, {"reduce_bytes": 9000}, Spread(3, 8, 1.0, 0, 3200)),  # all nodes work
-        (nodes(1), k_center, {"reduce_bytes": 600}, Spread(16, 1, 0.5, 0, 600)),
-        (nodes(2, 4), k_center, {"reduce_bytes": 600, "reduce_gpus": 1}, Spread(8, 2, 1.0, 1, 1200)),
+        (nodes(1), k_center, {"reduce_bytes": 2400}, Spread(4, 2, 1.0, 0, 2400, 1)),
+        (nodes(3), k_center, {"reduce_bytes": 9000}, Spread(3, 8, 1.0, 0, 3200, 3)),  # all nodes work
+        (nodes(1), k_center, {"reduce_bytes": 600}, Spread(16, 1, 0.5, 0, 600, 1)),
+        (nodes(2, 4), k_center, {"reduce_bytes": 600, "reduce_gpus": 1}, Spread(8, 2, 1.0, 1, 1200, 2)),
         (nodes(1, 1), k_center, {"reduce_bytes": 600, "reduce_gpus": 1}, Spread(threads=8, gpus=1)),
         (nodes(2, 4), row_variance, {"reduce_bytes": 600, "reduce_gpus": 1}, Spread(threads=8)),  # one block of rows
     ],

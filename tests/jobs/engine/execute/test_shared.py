@@ -2,30 +2,13 @@
 
 import os
 import subprocess
-import sys
-import time
 
 import pytest
-import ray
 
 from jobs.engine.execute.shared import refuse_unshared
 from jobs.engine.store.folder import Folder
 from jobs.engine.terminal.errors import WinnowError
-
-NODE = (
-    "mount --bind {own} {place} && exec {python} -m ray.scripts.scripts start --address {address} --num-cpus 1 --block"
-)
-
-
-def alive() -> set[str]:
-    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
-
-
-def wait_for(count: int) -> None:
-    deadline = time.monotonic() + 90
-    while len(alive()) != count:
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+from tests.nodes import more_nodes
 
 
 @pytest.fixture
@@ -35,25 +18,16 @@ def second_node(ray_session, tmp_path):
         pytest.skip("no other view of the file system can be made here")
     for name in ("own", "place", "shared"):
         (tmp_path / name).mkdir()
-    before = alive()
-    address = ray.get_runtime_context().gcs_address
-    started = f"{sys.executable} -m ray.scripts.scripts"
-    command = NODE.format(own=tmp_path / "own", place=tmp_path / "place", ray=started, address=address)
-    process = subprocess.Popen(
-        ["unshare", "-m", "--propagation", "private", "sh", "-c", command],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        wait_for(len(before) + 1)
-        (node,) = alive() - before
+    bound = f'mount --bind {tmp_path / "own"} {tmp_path / "place"} && exec "$@"'
+    with more_nodes(1, 1, ["unshare", "-m", "--propagation", "private", "sh", "-c", bound, "sh"]) as (node,):
         yield node
-    finally:
-        process.terminate()
-        process.wait(30)
-        wait_for(len(before))
 
 
+@pytest.mark.fault(
+    "nodes do not share a folder",
+    how="a second node that has a file system of its own at the store",
+    holds="refused before the first map, with the node",
+)
 def test_a_folder_of_one_node_alone_is_refused_with_the_node_and_shared_places_are_not(second_node, s3, tmp_path):
     place, shared, url = Folder(str(tmp_path / "place")), Folder(str(tmp_path / "shared")), Folder(s3.bucket())
     refuse_unshared(shared)

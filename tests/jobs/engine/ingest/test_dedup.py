@@ -38,6 +38,11 @@ def test_partitions_cover_the_hash_and_grow_with_the_rows():
 
 
 @pytest.mark.parametrize("partition_rows", [3, 1000])
+@pytest.mark.fault(
+    "records repeat one another",
+    how="any repeats and partitions, generated",
+    holds="what a dictionary finds",
+)
 def test_repeats_of_any_partitions_equal_a_dictionary(tmp_path, monkeypatch, partition_rows):
     for name, rows in {"PARTITION_ROWS": 12, "GROUP_SPLITS": 2, "DUPLICATES_AT_ONCE": 3}.items():
         monkeypatch.setattr(dedup, name, rows)

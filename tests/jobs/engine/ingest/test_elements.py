@@ -3,11 +3,12 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from jobs.engine.ingest.faults import HEAD_BYTES, FileFault
 from jobs.engine.ingest.files.elements import Elements
+from jobs.engine.ingest.files.lines import BOM
 from jobs.engine.ingest.records.records import compact
 
 LIMIT = 1 << 20
@@ -56,6 +57,7 @@ def test_scanner_cut_anywhere_keeps_whole_elements_and_says_the_rest(array, layo
 @settings(deadline=None, max_examples=60)
 @given(st.binary(max_size=60), st.integers(1, 20))
 def test_scanner_any_bytes_loses_no_visible_byte_and_ends(data, size):
+    assume(BOM not in data)
     separators = b" \t\r\n,"
     pieces = pieces_of(b"[" + data, size)
     joined = b"".join(piece.raw for piece in pieces)

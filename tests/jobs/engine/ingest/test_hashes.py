@@ -5,7 +5,7 @@ import json
 import pytest
 
 from jobs.engine.ingest import IngestSettings
-from jobs.engine.ingest.records.records import sample_of
+from jobs.engine.ingest.records.records import samples_of
 
 PLAIN = {"instruction": "Name a river.", "output": "The Danube."}
 CHAT = [{"role": "user", "content": "1+1?"}, {"role": "assistant", "content": "2"}]
@@ -13,7 +13,7 @@ CHAT = [{"role": "user", "content": "1+1?"}, {"role": "assistant", "content": "2
 
 def hashes(record, settings=IngestSettings()):  # noqa: B008 - a constant
     raw = record if isinstance(record, bytes) else json.dumps(record).encode()
-    return sample_of(raw, settings).hashes
+    return samples_of(raw, settings)[0].hashes
 
 
 def chat(*, said=CHAT, **fields):
@@ -30,8 +30,9 @@ def answered(**fields):
         (answered(reasoning_content="one and one"), answered(reasoning_content="I know it")),
         (answered(thinking="hm"), answered()),
         ({**PLAIN, "reasoning_content": "a"}, {**PLAIN, "reasoning_content": "b"}),
-        (chat(label=True), chat(label=False)),
-        ({"prompt": "a", "completion": "b", "label": True}, {"prompt": "a", "completion": "b", "label": False}),
+        (chat(label="True"), chat(label="False")),
+        ({"prompt": "a", "completion": "b", "label": True}, {"prompt": "a", "completion": "b"}),
+        (b'{"instruction": "a", "output": "b", "n": NaN}', b'{"instruction": "a", "output": "b", "n": Infinity}'),
         (chat(rejected=[{"from": "gpt", "value": "3"}]), chat(rejected=[{"from": "gpt", "value": "4"}])),
         (chat(images=["a.png"]), chat(images=["b.png"])),
         ({**PLAIN, "image": {"path": "a.png"}}, {**PLAIN, "image": {"path": "b.png"}}),

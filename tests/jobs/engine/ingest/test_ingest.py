@@ -44,6 +44,11 @@ def quarantine_of(folder):
     return [json.loads(line) for line in (folder / "quarantine.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.fault(
+    "a file is corrupt, cut short or empty",
+    how="a folder with a false parquet file, a gzip file cut in half, an empty file and broken lines",
+    holds="every record is a sample, a duplicate or in quarantine with file and line",
+)
 def test_ingest_every_form_and_fault_adds_up(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = tmp_path / "data"
@@ -99,6 +104,11 @@ def corpus():
     return [line.encode() for line in lines]
 
 
+@pytest.mark.fault(
+    "rows divide otherwise among workers, batches, files and shards",
+    how="any splits, files and compressions",
+    holds="the same pool",
+)
 def test_ingest_any_splits_files_and_compressions_give_the_same_pool(run, tmp_path, corpus):
     whole = tmp_path / "whole.jsonl"
     whole.write_bytes(b"\n".join(corpus))
@@ -157,6 +167,9 @@ def test_ingest_over_what_an_earlier_one_left_starts_clean(run, tmp_path):
     assert (found["samples"], found["parts"], found["reasons"]) == (0, [], {"malformed_json": 1})
 
 
+@pytest.mark.fault(
+    "a disk is full", how="a task of the ingest raises ENOSPC", holds="the driver has its number and path"
+)
 def test_fetched_full_disk_is_the_os_error_with_its_path(ray_session):
     @ray.remote
     def full():

@@ -10,6 +10,7 @@ import pytest
 from jobs.engine.ingest import IngestSettings, InputError, ingest_key
 from jobs.engine.ingest.files.inputs import sources_of
 from jobs.engine.ingest.files.splits import splits_of
+from jobs.engine.ingest.files.streams import file_at
 
 
 @pytest.fixture
@@ -17,8 +18,9 @@ def corpus(tmp_path, monkeypatch):
     """data/{b.jsonl, a.JSON, notes.txt, .hidden.jsonl, more/c.parquet, [x].jsonl}, in the working directory."""
     folder = tmp_path / "data"
     (folder / "more").mkdir(parents=True)
-    for name in ("b.jsonl", "a.JSON", "notes.txt", ".hidden.jsonl", "[x].jsonl"):
+    for name in ("b.jsonl", "a.JSON", ".hidden.jsonl", "[x].jsonl"):
         (folder / name).write_text("{}\n")
+    (folder / "notes.txt").write_text("About the data.\n")
     pq.write_table(pa.table({"n": range(1000)}), folder / "more" / "c.parquet", row_group_size=100)
     monkeypatch.chdir(tmp_path)
     return folder
@@ -56,8 +58,8 @@ def test_sources_of_a_url_are_urls():
     ("given", "says"),
     [
         (["data/absent.jsonl"], "data/absent.jsonl: there is no such file"),
-        (["data/*.zip"], "data/*.zip: no file to read is there; the formats are .json, .jsonl,"),
-        (["data/notes.txt"], "data/notes.txt: a file of this format cannot be read; the formats are"),
+        (["data/*.zip"], "data/*.zip: no file to read is there; files are read by their content: JSON,"),
+        (["data/notes.txt"], "data/notes.txt: neither its head nor its name says what is in it; files are read by"),
         (["nosuch://x"], "nosuch://x: cannot be looked at"),
         ([], "no input was named"),
     ],
@@ -143,7 +145,7 @@ def test_splits_cut_lines_by_bytes_and_parquet_by_row_groups(corpus):
     assert [(split.start, split.stop) for split in splits if split.source == 0] == [(0, 128), (128, 256), (256, 300)]
     groups = [split.row_groups for split in splits if split.source == 1]
     assert [group for some in groups for group in some] == list(range(10))
-    assert [(split.form, split.stop) for split in splits if split.source == 2] == [("json", None)]
+    assert [(split.form, split.stop) for split in splits if split.source == 2] == [(None, None)]
 
 
 def test_key_changes_with_content_and_meaning_and_not_with_execution(corpus):
@@ -156,3 +158,27 @@ def test_key_changes_with_content_and_meaning_and_not_with_execution(corpus):
     assert key != ingest_key(["data"], IngestSettings(columns={"instruction": "a", "response": "b"}))
     os.utime(corpus / "b.jsonl", ns=(1, 1))
     assert key != ingest_key(["data"], settings)
+
+
+def test_links_are_followed_once_loops_end_and_dangling_ones_are_named(corpus):
+    (corpus / "also").symlink_to("more")
+    (corpus / "more" / "loop").symlink_to("..")
+    (corpus / "gone.jsonl").symlink_to("nowhere.jsonl")
+    outside = corpus.parent / "outside"
+    outside.mkdir()
+    (outside / "z.jsonl").write_text("{}\n")
+    (corpus / "out").symlink_to(outside)
+    found, said = uris("data")
+    assert found == ["data/[x].jsonl", "data/a.JSON", "data/b.jsonl", "data/more/c.parquet", "data/out/z.jsonl"]
+    assert any("1 links that lead nowhere" in line and "gone.jsonl -> nowhere.jsonl" in line for line in said)
+    with pytest.raises(InputError, match=r"gone\.jsonl"):
+        uris("data/gone.jsonl")
+
+
+@pytest.mark.parametrize("name", ["a::b.jsonl", "what?.jsonl", "lang=de", "100%.jsonl", "中 文.jsonl", "s3:x.jsonl"])
+def test_a_file_of_any_name_is_a_path_where_it_exists(corpus, name):
+    (corpus / name).write_text('{"instruction": "a", "output": "b"}\n')
+    (source,) = sources_of([f"data/{name}"], print)
+    assert source.uri == f"data/{name}"
+    (split,) = splits_of([source], 1000)
+    assert file_at(split.path).read()

@@ -32,6 +32,11 @@ def test_lines_any_splits_and_blocks_give_every_line_once(lines, split_bytes, bl
     assert found == expected
 
 
+@pytest.mark.fault(
+    "a line is no record",
+    how="a byte order mark, carriage returns, blank lines",
+    holds="the records are read as without them",
+)
 def test_lines_byte_order_mark_and_carriage_returns_are_not_part_of_the_record():
     pieces = list(lines_of(b'\xef\xbb\xbf{"a":1}\r\n\r\n  {"b":2} \n'))
     assert [(piece.line, piece.raw) for piece in pieces] == [(1, b'{"a":1}'), (3, b'  {"b":2} ')]
@@ -46,6 +51,11 @@ def test_lines_at_the_limit_are_records_and_longer_ones_are_not(block):
     ]  # fmt: skip
 
 
+@pytest.mark.fault(
+    "a record is too large or too deep",
+    how="a line of 50 MB",
+    holds="quarantined by the limit; less than 20 MB of memory",
+)
 def test_lines_of_fifty_megabytes_are_not_held():
     def blocks():
         yield b'{"a":1}\n'

@@ -11,7 +11,7 @@ import pytest
 
 from jobs.engine.ingest import IngestSettings, RecordFault
 from jobs.engine.ingest.files.parquet import Rows
-from jobs.engine.ingest.records.records import sample_of
+from jobs.engine.ingest.records.records import samples_of
 
 
 def parquet(table, **options):
@@ -71,10 +71,10 @@ def test_rows_of_bytes_that_are_text_are_text_and_others_are_told():
     assert (text.opaque, other.opaque) == ((), ("messages", "blob"))
     assert json.loads(other.raw)["messages"] == [{"role": "user", "content": "/w=="}]
     with pytest.raises(RecordFault, match="column 'messages' holds bytes that are not UTF-8") as raised:
-        sample_of(other.raw, IngestSettings(), other.opaque)
+        samples_of(other.raw, IngestSettings(), other.opaque)
     assert raised.value.kind == "invalid_utf8"
     raw = b'{"instruction": "a", "output": "b", "blob": "/g=="}'
-    assert sample_of(raw, IngestSettings(), ("blob",)).messages
+    assert samples_of(raw, IngestSettings(), ("blob",))[0].messages
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.binary())])
@@ -109,6 +109,11 @@ def test_rows_over_the_limit_are_quarantined():
     assert (piece.fault.kind, piece.length) == ("record_too_large", 211)
 
 
+@pytest.mark.fault(
+    "a file is corrupt, cut short or empty",
+    how="parquet files that are damaged",
+    holds="one fault for each file",
+)
 def test_rows_of_a_corrupt_file_are_one_fault():
     for content in (b"not parquet at all", parquet(pa.table({"a": ["x"]})).getvalue()[:-20]):
         (piece,) = Rows(io.BytesIO(content), 100)

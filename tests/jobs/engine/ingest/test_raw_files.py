@@ -16,6 +16,11 @@ from tests.tiny import tiny_causal
 pytestmark = pytest.mark.usefixtures("ray_session")
 
 
+@pytest.mark.fault(
+    "a line is no record",
+    how="a corpus that is mostly unreadable",
+    holds="exit code 3 with the first reasons",
+)
 def test_a_corpus_that_is_mostly_unreadable_ends_the_run_with_the_first_reasons(run, tmp_path):
     rows = [*records(20), {"question": 1}, {"instruction": "a", "output": ""}, {"question": 2}, {"output": 3}]
     jsonl(tmp_path / "in.jsonl", rows)
@@ -108,10 +113,10 @@ def test_columns_limits_and_ignored_fields_are_repeated_by_the_manifest(run, tmp
 
 
 def test_finetune_and_evaluate_read_named_columns(run, tmp_path, shared_store):
-    rows = [{"question": f"What is {at}?", "answer": f"It is {at}."} for at in range(6)]
-    jsonl(tmp_path / "in.jsonl", [*rows, {"question": "And?", "answer": ""}])
+    rows = [{"asked": f"What is {at}?", "told": f"It is {at}."} for at in range(6)]
+    jsonl(tmp_path / "in.jsonl", [*rows, {"asked": "And?", "told": ""}])
     base = tiny_causal(tmp_path / "base", ["What is 1? It is 1."])
-    named = ["--columns", "instruction=question", "response=answer", "--max-unreadable", "0.2", "--store", shared_store]
+    named = ["--columns", "instruction=asked", "response=told", "--max-unreadable", "0.2", "--store", shared_store]
     fields = [f"base.name={base}", "lora=none", "epochs=1", "batch=2", "warmup=0", "precision=float32", "max_tokens=64"]
     code, said = run("in.jsonl", "--out", "model", *fields, *named, command=finetune)
     assert code == 0, said
@@ -129,10 +134,10 @@ def test_records_without_an_answer_are_kept_where_that_is_asked_for(run, tmp_pat
     code, said = run("at_random", "in.jsonl", "--out", "out", "budget=2")
     assert code == 3
     assert "no_answer" in said
-    code, said = run("at_random", "in.jsonl", "--out", "out", "budget=2", "--answers", "optional")
+    code, said = run("at_random", "in.jsonl", "--out", "out", "budget=2", "--keep-unanswered")
     assert code == 0, said
     assert run("in.jsonl", "--out", "pool", command=ingest)[0] == 3
-    assert run("in.jsonl", "--out", "kept", "--answers", "optional", command=ingest)[0] == 0
+    assert run("in.jsonl", "--out", "kept", "--keep-unanswered", command=ingest)[0] == 0
     assert run("at_random", "kept", "--out", "of_pool", "budget=2")[0] == 0
 
 
@@ -162,7 +167,7 @@ def test_parquet_columns_of_bytes_are_text_and_two_of_one_name_are_refused(run, 
 def test_records_that_differ_in_what_is_trained_on_are_all_candidates(run, tmp_path):
     chat = [{"role": "user", "content": "1+1?"}]
     told = [[*chat, {"role": "assistant", "content": "2", "reasoning_content": f"thought {at}"}] for at in range(4)]
-    rows = [*({"messages": each} for each in told), *({"messages": told[0], "label": each} for each in (True, False))]
+    rows = [*({"messages": each} for each in told), *({"messages": told[0], "label": each} for each in ("yes", "no"))]
     jsonl(tmp_path / "in.jsonl", [*rows, {"id": 7, **rows[0]}])
     code, said = run("at_random", "in.jsonl", "--out", "out", "budget=6")
     assert code == 0, said

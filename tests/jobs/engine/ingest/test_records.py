@@ -7,7 +7,7 @@ import pytest
 from jobs.engine.ingest import IngestSettings, RecordFault
 from jobs.engine.ingest.faults import Piece
 from jobs.engine.ingest.records.quarantine import final_lines, interim_line
-from jobs.engine.ingest.records.records import record_of, sample_of
+from jobs.engine.ingest.records.records import record_of, samples_of
 
 SETTINGS = IngestSettings()
 TURNS = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
@@ -31,11 +31,11 @@ def many_turns(count):
         (b"true", "not_an_object", "the record is a boolean"),
         (b"12", "not_an_object", "the record is a number"),
         (b'{"instruction": "\xff"}', "invalid_utf8", "byte 0xff at byte 18 is not UTF-8"),
-        (b'{"a": "NaN", "b": NaN}', "nan_literal", "NaN at column 19 is not JSON"),
+        (b'{"instruction": "a", "output": NaN}', "wrong_type", "output is null, expected a string"),
         (b'{"instruction": "x", "instruction": "a", "output": "b"}', "duplicate_key", "'instruction' is there twice"),
         (b'{"messages": [{"role": "user", "content": "a", "content": null}]}', "duplicate_key", "'content' is there"),
         (b'{"n": 1, "n": true}', "duplicate_key", "the field 'n' is there twice, with two values"),
-        (b'{"a": [-Infinity]}', "nan_literal", "-Infinity at column 8"),
+        (b'{"instruction": "a", "output": -Infinity}', "wrong_type", "output is a number, expected a string"),
         (
             b'{"a": ' + b"[" * 65 + b"]" * 65 + b"}",
             "too_deep",
@@ -50,9 +50,14 @@ def many_turns(count):
         ),
     ],
 )
+@pytest.mark.fault(
+    "a line is no record",
+    how="broken JSON, arrays, numbers, NaN, double keys, bytes that are not UTF-8, lone surrogates",
+    holds="a typed reason with the column",
+)
 def test_sample_of_faulty_record_says_what_is_wrong(raw, kind, says):
     with pytest.raises(RecordFault) as raised:
-        sample_of(raw, SETTINGS)
+        samples_of(raw, SETTINGS)
     assert raised.value.kind == kind
     assert says in raised.value.message
 
@@ -69,11 +74,12 @@ def test_sample_of_faulty_record_says_what_is_wrong(raw, kind, says):
     ],
 )
 def test_sample_of_unusual_record_is_a_sample(raw):
-    sample = sample_of(raw, SETTINGS)
+    sample = samples_of(raw, SETTINGS)[0]
     assert sample.format in ("alpaca", "openai")
     assert [message["role"] for message in sample.messages[:2]] == ["user", "assistant"]
 
 
+@pytest.mark.fault("a record is too large or too deep", how="100,000 nested arrays", holds="refused, and no crash")
 def test_record_of_nesting_beyond_the_parser_is_refused_not_a_crash():
     with pytest.raises(RecordFault, match="deeper than can be read"):
         record_of(b"[" * 100_000 + b"]" * 100_000, max_nesting=10**9)

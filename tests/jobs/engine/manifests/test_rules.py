@@ -128,6 +128,11 @@ def whole():
 
 
 @pytest.mark.parametrize(("changes", "said"), JOBS, ids=[said[:60] for _, said in JOBS])
+@pytest.mark.fault(
+    "a manifest for Kubernetes is wrong",
+    how="typos, a missing limit, minReplicas above maxReplicas and more",
+    holds="file, object, field and what to do",
+)
 def test_a_manifest_that_breaks_a_rule_is_told_where_and_what(shipped, changes, said):
     found = [f"{path}: {words}" for path, words in findings(changed("rayjob.yaml", changes), shipped, ray_here())]
     assert any(said in each for each in found), found
@@ -149,6 +154,11 @@ def test_a_cluster_is_held_to_its_rules_too(shipped):
 
 
 @NEEDS_WHOLE
+@pytest.mark.fault(
+    "a manifest for Kubernetes is wrong",
+    how="a typo within a pod",
+    holds="found by KubeRay's definitions",
+)
 def test_a_typo_in_a_pod_is_found_by_kuberays_own_definitions(whole):
     made = changed("rayjob.yaml", {f"{POD}.containers.0.imagePullPolice": "Never", f"{POD}.containers.0.tty": "no"})
     said = {f"{path}: {words}" for path, words in findings(made, whole, ray_here())}

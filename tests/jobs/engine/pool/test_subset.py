@@ -33,12 +33,18 @@ def test_set_arithmetic_is_by_id_and_a_part_of_a_pool_knows_its_columns(some):
     assert len(low[:0]) == 0
 
 
+@pytest.mark.fault(
+    "a value is NaN or infinite",
+    how="NaN and infinity in a column of scores",
+    holds="such samples have no value",
+)
 def test_a_number_that_is_not_finite_is_no_value(some):
     assert ids(some.having("score")) == [2, 3, 7, 11]
     with pytest.raises(KeyError, match="no value for id 5"):
         some.values("score")
 
 
+@pytest.mark.fault("scores are equal", how="equal values", holds="the lower id comes first")
 def test_ranks_are_by_value_and_then_by_id_and_every_part_of_a_ranking_keeps_its_order(some):
     ranking = some.having("score").ranked("score")
     assert ids(ranking) == [3, 7, 2, 11]

@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 import yaml
 
 from jobs.engine.report.card import write_card
@@ -66,6 +67,11 @@ def _cells(line):
     return [cell.strip() for cell in cells[1:-1]]
 
 
+@pytest.mark.fault(
+    "a record carries markup",
+    how="markup and YAML in names of sources and fields",
+    holds="the dataset card keeps its structure",
+)
 def test_card_keeps_hostile_sources_fields_and_targets_in_their_places(outcome_of):
     said = dict(enumerate(HOSTILE_TEXTS))
     name = "".join(HOSTILE_TEXTS).replace("/", "")

@@ -37,6 +37,11 @@ def test_lock_is_gone_after_the_block_and_after_an_error(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.fault(
+    "two drivers want one store",
+    how="a second process while the first holds the lock",
+    holds="it is refused; after the first one's death it goes on",
+)
 def test_second_run_is_refused_while_the_first_lives_and_goes_on_after_its_death(tmp_path):
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     try:
@@ -95,6 +100,11 @@ def test_at_a_url_a_second_run_is_refused_and_the_lock_is_gone_afterwards(place)
     assert place.names() == []
 
 
+@pytest.mark.fault(
+    "two drivers want one store",
+    how="four that take over a stale lock on S3 at once",
+    holds="one at a time has it",
+)
 def test_at_a_url_only_one_of_many_has_a_lock_that_is_taken_over(place):
     place.write("lock.json", json.dumps(GONE).encode())
     inside, most, done = [], [], []

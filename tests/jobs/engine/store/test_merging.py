@@ -85,6 +85,11 @@ def deadly(monkeypatch):
     Deadly.store.clear()
 
 
+@pytest.mark.fault(
+    "a process is killed at any point of writing",
+    how="an end before each change of a file while parts are merged",
+    holds="readers see each sample once, with its value, before and after the next merge",
+)
 def test_a_process_killed_at_any_point_of_merging_loses_nothing_and_doubles_nothing(deadly):
     changes, killed = -1, True
     while killed:
@@ -137,6 +142,11 @@ def test_states_are_read_from_their_file_and_not_from_the_parts(tmp_path):
 
 
 @pytest.mark.parametrize("also", ["nothing", "the file"])
+@pytest.mark.fault(
+    "stored parts disappear",
+    how="part files are deleted, with and without the file of the states",
+    holds="their samples count as missing, and are computed again",
+)
 def test_samples_of_a_part_that_is_gone_are_missing_again(tmp_path, also):
     feature = Feature(str(tmp_path))
     write(feature, [1, 2], np.ones(2))

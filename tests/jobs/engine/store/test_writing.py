@@ -64,6 +64,11 @@ def test_two_that_write_one_file_at_a_time_do_not_mix(tmp_path):
     assert os.listdir(tmp_path) == ["a"]
 
 
+@pytest.mark.fault(
+    "a disk is full",
+    how="RLIMIT_FSIZE of 20 kB",
+    holds="the error names the path and the bytes written; no file is left",
+)
 def test_a_write_without_space_names_the_path_and_leaves_nothing(tmp_path):
     table = pa.table({"text": [str(n) * 10 for n in range(100_000)]})
 
@@ -84,6 +89,11 @@ def test_a_write_without_space_names_the_path_and_leaves_nothing(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.fault(
+    "a process is killed at any point of writing",
+    how="a process that ends within a write",
+    holds="no half file has the name; what is left is removed later",
+)
 def test_what_a_killed_process_was_writing_is_removed_and_nothing_else(tmp_path):
     for name in ("a.tmp", ".hidden.tmp", "selected.jsonl"):
         (tmp_path / name).touch()

@@ -153,6 +153,11 @@ def test_what_is_counted_is_what_ray_packs(tmp_path):
     assert not packed.keys() & {"left.log", "out/x", ".git/y", ".venv/z"}
 
 
+@pytest.mark.fault(
+    "a cluster has other versions, or an upload is too large",
+    how="a folder above Ray's limit",
+    holds="refused with the largest files, and .rayignore",
+)
 def test_an_upload_above_rays_limit_names_the_largest_files(tmp_path, said):
     folder = folder_to_send(tmp_path)
     refuse_large(folder, limit=6000)
@@ -178,6 +183,11 @@ def test_this_checkout_is_far_below_the_limit():
     assert not [each.file for each in files if each.file.startswith(("tests/", "docs/", "benchmarks/", ".venv"))]
 
 
+@pytest.mark.fault(
+    "a token is missing or wrong",
+    how="a token in each place where Ray looks, and in none",
+    holds="it is found as by Ray",
+)
 def test_a_token_is_found_as_ray_finds_it(monkeypatch, tmp_path):
     assert token() == ("", "")
     (tmp_path / ".ray").mkdir()
@@ -214,6 +224,11 @@ def version(ray_version: str) -> tuple[int, dict]:
     return 200, {"version": "4", "ray_version": ray_version, "session_name": "s"}
 
 
+@pytest.mark.fault(
+    "a cluster has other versions, or an upload is too large",
+    how="a dashboard that tells another Ray or Python",
+    holds="refused before anything is sent",
+)
 def test_a_cluster_of_another_ray_or_python_is_refused(dashboard, said):
     old = dashboard({"/api/version": version("2.59.1")})
     code, (line,) = said("--address", old, "--", *CURATE)

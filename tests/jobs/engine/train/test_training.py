@@ -82,6 +82,11 @@ def test_what_is_trained_is_told_apart_by_trainer_pool_and_ids(session, base):
 
 
 @ray_is_up
+@pytest.mark.fault(
+    "a training is cut off",
+    how="a folder whose last epoch is not whole",
+    holds="training goes on after the last whole one",
+)
 def test_a_run_goes_on_after_its_last_whole_epoch(make_pool, base):
     pool, trainer = make_pool(TEXTS[:8]), declared(base, batch=4)
     first, second = (Path(each.name) for each in pool[np.arange(8)].train(trainer))
@@ -129,6 +134,11 @@ def test_samples_without_a_word_to_learn_are_left_out_counted_and_said(make_pool
 
 
 @ray_is_up
+@pytest.mark.fault(
+    "a value is NaN or infinite",
+    how="a model whose loss is NaN for one sample",
+    holds="the training ends and names the sample",
+)
 def test_a_loss_that_is_no_number_ends_the_run_with_the_sample(make_pool, base, tmp_path):
     token = tokenizer(base)("☃", add_special_tokens=False)["input_ids"][0]
     broken = spoilt(base, tmp_path / "broken", token)

@@ -32,6 +32,11 @@ def asked_of(pool, trainer, folder) -> Training:
     return Training(trainer, pool.parts, np.arange(pool.samples), str(folder), 0.0, "cpu", 1, 4096)
 
 
+@pytest.mark.fault(
+    "a disk is full",
+    how="RLIMIT_FSIZE while an epoch is written",
+    holds="one line; no half epoch; the same command goes on",
+)
 def test_a_full_disk_is_told_and_leaves_no_half_epoch(make_pool, base, tmp_path):
     asked = asked_of(make_pool(TEXTS[:8]), declared(base), tmp_path / "run")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

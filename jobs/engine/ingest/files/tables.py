@@ -1,0 +1,77 @@
+"""The records of a csv file, as JSON: one per row, with the names of its header."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator
+
+from jobs.engine.ingest.faults import FileFault, Piece, RecordFault, too_large
+
+ROW_SHOWN = 200
+
+
+class Table:
+    """Gives the rows of a csv file, numbered by the line on which each ends. Values are texts."""
+
+    def __init__(self, blocks: Iterable[bytes], limit: int, delimiter: str):
+        self.blocks, self.limit, self.delimiter = blocks, limit, delimiter
+
+    def __iter__(self) -> Iterator[Piece]:
+        csv.field_size_limit(self.limit)
+        lines = _Text(self.blocks)
+        reader = csv.reader(lines, delimiter=self.delimiter, strict=True)
+        try:
+            header = [name.strip() for name in next(reader, [])]
+            repeated = next((name for name in header if header.count(name) > 1), None)
+            if repeated is not None:
+                raise FileFault("duplicate_column", f"there are two columns {repeated!r}; rename or drop one of them")
+            for row in reader:
+                if row:
+                    yield self._piece(header, row, reader.line_num)
+        except csv.Error as error:
+            yield Piece(reader.line_num, b"", FileFault("corrupt_file", f"not readable as csv: {error}"))
+        except UnicodeDecodeError as error:
+            found = f"byte 0x{error.object[error.start]:02x} is not UTF-8 ({error.reason}): save the file as UTF-8"
+            yield Piece(reader.line_num + 1, b"", FileFault("invalid_utf8", found))
+        except FileFault as fault:
+            yield Piece(None, b"", fault)
+
+    def _piece(self, header: list[str], row: list[str], line: int) -> Piece:
+        record = dict(zip(header, row, strict=False))
+        raw = json.dumps(record, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        if len(row) != len(header):
+            found = (
+                f"the row has {len(row)} fields, and the header {len(header)}: {self.delimiter.join(row)[:ROW_SHOWN]!r}"
+            )
+            return Piece(line, raw, RecordFault("ragged_row", found))
+        return too_large(line, raw, len(raw), self.limit) if len(raw) > self.limit else Piece(line, raw)
+
+
+class _Text(Iterator[str]):
+    """The lines of blocks of bytes, decoded. Quoted fields may hold line ends, so each line keeps its own."""
+
+    def __init__(self, blocks: Iterable[bytes]):
+        self.reader = io.TextIOWrapper(io.BufferedReader(_Raw(blocks)), "utf-8-sig", newline="")
+
+    def __next__(self) -> str:
+        if line := self.reader.readline():
+            return line
+        raise StopIteration
+
+
+class _Raw(io.RawIOBase):
+    def __init__(self, blocks: Iterable[bytes]):
+        self.blocks, self.held = iter(blocks), b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+        while not self.held:
+            block = next(self.blocks, None)
+            if block is None:
+                return 0
+            self.held = block
+        taken, self.held = self.held[: len(buffer)], self.held[len(buffer) :]
+        buffer[: len(taken)] = taken
+        return len(taken)

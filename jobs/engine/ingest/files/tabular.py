@@ -1,0 +1,61 @@
+"""Rows of parquet and Arrow files by their numbers, with the types that they have there."""
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.parquet as pq
+
+from jobs.engine.ingest.files.parquet import ARROW
+
+PARQUET = b"PAR1"
+
+
+def schema_at(file: BinaryIO) -> pa.Schema:
+    """The schema of an open parquet or Arrow file."""
+    if _head(file, PARQUET):
+        return pq.ParquetFile(file).schema_arrow
+    return pa.ipc.open_file(file).schema if _head(file, ARROW) else pa.ipc.open_stream(file).schema
+
+
+def rows_at(file: BinaryIO, numbers: np.ndarray) -> Iterator[pa.Table]:
+    """Gives the rows with these numbers, which ascend from 0, in a table per row group or record batch.
+
+    Only the row groups that have some are read.
+    """
+    if _head(file, PARQUET):
+        parquet = pq.ParquetFile(file)
+        sizes = [parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)]
+        for group, rows in _within(sizes, numbers):
+            yield parquet.read_row_group(group).take(pa.array(rows))
+    elif _head(file, ARROW):
+        reader = pa.ipc.open_file(file)
+        batches = (reader.get_batch(number) for number in range(reader.num_record_batches))
+        yield from _taken(batches, numbers)
+    else:
+        yield from _taken(iter(pa.ipc.open_stream(file)), numbers)
+
+
+def _head(file: BinaryIO, mark: bytes) -> bool:
+    file.seek(0)
+    found = file.read(len(mark)) == mark
+    file.seek(0)
+    return found
+
+
+def _within(sizes: list[int], numbers: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    ends = np.cumsum(sizes)
+    group_of = np.searchsorted(ends, numbers, side="right")
+    for group in np.unique(group_of).tolist():
+        yield group, numbers[group_of == group] - (ends[group] - sizes[group])
+
+
+def _taken(batches: Iterator[pa.RecordBatch], numbers: np.ndarray) -> Iterator[pa.Table]:
+    first = 0
+    for batch in batches:
+        begin, end = np.searchsorted(numbers, [first, first + batch.num_rows])
+        if begin < end:
+            yield pa.Table.from_batches([batch.take(pa.array(numbers[begin:end] - first))])
+        first += batch.num_rows

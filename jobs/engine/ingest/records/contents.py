@@ -1,0 +1,156 @@
+"""The content of a message: a text, or typed parts, which are texts, thoughts, calls, results and media.
+
+A medium stays in the record. In the text it is a placeholder, such as <image>.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from jobs.engine.ingest.faults import RecordFault
+from jobs.engine.ingest.records.values import Record, as_json, decoded, shown, wrong_type
+
+TEXTS = {"text", "input_text", "output_text"}
+THOUGHTS = {"reasoning", "thinking", "think", "thought"}
+CALLED = {"tool_call", "tool_use", "function_call"}
+RESULTS = {"tool_result", "tool_response", "function_response", "function_call_output"}
+MEDIA = {
+    **dict.fromkeys(("image", "image_url", "input_image"), "image"),
+    **dict.fromkeys(("audio", "audio_url", "input_audio"), "audio"),
+    **dict.fromkeys(("video", "video_url", "input_video"), "video"),
+}
+LISTS = {"images": "image", "audios": "audio", "videos": "video"}
+"""The fields of a record that list its media, which the texts name by placeholders of their own."""
+KINDS = {*TEXTS, *THOUGHTS, *CALLED, *RESULTS, *MEDIA}
+
+THINK, THOUGHT = "<think>", "</think>"
+
+
+@dataclass
+class Content:
+    """What a content holds."""
+
+    texts: list[str] = field(default_factory=list)
+    thoughts: list[str] = field(default_factory=list)
+    calls: list[Any] = field(default_factory=list)
+    results: list[tuple[str, str | None]] = field(default_factory=list)
+    """The text of each result, and the name of its tool."""
+    media: list[str] = field(default_factory=list)
+    """The kind of each medium."""
+    parts: list[Any] | None = None
+    """The parts as the record has them, where the rest does not say all that they say."""
+
+
+def content_of(value: Any, where: str) -> Content:
+    """Returns what a text or a list of parts holds. RecordFault for another value, and for an unknown part."""
+    if isinstance(value, str):
+        parts = _parts(value)
+        if parts is None:
+            return Content([value])
+    elif isinstance(value, dict) and value.get("type") in KINDS:
+        parts = [value]
+    else:
+        parts = value
+    if not isinstance(parts, list):
+        raise wrong_type(where, value, "a string")
+    content = Content()
+    for position, part in enumerate(parts):
+        _add(content, part, f"{where}[{position}]")
+    plain = len(content.texts) <= 1 and not content.media and len(content.thoughts) <= 1 and not content.results
+    content.parts = None if plain else parts
+    return content
+
+
+def _parts(text: str) -> list[Any] | None:
+    """Returns the parts that a text holds as JSON; None for any other text."""
+    if text[:1] != "[":
+        return None
+    parts = decoded(text, "[")
+    typed = (
+        isinstance(parts, list)
+        and parts
+        and all(isinstance(each, dict) and each.get("type") in KINDS for each in parts)
+    )
+    return parts if typed else None
+
+
+def _add(content: Content, part: Any, where: str) -> None:
+    if isinstance(part, str):
+        content.texts.append(part)
+        return
+    if not isinstance(part, dict):
+        raise wrong_type(where, part, "an object")
+    kind = part.get("type")
+    if kind in TEXTS or (kind is None and isinstance(part.get("text"), str)):
+        content.texts.append(_text(part, ("text", "value", "content"), where))
+    elif kind in THOUGHTS:
+        content.thoughts.append(_text(part, (kind, "text", "value", "content", *sorted(THOUGHTS)), where))
+    elif kind in CALLED:
+        called = next((part[name] for name in ("value", kind, "function_call") if part.get(name) is not None), part)
+        content.calls.append(called)
+    elif kind in RESULTS:
+        name = part.get("name")
+        content.results.append((_result(part, where), name if isinstance(name, str) else None))
+    elif kind in MEDIA:
+        content.media.append(MEDIA[kind])
+        content.texts.append(f"<{MEDIA[kind]}>")
+    else:
+        known = ", ".join(sorted(KINDS))
+        raise RecordFault("wrong_type", f"{where} is of type {shown(kind)}; the types that can be read are {known}")
+
+
+def _text(part: Record, fields: tuple[str, ...], where: str) -> str:
+    found = next((name for name in fields if part.get(name) is not None), fields[0])
+    value = part.get(found)
+    if not isinstance(value, str):
+        raise wrong_type(f"{where}.{found}", value, "a string")
+    return value
+
+
+def _result(part: Record, where: str) -> str:
+    value = next(
+        (part[name] for name in ("content", "output", "text", "value", "result") if part.get(name) is not None), ""
+    )
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "\n".join(content_of(value, where).texts)
+    return as_json(value)
+
+
+NO_MEDIA: Counter[str] = Counter()
+
+
+def media_in(record: Record, more: Sequence[tuple[int, Record]]) -> Counter[str]:
+    """Returns the number of media by kind: the parts of messages, and the lists that stand beside the conversation.
+
+    more: what messages have besides what they say, as `formats.Read` has it.
+    """
+    found = [
+        MEDIA.get(str(part.get("type")))
+        for _, rest in more
+        for part in rest.get("content", ())
+        if isinstance(part, dict)
+    ]
+    for name, kind in LISTS.items():
+        if isinstance(record.get(name), list):
+            found += [kind] * len(record[name])
+    return Counter([kind for kind in found if kind]) if found else NO_MEDIA
+
+
+def apart(text: str) -> tuple[str, str]:
+    """Returns the thoughts between <think> and </think> at the beginning of an answer, and the rest of it.
+
+    The rest is empty where the thoughts do not end: there is no answer then.
+    """
+    begun = text.lstrip()
+    if not begun.startswith(THINK):
+        return "", text
+    thoughts, _, answer = begun[len(THINK) :].partition(THOUGHT)
+    return thoughts.strip(), answer.lstrip()
+
+
+def together(values: Sequence[str]) -> str:
+    """Returns texts that differ and are not blank, on lines of their own."""
+    return "\n".join(dict.fromkeys(each for value in values if (each := value.strip())))
