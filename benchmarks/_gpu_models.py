@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import torch
-from operators.losses.tokenized import fitting_supervision
+from operators.models.tokenized import fitting_supervision
 
 from benchmarks._made import llama
 from benchmarks._roofline import Roofline, line, seconds

@@ -61,8 +61,8 @@ def _headed(source: Path, folder: Path) -> None:
 
     AutoTokenizer.from_pretrained(source).save_pretrained(folder)
     torch.manual_seed(3)
-    config = LlamaConfig(vocab_size=VOCABULARY, num_hidden_layers=2, pad_token_id=0, num_labels=1, **SHAPE)
-    LlamaForSequenceClassification(config).save_pretrained(folder)
+    shape = {"vocab_size": VOCABULARY, "num_hidden_layers": 2, "pad_token_id": 0, "num_labels": 1, **SHAPE}
+    LlamaForSequenceClassification(LlamaConfig.from_dict(shape)).save_pretrained(folder)
 
 
 def _encoder(source: Path, folder: Path) -> None:
@@ -73,7 +73,8 @@ def _encoder(source: Path, folder: Path) -> None:
     torch.manual_seed(4)
     shape = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 2, "max_position_embeddings": 258}
     ends = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "type_vocab_size": 1}
-    RobertaModel(RobertaConfig(vocab_size=VOCABULARY, num_hidden_layers=2, **shape, **ends)).save_pretrained(folder)
+    sizes = {"vocab_size": VOCABULARY, "num_hidden_layers": 2, **shape, **ends}
+    RobertaModel(RobertaConfig.from_dict(sizes)).save_pretrained(folder)
 
 
 def _unieval(source: Path, folder: Path) -> None:
@@ -84,4 +85,5 @@ def _unieval(source: Path, folder: Path) -> None:
     torch.manual_seed(5)
     shape = {"d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4}
     ends = {"pad_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": 0}
-    T5ForConditionalGeneration(T5Config(vocab_size=VOCABULARY, **shape, **ends)).save_pretrained(folder)
+    config = T5Config.from_dict({"vocab_size": VOCABULARY, **shape, **ends})
+    T5ForConditionalGeneration(config).save_pretrained(folder)
