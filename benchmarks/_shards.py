@@ -40,8 +40,7 @@ def lines(samples: int, width: int, picks: int, shards: Sequence[int]) -> Iterat
             where = spread(k_center, {"embed": stored}, samples, Profile(reduce_bytes=room))
             began = time.perf_counter()
             request = Request(k_center, [stored], samples, {"k": picks}, where)
-            _, found_now = found_by(lambda request=request: request, f"k_center over {count} shards", session)
-            result, rounds, moved = found_now.result, found_now.rounds, found_now.moved
+            _, (result, rounds, moved) = found_by(lambda: request, f"k_center over {count} shards", session)  # noqa: B023
             found = result.picks.tolist(), result.distances.tolist(), result.radius
             yield {
                 "benchmark": "k_center_shards",

@@ -107,7 +107,7 @@ def curate(asked: Asked, session: Session) -> None:
 def selected(asked: Asked, session: Session) -> Outcome:
     """Opens the pool, selects with the recipe, and writes everything into the folder, the manifest last.
 
-    The store is locked while the run writes to it.
+    The store is locked until all is written: another run would merge the parts that the ledger is made of.
     """
     from jobs.engine.execute.capacity import refuse_without_gpus
     from jobs.engine.execute.model_room import refuse_without_room
@@ -126,14 +126,14 @@ def selected(asked: Asked, session: Session) -> Outcome:
         refuse_without_room(unstored(asked.recipe.steps(), session.store), session)
         pool, identity = opened(asked, session)
         chosen = asked.recipe.select(asked.recipe.counted(pool))
-    for name, fact in chosen.facts.items():
-        say(f"{name}: {_worded(fact)}")
-    with desk(asked.out, session) as at:
-        outcome = written(chosen, Pool.open(chosen.folder, session), identity, at)
-        outcome = dataclasses.replace(outcome, manifest={**outcome.manifest, **ending(session, began)})
-        write_report(outcome)
-        write_card(outcome)
-    write_manifest(asked.out, outcome.manifest)
+        for name, fact in chosen.facts.items():
+            say(f"{name}: {_worded(fact)}")
+        with desk(asked.out, session) as at:
+            outcome = written(chosen, Pool.open(chosen.folder, session), identity, at)
+            outcome = dataclasses.replace(outcome, manifest={**outcome.manifest, **ending(session, began)})
+            write_report(outcome)
+            write_card(outcome)
+        write_manifest(asked.out, outcome.manifest)
     return outcome
 
 

@@ -54,6 +54,9 @@ class Operator:
     version: ClassVar[int] = 1
     """A number that is increased when the code computes another value for the same fields."""
 
+    earlier: ClassVar[tuple[int, ...]] = ()
+    """Versions whose stored values are taken over as far as `still_valid` says, so that they are not computed again."""
+
     reads: ClassVar[tuple[str, ...]] = ("messages",)
     """The columns of the sample in a batch, besides `id`."""
 
@@ -94,9 +97,16 @@ class Operator:
         """Advice for a column in which too many samples have an error of this kind; empty for none."""
         return ""
 
-    def fingerprint(self) -> str:
-        """Hex SHA-256 of the canonical JSON of class name, version and fields; execution settings never enter."""
-        identity = {"operator": type(self).__name__, "version": self.version, "fields": described(self)}
+    def still_valid(self, values: pa.Array) -> np.ndarray:
+        """Whether each value that an `earlier` version computed is what this version computes; (rows,) bool."""
+        return np.zeros(len(values), bool)
+
+    def fingerprint(self, version: int | None = None) -> str:
+        """Hex SHA-256 of the canonical JSON of class name, version and fields; execution settings never enter.
+
+        version: an earlier one; None for the operator's own.
+        """
+        identity = {"operator": type(self).__name__, "version": version or self.version, "fields": described(self)}
         return hashlib.sha256(canonical_json(identity).encode()).hexdigest()
 
 

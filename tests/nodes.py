@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -21,9 +21,11 @@ from operators.base import STRICT
 from operators.kernels.k_center import cover
 from operators.kernels.shard import Shard
 from operators.kernels.sharding import sharded
+from tests.heads import free_ports
 from tests.standins import Hashed
 
-SECONDS = 120
+SECONDS = 150
+"""The most that a test waits, on a machine that is busy with other work."""
 
 
 def alive() -> set[str]:
@@ -46,20 +48,39 @@ def more_nodes(count: int, cpus: int, before: Sequence[str] = ()) -> Iterator[li
     before: the words of a command that runs another one, in front of `ray start`.
     """
     there = alive()
-    words = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"]
+    words = [*before, sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"]
     words += ["--address", ray.get_runtime_context().gcs_address, f"--num-cpus={cpus}"]
     words += ["--object-store-memory=100000000"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    started = [subprocess.Popen([*before, *words], **quiet) for _ in range(count)]
+    started = [_started(words) for _ in range(count)]
     try:
-        wait_for(len(there) + count)
+        deadline = time.monotonic() + SECONDS
+        while len(alive()) < len(there) + count:
+            assert time.monotonic() < deadline, f"{len(alive()) - len(there)} of {count} nodes started"
+            for at, process in enumerate(started):
+                if process.poll() is not None:  # Ray gives a node 30 seconds to start, which is not enough here
+                    _end(process)
+                    started[at] = _started(words)
+            time.sleep(0.2)
         yield sorted(alive() - there)
     finally:
         for process in started:
-            process.terminate()
-        for process in started:
-            process.wait(SECONDS)
+            _end(process)
         wait_for(len(there))
+
+
+def _started(words: Sequence[str]) -> subprocess.Popen[bytes]:
+    """The process of a node, which leads a group of its own and says nothing."""
+    (port,) = free_ports(1)
+    nowhere = subprocess.DEVNULL
+    words = [*words, f"--dashboard-agent-listen-port={port}"]  # two nodes of a machine would take the same one
+    return subprocess.Popen(words, stdout=nowhere, stderr=nowhere, start_new_session=True)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kills a process and those that it started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def end_node(node: str, grave: str) -> None:

@@ -14,7 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
@@ -124,7 +126,8 @@ class Compare(Asking):
     attempt and chain. Each further attempt allows twice as many tokens.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
+    earlier: ClassVar[tuple[int, ...]] = (2,)
     gives: ClassVar[pa.DataType] = pa.struct(
         [
             ("scores", pa.list_(pa.int64())),
@@ -151,6 +154,11 @@ class Compare(Asking):
     def prompt(self) -> Prompt:
         """The rubric."""
         return Prompt(f"deita_rank_{self.dimension}")
+
+    def still_valid(self, values: pa.Array) -> np.ndarray:
+        """Whether each value is what this version reads, which finds some scores that were missing."""
+        outcomes = pc.struct_field(values, "outcomes").to_pylist()
+        return np.array(["missing" not in (each or ["missing"]) for each in outcomes], bool)
 
     def manner(self) -> Manner:
         """The manner of the fields, with max_tokens doubled per attempt."""

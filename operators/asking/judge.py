@@ -13,7 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field as Limits
 from pydantic import model_validator
 from pydantic.dataclasses import dataclass
@@ -42,7 +44,8 @@ Form = Literal["line", "json", "expectation", "alpagasus", "lift"]
 class Judge(Asking):
     """One rating per sample: a struct of score (null without one), outcome, digit_mass, reply, cut, control_tokens."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
+    earlier: ClassVar[tuple[int, ...]] = (2,)
     reads: ClassVar[tuple[str, ...]] = ("messages", "raw")
     gives: ClassVar[pa.DataType] = pa.struct(
         [
@@ -78,6 +81,12 @@ class Judge(Asking):
         if self.form == "expectation" and not (self.lowest >= 0 and self.highest < LABELS):
             raise ValueError("form=expectation reads one digit: the scale must lie between 0 and 9")
         return self
+
+    def still_valid(self, values: pa.Array) -> np.ndarray:
+        """Whether each value is what this version reads: every rating is, and version 3 finds some more on lines."""
+        if self.form != "line":
+            return np.ones(len(values), bool)
+        return np.asarray(pc.equal(pc.struct_field(values, "outcome"), "").to_numpy(zero_copy_only=False), bool)
 
     def check(self) -> None:
         """ModelMissing where no model would answer; ValueError where the prompt is missing or lacks a placeholder."""

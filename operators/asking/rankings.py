@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from operators.asking.ratings import answers
+from operators.asking.score_words import TRANSLATED, labels, named
+from operators.asking.stated import MORE_LABELS
 
 Value = TypeVar("Value")
 
@@ -57,7 +59,8 @@ Verdict = Literal["keep", "flat", "retry", "drop_variants", "drop_seed"]
 def rankings(reply: str, count: int, dimension: str = "", finished: bool = True) -> VariantScores:
     """The scores, 1 to 6, of `count` variants from lines like `[2] Score: 5`; ValueError for a count below 1.
 
-    The dimension may replace the word "score" or be next to it. A score may name its scale, which is the highest score
+    The dimension may replace the word "score" or be next to it. Other words for "score", and the number alone, are read
+    where a variant has no such line. A score may name its scale, which is the highest score
     or one less: DEITA's rubric goes to 5 and leaves 6 for samples that are beyond the judge. Lines that do not begin
     with an index are not read, as they may quote a sample. finished: False where the reply was cut; its last line is
     then not read.
@@ -70,14 +73,11 @@ def rankings(reply: str, count: int, dimension: str = "", finished: bool = True)
     possible = answers(reply)
     if not possible:
         return _without_scores("unfinished", count)
-    lines = [found for found in map(_line(dimension).match, possible[-1].splitlines()) if found]
-    if any(not 1 <= int(found["index"]) <= count for found in lines):
+    read = _read(_line(dimension), possible[-1])
+    others = {} if len(read) == count else _read(_other_line(dimension), possible[-1])
+    if any(not 1 <= index <= count for index in read or others):
         return _without_scores("misnumbered", count)
-    read: dict[int, tuple[int | None, str]] = {}
-    for found in lines:
-        index = int(found["index"])
-        score, outcome = _score(found["said"])
-        read[index] = (score, "duplicate" if index in read and score is not None else outcome)
+    read = {index: score for index, score in others.items() if 1 <= index <= count} | read
     each = [read.get(index, (None, "missing")) for index in range(1, count + 1)]
     return VariantScores(tuple(score for score, _ in each), tuple(outcome for _, outcome in each))
 
@@ -126,6 +126,27 @@ def _line(dimension: str) -> re.Pattern[str]:
         rf"(?:{label}){_LIGHT}[:：]{_LIGHT}(?P<said>.*)$",
         re.IGNORECASE,
     )
+
+
+@functools.cache
+def _other_line(dimension: str) -> re.Pattern[str]:
+    """A line in another form than that of the question: with another word for "score", or with the number alone."""
+    label = labels(dimension, MORE_LABELS, TRANSLATED.get(named(dimension).lower(), ""))
+    return re.compile(
+        rf"^[\s*_`>#•-]*[\[［](?P<index>\d{{1,9}})[\]］]{_LIGHT}(?:[:：]{_LIGHT})?"
+        rf"(?:(?:{label}){_LIGHT}[:：]{_LIGHT}(?P<said>.*)|(?P<alone>\d{{1,9}}(?:\s*[/／]\s*\d{{1,9}})?\s*[分点점]?){_LIGHT})$",
+        re.IGNORECASE,
+    )
+
+
+def _read(line: re.Pattern[str], text: str) -> dict[int, tuple[int | None, str]]:
+    """The score and the outcome by index, of the lines with this pattern."""
+    read: dict[int, tuple[int | None, str]] = {}
+    for found in filter(None, map(line.match, text.splitlines())):
+        index = int(found["index"])
+        score, outcome = _score(found["said"] or found.groupdict().get("alone") or "")
+        read[index] = (score, "duplicate" if index in read and score is not None else outcome)
+    return read
 
 
 def _without_scores(outcome: str, count: int) -> VariantScores:

@@ -21,36 +21,14 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-SEPARATOR = r"[.．٫]"
-COMMA = r"[,，]"  # a decimal comma before one or two digits; before three it may separate thousands
-NUMBER = rf"(?:\d+(?:{SEPARATOR}\d+|{COMMA}\d{{1,2}})?|{SEPARATOR}\d+)(?!\d)"
+from operators.asking.score_words import DECORATION, NUMBER, OPENING, UNITS, labels, named, number
+from operators.asking.stated import stated
 
-# The words for "score" that may come before it. Any other word may be the beginning of a quotation, except the name of
-# the dimension that is rated: "Accuracy: 4.5", "Final accuracy score: 4.5", "Rating of accuracy: 4.5".
-OPENING = r"(?:(?:total|overall|final|my|the)\s+)*"
-LABELS = (
-    r"scores?|rating|grade|total",
-    r"(?:总|最终|整体)?(?:评分|得分|分数|分|總分)|總分|評分",
-    r"(?:総合|合計)?(?:スコア|評価|得点|点数)",
-    r"(?:총\s*)?(?:점수|평점)",
-    r"(?:gesamt)?(?:punktzahl|punkte|bewertung|wertung)|note(?:\s+(?:finale|totale|globale))?",
-    r"puntuaci[oó]n(?:\s+(?:total|final))?|calificaci[oó]n|puntaje|pontua[cç][aã]o|nota(?:\s+final)?|punteggio|voto",
-    r"(?:итоговая\s+|общая\s+)?оценка|балл(?:ы)?",
-    r"الدرجة|التقييم|النتيجة|अंक|स्कोर|puan|skor|điểm(?:\s+số)?|คะแนน|ציון",
-)
-LABEL = "|".join(LABELS)
-UNITS = r"分|点|點|점|points?|pts?|punkte?n?|puntos?|pontos?|баллов|балла?"
 SCORE = (
     rf"(?P<number>[-+−－]?{NUMBER})\s*(?:{UNITS})?\s*"
     rf"(?:(?:[/／⁄]|out\s+of)\s*(?P<scale>{NUMBER})\s*(?:{UNITS})?|(?P<percent>[%％]))?\s*[.。．]?"
 )
 NOT_FINITE = r"[-+−]?(?:nan|inf|infinity|∞)"
-
-# Emphasis, quotation marks and brackets around a score. They become blanks, so that 4*5 does not become 45.
-DECORATION = str.maketrans(
-    dict.fromkeys("*_`\"'“”„«»「」『』()（）[]【】#\u200b\u200c\u200d\u200e\u200f\u2060\ufeff", " ")
-)
-READ_ALIKE = str.maketrans({**dict.fromkeys("．٫,，", "."), "−": "-", "－": "-"})
 
 THOUGHT = re.compile(r"<think(?:ing)?>|\[THINK\]", re.IGNORECASE)
 THOUGHT_END = re.compile(r"</think(?:ing)?>|\[/THINK\]", re.IGNORECASE)
@@ -76,7 +54,13 @@ def first_line(reply: str, lowest: float, highest: float, dimension: str = "", f
     or comma. A line with other words is not read, as they may belong to a quotation. finished: False where the reply
     was cut; its first line is then read only if another line follows, since a final 4 may be the beginning of 4.5.
     """
-    return _agreed(reply, lambda answer, whole: _line_score(answer, whole, (lowest, highest), dimension), finished)
+    scale = (lowest, highest)
+    return _agreed(
+        reply,
+        lambda answer, whole: _line_score(answer, whole, scale, dimension),
+        finished,
+        lambda answer, whole: _stated(answer, whole, scale, dimension),
+    )
 
 
 def json_score(reply: str, lowest: float, highest: float, dimension: str = "", finished: bool = True) -> Rating:
@@ -126,8 +110,16 @@ def _not_nan(score: float) -> Rating:
     return Rating(None, "not_finite") if math.isnan(score) else Rating(score)
 
 
-def _agreed(reply: str, read: Callable[[str, bool], Rating], finished: bool) -> Rating:
-    """The rating that the possible answers agree on; `several_numbers` where two of them give different scores."""
+def _agreed(
+    reply: str,
+    read: Callable[[str, bool], Rating],
+    finished: bool,
+    otherwise: Callable[[str, bool], Rating | None] = lambda answer, whole: None,
+) -> Rating:
+    """The rating that the possible answers agree on; `several_numbers` where two of them give different scores.
+
+    otherwise: reads the last answer where `read` finds a score in none. What is before it may be thinking.
+    """
     if not reply.strip():
         return Rating(None, "empty" if finished else "unfinished")
     pieces = answers(reply)
@@ -137,7 +129,17 @@ def _agreed(reply: str, read: Callable[[str, bool], Rating], finished: bool) -> 
     scored = {rating.score for rating in ratings if rating.score is not None}
     if len(scored) > 1:
         return Rating(None, "several_numbers")
-    return Rating(scored.pop()) if scored else ratings[-1]
+    if scored:
+        return Rating(scored.pop())
+    return otherwise(pieces[-1], finished) or ratings[-1]
+
+
+def _stated(answer: str, whole: bool, scale: tuple[float, float], dimension: str) -> Rating | None:
+    """The rating that an answer states in another form; None where it states none."""
+    found = stated(answer, whole, scale, dimension)
+    if found is None:
+        return None
+    return _within(found.score, scale) if found.out_of == scale[1] else Rating(None, "other_scale")
 
 
 def _line_score(answer: str, whole: bool, scale: tuple[float, float], dimension: str) -> Rating:
@@ -152,37 +154,24 @@ def _line_score(answer: str, whole: bool, scale: tuple[float, float], dimension:
     found = _labelled(SCORE, dimension).fullmatch(line)
     if found is None:
         return Rating(None, _unread(line, dimension))
-    highest = 100.0 if found["percent"] else _value(found["scale"] or str(scale[1]))
+    highest = 100.0 if found["percent"] else number(found["scale"] or str(scale[1]))
     if highest != scale[1]:
         return Rating(None, "other_scale")
-    return _within(_value(found["number"]), scale)
+    return _within(number(found["number"]), scale)
 
 
 def _unread(line: str, dimension: str) -> str:
     """The outcome of a line that is not a score."""
     if _labelled(NOT_FINITE, dimension).fullmatch(line):
         return "not_finite"
-    numbers = {_value(number) for number in re.findall(NUMBER, line)}
+    numbers = {number(each) for each in re.findall(NUMBER, line)}
     return ("no_number", "prose")[len(numbers)] if len(numbers) < 2 else "several_numbers"
 
 
 @functools.cache
 def _labelled(said: str, dimension: str) -> re.Pattern[str]:
     """A pattern for `said`, with or without a label and a colon before it."""
-    label = LABEL
-    if dimension := named(dimension):
-        asked = re.escape(dimension).replace(r"\ ", r"[\s-]")
-        label += rf"|(?:(?:{LABEL})\s*(?:(?:of|for|in|on)\s+(?:the\s+)?)?)?{asked}(?:\s*[的の]?\s*(?:{LABEL}))?"
-    return re.compile(rf"(?:{OPENING}(?:{label})\s*[:：=＝]\s*)?{said}", re.IGNORECASE)
-
-
-def named(dimension: str) -> str:
-    """A dimension in a normal form: without emphasis and hyphens, with single blanks and composed accents."""
-    return " ".join(unicodedata.normalize("NFC", dimension).translate(DECORATION).replace("-", " ").split())
-
-
-def _value(number: str) -> float:
-    return float(number.translate(READ_ALIKE))
+    return re.compile(rf"(?:{OPENING}(?:{labels(dimension)})\s*[:：=＝]\s*)?{said}", re.IGNORECASE)
 
 
 def _within(score: float, scale: tuple[float, float]) -> Rating:

@@ -9,6 +9,7 @@ import yaml
 
 from jobs import explain
 from jobs.engine.execute import model_room
+from jobs.engine.report import card
 from jobs.engine.report.display import percent
 from jobs.engine.store.lock import locked
 from operators.scripts import script
@@ -75,7 +76,7 @@ def test_another_budget_and_a_grown_file_compute_only_what_is_new(run, tmp_path)
     assert (tmp_path / "b/selected.jsonl").read_text().startswith(first)
     jsonl(tmp_path / "in.jsonl", records(100, "x") + rows)
     _, said = run("ltd", "in.jsonl", "--out", "c", "budget=12", store="own")
-    assert "embed: 220 samples, 0 in the store, 120 known from another pool, 100 to compute" in said
+    assert "embed: 220 samples, 0 in the store, 120 known from an earlier run, 100 to compute" in said
     code, said = run("ltd", "in.jsonl", "--out", "a", "budget=12")
     assert code == 2
     assert "a holds another run (pool.fingerprint" in said
@@ -187,13 +188,18 @@ def test_a_run_that_was_cut_off_after_it_claimed_its_folder_can_be_run_again(run
     how="`curate` on a store that is locked",
     holds="exit code 1 with the owner, before anything is started or written",
 )
-def test_a_second_driver_on_a_store_in_use_is_refused_before_it_starts_anything(run, tmp_path):
+def test_a_second_driver_on_a_store_in_use_is_refused_before_it_starts_anything(run, tmp_path, monkeypatch):
+    lock = tmp_path / "own/lock.json"
     jsonl(tmp_path / "in.jsonl", records(20))
     with locked(str(tmp_path / "own"), print, lease=3.0):
         code, said = run("ltd", "in.jsonl", "--out", "o", "budget=5", store="own")
     assert code == 1
     assert "own is in use by process" in said
     assert not (tmp_path / "o").exists()
+    held, write = [], card.write_card
+    monkeypatch.setattr(card, "write_card", lambda outcome: held.append(lock.exists()) or write(outcome))
+    assert run("at_random", "in.jsonl", "--out", "o", "budget=5", store="own")[0] == 0
+    assert (held, lock.exists()) == ([True], False)  # nobody merges the parts that the outcome is made of
 
 
 @pytest.mark.fault(

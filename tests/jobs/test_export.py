@@ -12,8 +12,6 @@ from datasets import load_dataset
 from jobs import export, ingest
 from tests.jobs.corpora import jsonl, records
 
-pytestmark = pytest.mark.usefixtures("ray_session")
-
 TOOL = {
     "name": "天气",
     "description": "weather",
@@ -51,12 +49,23 @@ CHATS = [
 
 
 @pytest.fixture
-def chats(run, tmp_path):
-    """The run `out`, which has kept all of CHATS, and no longer has its pool."""
-    jsonl(tmp_path / "chats.jsonl", CHATS)
-    assert run("at_random", "chats.jsonl", "--out", "out", "budget=3", store=tmp_path / "store")[0] == 0
-    shutil.rmtree(tmp_path / "store")
-    return tmp_path / "out"
+def kept(tmp_path):
+    """Writes the folder `out` of a run that has kept these records, and whose pool is gone."""
+
+    def write(*made):
+        (tmp_path / "out").mkdir()
+        jsonl(tmp_path / "out/selected.jsonl", made)
+        manifest = {
+            "winnow_manifest": 1,
+            "run": {"recipe": "at_random", "reading": {}},
+            "pool": {"folder": str(tmp_path / "gone")},
+            "counts": {"kept": len(made)},
+            "finished": "2026-01-01T00:00:00+00:00",
+        }
+        (tmp_path / "out/manifest.yaml").write_text(yaml.safe_dump(manifest))
+        (tmp_path / "out/README.md").write_text("---\ntags: [winnow]\n---\n# Kept\n")
+
+    return write
 
 
 def loaded(file, tmp_path) -> list[dict]:
@@ -71,7 +80,8 @@ def loaded(file, tmp_path) -> list[dict]:
     return sorted(map(without_nulls, rows), key=lambda row: "四度" not in json.dumps(row, ensure_ascii=False))
 
 
-def test_conversations_with_tools_and_reasoning_in_the_layout_of_each_trainer(run, tmp_path, chats):
+def test_conversations_with_tools_and_reasoning_in_the_layout_of_each_trainer(run, tmp_path, kept):
+    kept(*CHATS)
     for trainer in export.TARGETS[:-1]:
         code, said = run("out", "--to", trainer, command=export)
         left_out = trainer == "llamafactory"
@@ -125,6 +135,7 @@ def test_conversations_with_tools_and_reasoning_in_the_layout_of_each_trainer(ru
     assert json.loads(messages[3]["content"]) == {"name": "天气", "arguments": {"city": "Oslo"}}
 
 
+@pytest.mark.usefixtures("ray_session")
 def test_one_turn_as_alpaca_and_as_prompt_and_completion_with_the_columns_of_the_pool(run, tmp_path):
     rows = [{"q": f"Translate {i}.", "more": f"文{i}", "a": f"答 {i}", "n": i} for i in range(4)]
     jsonl(tmp_path / "in.jsonl", rows)
@@ -155,6 +166,7 @@ def test_one_turn_as_alpaca_and_as_prompt_and_completion_with_the_columns_of_the
     assert asked == [f"{row['q']}\n{row['more']}" for row in kept]
 
 
+@pytest.mark.usefixtures("ray_session")
 def test_the_hub_s_folder_keeps_the_schema_and_is_loaded_by_datasets(run, tmp_path, monkeypatch):
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no token"))
@@ -185,13 +197,12 @@ def test_the_hub_s_folder_keeps_the_schema_and_is_loaded_by_datasets(run, tmp_pa
     assert (code, said.splitlines()[-1].startswith("error: the hub did not take me/kept: ")) == (1, True)
 
 
-def test_fields_whose_values_differ_in_type_are_json_text_in_the_hub_s_shards(run, tmp_path):
+def test_fields_whose_values_differ_in_type_are_json_text_in_the_hub_s_shards(run, tmp_path, kept):
     made = [
         {"instruction": "a", "output": "b", "extra": 1, "score": 1, "empty": {}, "tags": ["x"]},
         {"instruction": "c", "output": "d", "extra": "one", "score": 0.5, "empty": {}, "tags": None},
     ]
-    jsonl(tmp_path / "in.jsonl", made)
-    assert run("at_random", "in.jsonl", "--out", "out", "budget=2")[0] == 0
+    kept(*made)
     code, said = run("out", "--to", "hub", "--repo", "me/kept", "--dry-run", "--out", "sent", command=export)
     assert code == 0
     assert "written as JSON text, because their values differ in type: extra, empty" in said
@@ -202,9 +213,8 @@ def test_fields_whose_values_differ_in_type_are_json_text_in_the_hub_s_shards(ru
     ]
 
 
-def test_what_is_no_run_or_no_target_is_refused_in_a_line(run, tmp_path):
-    jsonl(tmp_path / "in.jsonl", records(4))
-    assert run("at_random", "in.jsonl", "--out", "out", "budget=2")[0] == 0
+def test_what_is_no_run_or_no_target_is_refused_in_a_line(run, tmp_path, kept):
+    kept(*records(2))
     code, said = run("out", "--to", "llama-factory", command=export)
     assert (code, "did you mean 'llamafactory'?" in said, said.count("\n")) == (2, True, 1)
     assert run("nowhere", "--to", "trl", command=export) == (

@@ -45,7 +45,7 @@ def mapped(
     taken, known_by, repeats = 0, KNOWN_BY[operator.belongs_to()], missing[:0]
     if len(missing):
         with told(name, session):
-            taken, repeats = known_already(feature, store.known(operator), samples.parts, Runs.of(missing), known_by)
+            taken, repeats = known_already(feature, operator, store, samples.parts, Runs.of(missing))
     if taken:
         with told(name, session):
             states = settle(feature, samples.samples)
@@ -54,7 +54,7 @@ def mapped(
     asked = Runs.of(missing).without(repeats)
     del missing
     allowed = session.max_errors * size
-    from_others = f", {taken:,} known from another pool" if taken else ""
+    from_others = f", {taken:,} known from an earlier run" if taken else ""
     say(f"{name}: {size:,} samples, {stored:,} in the store{from_others}, {len(asked):,} to compute")
     if len(asked):
         refuse_without_room({name: operator}, session)

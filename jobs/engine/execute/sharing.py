@@ -4,37 +4,47 @@ import numpy as np
 import pyarrow as pa
 import ray
 
-from jobs.engine.samples.reading import Parts, read_samples
+from jobs.engine.samples.reading import KNOWN_BY, Parts, read_samples
 from jobs.engine.samples.runs import Runs
 from jobs.engine.store.feature import Feature
+from jobs.engine.store.store import Store
 from jobs.engine.store.taking import Lacking, hashes, share_errors, take_over
+from operators.base import Operator
 
 COMPARED = 1 << 24
 """The most samples whose hashes one task compares; more are divided by their hashes among several tasks."""
 
 
 def known_already(
-    feature: Feature, others: list[Feature], parts: Parts, ids: Runs, known_by: str
+    feature: Feature, operator: Operator, store: Store, parts: Parts, ids: Runs
 ) -> tuple[int, np.ndarray]:
-    """Takes values of equal samples over from other pools.
+    """Takes values of equal samples over from the operator's features in the store.
 
-    feature: the feature of this pool. others: the same operator's features of other pools. known_by: the hash column
-    by which samples are equal. Returns the number of values that were taken over, and the ids, ascending, of the
+    feature: that of this pool. Returns the number of values that were taken over, and the ids, ascending, of the
     samples whose hash repeats that of an earlier sample.
     """
     of = -(-len(ids) // COMPARED)
-    found = ray.get([_known.remote(feature, others, parts, ids, known_by, share, of) for share in range(of)])
+    others, earlier = store.known(operator), store.known_earlier(operator)
+    found = ray.get([_known.remote(feature, operator, others, earlier, parts, ids, share, of) for share in range(of)])
     return sum(taken for taken, _ in found), np.sort(np.concatenate([repeats for _, repeats in found]))
 
 
 @ray.remote(num_cpus=1)
 def _known(
-    feature: Feature, others: list[Feature], parts: Parts, ids: Runs, known_by: str, share: int, of: int
+    feature: Feature,
+    operator: Operator,
+    others: list[Feature],
+    earlier: list[Feature],
+    parts: Parts,
+    ids: Runs,
+    share: int,
+    of: int,
 ) -> tuple[int, np.ndarray]:
     """What `known_already` returns, for the samples in one of several shares of the hashes."""
-    lacking = Lacking.of(_hashes(parts, ids.ids(), known_by, share, of))
+    lacking = Lacking.of(_hashes(parts, ids.ids(), KNOWN_BY[operator.belongs_to()], share, of))
     repeats = lacking.repeats()
-    return take_over(feature, others, lacking), repeats
+    take_over(feature, others, lacking)
+    return take_over(feature, earlier, lacking, operator.still_valid), repeats
 
 
 @ray.remote(num_cpus=1)

@@ -17,6 +17,7 @@ from jobs.engine.ingest.records.messages import (
     ROLES,
     TEXT_FIELDS,
 )
+from jobs.engine.ingest.records.trees import MESSAGE, PARENT, TREE
 
 FILES = (
     ("JSON lines", "one object per line, also with a comma after each"),
@@ -52,7 +53,8 @@ def _formats() -> Iterator[str]:
         shown[each.name, _names(also), each.example].append(" and ".join(f"`{name}`" for name in sorted(each.needs)))
     for (name, also, example), needs in shown.items():
         yield f"| {name} | {'; or '.join(needs)} | {also} | {example} |"
-    yield f"| oasst | `prompt` with `replies` | {_names(['rank'])} | a tree; each path to a last answer is a sample |"
+    rows = f"`prompt` with `replies`; or rows with {_names([TREE, MESSAGE, PARENT])}"
+    yield f"| oasst | {rows} | {_names(['rank'])} | a tree; each path to a last answer is a sample |"
 
 
 def _words() -> Iterator[str]:

@@ -18,6 +18,7 @@ from jobs.engine.ingest.files.streams import Range, decompressed, file_at
 from jobs.engine.ingest.files.tables import Table
 from jobs.engine.ingest.records.quarantine import Quarantine
 from jobs.engine.ingest.records.records import compact, samples_of
+from jobs.engine.ingest.records.trees import whole_trees
 from jobs.engine.ingest.row_groups import InterimWriter
 from jobs.engine.ingest.settings import IngestSettings
 from jobs.engine.store.folder import Folder
@@ -124,7 +125,7 @@ class _Found:
 def _parsed(reader: Reader, settings: IngestSettings, writer: InterimWriter, quarantine: Quarantine) -> _Found:
     found = _Found()
     elements = isinstance(reader, Elements)
-    for piece in reader:
+    for piece in reader if settings.columns else whole_trees(reader):
         if piece.fault:
             quarantine.add(piece, piece.fault)
             continue

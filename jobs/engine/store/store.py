@@ -43,13 +43,21 @@ class Store:
         """Returns the feature with the operator's values for the pool, computed or not."""
         return Feature(f"{self.operator_folder(operator)}/{pool_fingerprint[:16]}")
 
-    def operator_folder(self, operator: Operator) -> str:
-        """Returns the folder with the values of an operator for all pools."""
-        return f"{self.url}/features/{type(operator).__name__}-{operator.fingerprint()[:16]}"
+    def operator_folder(self, operator: Operator, version: int | None = None) -> str:
+        """Returns the folder with the values of an operator for all pools; version: an earlier one of the operator."""
+        return f"{self.url}/features/{type(operator).__name__}-{operator.fingerprint(version)[:16]}"
 
     def known(self, operator: Operator) -> list[Feature]:
         """Returns the operator's features for all pools of this store."""
-        fs, root = opened(self.operator_folder(operator))
+        return self._features(self.operator_folder(operator))
+
+    def known_earlier(self, operator: Operator) -> list[Feature]:
+        """Returns the features that the operator's earlier versions computed, some values of which are still valid."""
+        folders = [self.operator_folder(operator, version) for version in sorted(operator.earlier, reverse=True)]
+        return [feature for folder in folders for feature in self._features(folder)]
+
+    def _features(self, folder: str) -> list[Feature]:
+        fs, root = opened(folder)
         if not fs.exists(root):
             return []
         return [Feature(fs.unstrip_protocol(path)) for path in sorted(fs.ls(root, detail=False)) if fs.isdir(path)]

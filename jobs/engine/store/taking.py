@@ -1,6 +1,6 @@
 """Values taken over by content: a sample gets the value, or the error, of another with the same hash."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,8 @@ from jobs.engine.store.folder import Folder
 from jobs.engine.store.parquet import opened
 
 SHA = np.dtype("S16")
+Valid = Callable[[pa.Array], np.ndarray]
+"""A function from values to whether each may be taken over; (rows,) bool."""
 
 
 @dataclass
@@ -52,14 +54,15 @@ class Lacking:
         return rows[unique][fresh], places[fresh]
 
 
-def take_over(feature: Feature, others: Sequence[Feature], lacking: Lacking) -> int:
-    """Copies into `feature` the values that others have for samples that lack one. Returns their number.
+def take_over(feature: Feature, others: Sequence[Feature], lacking: Lacking, valid: Valid | None = None) -> int:
+    """Copies into `feature` the values that others have for samples that lack one.
 
     A value belongs to the content that the sha is the hash of. So the sha decides, and the id in the other feature does
-    not matter. `others` may hold `feature` itself.
+    not matter. `others` may hold `feature` itself. valid: whether each of their values may be copied; None for all.
+    Returns the number of samples that have been given something.
     """
     for other in others:
-        for file, rows, places in _hits(other, lacking, failed=False):
+        for file, rows, places in _hits(other, lacking, failed=False, valid=valid):
             values = file.read(columns=["value"])["value"].combine_chunks().take(pa.array(rows))
             _write(feature, lacking, places, values, [None] * len(rows))
     return lacking.given
@@ -72,7 +75,9 @@ def share_errors(feature: Feature, lacking: Lacking) -> None:
         _write(feature, lacking, places, pa.nulls(len(rows)), errors)
 
 
-def _hits(feature: Feature, lacking: Lacking, failed: bool) -> Iterator[tuple[pq.ParquetFile, np.ndarray, np.ndarray]]:
+def _hits(
+    feature: Feature, lacking: Lacking, failed: bool, valid: Valid | None = None
+) -> Iterator[tuple[pq.ParquetFile, np.ndarray, np.ndarray]]:
     """The parts with something for samples that lack it: the part, its rows, and the positions of the samples."""
     fs, _ = Folder(feature.folder).opened()
     for path in feature.parts():
@@ -81,6 +86,8 @@ def _hits(feature: Feature, lacking: Lacking, failed: bool) -> Iterator[tuple[pq
         with opened(fs.unstrip_protocol(path)) as file:
             table = file.read(columns=["sha", "error"])
             held = np.flatnonzero(table["error"].is_valid().to_numpy() == failed)
+            if valid and len(held):
+                held = held[valid(file.read(columns=["value"])["value"].combine_chunks().take(pa.array(held)))]
             rows, places = lacking.found(hashes(table["sha"])[held])
             if len(rows):
                 yield file, held[rows], places

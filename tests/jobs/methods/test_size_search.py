@@ -5,7 +5,12 @@ import math
 
 import pytest
 
-from jobs.methods.size_search import searched
+from jobs.engine.store.folder import Folder
+from jobs.methods.size_search import Log, searched
+
+
+def at(folder, name="trials.jsonl") -> Log:
+    return Log(Folder.at(folder), name)
 
 
 def planted(best):
@@ -22,7 +27,7 @@ def planted(best):
 @pytest.mark.parametrize("best", [600, 1000, 2532, 5000, 9000])
 def test_a_planted_optimum_is_found_within_a_tenth_by_thirty_trials(tmp_path, best):
     loss, asked = planted(best)
-    found = searched(loss, 512, 10_000, 30, seed=0, log=tmp_path / "trials.jsonl")
+    found = searched(loss, 512, 10_000, 30, seed=0, log=at(tmp_path))
     assert abs(found.size / best - 1) < 0.1
     assert asked[0] == 512  # the cheapest comes first
     assert len(asked) == len(set(asked)) == len(found.trials) == 30
@@ -30,25 +35,25 @@ def test_a_planted_optimum_is_found_within_a_tenth_by_thirty_trials(tmp_path, be
     assert found.edge == ""
 
 
-def test_a_search_that_was_stopped_goes_on_after_its_last_whole_trial(tmp_path):
-    whole, log = searched(planted(2532)[0], 512, 10_000, 12, seed=3, log=tmp_path / "whole"), tmp_path / "trials.jsonl"
+def test_a_search_that_was_stopped_goes_on_after_its_last_trial(tmp_path):
+    whole, log = searched(planted(2532)[0], 512, 10_000, 12, seed=3, log=at(tmp_path, "whole")), at(tmp_path)
     searched(planted(2532)[0], 512, 10_000, 5, seed=3, log=log)
-    log.write_text(log.read_text() + '{"size": 700, "lo')  # the run was killed while it wrote
     loss, asked = planted(2532)
     assert searched(loss, 512, 10_000, 12, seed=3, log=log) == whole
     assert len(asked) == 7
+    assert [trial["size"] for trial in log.lines()] == list(whole.trials)
     assert searched(planted(1)[0], 512, 10_000, 12, seed=3, log=log) == whole  # nothing is asked again
 
 
 @pytest.mark.parametrize(("best", "told"), [(100, "lower end of the range: set least"), (90_000, "upper end")])
 def test_an_optimum_at_an_edge_is_told(tmp_path, best, told):
-    found = searched(planted(best)[0], 512, 10_000, 30, seed=0, log=tmp_path / "trials.jsonl")
+    found = searched(planted(best)[0], 512, 10_000, 30, seed=0, log=at(tmp_path))
     assert told in found.edge
 
 
 def test_a_range_of_few_sizes_ends_when_all_were_tried(tmp_path):
     loss, asked = planted(4)
-    assert searched(loss, 3, 5, 30, seed=0, log=tmp_path / "trials.jsonl").size == 4
+    assert searched(loss, 3, 5, 30, seed=0, log=at(tmp_path)).size == 4
     assert sorted(asked) == [3, 4, 5]
-    assert searched(planted(7)[0], 7, 7, 30, seed=0, log=tmp_path / "one.jsonl").trials == {7: 1.0}
+    assert searched(planted(7)[0], 7, 7, 30, seed=0, log=at(tmp_path, "one.jsonl")).trials == {7: 1.0}
     assert json.loads((tmp_path / "one.jsonl").read_text())["size"] == 7

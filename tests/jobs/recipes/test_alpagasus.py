@@ -3,11 +3,15 @@
 import json
 import re
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
+from jobs.engine.store.store import Store
+from operators.asking.judge import Judge
+from operators.checkpoint import Checkpoint
 from tests.jobs.corpora import jsonl, ledger, records
 from tests.raters import answer, length_judge, rating
 from tests.servers import failed, prompt, said, served
@@ -126,6 +130,13 @@ def test_too_many_replies_without_a_rating_end_the_run_with_the_first_of_them_an
         code, printed = run(*words, "max_unrated=0.42", store=tmp_path / "own")
         assert code == 0, printed
         assert len(server.requests) == asked
+        # What version 2 of the judge rated is not asked for again, and what it could not read is.
+        store, judge = Store(str(tmp_path / "own")), Judge(model=Checkpoint("any"), endpoint=server.url)
+        Path(store.operator_folder(judge)).rename(store.operator_folder(judge, 2))
+        code, printed = run(*words, "max_unrated=0.42", "threshold=2", "--out", "b", store=tmp_path / "own")
+        assert code == 0, printed
+        assert "judge: 12 samples, 0 in the store, 7 known from an earlier run, 5 to compute" in printed
+        assert len(server.requests) == asked + 5
         code, printed = run(*words, "--plan", store=tmp_path / "own")
         assert "max_unrated 0.2" in printed
     manifest = yaml.safe_load((tmp_path / "a/manifest.yaml").read_text())

@@ -86,6 +86,20 @@ def test_rankings_the_dimension_that_was_asked_for_may_stand_by_the_score(label)
     assert rankings(text, 6, "quality") == rankings(text, 6) == VariantScores((None,) * 6, ("missing",) * 6)
 
 
+@pytest.mark.parametrize("label", ["评分：", "Rating: ", ": ", " ", "复杂性：", "Complexity grade: ", "Verdict: "])
+def test_rankings_another_word_for_score_or_none_is_read_where_a_line_in_the_form_is_missing(label):
+    assert rankings(f"[1] {label}5\n[2] **{label}**3/6", 2, "complexity").scores == (5, 3)
+    assert rankings(f"[1] {label}5\n[1] Score: 2\n[2] Score: 3", 2, "complexity").scores == (2, 3)
+    assert rankings(f"[1] {label}5\n[3] {label}3", 2, "complexity").outcomes == ("misnumbered", "misnumbered")
+
+
+@pytest.mark.parametrize(
+    "line", ["[1] 5 things to say", "[1] Clarity: 5", "[1] It says score: 5", "[1] 5 or 6", "1. 5"]
+)
+def test_rankings_a_number_among_other_words_is_no_score(line):
+    assert rankings(f"{line}\n[2] Score: 3", 2, "complexity").scores == (None, 3)
+
+
 def test_rankings_the_line_that_a_reply_was_cut_in_is_not_read():
     assert rankings(SIX, 6, finished=False).outcomes == ("",) * 5 + ("missing",)
     assert rankings(f"{SIX}\n", 6, finished=False).scored == 6

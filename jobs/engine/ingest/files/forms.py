@@ -14,6 +14,7 @@ from jobs.engine.ingest.faults import FileFault
 from jobs.engine.ingest.files.elements import TOKEN, WRAPPER
 from jobs.engine.ingest.files.lines import BOM
 from jobs.engine.ingest.files.streams import decompressed
+from jobs.engine.ingest.records.trees import in_rows
 
 Kind = Literal["lines", "elements", "parquet", "arrow", "tar", "csv"]
 
@@ -45,11 +46,13 @@ class Form(NamedTuple):
     """The encoding that a mark at the beginning names; None for UTF-8."""
     delimiter: str = ","
     """What is between the fields of a csv file."""
+    trees: bool = False
+    """Whether records belong together, as the messages of a tree do, so that one task reads them all."""
 
     @property
     def splittable(self) -> bool:
         """Whether a reader can begin at any line of the file."""
-        return self.kind == "lines" and not self.compression and not self.encoding
+        return self.kind == "lines" and not (self.compression or self.encoding or self.trees)
 
 
 def suffix_of(path: str) -> str:
@@ -124,7 +127,8 @@ def _text(head: bytes, suffix: str) -> Form:
         return Form("csv", delimiter=_delimiter(begin, delimiter))
     if not begin or begin[:1] not in (b"{", b"["):
         return Form("lines")
-    return Form("lines" if in_lines(begin, suffix.startswith((".jsonl", ".ndjson"))) else "elements")
+    kind = "lines" if in_lines(begin, suffix.startswith((".jsonl", ".ndjson"))) else "elements"
+    return Form(kind, trees=in_rows(begin))
 
 
 def _delimiter(head: bytes, usual: str) -> str:

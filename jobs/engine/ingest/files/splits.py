@@ -12,6 +12,7 @@ from jobs.engine.ingest.faults import FileFault
 from jobs.engine.ingest.files.forms import HEAD_BYTES, Form, form_of
 from jobs.engine.ingest.files.inputs import Source
 from jobs.engine.ingest.files.streams import file_at
+from jobs.engine.ingest.records.trees import MESSAGE, PARENT, TREE
 
 READERS = 16
 
@@ -50,7 +51,7 @@ def _splits(place: int, source: Source, split_bytes: int) -> list[Split]:
     try:
         with file_at(source.path) as file:
             form = form_of(file.read(HEAD_BYTES), source.uri)
-            row_groups = _row_groups(pq.ParquetFile(file).metadata, split_bytes) if form == Form("parquet") else []
+            row_groups = _row_groups(pq.ParquetFile(file), split_bytes) if form == Form("parquet") else []
     except (OSError, FileFault, pa.ArrowException):
         return whole  # the task that reads the file reports what is wrong with it
     if form and form.splittable:
@@ -61,8 +62,11 @@ def _splits(place: int, source: Source, split_bytes: int) -> list[Split]:
     return _parquet_splits(place, source, source.size, row_groups) if len(row_groups) > 1 else whole
 
 
-def _row_groups(metadata: pq.FileMetaData, split_bytes: int) -> list[tuple[int, ...]]:
-    """Returns groups of row groups, each of about `split_bytes`."""
+def _row_groups(parquet: pq.ParquetFile, split_bytes: int) -> list[tuple[int, ...]]:
+    """Returns groups of row groups, each of about `split_bytes`; none where rows belong together."""
+    if {TREE, MESSAGE, PARENT} <= set(parquet.schema_arrow.names):
+        return []
+    metadata = parquet.metadata
     groups: list[tuple[int, ...]] = []
     held: tuple[int, ...] = ()
     size = 0

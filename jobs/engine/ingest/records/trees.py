@@ -1,13 +1,19 @@
-"""OpenAssistant's conversation trees: every path from the prompt to a last answer is a conversation."""
+"""OpenAssistant's conversation trees: every path from the prompt to a last answer is a conversation.
 
-from collections.abc import Iterator
+A tree stands in one record, or as a row for each of its messages, one after another (`whole_trees`).
+"""
+
+import json
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from jobs.engine.ingest.faults import RecordFault
+from jobs.engine.ingest.faults import Piece, RecordFault
 from jobs.engine.ingest.records.messages import ROLES, Spoken, spoken
 from jobs.engine.ingest.records.values import Record, text_in, wrong_type
 
 SAID = ("text", "role", "replies")
+TREE, MESSAGE, PARENT = "message_tree_id", "message_id", "parent_id"
+ROW_MARKS = tuple(f'"{name}"'.encode() for name in (TREE, MESSAGE, PARENT))
 
 
 class Path(NamedTuple):
@@ -56,3 +62,47 @@ def _message(node: Record) -> Spoken:
 
 def _without(node: Record) -> dict[str, Any]:
     return {name: value for name, value in node.items() if name not in SAID and value is not None}
+
+
+def in_rows(head: bytes) -> bool:
+    """Whether records that begin with these bytes are the messages of trees, a row each."""
+    return all(mark in head for mark in ROW_MARKS)
+
+
+def whole_trees(pieces: Iterable[Piece]) -> Iterator[Piece]:
+    """Gives pieces, the rows of each tree as one piece at the place of its last row."""
+    held: list[dict[str, Any]] = []
+    line: int | None = None
+    for piece in pieces:
+        row = None if piece.fault or not in_rows(piece.raw) else _row(piece.raw)
+        if held and (row is None or row[TREE] != held[0][TREE]):
+            yield Piece(line, _tree(held))
+            held = []
+        if row is None:
+            yield piece
+        else:
+            held.append(row)
+            line = piece.line
+    if held:
+        yield Piece(line, _tree(held))
+
+
+def _row(raw: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) and row.get(TREE) and row.get(MESSAGE) and PARENT in row else None
+
+
+def _tree(rows: list[dict[str, Any]]) -> bytes:
+    """The JSON text of the tree of these rows. Messages whose parents are not there begin it."""
+    replies: dict[Any, list[dict[str, Any]]] = {}
+    known = {row[MESSAGE] for row in rows}
+    for row in rows:
+        replies.setdefault(row[PARENT] if row[PARENT] in known else None, []).append(row)
+    for row in rows:
+        row["replies"] = replies.get(row[MESSAGE], [])
+    begun = replies.get(None, [])
+    prompt = begun[0] if len(begun) == 1 else {"role": "prompter", "text": "", "replies": begun}
+    return json.dumps({TREE: rows[0][TREE], "prompt": prompt}).encode()

@@ -5,7 +5,10 @@ import json
 import pytest
 
 from jobs.engine.ingest import IngestSettings, RecordFault
+from jobs.engine.ingest.faults import Piece
+from jobs.engine.ingest.files.forms import Form, form_of
 from jobs.engine.ingest.records.records import samples_of
+from jobs.engine.ingest.records.trees import whole_trees
 
 ASKED = {"role": "user", "content": "1+1?"}
 TOLD = {"role": "assistant", "content": "2"}
@@ -116,3 +119,30 @@ def test_a_tree_gives_every_path_to_a_last_answer_with_its_rank():
     ]
     with pytest.raises(RecordFault, match="no message of the tree has an answer"):
         samples_of(json.dumps({"prompt": said("Q", "prompter")}).encode(), IngestSettings())
+
+
+def test_the_rows_of_a_tree_are_the_samples_of_the_tree():
+    def row(name, parent, text, role, tree="t", **more):
+        return {"message_tree_id": tree, "message_id": name, "parent_id": parent, "text": text, "role": role, **more}
+
+    rows = [
+        row("1", None, "Q", "prompter"),
+        row("2", "1", "A1", "assistant", rank=1),
+        row("3", "2", "问", "prompter"),
+        row("4", "3", "答", "assistant", rank=0),
+        row("5", "1", "A2", "assistant", rank=0),
+        row("6", None, "Q2", "prompter", tree="u"),
+        {"instruction": "a", "output": "b"},
+        row("7", None, "Q3", "prompter", tree="v"),
+        row("8", "7", "A3", "assistant", tree="v"),
+    ]
+    pieces = [Piece(number, json.dumps(each).encode()) for number, each in enumerate(rows, 1)]
+    first, second, plain, last = whole_trees(pieces)
+    assert (first.line, second.line, plain, last.line) == (5, 6, pieces[6], 9)
+    found = samples_of(first.raw, IngestSettings())
+    assert [[each["content"] for each in sample.messages] for sample in found] == [["Q", "A1", "问", "答"], ["Q", "A2"]]
+    assert [json.loads(sample.raw)["rank"] for sample in found] == [0, 0]
+    with pytest.raises(RecordFault, match="no message of the tree has an answer"):
+        samples_of(second.raw, IngestSettings())
+    assert form_of(pieces[0].raw + b"\n", "a.jsonl") == Form("lines", trees=True)
+    assert not form_of(pieces[0].raw + b"\n", "a.jsonl").splittable

@@ -113,10 +113,10 @@ def test_columns_limits_and_ignored_fields_are_repeated_by_the_manifest(run, tmp
 
 
 def test_finetune_and_evaluate_read_named_columns(run, tmp_path, shared_store):
-    rows = [{"question": f"What is {at}?", "answer": f"It is {at}."} for at in range(6)]
-    jsonl(tmp_path / "in.jsonl", [*rows, {"question": "And?", "answer": ""}])
+    rows = [{"asked": f"What is {at}?", "told": f"It is {at}."} for at in range(6)]
+    jsonl(tmp_path / "in.jsonl", [*rows, {"asked": "And?", "told": ""}])
     base = tiny_causal(tmp_path / "base", ["What is 1? It is 1."])
-    named = ["--columns", "instruction=question", "response=answer", "--max-unreadable", "0.2", "--store", shared_store]
+    named = ["--columns", "instruction=asked", "response=told", "--max-unreadable", "0.2", "--store", shared_store]
     fields = [f"base.name={base}", "lora=none", "epochs=1", "batch=2", "warmup=0", "precision=float32", "max_tokens=64"]
     code, said = run("in.jsonl", "--out", "model", *fields, *named, command=finetune)
     assert code == 0, said
@@ -167,7 +167,7 @@ def test_parquet_columns_of_bytes_are_text_and_two_of_one_name_are_refused(run, 
 def test_records_that_differ_in_what_is_trained_on_are_all_candidates(run, tmp_path):
     chat = [{"role": "user", "content": "1+1?"}]
     told = [[*chat, {"role": "assistant", "content": "2", "reasoning_content": f"thought {at}"}] for at in range(4)]
-    rows = [*({"messages": each} for each in told), *({"messages": told[0], "label": each} for each in (True, False))]
+    rows = [*({"messages": each} for each in told), *({"messages": told[0], "label": each} for each in ("yes", "no"))]
     jsonl(tmp_path / "in.jsonl", [*rows, {"id": 7, **rows[0]}])
     code, said = run("at_random", "in.jsonl", "--out", "out", "budget=6")
     assert code == 0, said

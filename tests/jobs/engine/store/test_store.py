@@ -10,6 +10,7 @@ from jobs.engine.store.feature import ERROR, MISSING, VALUE, Feature
 from jobs.engine.store.store import Store
 from jobs.engine.store.taking import Lacking, take_over
 from jobs.engine.terminal.errors import WinnowError
+from operators.asking.judge import Judge
 from operators.base import RowError
 from tests.standins import Hashed
 
@@ -91,6 +92,24 @@ def test_take_over_gives_a_value_to_every_sample_that_it_belongs_to(feature, tmp
     missing = pa.table({"id": [0, 1, 2, 3], "sha": shas([11, 10, 11, 99])})
     assert take_over(new, [feature], Lacking.of(missing)) == 3
     assert new.values(np.array([0, 1, 2])).tolist() == [2.0, 1.0, 2.0]
+
+
+def test_what_an_earlier_version_of_a_judge_rated_is_taken_over_and_what_it_could_not_read_is_not(tmp_path):
+    store, judge = Store(str(tmp_path)), Judge()
+    old = Feature(f"{store.operator_folder(judge, 2)}/0123")
+    score = {"digit_mass": None, "cut": False, "control_tokens": False}
+    rated = [{"score": 4.5, "outcome": "", "reply": "4.5", **score}]
+    unread = [{"score": None, "outcome": "prose", "reply": "4.5 stars", **score}]
+    ids = np.arange(3)
+    old.write(ids, shas(ids), pa.array([*rated, *unread, *rated], judge.gives), [None] * 3)
+    assert [each.folder.removeprefix("file://") for each in store.known_earlier(judge)] == [old.folder]
+    assert store.known(judge) == []
+    assert store.known_earlier(Judge(dimension="helpfulness")) == []
+    missing = pa.table({"id": ids, "sha": shas(ids)})
+    new = store.feature(judge, "0123")
+    assert take_over(new, store.known_earlier(judge), Lacking.of(missing), judge.still_valid) == 2
+    assert new.states(3).tolist() == [VALUE, MISSING, VALUE]
+    assert Judge(form="alpagasus").still_valid(pa.array(unread, judge.gives)).all()
 
 
 def test_store_refuses_a_folder_that_describes_another_operator(tmp_path):
