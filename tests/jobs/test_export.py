@@ -1,7 +1,6 @@
 """What a run has kept, as trainers and the hub read it."""
 
 import json
-import shutil
 
 import pyarrow as pa
 import pyarrow.parquet as pq
