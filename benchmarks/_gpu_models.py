@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import torch
+from operators.models.tokenized import fitting_supervision
 
 from benchmarks._made import llama
 from benchmarks._roofline import Roofline, line, seconds
@@ -18,7 +19,6 @@ from operators.embedding.embed import Embed
 from operators.gradients.gradient import Gradient
 from operators.gradients.target_directions import directions
 from operators.losses.loss import Loss
-from operators.losses.tokenized import fitting_supervision
 from operators.models.causal import causal_model
 from operators.supervision.supervised import Supervised
 from operators.training.finetune import Finetune, LoRA

@@ -66,7 +66,8 @@ def fit_rule(wanted: RuleFit, inputs: Sequence[str], held_out: str, out: Folder,
     from jobs.engine.store.lock import locked
     from jobs.methods.held_out import HeldOut
     from jobs.methods.indicators import measured
-    from jobs.methods.rule_fitting import Sources, doubts, fine_tuned, fitted, rule_content
+    from jobs.methods.rule_fitting import doubts, fine_tuned, fitted, rule_content
+    from jobs.methods.sources import Sources
 
     began = time.monotonic()
     with locked(session.store.url, say):

@@ -58,3 +58,31 @@ def test_lobass_length_makes_its_data_or_takes_it(monkeypatch, capsys, tmp_path)
     given = json.loads(ran(monkeypatch, capsys, "lobass_length", "--data", tmp_path / "data.jsonl", *sizes))
     assert (given["samples"], given["read_before"]) == (24, 24)
     assert given["reference_loss"] < given["base_loss"]
+
+
+def test_evidence_plants_each_kind_and_keeps_targets_and_held_out_samples_apart():
+    from benchmarks.evidence import KINDS, planted
+
+    kept, targets, held_out = planted(600, seed=3)
+    kinds = [record["kind"] for record in kept]
+    assert len(kept) == 600
+    assert kinds.count("wrong") == 60
+    assert all(kinds.count(kind) >= 5 for kind in KINDS)
+    texts = [{record["instruction"] + record["output"] for record in some} for some in (kept, targets, held_out)]
+    assert not texts[1] & texts[2]
+    assert not texts[0] & (texts[1] | texts[2])
+    assert planted(600, seed=3)[0] == kept
+
+
+def test_evidence_replaces_a_section_and_leaves_the_others(tmp_path):
+    from benchmarks.evidence import section
+
+    page = tmp_path / "evidence.md"
+    page.write_text("a\n<!-- one -->\nold\n<!-- end of one -->\nb\n<!-- two -->\nkept\n<!-- end of two -->\n")
+    section("one", "python -m x", "| t |\n", "more\n", page)
+    section("one", "python -m x --again", "| t |\n", "more\n", page)
+    text = page.read_text()
+    assert "old" not in text
+    assert text.count("python -m x") == 1
+    assert text.startswith("a\n<!-- one -->\n")
+    assert text.endswith("<!-- end of one -->\nb\n<!-- two -->\nkept\n<!-- end of two -->\n")

@@ -42,10 +42,17 @@ class HeldOut:
 
         From the store, or computed on a worker. WinnowError where more samples than `max_errors` allows have none.
         """
+        return self._found(trainer, epoch)["loss"]
+
+    def losses(self, trainer: Finetune, epoch: Checkpoint) -> np.ndarray:
+        """(n,) the mean loss of each sample, by id, NaN for a sample without one; otherwise as `loss`."""
+        return np.array(self._found(trainer, epoch)["losses"], np.float64)
+
+    def _found(self, trainer: Finetune, epoch: Checkpoint) -> dict[str, Any]:
         model, adapter = (epoch, None) if trainer.lora is None else (trainer.base, epoch)
         loss = Loss(model, adapter, trainer.template, trainer.max_tokens)
         session = self.pool.session
-        identity = {"held_out": 1, "loss": loss.fingerprint(), "pool": self.pool.origin.identity("conversation")}
+        identity = {"held_out": 2, "loss": loss.fingerprint(), "pool": self.pool.origin.identity("conversation")}
         name = hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:16]
         folder, name = session.store.folder.inner("held_out"), f"{name}.json"
         if not folder.exists(name):
@@ -62,19 +69,28 @@ class HeldOut:
             raise WinnowError(
                 f"held-out loss: {found['failed']:,} of {self.pool.samples:,} samples have none; {found['example']}"
             )
-        return found["loss"]
+        return found
 
 
 def loss_here(loss: Loss, parts: Parts, ids: np.ndarray) -> dict[str, Any]:
-    """The mean loss of the samples with these ids, computed in this worker, and how many have one and have not."""
+    """The mean loss of the samples with these ids, computed in this worker, and that of each; how many have none."""
     hide_other_gpus()
     compute = loss.load()
-    means, errors = [], []
+    losses: list[float | None] = []
+    errors = []
     for table in read_samples(parts, ids, ["id", "messages"]):
         for value in compute(table):  # type: ignore[arg-type]
-            errors.append(str(value)) if isinstance(value, RowError) else means.append(value["nll_mean"])
+            losses.append(None if isinstance(value, RowError) else value["nll_mean"])
+            errors += [str(value)] if isinstance(value, RowError) else []
+    means = [each for each in losses if each is not None]
     mean = float(np.mean(means)) if means else 0.0
-    return {"loss": mean, "samples": len(means), "failed": len(errors), "example": "".join(errors[:1])}
+    return {
+        "loss": mean,
+        "losses": losses,
+        "samples": len(means),
+        "failed": len(errors),
+        "example": "".join(errors[:1]),
+    }
 
 
 LOSS = task(loss_here)

@@ -11,7 +11,6 @@ from operator import attrgetter
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import pyarrow as pa
 import ray
 from pydantic import BeforeValidator
 from pydantic import Field as Limits
@@ -19,14 +18,13 @@ from pydantic.dataclasses import dataclass as declaration
 
 from jobs.engine.execute.profile import Profile
 from jobs.engine.pool.subset import Subset
-from jobs.engine.samples.reading import read_samples
 from jobs.engine.terminal.errors import UsageError
 from jobs.engine.terminal.screen import say
 from jobs.methods.held_out import HeldOut
 from jobs.methods.indicators import COLUMNS, Indicators
 from jobs.methods.rules import FORM
+from jobs.methods.sources import Sources
 from operators.base import STRICT
-from operators.field import Field
 from operators.kernels.linear_fit import Fit, best_fits, constant_columns
 from operators.training.finetune import LIKE_ALPACA, Finetune
 
@@ -62,24 +60,6 @@ class RuleFit(Indicators):
     seed: int = Limits(default=0, ge=0)
     max_errors: float = Limits(default=0.01, ge=0, le=1)
     """The share of failing samples in an operator above which the fit fails."""
-
-
-@dataclass(frozen=True)
-class Sources:
-    """The source of each of some samples."""
-
-    names: tuple[str, ...]
-    of: np.ndarray
-    """(n,) int64, the position in `names` of each sample's source."""
-
-    @classmethod
-    def read(cls, samples: Subset, field: str | None) -> "Sources":
-        """The sources of these samples, by id; field: of the records, or None for the files."""
-        column = "source" if field is None else "raw"
-        table = pa.concat_tables(read_samples(samples.origin.parts, samples.ids, [column]))
-        labels = table[column].to_pylist() if field is None else Field(field).load()(table)
-        names, of = np.unique(np.array(labels, object).astype(str), return_inverse=True)
-        return cls(tuple(names.tolist()), of.astype(np.int64))
 
 
 def drawn(sources: Sources, size: int, seed: int, number: int) -> np.ndarray:

@@ -101,9 +101,9 @@ class Gradient(Operator):
         directions of other parameters.
         """
         from operators.gradients import per_sample
-        from operators.losses.tokenized import attempts, fitting_supervision, merged
         from operators.models.ahead import overlapped
         from operators.models.causal import causal_model
+        from operators.models.tokenized import attempts, fitting_supervision, merged
 
         model = causal_model(self.model, self.adapter, self.precision)
         layers = per_sample.adapter_layers(model)

@@ -77,9 +77,9 @@ class GradientNorm(Operator):
         for a classifier that predicts other labels.
         """
         from operators.gradients import per_sample
-        from operators.losses.tokenized import merged
         from operators.models.ahead import overlapped
         from operators.models.memory import backward_budget
+        from operators.models.tokenized import merged
 
         model, tokenize, layers, losses = (
             self._language_model() if self.labels is None else self._classifier(self.labels)
@@ -101,8 +101,8 @@ class GradientNorm(Operator):
 
     def _language_model(self) -> tuple[Any, "Tokenize", "Layers", "Losses"]:
         from operators.gradients import per_sample
-        from operators.losses.tokenized import attempts, fitting_supervision
         from operators.models.causal import causal_model
+        from operators.models.tokenized import attempts, fitting_supervision
 
         model = causal_model(self.model, self.adapter, self.precision)
         layers = self._layers(model)
@@ -112,8 +112,8 @@ class GradientNorm(Operator):
     def _classifier(self, labels: Labels) -> tuple[Any, "Tokenize", "Layers", "Losses"]:
         from operators.gradients.class_losses import class_losses, head_layers
         from operators.losses.classifier import classifier
-        from operators.losses.tokenized import fitting_labelling, labelled
         from operators.models.forward import linear_layers
+        from operators.models.tokenized import fitting_labelling, labelled
 
         if self.of == "adapter" or self.adapter is not None:
             raise ValueError("a classifier has no adapter: set of to linear or head, and adapter to null")

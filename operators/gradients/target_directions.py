@@ -36,8 +36,8 @@ def directions(
     from safetensors.torch import save_file
 
     from operators.gradients import per_sample
-    from operators.losses.tokenized import fitting_supervision
     from operators.models.causal import causal_model
+    from operators.models.tokenized import fitting_supervision
 
     if gradient.feature != "sgd":
         raise ValueError("directions are of plain gradients: set feature to sgd")

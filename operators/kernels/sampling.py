@@ -30,3 +30,22 @@ def stratified_sample(labels: np.ndarray, size: int, seed: int) -> Positions:
     starts = np.cumsum(counts) - counts
     chosen = [order[start : start + count] for start, count in zip(starts, whole, strict=True)]
     return np.sort(np.concatenate(chosen)) if len(names) else np.empty(0, int)
+
+
+def balanced_order(labels: np.ndarray, seed: int) -> np.ndarray:
+    """(n,) int64 positions in a random order in which the labels take turns, as long as each has rows.
+
+    The first rows therefore hold as many of one label as of another, or all of a label that has fewer. Within a turn
+    the labels are in a random order.
+
+    >>> labels = np.array(["a", "a", "a", "b"])
+    >>> sorted(labels[balanced_order(labels, 0)[:2]].tolist())
+    ['a', 'b']
+    """
+    order = np.random.default_rng(seed).permutation(len(labels))
+    codes = np.unique(np.asarray(labels)[order], return_inverse=True)[1]
+    grouped = np.argsort(codes, kind="stable")
+    starts = np.flatnonzero(np.diff(codes[grouped], prepend=-1))
+    turns = np.empty(len(labels), np.int64)
+    turns[grouped] = np.arange(len(labels)) - np.repeat(starts, np.diff(np.append(starts, len(labels))))
+    return order[np.argsort(turns, kind="stable")]

@@ -69,10 +69,10 @@ class ClassError(Operator):
         import torch
 
         from operators.losses.classifier import classifier
-        from operators.losses.tokenized import fitting_labelling, labelled, merged
         from operators.models.ahead import overlapped
         from operators.models.by_length import Budget
         from operators.models.memory import forward_budget
+        from operators.models.tokenized import fitting_labelling, labelled, merged
 
         model = classifier(self.model, self.labels, self.precision)
         labelling = fitting_labelling(model, self.model, self.labels, self.max_tokens)

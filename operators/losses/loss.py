@@ -19,7 +19,7 @@ from operators.base import STRICT, Compute, Operator, RowError
 from operators.checkpoint import Checkpoint
 from operators.models.precision import Precision
 from operators.positions import SampleTokens, refuse_too_many
-from operators.supervision.supervised import IGNORED, Supervised, Template
+from operators.supervision.supervised import IGNORED, Supervised, Supervision, Template
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,11 +65,11 @@ class Loss(Operator):
         """
         import torch
 
-        from operators.losses.tokenized import attempts, fitting_supervision, merged
         from operators.models import forward
         from operators.models.ahead import overlapped
         from operators.models.causal import causal_model
         from operators.models.memory import forward_budget
+        from operators.models.tokenized import fitting_supervision, merged
 
         model = causal_model(self.model, self.adapter, self.precision)
         supervision = fitting_supervision(model, self.model, self.template, self.max_tokens)
@@ -89,7 +89,13 @@ class Loss(Operator):
                 budget.run([len(row.input_ids) for row in rows], run)
             return merged(tokenized, [values[at] for at in range(len(rows))])
 
-        return overlapped(lambda batch: attempts(supervision, batch), compute, device.type)
+        return overlapped(lambda batch: self.tokenized(supervision, batch), compute, device.type)
+
+    def tokenized(self, supervision: Supervision, batch: pa.Table) -> list[Supervised | RowError]:
+        """The tokens of each sample of the batch, or the reason why it has none."""
+        from operators.models.tokenized import attempts
+
+        return attempts(supervision, batch)
 
 
 def _values(model: Any, head: Any, rows: list[Supervised], token_stats: Callable[..., "TokenStats"]) -> list[Any]:

@@ -19,10 +19,12 @@ from operators.asking.asking import Asking
 from operators.base import Operator, RowError
 from operators.checkpoint import Checkpoint
 from operators.embedding.embed import Embed
+from operators.embedding.hidden_state import HiddenState
 from operators.gradients.gradient import Gradient
 from operators.gradients.gradient_norm import GradientNorm
 from operators.losses.class_error import ClassError
 from operators.losses.loss import Loss
+from operators.losses.unprompted_loss import UnpromptedLoss
 from operators.models import ahead
 from operators.sample import MESSAGES, SAMPLE, TEXT_FIELDS
 from operators.scoring.reward import Reward
@@ -64,6 +66,8 @@ WITH_A_TINY_MODEL = {
     Gradient: tiny_gradient,
     GradientNorm: lambda folder: GradientNorm(Checkpoint(str(tiny_causal(folder))), of="head", max_tokens=128),
     Loss: lambda folder: Loss(Checkpoint(str(tiny_causal(folder))), max_tokens=128),
+    HiddenState: lambda folder: HiddenState(Checkpoint(str(tiny_causal(folder))), max_tokens=128),
+    UnpromptedLoss: lambda folder: UnpromptedLoss(Checkpoint(str(tiny_causal(folder))), max_tokens=128),
     Reward: lambda folder: Reward(model=Checkpoint(str(tiny_reward(folder))), max_tokens=128),
     Scorer: lambda folder: Scorer(
         model=Checkpoint(str(tiny_causal(folder))), template="{instruction} {response}\nScore: ", labels=("1", "2", "3")

@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow.compute as pc
 from pyarrow.dataset import Dataset
 
-from jobs.engine.command.places import manifest_in
 from jobs.engine.execute.session import Session
 from jobs.engine.outcome.ledger import DROPPED, FILE, KEPT, LEDGER, ledger_in
+from jobs.engine.outcome.manifest import finished_manifest
 from jobs.engine.pool.pool import Pool
 from jobs.engine.record.entries import columns
 from jobs.engine.samples.reading import read_samples
@@ -80,11 +80,7 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 def explain(folder: Folder, which: str) -> None:
     """Prints what was decided about a sample and why, its text, and for a dropped sample the nearest kept one."""
-    manifest = manifest_in(folder)
-    if not manifest:
-        raise UsageError(f"{folder} holds no run: it has no manifest.yaml")
-    if not manifest.get("finished"):
-        raise WinnowError(f"the run in {folder} has not finished; run its command again")
+    manifest = finished_manifest(folder)
     row, *repeats = ledger_rows(folder, which)
     say(f"{row['source']}:{row['line']}  {row['state']} by {manifest['run']['recipe']}")
     say(f"  reason    {row['reason']}")

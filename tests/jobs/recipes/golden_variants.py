@@ -31,6 +31,35 @@ def _longest(models: Models) -> dict[str, Run]:
     return {"tokens": Run("longest", ["budget=tokens:300"], BOTH)}
 
 
+def _balanced(models: Models) -> dict[str, Run]:
+    return {"files": Run("balanced", ["budget=tokens:300", "seed=7"], BOTH)}
+
+
+def _ifd(models: Models) -> dict[str, Run]:
+    fields = models.ifd()
+    return {
+        "tokens": Run("ifd", [*fields[:2], "budget=tokens:200", "ratio=perplexities", "most=1.5"], BOTH),
+        "published": Run("ifd", fields, published=True),
+    }
+
+
+def _perplexity(models: Models) -> dict[str, Run]:
+    fields = models.perplexity()
+    return {
+        "top": Run("perplexity", [*fields, "keep=top"], BOTH),
+        "bottom": Run("perplexity", [*fields[:2], "keep=bottom", "budget=tokens:200"]),
+        "published": Run("perplexity", fields, published=True),
+    }
+
+
+def _rds(models: Models) -> dict[str, Run]:
+    fields = models.rds()
+    return {
+        "one": Run("rds", [*fields[:2], "subtask=none", "budget=tokens:200"], BOTH),
+        "published": Run("rds", fields, published=True),
+    }
+
+
 def _ltd(models: Models) -> dict[str, Run]:
     target = ["label.name=category", "target=bread", PRECISE]
     return {
@@ -171,6 +200,10 @@ def _instructmining(models: Models) -> dict[str, Run]:
 RECIPES = {
     "at_random": _at_random,
     "longest": _longest,
+    "balanced": _balanced,
+    "ifd": _ifd,
+    "perplexity": _perplexity,
+    "rds": _rds,
     "ltd": _ltd,
     "deft": _deft,
     "alpagasus": _alpagasus,

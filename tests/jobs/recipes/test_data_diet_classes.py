@@ -16,7 +16,7 @@ from operators.checkpoint import Checkpoint
 from operators.field import Field
 from operators.kernels.data_diet import over_runs
 from operators.kernels.sampling import random_order
-from operators.losses.tokenized import labelled
+from operators.models.tokenized import labelled
 from operators.supervision.labels import Labelling
 from operators.training.loop import train
 from tests.batches import batch

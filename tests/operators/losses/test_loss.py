@@ -13,10 +13,10 @@ from operators.base import RowError
 from operators.checkpoint import Checkpoint
 from operators.losses import loss
 from operators.losses.loss import FIELDS, Loss
-from operators.losses.tokenized import attempts, fitting_supervision
 from operators.missing import ModelMissing
 from operators.models import forward
 from operators.models.causal import causal_model
+from operators.models.tokenized import attempts, fitting_supervision
 from operators.sample import MESSAGES
 from operators.supervision.supervised import IGNORED, Supervision
 from tests.small_device import small_device

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 from jobs.engine.ingest.faults import RecordFault
 from jobs.engine.ingest.records.formats import REJECTED, Format, Read, read, read_as
+from jobs.engine.ingest.records.openai import openai_message
 from jobs.engine.ingest.records.preferences import undesired
 from jobs.engine.ingest.records.trees import is_tree, paths
 from jobs.engine.ingest.records.values import Record, filled
 from jobs.engine.ingest.settings import IngestSettings
-from operators.sample import Message
 
 LABELS = ("label", "kto_tag")
 """The fields that say whether the one answer of a record is desired."""
@@ -68,18 +68,6 @@ def _paths(record: Record) -> Iterator[Found]:
 def _made(record: Record, found: Read, more: Mapping[str, Any], without: Any) -> Found:
     """Returns a conversation with a record of its own: the messages, and the other fields of the record."""
     others = {name: value for name, value in record.items() if name not in without}
-    made = {**others, **more, "messages": [_written(each) for each in found.messages]}
+    made = {**others, **more, "messages": [openai_message(each) for each in found.messages]}
     text = json.dumps(made, ensure_ascii=False)
     return Found({**others, **more}, found, text.encode("utf-8", "surrogatepass"))
-
-
-def _written(message: Message) -> dict[str, Any]:
-    """Returns a message as it is written in OpenAI's format."""
-    written: dict[str, Any] = {"role": message["role"], "content": message["content"]}
-    if reasoning := message.get("reasoning"):
-        written["reasoning_content"] = reasoning
-    if calls := message.get("tool_calls"):
-        written["tool_calls"] = json.loads(calls)
-    if name := message.get("name"):
-        written["name"] = name
-    return written

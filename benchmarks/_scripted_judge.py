@@ -1,0 +1,68 @@
+"""A server that answers as OpenAI's do, by a rule: it rates, rewrites and responds without a model.
+
+A rating is 5 of 5 (or 100 of 100) for a response of 60 to 1,500 characters that shares words with its instruction, and
+less for each of these that fails. That is a judge of form; it cannot see that an answer is wrong.
+"""
+
+import json
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+def answered(request: Mapping[str, Any]) -> str:
+    """What the server says to a request."""
+    asked = "\n".join(message["content"] for message in request["messages"])
+    if "response_format" in request or "grade" in asked.lower() or "rat" in asked.lower():
+        return _rating(asked)
+    return (
+        f"Revised prompt: {asked[-200:].strip()} Give a reason." if "refine" in asked else f"In short: {asked[-120:]}"
+    )
+
+
+def _rating(asked: str) -> str:
+    scale = 100 if "100" in asked else 5
+    blocks = re.split(r"\n\s*\n", asked.strip())
+    body = max(blocks, key=len)
+    words = set(re.findall(r"\w+", body.lower()))
+    marks = (60 <= len(body) <= 1500) + (len(words) > 12) + (len(words) > 0.4 * len(re.findall(r"\w+", body)))
+    return f"{scale * (2 + marks) / 5:g}"
+
+
+@contextmanager
+def serving() -> Iterator[str]:
+    """The address of the server while the block runs, as an `endpoint` field takes it."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self._send({"object": "list", "data": [{"id": "scripted", "object": "model"}]})
+
+        def do_POST(self) -> None:
+            text = answered(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            message = {"role": "assistant", "content": text}
+            choice = {"index": 0, "finish_reason": "stop", "message": message, "logprobs": None}
+            self._send({"id": "made", "object": "chat.completion", "created": 0, "model": "s", "choices": [choice]})
+
+        def _send(self, content: Any) -> None:
+            body = json.dumps(content).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Says nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/v1"
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,164 @@
+"""Several recipes over one corpus, beside random selections: overlap, coverage, cost, and held-out loss.
+
+    winnow compare ltd deft less alpagasus data.jsonl --budget 5% --out o less.target=t.jsonl less.train.base.name=/m
+    winnow compare ltd perplexity data.jsonl --out o --config recipes.yaml --finetune /models/base --heldout h.jsonl
+
+A file recipes.yaml has an entry per recipe, or per setting of a recipe, by the name that the table gives it:
+
+    ltd: {fields: {centroids: 64}}
+    top: {recipe: perplexity, fields: {keep: top, loss.model.name: /models/base}}
+
+Random selections, a random one balanced over the sources, and the longest responses are always among them. Features
+are computed once for all. A field of one recipe is NAME.field=value; any other field=value is one of the comparison
+(embed, topics, near, source, seeds, train, steps). The folder gets table.md, comparison.json, report.html, and a folder
+for each recipe as `winnow curate` writes it. The same command with one more recipe computes only its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from jobs.engine.terminal.arguments import reading_given, reading_options, shared_options, words_of
+from jobs.engine.terminal.errors import NothingSelected, UsageError, WinnowError, first_line, together
+from jobs.engine.terminal.modules import recipe_names
+from jobs.engine.terminal.program import as_typed, exit_code, fields_and_others, program
+from jobs.engine.terminal.screen import say
+
+if TYPE_CHECKING:
+    from jobs.engine.recipe.recipe import Recipe
+    from jobs.methods.comparison.contenders import Contender
+    from jobs.methods.comparison.outcome import Place
+    from jobs.methods.comparison.results import Result
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog=program("compare"),
+        description="Compare recipes with one another and with random selections.",
+        parents=[shared_options("--store", "--profile", required=["--out"]), reading_options(max_unreadable=None)],
+        epilog=f"Recipes: {', '.join(recipe_names())}.",
+    )
+    parser.add_argument(
+        "words", nargs="+", metavar="RECIPE... INPUT... NAME.field=value", help="recipes, inputs, and fields of either"
+    )
+    parser.add_argument("--budget", default="5%", help="how many each recipe keeps (default 5%%)")
+    parser.add_argument("--config", metavar="FILE", help="a YAML file with recipes and their fields")
+    parser.add_argument("--finetune", metavar="MODEL", help="the model to fine-tune on each selection")
+    parser.add_argument("--heldout", metavar="FILE", help="the samples whose loss is compared after the fine-tunes")
+    parser.add_argument("--skip-missing", action="store_true", help="leave out the recipes whose models are not there")
+    return parser
+
+
+def curated(each: Contender, recipe: Recipe, place: Place) -> Result:
+    """The selection of a contender, from its folder or computed now. Any error of the recipe is raised."""
+    from dataclasses import replace
+
+    from jobs.curate import curate
+    from jobs.engine.command.asked import Asked
+    from jobs.methods.comparison.results import Result
+
+    out = place.out.inner(each.name)
+    limits = {"max_errors": recipe.max_errors, "max_unreadable": recipe.max_unreadable}
+    session = replace(place.session, log=[], **limits)
+    try:
+        curate(Asked(each.request, recipe, out), session)
+    except NothingSelected as error:
+        say(f"{each.name}: {error}")
+    return Result.read(out)
+
+
+def all_curated(
+    taking_part: Sequence[Contender], recipes: Mapping[str, Recipe], place: Place
+) -> tuple[dict[str, Result], dict[str, str]]:
+    """The selections by name, and why each of the others has none. One that fails does not end those after it."""
+    results, failed = {}, {}
+    for each in taking_part:
+        if each.name not in recipes:
+            continue
+        say(f"--- {each.name}")
+        try:
+            results[each.name] = curated(each, recipes[each.name], place)
+        except Exception as error:  # noqa: BLE001 - whatever fails in one recipe must not cost the others' results
+            failed[each.name] = first_line(error)
+            say(f"{each.name} failed: {failed[each.name]}")
+    return results, failed
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns the exit code."""
+    options = arguments().parse_intermixed_args(words_of(argv))
+
+    from jobs.engine.command.config import Request
+    from jobs.engine.command.places import look_at, out_folder, store_at
+    from jobs.engine.execute.profile import profile
+    from jobs.engine.execute.session import Session
+    from jobs.engine.ingest import settings_of
+    from jobs.engine.recipe.budget import budget_text
+    from jobs.methods.comparison.contenders import checked, contenders, entries_in, settings
+    from jobs.methods.comparison.outcome import Place, claim, compared, look_into, write
+    from operators.missing import ModelMissing
+
+    if (options.finetune is None) != (options.heldout is None):
+        raise UsageError("--finetune MODEL and --heldout FILE go together: the loss of what, after training what")
+    overrides, words = fields_and_others(options.words)
+    entries = entries_in(options.config)
+    known = {*recipe_names(), *entries}
+    named, inputs = [each for each in words if each in known], [each for each in words if each not in known]
+    if not inputs or not (named or entries):
+        raise UsageError(f"name recipes and what to select from: {program('compare')} RECIPE... FILE... --out FOLDER")
+    budget = _budget(budget_text, options.budget)
+    reading = {"answers": "needed", **reading_given(options)}
+    names = {*named, *entries, "balanced", "longest"}
+    own = [each for each in overrides if each.partition(".")[0] in names]
+    wanted = settings([each for each in overrides if each not in own], options.finetune)
+    shared = Request(inputs=tuple(inputs), fields={"budget": budget}, reading=reading)
+    taking_part = contenders(named, entries, wanted, shared, own)
+    how, store, (recipes, left_out), _, _, out = together(
+        [
+            partial(profile, options.profile),
+            partial(store_at, options.store),
+            partial(checked, taking_part, (ModelMissing,) if options.skip_missing else ()),
+            partial(look_at, inputs),
+            partial(look_at, [options.heldout] if options.heldout else []),
+            partial(out_folder, options.out, options.store, inputs),
+        ]
+    )
+    for name, why in left_out.items():
+        say(f"{name} is left out: {why}")
+    asked = {"inputs": inputs, "budget": budget, "reading": reading, "recipes": [each.name for each in taking_part]}
+    claim(out, asked)
+    session = Session(
+        store,
+        how,
+        max_errors=wanted.max_errors,
+        reading=settings_of(reading),
+        command=as_typed("compare", argv),
+    )
+    if options.heldout:
+        look_into(options.heldout, session)
+    place = Place(out, session, tuple(inputs))
+    results, failed = all_curated(taking_part, recipes, place)
+    if not results:
+        raise WinnowError("every recipe failed: " + "; ".join(f"{name}: {why}" for name, why in failed.items()))
+    rows, overlaps, notes = compared(results, wanted, place, options.heldout)
+    whys = {**left_out, **failed}
+    listed = [rows.get(each.name) or {"name": each.name, "why": whys[each.name]} for each in taking_part]
+    write(place, listed, overlaps, notes, asked)
+    say(f"{out}/table.md has the table of {len(rows)} selections, and {out}/report.html shows it")
+    return 1 if failed else 0
+
+
+def _budget(read: Any, text: str) -> str:
+    try:
+        return read(text)
+    except ValueError as error:
+        raise UsageError(f"--{error}") from None
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))

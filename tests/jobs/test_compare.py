@@ -1,0 +1,114 @@
+"""winnow compare from start to end, on a corpus of two files."""
+
+import json
+import re
+
+import pytest
+
+from jobs import compare
+from tests.jobs.corpora import jsonl, records
+from tests.tiny import tiny_causal
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+PRECISE = ("embed.precision=float32", "ltd.embed.precision=float32")
+TRAIN = ("train.epochs=1", "train.learning_rate=5e-3", "train.precision=float32", "train.max_tokens=160", "seeds=2")
+
+
+@pytest.fixture
+def model(tmp_path):
+    return tiny_causal(tmp_path / "model", [row["output"] for row in records(40)])
+
+
+def table(tmp_path):
+    return json.loads((tmp_path / "o" / "comparison.json").read_text())
+
+
+def test_recipes_are_compared_and_a_second_run_computes_nothing(run, tmp_path, model, shared_store):
+    files = [jsonl(tmp_path / "a.jsonl", records(30)), jsonl(tmp_path / "b.jsonl", records(10, "b"))]
+    held_out = jsonl(tmp_path / "h.jsonl", records(6, "h"))
+    recipes = {
+        "top": {"recipe": "perplexity", "fields": {"keep": "top", "loss": {"model": {"name": str(model)}}}},
+        "failing": {"recipe": "ltd", "fields": {"target": "nobody", "label": {"name": "category"}}},
+        "lacking": {"recipe": "ifd", "fields": {"loss": {"model": {"name": "/no/model"}}}},
+    }
+    (tmp_path / "recipes.yaml").write_text(json.dumps(recipes))
+    words = [*files, "--out", "o", "--store", shared_store, "--budget", "20%", "--config", "recipes.yaml", *PRECISE]
+    words += ["--finetune", model, "steps=4", "topics=5", *TRAIN, "--heldout"]
+    (tmp_path / "empty.jsonl").write_text("")
+    nothing = [*words, "empty.jsonl", "--out", "q"]
+    words.append(held_out)
+    code, said = run("ltd", *nothing, "--skip-missing", command=compare)
+    assert (code, "empty.jsonl" in said, "random-0" in said) == (2, True, False), said
+
+    code, said = run("ltd", *words, command=compare)
+    assert code == 1
+    assert "lacking: model /no/model is not available" in said
+    assert "pool:" not in said
+
+    code, said = run("ltd", *words, "--skip-missing", command=compare)
+    assert code == 1, said
+    found = table(tmp_path)
+    rows = {row["name"]: row for row in found["rows"]}
+    assert list(rows) == ["random-0", "random-1", "balanced", "longest", "ltd", "top", "failing", "lacking"]
+    assert "nobody" in rows["failing"]["why"]
+    assert "/no/model" in rows["lacking"]["why"]
+    done = {name: row for name, row in rows.items() if "why" not in row}
+    assert {row["kept"] for row in done.values()} == {8}
+    assert rows["ltd"]["radius"] < rows["top"]["radius"]
+    assert rows["longest"]["length"] == max(row["length"] for row in done.values()) > 1
+    assert rows["balanced"]["source_shift"] == pytest.approx(0.25)
+    assert all(0 < row["topics"] <= 1 and row["sources"] in (0.5, 1.0) for row in done.values())
+    assert rows["random-0"]["passes"] == 0 < rows["top"]["passes"]
+    assert rows["top"]["against_random"] in ("better", "worse", "no difference shown")
+    assert all(len(row["loss_of_seeds"]) == 2 and row["loss_low"] <= row["loss"] for row in done.values())
+    assert found["overlaps"]["ltd"]["ltd"] == 1
+    assert found["overlaps"]["ltd"]["top"] == found["overlaps"]["top"]["ltd"] < 1
+    text = (tmp_path / "o" / "table.md").read_text()
+    assert "- lacking: not compared: model /no/model" in text
+    page = (tmp_path / "o" / "report.html").read_text()
+    assert all(f">{name}</td>" in page for name in done)
+    assert 'id="chart-overlaps"' in page
+    assert 'id="chart-losses"' in page
+
+    ledgers = {name: (tmp_path / "o" / name / "selection.parquet").stat().st_mtime_ns for name in done}
+    recipes["bottom"] = {"recipe": "perplexity", "fields": {**recipes["top"]["fields"], "keep": "bottom"}}
+    (tmp_path / "recipes.yaml").write_text(json.dumps(recipes))
+    code, said = run("ltd", *words, "--skip-missing", command=compare)
+    assert code == 1, said
+    again = {row["name"]: row for row in table(tmp_path)["rows"]}
+    assert {name: again[name] for name in done} == done
+    assert again["bottom"]["kept"] == 8
+    assert ledgers == {name: (tmp_path / "o" / name / "selection.parquet").stat().st_mtime_ns for name in done}
+    assert {int(count) for count in re.findall(r"(\d+) to compute", said)} == {0}
+
+
+def test_what_no_comparison_can_be_made_of_is_refused_before_anything_starts(run, tmp_path, model):
+    file = jsonl(tmp_path / "a.jsonl", records(10))
+    for words, told in (
+        ((file,), "name recipes and what to select from"),
+        (("ltd",), "name recipes and what to select from"),
+        (("ltd", file, "--budget", "nothing"), "--budget 'nothing' is none of"),
+        (("ltd", file, "--finetune", model), "--finetune MODEL and --heldout FILE go together"),
+        (("rds", "less", file), "less: LESS selects for a target"),
+        (("ltd", file, "ltd.centroid=3"), "unknown field 'centroid'; did you mean 'centroids'"),
+        (("ltd", file, "topic=3"), "unknown field 'topic'; did you mean 'topics'"),
+    ):
+        code, said = run(*words, "--out", "o", command=compare)
+        assert (code, told in said) == (2, True), said
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/other.txt").touch()
+    code, said = run("ltd", file, "--out", "full", command=compare)
+    assert code == 2
+    assert "full is not empty and holds no comparison" in said
+
+
+def test_one_sample_and_a_budget_that_no_pool_can_fill(run, tmp_path, shared_store):
+    one = jsonl(tmp_path / "one.jsonl", records(1))
+    code, said = run("ltd", one, "--out", "o", "--store", shared_store, *PRECISE[:1], command=compare)
+    assert code == 0, said
+    (row, *others) = table(tmp_path)["rows"]
+    assert (row["kept"], row["radius"], row["topics"], row["near_duplicates"]) == (1, 0.0, 1.0, 0)
+    assert len(others) == 5
+    code, said = run("ltd", one, "--out", "p", "--store", shared_store, "--budget", "3", command=compare)
+    assert code == 1
+    assert "every recipe failed: random-0: budget 3 is above the 1 samples of the pool" in said
