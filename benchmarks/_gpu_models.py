@@ -8,7 +8,6 @@ from typing import Any
 
 import pyarrow as pa
 import torch
-from operators.models.tokenized import fitting_supervision
 
 from benchmarks._made import llama
 from benchmarks._roofline import Roofline, line, seconds
@@ -20,6 +19,7 @@ from operators.gradients.gradient import Gradient
 from operators.gradients.target_directions import directions
 from operators.losses.loss import Loss
 from operators.models.causal import causal_model
+from operators.models.tokenized import fitting_supervision
 from operators.supervision.supervised import Supervised
 from operators.training.finetune import Finetune, LoRA
 
