@@ -28,6 +28,7 @@ from operators.embedding.embed import Embed
 from operators.kernels.row_variance import Components, Signs, length_score, percentile_cut, row_variance
 
 
+# Longer: the pool grows, so that a number of samples cannot be refused before the rounds are done.
 @dataclass(frozen=True, config=STRICT)
 class LIFT(Recipe):
     """Rewrite and answer samples, keep the unusual ones, and of these the best."""

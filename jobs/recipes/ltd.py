@@ -39,13 +39,11 @@ class LTD(Recipe):
     published: ClassVar = {
         "embed.model.name": "google-bert/bert-base-uncased", "embed.precision": "float32", "embed.stored": "float32",
     }  # fmt: skip
-
     fewer: ClassVar = "all other candidates have the vectors of kept samples"
 
     budget: Budget = "0.5%"
     embed: Embed = Embed(text="{conversation}")
-    """The embedding of instruction and response, mean-pooled and normalised. As published, a BERT in float32; which
-    checkpoint the authors used is not known for certain."""
+    """The embedding of the conversation. As published, a BERT in float32; which checkpoint it was is not known."""
     label: Field = Field("task")
     """The field of the records that names their task."""
     target: str = ""

@@ -39,7 +39,6 @@ class MoDS(Recipe):
         "first": "random", "candidates": "all", "second": "independent",
     }  # fmt: skip
     needs: ClassVar = ("vLLM, with which the trained model answers (not with seed_share=1)",)
-
     fewer: ClassVar = "all other samples of need have the vectors of kept ones"
 
     budget: Budget = "2%"
@@ -60,8 +59,7 @@ class MoDS(Recipe):
     seed_share: float = Limits(default=0.5, gt=0, le=1)
     """The seed's share of the budget, which the paper leaves open; with 1, the recipe stops after the seed."""
     train: Finetune = replace(LIKE_ALPACA, max_tokens=1024)
-    """The training of the model that answers: all weights, 3 epochs, the Alpaca template in Winnow's words. It decodes
-    greedily; the released code uses a beam search with four beams."""
+    """The training of the model that answers. It decodes greedily; the released code searches with four beams."""
     answer_tokens: int = Limits(default=1024, ge=1)
     """The maximum tokens of an answer. One that is cut off is scored as it is; the code drops its last 4 characters."""
     candidates: Literal["rest", "all"] = "rest"
