@@ -26,7 +26,7 @@ def arguments() -> argparse.ArgumentParser:
         description="Make a pool from raw files.",
         parents=[shared_options("--profile"), reading_options()],
     )
-    parser.add_argument("inputs", nargs="+", help="files, folders, globs or URLs: .json .jsonl(.gz .zst) .parquet")
+    parser.add_argument("inputs", nargs="+", help="files, folders, globs, URLs, or datasets of the hub")
     parser.add_argument("--out", required=True, help="the pool's folder, or its URL")
     return parser
 
