@@ -199,7 +199,8 @@ def test_the_hub_s_folder_keeps_the_schema_and_is_loaded_by_datasets(run, tmp_pa
     assert (code, said.splitlines()[-1].startswith("error: the hub did not take me/kept: ")) == (1, True)
 
 
-def test_fields_whose_values_differ_in_type_are_json_text_in_the_hub_s_shards(run, tmp_path, kept):
+def test_fields_whose_values_differ_in_type_are_json_text_in_the_hub_s_shards(run, tmp_path, kept, monkeypatch):
+    monkeypatch.setattr("jobs.engine.export.shards.SHARD_BYTES", 10)
     made = [
         {"instruction": "a", "output": "b", "extra": 1, "score": 1, "empty": {}, "tags": ["x"]},
         {"instruction": "c", "output": "d", "extra": "one", "score": 0.5, "empty": {}, "tags": None},
@@ -207,6 +208,10 @@ def test_fields_whose_values_differ_in_type_are_json_text_in_the_hub_s_shards(ru
     kept(*made)
     code, said = run("out", "--to", "hub", "--repo", "me/kept", "--dry-run", "--out", "sent", command=export)
     assert code == 0
+    assert sorted(path.name for path in (tmp_path / "sent/data").iterdir()) == [
+        "train-00000-of-00002.parquet",
+        "train-00001-of-00002.parquet",
+    ]
     assert "written as JSON text, because their values differ in type: extra, empty" in said
     found = load_dataset(str(tmp_path / "sent"), split="train", cache_dir=str(tmp_path / "cache")).to_list()
     assert sorted(found, key=lambda row: row["instruction"]) == [
