@@ -65,8 +65,8 @@ def _out(options: argparse.Namespace) -> Folder:
     from jobs.engine.command.places import out_folder
     from jobs.engine.store.folder import Folder
 
-    out = out_folder(options.out or f"{options.folder.rstrip('/')}-{options.to}")
     run = Folder.at(options.folder)
+    out = out_folder(options.out or f"{run.url}-{options.to}")
     if f"{out.url}/".startswith(f"{run.url}/"):
         raise UsageError(f"--out {out} is in the folder of the run; name another folder")
     return out

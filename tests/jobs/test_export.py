@@ -1,6 +1,9 @@
 """What a run has kept, as trainers and the hub read it."""
 
+import base64
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -196,7 +199,8 @@ def test_the_hub_s_folder_keeps_the_schema_and_is_loaded_by_datasets(run, tmp_pa
     assert (code, said.splitlines()[-1].startswith("error: the hub did not take me/kept: ")) == (1, True)
 
 
-def test_fields_whose_values_differ_in_type_are_json_text_in_the_hub_s_shards(run, tmp_path, kept):
+def test_fields_whose_values_differ_in_type_are_json_text_in_the_hub_s_shards(run, tmp_path, kept, monkeypatch):
+    monkeypatch.setattr("jobs.engine.export.shards.SHARD_BYTES", 10)
     made = [
         {"instruction": "a", "output": "b", "extra": 1, "score": 1, "empty": {}, "tags": ["x"]},
         {"instruction": "c", "output": "d", "extra": "one", "score": 0.5, "empty": {}, "tags": None},
@@ -204,6 +208,10 @@ def test_fields_whose_values_differ_in_type_are_json_text_in_the_hub_s_shards(ru
     kept(*made)
     code, said = run("out", "--to", "hub", "--repo", "me/kept", "--dry-run", "--out", "sent", command=export)
     assert code == 0
+    assert sorted(path.name for path in (tmp_path / "sent/data").iterdir()) == [
+        "train-00000-of-00002.parquet",
+        "train-00001-of-00002.parquet",
+    ]
     assert "written as JSON text, because their values differ in type: extra, empty" in said
     found = load_dataset(str(tmp_path / "sent"), split="train", cache_dir=str(tmp_path / "cache")).to_list()
     assert sorted(found, key=lambda row: row["instruction"]) == [
@@ -237,3 +245,73 @@ def test_what_is_no_run_or_no_target_is_refused_in_a_line(run, tmp_path, kept):
     code, said = run("out", "--to", "trl", command=export)
     assert (code, said) == (1, "error: the run in out has not finished; run its command again\n")
     assert not (tmp_path / "out-trl").exists()
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A server that answers as the hub does: what it was sent, by path, and the facts of its repository."""
+    sent, facts = {}, {"private": True}
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.answer({"_id": "1", "id": "me/kept", "sha": "0" * 40, "siblings": [], "tags": [], **facts})
+
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.path.endswith("/preupload/main"):
+                files = [
+                    {"path": each["path"], "uploadMode": "regular", "shouldIgnore": False}
+                    for each in json.loads(body)["files"]
+                ]
+                self.answer({"files": files})
+            elif self.path.endswith("/commit/main"):
+                for line in map(json.loads, body.splitlines()):
+                    if line["key"] == "file":
+                        sent[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+                self.answer(
+                    {"commitUrl": f"{address}/datasets/me/kept/commit/1", "commitOid": "1", "pullRequestUrl": None}
+                )
+            elif self.path.endswith("/repos/create"):
+                sent["create"] = json.loads(body)
+                self.answer({"url": f"{address}/datasets/me/kept"})
+            else:
+                self.answer({})
+
+        def answer(self, content):
+            written = json.dumps(content).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(written)))
+            self.end_headers()
+            self.wfile.write(written)
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    address = f"http://127.0.0.1:{server.server_port}"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("HF_TOKEN", "hf_none")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+    yield sent, facts
+    server.shutdown()
+
+
+def test_an_upload_makes_a_private_repository_and_never_writes_to_a_public_one(run, hub, kept):
+    sent, facts = hub
+    kept(*records(3))
+    code, said = run("out", "--to", "hub", "--repo", "me/kept", command=export)
+    assert code == 0
+    assert "3 samples are in me/kept (private): http://127.0.0.1" in said
+    assert sent.pop("create")["visibility"] == "private"
+    assert sorted(sent) == ["README.md", "data/train-00000-of-00001.parquet"]
+    assert pq.read_table(pa.BufferReader(sent["data/train-00000-of-00001.parquet"])).to_pylist() == records(3)
+    assert b"path: data/train-*" in sent["README.md"]
+    sent.clear()
+    facts["private"] = False
+    code, said = run("out", "--to", "hub", "--repo", "me/kept", command=export)
+    assert (code, "me/kept is public; say --public, or name another repository" in said) == (2, True)
+    assert set(sent) == {"create"}
+    assert run("out", "--to", "hub", "--repo", "me/kept", "--public", command=export)[0] == 0
+    assert sent["create"]["visibility"] == "public"

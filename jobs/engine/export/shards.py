@@ -90,8 +90,8 @@ def _table(records: Sequence[dict[str, Any]], schema: pa.Schema, texts: Sequence
 
 def _write(data: Folder, tables: Iterator[pa.Table], schema: pa.Schema, rows: int, size: int) -> None:
     """Writes the rows in shards of equal numbers; size: their bytes in the run's folder."""
-    shards = max(1, math.ceil(size / SHARD_BYTES))
-    most = math.ceil(rows / shards)
+    most = math.ceil(rows / math.ceil(size / SHARD_BYTES))
+    shards = math.ceil(rows / most)
     left = next(tables)
     for number in range(shards):
         name = f"train-{number:05d}-of-{shards:05d}.parquet"
