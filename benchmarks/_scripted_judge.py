@@ -1,7 +1,8 @@
 """A server that answers as OpenAI's do, by a rule: it rates, rewrites and responds without a model.
 
-A rating is 5 of 5 (or 100 of 100) for a response of 60 to 1,500 characters that shares words with its instruction, and
-less for each of these that fails. That is a judge of form; it cannot see that an answer is wrong.
+A rating is 5 of 5 (or 100 of 100) for a response of 60 to 1,500 characters with more than a dozen different words that
+do not repeat themselves much, and a fifth less for each of these that fails. That is a judge of form, of texts with
+blanks between words; it cannot see that an answer is wrong.
 """
 
 import json
@@ -16,19 +17,32 @@ from typing import Any
 def answered(request: Mapping[str, Any]) -> str:
     """What the server says to a request."""
     asked = "\n".join(message["content"] for message in request["messages"])
-    if "response_format" in request or "grade" in asked.lower() or "rat" in asked.lower():
-        return _rating(asked)
-    return (
-        f"Revised prompt: {asked[-200:].strip()} Give a reason." if "refine" in asked else f"In short: {asked[-120:]}"
-    )
+    quoted = _quoted(asked)
+    if "You refine" in asked:
+        return f"Revised prompt: {quoted[0].strip()} Give a reason." if quoted else "Revised prompt: Why?"
+    return _rating(asked, quoted[-1]) if quoted else f"In short: {asked[-120:]}"
 
 
-def _rating(asked: str) -> str:
+def _quoted(asked: str) -> list[str]:
+    """The texts that a prompt quotes, each between two lines that carry its mark, in order."""
+    mark = re.search(r"the mark (\w+);", asked)
+    if mark is None:
+        return []
+    found: list[list[str]] = []
+    inside = False
+    for line in asked.splitlines():
+        if mark[1] in line and mark[0] not in line:
+            inside = not inside
+            found += [[]] if inside else []
+        elif inside:
+            found[-1].append(line)
+    return ["\n".join(lines) for lines in found]
+
+
+def _rating(asked: str, response: str) -> str:
     scale = 100 if "100" in asked else 5
-    blocks = re.split(r"\n\s*\n", asked.strip())
-    body = max(blocks, key=len)
-    words = set(re.findall(r"\w+", body.lower()))
-    marks = (60 <= len(body) <= 1500) + (len(words) > 12) + (len(words) > 0.4 * len(re.findall(r"\w+", body)))
+    words = re.findall(r"\w+", response.lower())
+    marks = (60 <= len(response) <= 1500) + (len(set(words)) > 12) + (len(set(words)) > 0.4 * len(words))
     return f"{scale * (2 + marks) / 5:g}"
 
 

@@ -21,7 +21,7 @@ SHAPE = {
     "max_position_embeddings": 256,
 }
 VOCABULARY = 2000
-SCORER = {"template": "{instruction}\nScore: ", "labels": ["1", "2", "3", "4", "5", "6"]}
+SCORER = {"template": "{instruction}\nScore:\n", "labels": ["1", "2", "3", "4", "5", "6"]}
 RATED = "Score: 1 Score: 2 Score: 3 Score: 4 Score: 5 Score: 6 Yes No " * 50
 
 

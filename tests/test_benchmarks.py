@@ -86,3 +86,15 @@ def test_evidence_replaces_a_section_and_leaves_the_others(tmp_path):
     assert text.count("python -m x") == 1
     assert text.startswith("a\n<!-- one -->\n")
     assert text.endswith("<!-- end of one -->\nb\n<!-- two -->\nkept\n<!-- end of two -->\n")
+
+
+def test_the_scripted_judge_rates_the_response_that_a_prompt_quotes():
+    from benchmarks._scripted_judge import answered
+
+    good = (
+        "Rivers run from high ground to the sea, and carve valleys, carry sediment and feed the people who live near."
+    )
+    for response, rating in ((good, "5"), ("No.", "3"), ("yes " * 40, "3")):
+        quoted = f"[instruction ab12]\nWhy?\n[/ ab12]\n[response ab12]\n{response}\n[/ ab12]"
+        text = f"Between lines that carry the mark ab12; it stands nowhere else.\n{quoted}\nRate it from 1 to 5."
+        assert answered({"messages": [{"content": text}]}) == rating

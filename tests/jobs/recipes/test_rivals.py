@@ -22,7 +22,7 @@ def pool(make_pool):
 
 
 def test_ifd_drops_what_the_instruction_does_not_help_and_keeps_the_highest_ratio(pool):
-    for ratio, order in (("losses", [3, 1, 0, 4]), ("perplexities", [3, 1, 4, 0])):
+    for ratio, order in (("losses", [3, 1, 0, 4]), ("perplexities", [3, 4, 1, 0])):
         recipe = build("ifd", Request(), [f"ratio={ratio}", "budget=4"])
         steps = recipe.steps()
         put_values(pool, steps["loss"], losses([1.0, 1.5, 3.0, 1.9, 0.05, 2.0]))
