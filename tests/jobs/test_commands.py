@@ -57,17 +57,17 @@ def test_plan_says_what_is_stored_and_runs_nothing(run, tmp_path):
 
 
 def test_ingest_makes_a_pool_that_curate_takes(run, tmp_path):
-    rows = [{"question": f"What is {i}?", "answer": f"It is {i}.", "note": None} for i in range(30)]
-    jsonl(tmp_path / "in.jsonl", [*rows, rows[0], {"question": 3, "answer": "x"}])
+    rows = [{"asked": f"What is {i}?", "told": f"It is {i}.", "note": None} for i in range(30)]
+    jsonl(tmp_path / "in.jsonl", [*rows, rows[0], {"asked": 3, "told": "x"}])
     code, said = run("in.jsonl", "--out", "pool", command=ingest)
     assert code == 3
     assert "no record could be read as a sample" in said
-    columns = ["--columns", "instruction=question", "response=answer"]
+    columns = ["--columns", "instruction=asked", "response=told"]
     code, said = run("in.jsonl", "--out", "named", *columns, command=ingest)
     assert code == 0
     assert "30 samples of 32 records are in named" in said
     assert run("in.jsonl", "--out", "named", *columns, command=ingest)[0] == 2
-    assert run("in.jsonl", "--out", "x", "--columns", "answer=answer", command=ingest)[0] == 2
+    assert run("in.jsonl", "--out", "x", "--columns", "told=told", command=ingest)[0] == 2
     code, said = run("at_random", "named", "--out", "out", "budget=3")
     assert code == 0
     assert "3 kept, 27 dropped, 1 duplicate, 1 quarantined" in said

@@ -151,7 +151,8 @@ def test_too_many_replies_without_a_rating_end_the_run_with_the_first_of_them_an
     shown = {"prose": "I would say that it is a 4, all in all.", "other_scale": "8/10"}
     replies = {f"the judge's reply contains no rating: {outcome}": reply for outcome, reply in shown.items()}
     assert manifest["found"]["replies without a rating"] == replies
-    assert all(reply in (tmp_path / "a/report.html").read_text() for reply in shown.values())
+    page = " ".join((tmp_path / "a/report.html").read_text().split())  # the manifest in it breaks long lines
+    assert [reply for reply in shown.values() if reply not in page] == []
     assert "budget not met" in (tmp_path / "b/report.html").read_text()
 
 

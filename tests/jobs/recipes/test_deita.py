@@ -177,7 +177,7 @@ def test_deita_end_to_end_embeds_a_prefix_and_decides_as_if_it_had_embedded_all(
     embedded = [verb for verb in manifest["verbs"] if verb.get("map") == "embed"]
     assert sum(verb["computed"] for verb in embedded) == found["samples embedded"]
     unscored = [row for row in ledger(tmp_path / "few") if row["state"] == "quarantined"]
-    assert [row["reason"] for row in unscored] == ["complexity: no_turns: no user message with an answer"]
+    assert [row["reason"] for row in unscored] == ["complexity: empty_text: a turn has no text to score"]
 
     code, said = run(*words, "--out", "all", "budget=97", store="own")
     assert code == 0, said

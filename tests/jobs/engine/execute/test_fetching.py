@@ -66,7 +66,12 @@ def test_every_node_on_which_a_worker_may_run_fetches_once_and_it_is_said(fetche
 def test_the_clock_of_a_stall_starts_after_the_models_were_fetched(fetched, make_pool, tmp_path, monkeypatch):
     pool, session, operator = make_pool(["a", "b"]), Session(Store(str(tmp_path / "store"))), Judge(model=QWEN)
 
-    class Dealt(stream._Dealt):
+    class Dealt:
+        drawn = frozenset()
+
+        def __init__(self, *_):
+            pass
+
         def summaries(self, *_):
             assert fetched == ["head", "one", "two"]
             yield {"first": 0, "rows": 2, "failed": 0, "example": None}
