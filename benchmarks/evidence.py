@@ -86,7 +86,7 @@ def configuration(made: Mapping[str, Path], url: str, targets: str, label: str) 
     train = {"base": base, "lora": LORA, **TRAIN}
     scripted = {"endpoint": url, "model": {"name": "scripted"}}
     loss = {"model": base, "max_tokens": 200}
-    reward = {"model": {"name": str(made["reward"])}, "max_tokens": 256}
+    reward = {"model": {"name": str(made["reward"])}, "max_tokens": 256, "pair": "segments"}
     return {
         "ltd": {},
         "deft": {"embed": {"text": "{conversation}"}, "label": {"name": label}},

@@ -96,5 +96,5 @@ def test_the_scripted_judge_rates_the_response_that_a_prompt_quotes():
     )
     for response, rating in ((good, "5"), ("No.", "3"), ("yes " * 40, "3")):
         quoted = f"[instruction ab12]\nWhy?\n[/ ab12]\n[response ab12]\n{response}\n[/ ab12]"
-        text = f"Between lines that carry the mark ab12; it stands nowhere else.\n{quoted}\nRate it from 1 to 5."
+        text = f"Between lines that carry the mark ab12; it is nowhere else.\n{quoted}\nRate it from 1 to 5."
         assert answered({"messages": [{"content": text}]}) == rating
