@@ -18,6 +18,8 @@ from jobs.engine.ingest.records.values import Record, as_json, decoded, field_na
 from operators.sample import Message
 
 NO_COLUMNS: Mapping[str, str] = MappingProxyType({})
+NAMED = 4
+"""The number of formats that a message names."""
 SYSTEM_FIELDS, TOOL_FIELDS = ("system", "system_prompt"), ("tools", "functions")
 
 
@@ -101,12 +103,18 @@ def recognised_of(record: Record) -> Format:
             with_gaps = with_gaps or candidate
     if with_gaps:
         return with_gaps
-    needs = "; ".join(f"{candidate.name} needs {' and '.join(sorted(candidate.needs))}" for candidate in FORMATS)
     raise RecordFault(
         "missing_field",
-        f"no format fits the fields found ({field_names(record)}): {needs}; "
-        "or name the fields: --columns instruction=FIELD,response=FIELD, or --columns messages=FIELD",
+        f"no format fits the fields found ({field_names(record)}); name yours, "
+        "--columns instruction=FIELD,response=FIELD or "
+        f"--columns messages=FIELD, or use those of a format: {_nearest(record)}; docs/formats.md has all",
     )
+
+
+def _nearest(record: Record) -> str:
+    """The needs of the formats that share the most fields with a record."""
+    near = sorted(FORMATS, key=lambda each: (-len(each.needs & record.keys()), each.name == "preference"))
+    return "; ".join(f"{each.name} needs {' and '.join(sorted(each.needs))}" for each in near[:NAMED])
 
 
 def refuse_incomplete(messages: list[Message]) -> None:

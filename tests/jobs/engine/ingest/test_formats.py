@@ -156,9 +156,9 @@ def test_messages_of_named_columns_override_recognition():
 @pytest.mark.parametrize(
     ("record", "kind", "says"),
     [
-        ({"q": "a", "a": "b"}, "missing_field", "fields found (q, a): preference needs chosen and rejected; pref"),
+        ({"q": "a", "a": "b"}, "missing_field", "fields found (q, a); name yours, --columns instruction=FIELD"),
         ({}, "missing_field", "fields found (none)"),
-        ({"q": 1}, "missing_field", "or name the fields: --columns instruction=FIELD,response=FIELD"),
+        ({"q": 1}, "missing_field", "a format: openai needs messages; sharegpt needs conversations;"),
         ({str(n): n for n in range(100)}, "missing_field", "and 80 more"),
         ({"instruction": "a", "output": None}, "wrong_type", "output is null, expected a string"),
         ({"instruction": ["a"], "output": "b"}, "wrong_type", "instruction is an array, expected a string"),
