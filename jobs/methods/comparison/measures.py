@@ -24,6 +24,9 @@ from operators.scripts import script
 VERSION = 1
 """Increased when the code measures something else of the same selection."""
 
+APART = 1_000_003
+"""What the seed of the topics is above that of the selections."""
+
 
 @dataclass(frozen=True)
 class Texts:
@@ -102,9 +105,10 @@ class Measures:
     def centroids(self) -> np.ndarray:
         """(topics, d) the centroids of the pool."""
         embedded = self.pool.map(embed=self.wanted.embed)
-        return embedded.reduce(
-            kmeans, "embed", k=min(self.wanted.topics, len(embedded)), seed=self.wanted.seed
-        ).centroids
+        # k-means begins with the samples that its seed draws. With the seed of a random selection these would be the
+        # same samples, and that selection would seem to cover all topics.
+        seed = self.wanted.seed + APART
+        return embedded.reduce(kmeans, "embed", k=min(self.wanted.topics, len(embedded)), seed=seed).centroids
 
     @cached_property
     def texts(self) -> Texts:
