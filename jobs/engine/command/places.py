@@ -13,6 +13,7 @@ import fsspec
 import yaml
 
 from jobs.engine.execute.session import Session
+from jobs.engine.ingest.files.hub import asking_the_hub
 from jobs.engine.ingest.files.inputs import silent, sources_of
 from jobs.engine.samples.pool_folder import known_facts
 from jobs.engine.store.folder import Folder
@@ -110,13 +111,14 @@ def _looked_at(given: str) -> bool:
     if "://" in given:
         refuse_without_driver(given)
         refuse_private("the input", given)
-    try:
-        pool = Folder.at(given).exists("pool.json")
-    except OSError as error:
-        raise UsageError(f"{given}: it cannot be looked at: {error.strerror or error}") from None
-    if not pool:
-        sources_of([given], silent)
-    return pool
+    with asking_the_hub(given):
+        try:
+            pool = Folder.at(given).exists("pool.json")
+        except OSError as error:
+            raise UsageError(f"{given}: it cannot be looked at: {error.strerror or error}") from None
+        if not pool:
+            sources_of([given], silent)
+        return pool
 
 
 def _is_stream(given: str) -> bool:

@@ -11,13 +11,15 @@ hf://datasets/owner/name/data/a.jsonl, and one with a revision, name files and a
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from jobs.engine.ingest.faults import InputError
 from jobs.engine.ingest.files.forms import suffix_of
+from jobs.engine.terminal.errors import UsageError
 
 SCHEME = "hf://datasets/"
 NAME = re.compile(r"(?P<owner>[\w.-]+)/(?P<name>[\w.-]+?)(?::(?P<config>[\w.+-]+))?(?:/(?P<split>[\w.-]+))?")
@@ -50,6 +52,21 @@ def refuse_offline(given: str) -> None:
     """InputError for an input on the hub where the hub is not to be asked."""
     if given.startswith("hf://") and os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
         raise InputError(_unreachable(given, "HF_HUB_OFFLINE is set"))
+
+
+@contextmanager
+def asking_the_hub(given: str) -> Iterator[None]:
+    """Raises InputError where the hub, on which an input lies, is not to be asked or does not answer."""
+    refuse_offline(given)
+    try:
+        yield
+    except UsageError:
+        raise
+    except Exception as error:
+        # The errors of the hub's client are of its own HTTP library, of whatever version.
+        if not given.startswith("hf://"):
+            raise
+        raise InputError(_unreachable(given, str(error) or type(error).__name__)) from error
 
 
 def parquet_files(given: str, dataset: Dataset) -> Sequence[str]:

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.engine.ingest import IngestSettings, InputError
+from jobs.engine.ingest.files.hub import asking_the_hub
 from jobs.engine.ingest.files.inputs import sources_of
 from jobs.engine.ingest.files.splits import splits_of
 from jobs.engine.ingest.files.streams import Range, file_at
@@ -120,3 +121,14 @@ def test_without_a_network_the_message_says_so_and_what_to_do(given, monkeypatch
         monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
         with pytest.raises(InputError, match="the hub cannot be reached"):
             rows(given)
+
+
+def test_a_client_of_the_hub_that_fails_in_its_own_way_is_one_line_and_other_errors_stay(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    with (
+        pytest.raises(InputError, match=r"the hub cannot be reached .no such host"),
+        asking_the_hub("hf://datasets/a/b/c.json"),
+    ):
+        raise RuntimeError("no such host")
+    with pytest.raises(RuntimeError), asking_the_hub("data.jsonl"):
+        raise RuntimeError("no such host")
