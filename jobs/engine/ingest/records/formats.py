@@ -74,10 +74,10 @@ def read(record: Record, columns: Mapping[str, str] = NO_COLUMNS) -> Read:
     """Returns the record's format and conversation. RecordFault if no format fits, or if there is no text or user."""
     if columns:
         recognised = _of_columns(tuple(sorted(columns.items())))
-        record = with_paths(record, columns.values())
+        record = _with_paths(record, columns.values())
         _refuse_absent(record, columns)
     else:
-        recognised = recognised_of(record)
+        recognised = _recognised_of(record)
     return read_as(recognised, record)
 
 
@@ -89,11 +89,11 @@ def read_as(recognised: Format, record: Record) -> Read:
         if rest:
             more.append((len(messages), rest))
         messages.append(message)
-    refuse_incomplete(messages)
+    _refuse_incomplete(messages)
     return Read(recognised, messages, len(opening), more)
 
 
-def recognised_of(record: Record) -> Format:
+def _recognised_of(record: Record) -> Format:
     """The first format that fits a record. RecordFault if none does."""
     with_gaps = None
     for candidate in FORMATS:
@@ -117,7 +117,7 @@ def _nearest(record: Record) -> str:
     return "; ".join(f"{each.name} needs {' and '.join(sorted(each.needs))}" for each in near[:NAMED])
 
 
-def refuse_incomplete(messages: list[Message]) -> None:
+def _refuse_incomplete(messages: list[Message]) -> None:
     """RecordFault if there is no text at all, or no message of the user."""
     for message in messages:
         content = message["content"]
@@ -176,7 +176,7 @@ def _field_conversation(record: Record, field: str) -> Iterable[Spoken]:
     return conversation(record[field], field)
 
 
-def with_paths(record: Record, paths: Iterable[str]) -> Record:
+def _with_paths(record: Record, paths: Iterable[str]) -> Record:
     """A record that also has, by their whole names, the values at these paths, such as `data.messages`.
 
     A field whose own name has the dot comes before the path.
