@@ -18,9 +18,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-COLD = "WINNOW_COLD_WORKERS"
-"""The environment variable of a node whose workers are no forks: they have its files, and its raylet as parent."""
-
 LIBRARIES = (
     "pandas",
     "pyarrow.dataset",
@@ -32,7 +29,7 @@ LIBRARIES = (
     "peft",
 )
 COLD = "WINNOW_COLD_WORKERS"
-"""A node with this in its environment starts its workers from nothing: a fork sees the files that the tests see."""
+"""The environment variable of a node whose workers are no forks: they have its files, and its raylet as parent."""
 RAY = "ray._private.workers.default_worker", "ray.data"
 """These read the environment of a worker when they are imported: the cluster and the job, the same for all of them."""
 
@@ -61,8 +58,6 @@ def warm(folder: str) -> Iterator[dict[str, str]]:
 
 def hand_over(path: str, arguments: list[str]) -> None:
     """Asks the process at the socket to become what Ray has started this process for."""
-    if COLD in os.environ:
-        os.execv(sys.executable, [sys.executable, *arguments])
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(path)
         socket.send_fds(connection, [b"."], [0, 1, 2])

@@ -53,9 +53,10 @@ def test_a_driver_that_is_killed_in_a_sharded_reduce_leaves_its_values_and_the_n
 ):
     grave = tmp_path / "grave"
     words = ["-m", "tests.jobs.engine.execute.walk", pool.origin.folder, session.store.url, grave]
-    env = os.environ | {"RAY_ADDRESS": ray.get_runtime_context().gcs_address, "PYTHONPATH": str(ROOT)}
+    env = os.environ | {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+    # The workers of a driver find its modules in its working directory.
     done = subprocess.run(
-        [sys.executable, *map(str, words)], cwd=tmp_path, env=env, timeout=200, capture_output=True, text=True,
+        [sys.executable, *map(str, words)], cwd=ROOT, env=env, timeout=200, capture_output=True, text=True,
         check=False,
     )  # fmt: skip
     assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
