@@ -103,7 +103,7 @@ def checked(request: Request, overrides: Sequence[str]) -> Recipe:
 
 def curate(asked: Asked, session: Session) -> None:
     """Runs a request from start to end, unless its folder holds its outcome already, and says what came out."""
-    from jobs.engine.command.places import refuse_other_run
+    from jobs.engine.command.taken import refuse_other_run
     from jobs.engine.outcome.earlier import finished
     from jobs.engine.outcome.ledger import KEPT, STATES
 

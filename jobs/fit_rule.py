@@ -144,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parsed(arguments(), argv)
 
     from jobs.engine.command.checking import all_checked
-    from jobs.engine.command.places import refuse_other_run
+    from jobs.engine.command.taken import refuse_other_run
     from jobs.engine.execute.session import Session
     from jobs.engine.ingest import settings_of
     from jobs.engine.record.declarations import plain

@@ -94,7 +94,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command. Returns the exit code."""
     options = parsed(arguments(), argv)
 
-    from jobs.engine.command.places import out_folder, refuse_other_run, store_at
+    from jobs.engine.command.places import out_folder, store_at
+    from jobs.engine.command.taken import refuse_other_run
     from jobs.engine.execute.profile import profile
     from jobs.engine.execute.session import Session
     from jobs.engine.record.declarations import plain

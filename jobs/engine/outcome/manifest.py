@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from jobs.engine.command.places import MANIFEST, manifest_in, refuse_taken
+from jobs.engine.command.taken import MANIFEST, manifest_in, refuse_taken
 from jobs.engine.execute.session import Session
 from jobs.engine.execute.shared import refuse_unshared
 from jobs.engine.ingest.findings import STATES
