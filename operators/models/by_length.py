@@ -35,7 +35,7 @@ def shortest_first(lengths: Sequence[int]) -> list[int]:
 
 @dataclass
 class Budget:
-    """The most tokens of a pass, padding included; where the memory of the device runs out, it is halved for good."""
+    """The most tokens of a pass, padding included; halved for all later passes where the device runs out of memory."""
 
     tokens: int
 
