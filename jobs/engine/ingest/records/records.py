@@ -59,6 +59,10 @@ class Sample(NamedTuple):
     hashes: Hashes
     media: Counter[str]
     """The number of images, audios and videos, which stay in the record."""
+    rejected: list[Message] | None = None
+    """The rejected answer of a pair."""
+    label: bool | None = None
+    """Whether the answer is desired, where the record says so."""
     raw: bytes | None = None
     """The JSON text of the conversation, where the record has several; None for the record as it is."""
 
@@ -73,19 +77,21 @@ def samples_of(raw: bytes, settings: IngestSettings, opaque: Sequence[str] = ())
 
 
 def _sample(found: Found, settings: IngestSettings, raw: bytes, opaque: Sequence[str]) -> Sample:
-    record, read, made = found
+    record, read, made, rejected, label = found
     for field in opaque:
         if field in read.format.holds:
             raise RecordFault("invalid_utf8", f"column {field!r} holds bytes that are not UTF-8, so they are no text")
     if len(read.messages) > settings.max_turns:
         _refuse_turns(read.messages, settings.max_turns)
     if b"\\u" in raw and SURROGATE.search(raw):
-        _refuse_surrogates(read.messages)
+        _refuse_surrogates(read.messages + (rejected.messages if rejected else []))
     if settings.answers == "needed":
         refuse_unanswered(read.messages)
     said = raw if made is None else made
-    made_of = hashes(record, read, said, settings.bookkeeping)
-    return Sample(read.format.name, read.messages, made_of, media_in(record, read.more), made)
+    made_of = hashes(record, read, said, settings.bookkeeping, rejected=rejected, label=label)
+    media = media_in(record, read.more)
+    answer = rejected.messages if rejected else None
+    return Sample(read.format.name, read.messages, made_of, media, answer, label[1] if label else None, made)
 
 
 def record_of(raw: bytes, max_nesting: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from jobs.engine.ingest.records.formats import NO_COLUMNS, read
 from jobs.engine.ingest.records.messages import ROLE_FIELDS, ROLES, TEXT_FIELDS, is_message
+from jobs.engine.ingest.records.preferences import respelled
 from jobs.engine.ingest.records.records import record_of
 from jobs.engine.ingest.records.values import Record
 
@@ -26,6 +27,7 @@ def written(
     record was ingested. The turns in `history` are dropped: the field becomes an empty list.
     """
     record = record_of(raw, sys.maxsize)
+    record = record if columns else dict(respelled(record))
     found = read(record, columns)
     made = found.format
     together = f"{instruction}\n{context}" if context else instruction
