@@ -1,6 +1,6 @@
 """What does each method keep of each kind of sample, and does a model learn more from it than from a random selection?
 
-    python -m benchmarks.evidence [--samples 1200] [--data FOLDER] [--folder FOLDER] [--write docs/evidence.md]
+    python -m benchmarks.evidence [--samples 1200] [--data FOLDER] [--folder FOLDER] [--write PAGE]
 
 Compares all methods and the controls with `winnow compare`: on a planted corpus, whose samples are ordinary, rare,
 near-duplicates, junk, wrong answers, or of a target kind; and, with --data, on alpaca_9k.json and dolly_3k.json in that
@@ -144,7 +144,7 @@ def configuration(made: Mapping[str, Path], url: str, targets: str, label: str) 
     }  # fmt: skip
 
 
-def compared(data: Data, label: str, budget: str, folder: Path) -> dict[str, Any]:
+def compared(data: Data, label: str, budget: str, folder: Path, profile: str) -> dict[str, Any]:
     """The content of comparison.json, of a comparison in the folder. The models are made there too."""
     from jobs import compare, finetune
     from jobs.engine.terminal.program import exit_code
@@ -154,7 +154,7 @@ def compared(data: Data, label: str, budget: str, folder: Path) -> dict[str, Any
     aside = {name: jsonl(folder / f"{name}.jsonl", getattr(data, name)) for name in ("targets", "begun", "held_out")}
     texts = [f"{each['instruction']} {each['output']}" for rows in data.files.values() for each in rows]
     made = models(folder / "models", texts)
-    store, base = ["--store", str(folder / "store")], folder / "models" / "base"
+    store, base = ["--store", str(folder / "store"), "--profile", profile], folder / "models" / "base"
     start = f"base.name={made['start']}"
     _run(exit_code, finetune.main, [aside["begun"], "--out", str(base), *store, start, *_fields(BASE)])
     with serving(folder / "port") as url:
@@ -216,6 +216,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="the folder with alpaca_9k.json and dolly_3k.json")
     parser.add_argument("--folder", type=Path, help="a folder to work in; a temporary one if not given")
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--profile", default="laptop", help="how it is executed, as for every command")
     parser.add_argument("--write", type=Path, help="the page whose tables are written")
     given = parser.parse_args()
     say_beside()
@@ -229,7 +230,7 @@ def main() -> None:
 
 def _planted(folder: Path, given: argparse.Namespace) -> None:
     data = planted(given.samples, given.seed)
-    found = compared(data, "topic", "10%", folder)
+    found = compared(data, "topic", "10%", folder, given.profile)
     done = [row for row in found["rows"] if "why" not in row]
     kept = kinds_kept(folder, done)
     totals = {kind: sum(row["kind"] == kind for row in data.files["planted"]) for kind in KINDS}
@@ -241,7 +242,7 @@ def _planted(folder: Path, given: argparse.Namespace) -> None:
 
 
 def _real(folder: Path, given: argparse.Namespace) -> None:
-    found = compared(real(given.data, given.seed), "category", "5%", folder)
+    found = compared(real(given.data, given.seed), "category", "5%", folder, given.profile)
     _printed("real", found, {})
     if given.write:
         table = (folder / "out" / "table.md").read_text(encoding="utf-8")

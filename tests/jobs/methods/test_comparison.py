@@ -52,6 +52,15 @@ def test_a_feature_that_another_recipe_computed_counts_in_the_seconds_of_both():
     assert not cost(second, computed([second])).complete
 
 
+def test_the_seconds_of_a_feature_that_a_killed_run_began_are_not_known():
+    begun = {"seconds": 9.0, "verbs": [entry("embed", 4, 6.0)]}
+    assert not cost(begun, computed([begun])).complete
+    in_parts = {"seconds": 9.0, "verbs": [entry("embed", 0, 3.0, samples=4), entry("embed", 4, 6.0)]}
+    assert cost(in_parts, computed([in_parts])).complete
+    grown = {"seconds": 9.0, "verbs": [entry("embed", 0, 6.0, taken_over=4)]}
+    assert not cost(grown, computed([grown])).complete
+
+
 def test_each_epoch_of_a_training_is_a_pass():
     trained = entry("x", 0, 5.0, samples=7, operator="Finetune", epochs=3, folder="trained/1")
     del trained["map"]
