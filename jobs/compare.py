@@ -63,7 +63,7 @@ def curated(each: Contender, recipe: Recipe, place: Place) -> Result:
 
     from jobs.curate import curate
     from jobs.engine.command.asked import Asked
-    from jobs.engine.command.places import manifest_in
+    from jobs.engine.command.taken import manifest_in
     from jobs.methods.comparison.results import Result
 
     out = place.out.inner(each.name)
