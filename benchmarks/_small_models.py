@@ -1,9 +1,9 @@
-"""Small models for every method, made in seconds: with random weights but for the base, which is trained a little.
+"""Small models for every method, made in seconds. All weights are random, except those of the base, which is trained.
 
     models(folder, texts)     base, reward, complexity, quality, encoder, unieval: folders with safetensors weights
 
-They compute as their large kin do and know nothing. What they score is a function of the text that nobody has chosen,
-so a method that depends on a good judge, scorer or reward model is shown here without one.
+They have the architecture of the large models and no knowledge. Their scores are arbitrary functions of the text, so a
+method that depends on a good judge, scorer or reward model is shown here without one.
 """
 
 import json

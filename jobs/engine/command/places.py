@@ -23,7 +23,7 @@ PACKAGES = "runtime_resources"
 """The folder in which Ray unpacks what is submitted."""
 EXTRA = ("s3fs", "gcsfs")
 PRIVATE = ("memory:",)
-"""How the URLs begin of places that only one process sees."""
+"""The prefixes of URLs that only one process can read."""
 
 
 def store_at(given: str | None) -> Store:

@@ -51,7 +51,7 @@ INPUTS_AND_FIELDS: Mapping[str, Any] = {
 }
 COLUMN = re.compile(f"(?:{'|'.join(COLUMN_ROLES)})=")
 ALIKE = 0.7
-"""How similar a mistyped option has to be to one that there is."""
+"""The similarity from which an unknown option is taken for a mistyped one."""
 DASHED = re.compile(r"--[A-Za-z_][\w.-]*")
 NEXT_COLUMN = re.compile(f",(?={COLUMN.pattern})")
 
@@ -176,7 +176,7 @@ def _refuse_dashed(parser: argparse.ArgumentParser, words: Sequence[str]) -> Non
 def reading_given(options: argparse.Namespace) -> dict[str, Any]:
     """The settings of an ingest that the options give, as plain values, without those that were not given.
 
-    UsageError where an option is no list of NAME=VALUE, or names what there is not.
+    UsageError where an option is not a list of NAME=VALUE, or has an unknown name.
     """
     given: dict[str, Any] = {}
     if options.columns is not None:
