@@ -150,6 +150,7 @@ FORMATS = (
         partial(conversation_in, field="conversations"),
         apart={"instruction", "response"},
         repeats={"instruction", "response"},
+        turn=("instruction", "", "response"),
         chat="conversations",
         example="a list of messages, and the texts of its first turn",
     ),
