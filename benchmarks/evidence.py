@@ -1,6 +1,6 @@
 """What does each method keep of each kind of sample, and does a model learn more from it than from a random selection?
 
-    python -m benchmarks.evidence [--samples 1200] [--data FOLDER] [--folder FOLDER] [--write docs/evidence.md]
+    python -m benchmarks.evidence [--samples 1200] [--data FOLDER] [--folder FOLDER] [--write PAGE]
 
 Compares all methods and the controls with `winnow compare`: on a planted corpus, whose samples are ordinary, rare,
 near-duplicates, junk, wrong answers, or of a target kind; and, with --data, on alpaca_9k.json and dolly_3k.json in that
@@ -13,7 +13,9 @@ import argparse
 import json
 import random
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,51 +29,77 @@ METHODS = (
     "ifd", "perplexity", "rds",
 )  # fmt: skip
 KINDS = ("ordinary", "rare", "near_duplicate", "junk", "wrong", "target")
-WRONG, TARGETS, HELD_OUT = 0.1, 40, 60
+WRONG = 0.1
+"""The share of a planted corpus whose answers are those of others."""
+
+TARGETS, HELD_OUT, BEGUN = 20, 200, 600
+"""How many target and held-out samples there are, and how many the base of the fine-tunes is trained on before."""
+
 TRAIN = {"epochs": 1, "learning_rate": 1e-3, "precision": "float32", "max_tokens": 200}
+BASE = {**TRAIN, "epochs": 6, "learning_rate": 3e-3, "batch": 8, "lora": "none"}
+FINETUNE = {**TRAIN, "epochs": 2, "lora": "none"}
 LORA = {"rank": 4, "alpha": 16.0, "dropout": 0.0}
+EMBED = {"text": "{conversation}", "max_tokens": 128}
 
 
-def planted(samples: int, seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
-    """The corpus, the target samples and the held-out samples; a record's `kind` says what it is.
+@dataclass(frozen=True)
+class Data:
+    """What a comparison is made on. No sample is in two of the four."""
 
-    A tenth of the ordinary samples gets the answer of another one. The target kind is one topic of the demo's corpus;
-    targets and held-out samples are of it, and the corpus has the rest.
+    files: Mapping[str, Sequence[Mapping[str, Any]]]
+    """The records of the corpus by the names of its files."""
+    targets: Sequence[Mapping[str, Any]]
+    begun: Sequence[Mapping[str, Any]]
+    """What the base of the fine-tunes is trained on before."""
+    held_out: Sequence[Mapping[str, Any]]
+
+
+def planted(samples: int, seed: int) -> Data:
+    """A corpus whose records say by `kind` what they are.
+
+    A tenth of the samples has the answer of another one. The target kind is one topic of the demo's corpus. Targets and
+    a tenth of the held-out samples are of it; the others of these, and all that the base is trained on, are ordinary.
+    Neither has a near-duplicate in the corpus.
     """
     drawn = random.Random(seed)
-    made: list[dict[str, Any]] = list(corpus(samples + TARGETS + HELD_OUT, seed))
-    ordinary = [each for each in made if each["kind"] == "ordinary"]
-    topics: dict[str, list[dict[str, Any]]] = {}
-    for each in ordinary:
-        topics.setdefault(each["topic"], []).append(each)
-    kind = max(topics, key=lambda topic: len(topics[topic]))
-    for each in topics[kind]:
-        each["kind"] = "target"
-    aside = drawn.sample(topics[kind], min(TARGETS, len(topics[kind]) // 2))
-    others = [each for each in ordinary if each["kind"] == "ordinary"]
-    held_out = [*aside[len(aside) // 2 :], *drawn.sample(others, HELD_OUT)]
-    out = {id(each) for each in (*aside, *held_out)}
-    kept = [each for each in made if id(each) not in out][:samples]
+    aside = TARGETS + HELD_OUT + BEGUN
+    made: list[dict[str, Any]] = list(corpus(2 * aside + samples, seed))
+    groups = Counter(each["group"] for each in made)
+    single = [each for each in made if each["kind"] == "ordinary" and groups[each["group"]] == 1]
+    kind = Counter(each["topic"] for each in single).most_common(1)[0][0]
+    for each in made:
+        if each["topic"] == kind and each["kind"] == "ordinary":
+            each["kind"] = "target"
+    targets = drawn.sample([each for each in single if each["kind"] == "target"], TARGETS + HELD_OUT // 10)
+    others = drawn.sample([each for each in single if each["kind"] == "ordinary"], HELD_OUT * 9 // 10 + BEGUN)
+    out = {id(each) for each in (*targets, *others)}
+    rest = [each for each in made if id(each) not in out]
+    kept = [rest[at] for at in sorted(drawn.sample(range(len(rest)), samples))]
     wrong = drawn.sample([each for each in kept if each["kind"] == "ordinary"], round(WRONG * samples))
     answers = [each["output"] for each in wrong]
     for each, answer in zip(wrong, [*answers[1:], *answers[:1]], strict=True):
         each.update(output=answer, kind="wrong")
-    return kept, aside[: len(aside) // 2], held_out
+    return Data({"planted": kept}, targets[:TARGETS], others[:BEGUN], [*targets[TARGETS:], *others[BEGUN:]])
 
 
-def real(data: Path, seed: int) -> tuple[list[str], list[dict[str, Any]], list[dict[str, Any]]]:
-    """The files, 20 targets of Dolly's categories, and 200 held-out samples of the same kind that are made from both.
+def real(data: Path, seed: int) -> Data:
+    """The records of the two files. What is drawn from them for another purpose is not in the corpus.
 
-    The targets and the held-out samples are copies of records of the files: they say how a selection serves the
-    files' own distribution, and not how a model generalises beyond them.
+    Targets are Dolly's, each category a subtask. Alpaca's records, which have none, get the category "alpaca".
     """
     drawn = random.Random(seed)
-    files = [data / name for name in ("alpaca_9k.json", "dolly_3k.json")]
-    of_files = [[each for each in records(file) if each["output"].strip()] for file in files]
-    asked = {json.dumps(each, sort_keys=True): each for each in drawn.sample(of_files[1], 40)}
-    targets = [{**each, "subtask": each["category"]} for each in list(asked.values())[:20]]
-    held_out = [each for some in of_files for each in drawn.sample(some, 100)]
-    return [str(file) for file in files], targets, held_out
+    files = {name: records(data / f"{name}.json") for name in ("alpaca_9k", "dolly_3k")}
+    files["alpaca_9k"] = [{**each, "category": "alpaca"} for each in files["alpaca_9k"]]
+    whole = {json.dumps(each, sort_keys=True): each for some in files.values() for each in some if each["output"]}
+    dolly = [key for key, each in whole.items() if each["category"] != "alpaca"]
+    targets = drawn.sample(dolly, TARGETS)
+    aside = drawn.sample([key for key in whole if key not in set(targets)], HELD_OUT + BEGUN)
+    out = {*targets, *aside}
+    corpus_files = {
+        name: [each for each in some if json.dumps(each, sort_keys=True) not in out] for name, some in files.items()
+    }
+    asked = [{**whole[key], "subtask": whole[key]["category"]} for key in targets]
+    return Data(corpus_files, asked, [whole[key] for key in aside[:BEGUN]], [whole[key] for key in aside[BEGUN:]])
 
 
 def jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> str:
@@ -87,12 +115,15 @@ def configuration(made: Mapping[str, Path], url: str, targets: str, label: str) 
     scripted = {"endpoint": url, "model": {"name": "scripted"}}
     loss = {"model": base, "max_tokens": 200}
     reward = {"model": {"name": str(made["reward"])}, "max_tokens": 256, "pair": "segments"}
+    scorers = {name: {"model": {"name": str(made[name])}} for name in ("complexity", "quality")}
     return {
-        "ltd": {},
-        "deft": {"embed": {"text": "{conversation}"}, "label": {"name": label}},
+        "ltd": {"embed": EMBED},
+        "deft": {"embed": EMBED, "label": {"name": label}},
         "alpagasus": {"judge": scripted, "threshold": 4},
-        "deita": {name: {"model": {"name": str(made[name])}} for name in ("complexity", "quality")},
-        "lift": {"rewrite": scripted, "respond": scripted, "judge": scripted, "rounds": 1, "max_lost": 1.0},
+        "deita": {**scorers, "embed": EMBED},
+        "lift": {
+            "rewrite": scripted, "respond": scripted, "judge": scripted, "rounds": 1, "max_lost": 1.0, "embed": EMBED,
+        },
         "mods": {"reward": reward, "quality": 0.5, "seed_share": 1.0},
         "lobass": {"train": train},
         "less": {"train": train, "target": targets},
@@ -100,9 +131,9 @@ def configuration(made: Mapping[str, Path], url: str, targets: str, label: str) 
         "nlu_diet": {
             "train": {
                 "base": {"name": str(made["encoder"])}, "labels": {"label": label, "slots": None, "words": None},
-                "epochs": 2, "batch": 32, "max_tokens": 128, "precision": "float32",
+                "epochs": 4, "batch": 32, "learning_rate": 1e-3, "max_tokens": 128, "precision": "float32",
             },
-            "full_epochs": 1, "every": 1,
+            "full_epochs": 2, "every": 1,
         },
         "instructmining": {
             "reward": reward, "unieval": {"model": {"name": str(made["unieval"])}, "max_tokens": 256},
@@ -113,29 +144,34 @@ def configuration(made: Mapping[str, Path], url: str, targets: str, label: str) 
     }  # fmt: skip
 
 
-def compared(
-    inputs: Sequence[str], targets: Sequence[Any], held_out: Sequence[Any], label: str, budget: str, folder: Path
-) -> dict[str, Any]:
-    """The content of comparison.json. The models are made in the folder, and the base is trained on the targets."""
+def compared(data: Data, label: str, budget: str, folder: Path, profile: str) -> dict[str, Any]:
+    """The content of comparison.json, of a comparison in the folder. The models are made there too."""
     from jobs import compare, finetune
     from jobs.engine.terminal.program import exit_code
 
-    texts = [f"{each['instruction']} {each['output']}" for file in inputs for each in records(Path(file))]
+    folder.mkdir(parents=True, exist_ok=True)
+    inputs = [jsonl(folder / f"{name}.jsonl", rows) for name, rows in data.files.items()]
+    aside = {name: jsonl(folder / f"{name}.jsonl", getattr(data, name)) for name in ("targets", "begun", "held_out")}
+    texts = [f"{each['instruction']} {each['output']}" for rows in data.files.values() for each in rows]
     made = models(folder / "models", texts)
-    store = ["--store", str(folder / "store")]
-    base, begun = folder / "models" / "base", jsonl(folder / "begun.jsonl", held_out[::2])
-    fields = [f"{name}={value}" for name, value in {**TRAIN, "epochs": 6, "batch": 8, "lora": "none"}.items()]
-    _run(exit_code, finetune.main, [begun, "--out", str(base), *store, f"base.name={made['start']}", *fields])
-    asked, held = jsonl(folder / "targets.jsonl", targets), jsonl(folder / "held_out.jsonl", held_out[1::2])
-    with serving() as url:
-        entries = configuration({**made, "base": base}, url, asked, label)
+    store, base = ["--store", str(folder / "store"), "--profile", profile], folder / "models" / "base"
+    start = f"base.name={made['start']}"
+    _run(exit_code, finetune.main, [aside["begun"], "--out", str(base), *store, start, *_fields(BASE)])
+    with serving(folder / "port") as url:
+        entries = configuration({**made, "base": base}, url, aside["targets"], label)
         config = folder / "recipes.json"  # JSON is YAML
-        common = {"max_errors": 0.5}
-        config.write_text(json.dumps({name: {"fields": {**fields, **common}} for name, fields in entries.items()}))
-        train = [f"train.{name}={value}" for name, value in {**TRAIN, "lora": "none", "epochs": 2}.items()]
-        words = [*inputs, "--out", str(folder / "out"), *store, "--config", str(config), "--budget", budget]
-        _run(exit_code, compare.main, [*words, "--finetune", str(base), "--heldout", held, "max_errors=0.1", *train])
+        config.write_text(
+            json.dumps({name: {"fields": {**fields, "max_errors": 0.1}} for name, fields in entries.items()})
+        )
+        embed = [f"embed.{each}" for each in _fields(EMBED)]
+        words = [*inputs, "--out", str(folder / "out"), *store, "--config", str(config), "--budget", budget, *embed]
+        words += ["--finetune", str(base), "--heldout", aside["held_out"], "max_errors=0.1"]
+        _run(exit_code, compare.main, [*words, *(f"train.{each}" for each in _fields(FINETUNE))])
     return json.loads((folder / "out" / "comparison.json").read_text())
+
+
+def _fields(values: Mapping[str, Any]) -> list[str]:
+    return [f"{name}={value}" for name, value in values.items()]
 
 
 def _run(exit_code: Callable[..., int], command: Callable[..., int], words: Sequence[str]) -> None:
@@ -180,6 +216,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="the folder with alpaca_9k.json and dolly_3k.json")
     parser.add_argument("--folder", type=Path, help="a folder to work in; a temporary one if not given")
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--profile", default="laptop", help="how it is executed, as for every command")
     parser.add_argument("--write", type=Path, help="the page whose tables are written")
     given = parser.parse_args()
     say_beside()
@@ -192,13 +229,11 @@ def main() -> None:
 
 
 def _planted(folder: Path, given: argparse.Namespace) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    rows, targets, held_out = planted(given.samples, given.seed)
-    pool = jsonl(folder / "planted.jsonl", rows)
-    found = compared([pool], targets, held_out, "topic", "10%", folder)
+    data = planted(given.samples, given.seed)
+    found = compared(data, "topic", "10%", folder, given.profile)
     done = [row for row in found["rows"] if "why" not in row]
     kept = kinds_kept(folder, done)
-    totals = {kind: sum(row["kind"] == kind for row in rows) for kind in KINDS}
+    totals = {kind: sum(row["kind"] == kind for row in data.files["planted"]) for kind in KINDS}
     _printed("planted", found, {name: {"kinds": each} for name, each in kept.items()})
     if given.write:
         table = (folder / "out" / "table.md").read_text(encoding="utf-8")
@@ -207,9 +242,7 @@ def _planted(folder: Path, given: argparse.Namespace) -> None:
 
 
 def _real(folder: Path, given: argparse.Namespace) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    files, targets, held_out = real(given.data, given.seed)
-    found = compared(files, targets, held_out, "category", "5%", folder)
+    found = compared(real(given.data, given.seed), "category", "5%", folder, given.profile)
     _printed("real", found, {})
     if given.write:
         table = (folder / "out" / "table.md").read_text(encoding="utf-8")

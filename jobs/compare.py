@@ -55,11 +55,15 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def curated(each: Contender, recipe: Recipe, place: Place) -> Result:
-    """The selection of a contender, from its folder or computed now. Any error of the recipe is raised."""
+    """The selection of a contender, from its folder or computed now. Any error of the recipe is raised.
+
+    NothingSelected is raised where the recipe ended before a decision; one that decided to keep none has a result.
+    """
     from dataclasses import replace
 
     from jobs.curate import curate
     from jobs.engine.command.asked import Asked
+    from jobs.engine.command.taken import manifest_in
     from jobs.methods.comparison.results import Result
 
     out = place.out.inner(each.name)
@@ -68,6 +72,8 @@ def curated(each: Contender, recipe: Recipe, place: Place) -> Result:
     try:
         curate(Asked(each.request, recipe, out), session)
     except NothingSelected as error:
+        if not manifest_in(out).get("finished"):
+            raise
         say(f"{each.name}: {error}")
     return Result.read(out)
 

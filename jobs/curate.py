@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from jobs.engine.terminal.arguments import reading_given, reading_options, refuse_dashed, shared_options, words_of
+from jobs.engine.terminal.arguments import parsed, reading_given, reading_options, shared_options
 from jobs.engine.terminal.errors import NothingSelected, UsageError, refuse, together
 from jobs.engine.terminal.modules import recipe_names
 from jobs.engine.terminal.program import as_typed, exit_code, fields_and_others, program
@@ -103,7 +103,7 @@ def checked(request: Request, overrides: Sequence[str]) -> Recipe:
 
 def curate(asked: Asked, session: Session) -> None:
     """Runs a request from start to end, unless its folder holds its outcome already, and says what came out."""
-    from jobs.engine.command.places import refuse_other_run
+    from jobs.engine.command.taken import refuse_other_run
     from jobs.engine.outcome.earlier import finished
     from jobs.engine.outcome.ledger import KEPT, STATES
 
@@ -126,21 +126,17 @@ def selected(asked: Asked, session: Session) -> Outcome:
 
     The store is locked until all is written: another run would merge the parts that the ledger is made of.
     """
-    from jobs.engine.execute.capacity import refuse_without_gpus
     from jobs.engine.execute.model_room import refuse_without_room
-    from jobs.engine.execute.session import connect
+    from jobs.engine.execute.starting import started
     from jobs.engine.outcome.manifest import ending, write_manifest
     from jobs.engine.outcome.outcome import desk, written
     from jobs.engine.pool.pool import Pool
     from jobs.engine.recipe.unmet import unmet
     from jobs.engine.report.card import write_card
     from jobs.engine.report.report import write_report
-    from jobs.engine.store.lock import locked
 
     began = time.monotonic()
-    with locked(session.store.url, say):
-        connect(session.profile, session.store.folder)
-        refuse_without_gpus(asked.recipe.steps(), session.profile)
+    with started(session, asked.recipe.steps()):
         refuse_without_room(unstored(asked.recipe.steps(), session.store), session)
         pool, identity = opened(asked, session)
         chosen = asked.recipe.select(asked.recipe.counted(pool))
@@ -202,9 +198,7 @@ def _number(value: Any) -> bool:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command. Returns the exit code."""
-    parser, typed = arguments(), words_of(argv)
-    refuse_dashed(parser, typed)
-    options = parser.parse_intermixed_args(typed)
+    options = parsed(arguments(), argv)
 
     from jobs.engine.command.asked import Asked
     from jobs.engine.command.config import build, reading, recipe_class

@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from jobs.engine.execute.session import connect
     from jobs.engine.ingest import ingest, settings_of
     from jobs.engine.ingest.checked import refuse_other_sources
-    from jobs.engine.ingest.findings import first_reasons, refuse_unreadable
+    from jobs.engine.ingest.findings import STATES, first_reasons, refuse_unreadable
     from jobs.engine.samples.pool_folder import is_pool
     from jobs.engine.store.lock import locked
 
@@ -60,11 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         facts = ingest(options.inputs, out.url, settings=settings, say=say)
     show(
         "",
-        ["source", "records", "samples", "duplicates", "quarantined"],
-        [
-            [each["uri"], *(f"{each[key]:,}" for key in ("records", "samples", "duplicates", "quarantined"))]
-            for each in facts["sources"]
-        ],
+        ["source", *STATES],
+        [[each["uri"], *(f"{each[key]:,}" for key in STATES)] for each in facts["sources"]],
     )
     say(
         f"{facts['samples']:,} samples of {facts['records']:,} records are in {options.out}; "

@@ -25,7 +25,9 @@ from operators.asking.rewrite import Rewrite
 from operators.base import STRICT
 from operators.characters import Characters
 from operators.embedding.embed import Embed
-from operators.kernels.row_variance import Components, Signs, length_score, percentile_cut, row_variance
+from operators.kernels.percentile import length_score, percentile_cut
+from operators.kernels.principal_axes import Components
+from operators.kernels.row_variance import Signs, row_variance
 
 
 # Longer: the pool grows, so that a number of samples cannot be refused before the rounds are done.

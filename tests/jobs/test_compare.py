@@ -7,6 +7,7 @@ import pytest
 
 from jobs import compare
 from tests.jobs.corpora import jsonl, records
+from tests.servers import served
 from tests.tiny import tiny_causal
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -104,11 +105,16 @@ def test_what_no_comparison_can_be_made_of_is_refused_before_anything_starts(run
 
 def test_one_sample_and_a_budget_that_no_pool_can_fill(run, tmp_path, shared_store):
     one = jsonl(tmp_path / "one.jsonl", records(1))
-    code, said = run("ltd", one, "--out", "o", "--store", shared_store, *PRECISE[:1], command=compare)
-    assert code == 0, said
-    (row, *others) = table(tmp_path)["rows"]
+    with served(lambda request: "100") as server:
+        words = ["--store", shared_store, *PRECISE[:1], "deft.embed.precision=float32", "lift.rounds=0"]
+        words += ["lift.judge.model.name=m", f"lift.judge.endpoint={server.url}"]
+        code, said = run("ltd", "deft", "lift", one, "--out", "o", *words, command=compare)
+    rows = {row["name"]: row for row in table(tmp_path)["rows"]}
+    assert code == 1, said
+    assert rows.pop("lift")["why"] == "none of 1 row variances is above percentile 80"
+    (row, *others) = rows.values()
     assert (row["kept"], row["radius"], row["topics"], row["near_duplicates"]) == (1, 0.0, 1.0, 0)
-    assert len(others) == 5
+    assert [row["kept"] for row in others] == [1] * 6
     code, said = run("ltd", one, "--out", "p", "--store", shared_store, "--budget", "3", command=compare)
     assert code == 1
     assert "every recipe failed: random-0: budget 3 is above the 1 samples of the pool" in said

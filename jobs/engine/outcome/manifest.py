@@ -9,9 +9,10 @@ from typing import Any
 
 import yaml
 
-from jobs.engine.command.places import MANIFEST, manifest_in, refuse_taken
+from jobs.engine.command.taken import MANIFEST, manifest_in, refuse_taken
 from jobs.engine.execute.session import Session
 from jobs.engine.execute.shared import refuse_unshared
+from jobs.engine.ingest.findings import STATES
 from jobs.engine.pool.pool import Pool
 from jobs.engine.record.declarations import plain
 from jobs.engine.store.folder import Folder
@@ -48,6 +49,11 @@ def claimed(kind: str, run: Mapping[str, Any], pool: Pool, out: Folder) -> dict[
     claim(out, identity)
     refuse_unshared(out)
     return identity
+
+
+def counts(pool: Pool) -> dict[str, int]:
+    """What became of the records of a pool's inputs, for the manifest of a command that selects none of them."""
+    return {key: pool.facts[key] for key in STATES}
 
 
 def claim(out: Folder, identity: Mapping[str, Any]) -> None:

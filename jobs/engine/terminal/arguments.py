@@ -44,6 +44,11 @@ COLUMNS: Mapping[str, Any] = {
     "metavar": "ROLE=FIELD,...",
     "help": f"where records have other field names; the roles are {', '.join(COLUMN_ROLES)}",
 }
+INPUTS_AND_FIELDS: Mapping[str, Any] = {
+    "nargs": "+",
+    "metavar": "INPUT... field=value",
+    "help": "raw files or one ingested pool, and fields",
+}
 COLUMN = re.compile(f"(?:{'|'.join(COLUMN_ROLES)})=")
 ALIKE = 0.7
 """How similar a mistyped option has to be to one that there is."""
@@ -144,7 +149,17 @@ def words_of(argv: Sequence[str] | None) -> list[str]:
     return words
 
 
-def refuse_dashed(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+def parsed(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """The options of a command that takes fields, in any order with its inputs.
+
+    argv: as for `words_of`. UsageError, with what to write, for a field that is written as an option.
+    """
+    words = words_of(argv)
+    _refuse_dashed(parser, words)
+    return parser.parse_intermixed_args(words)
+
+
+def _refuse_dashed(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     """UsageError, with what to write, where a word is an option that the parser does not have: --budget 5."""
     options = [option for action in parser._actions for option in action.option_strings if option.startswith("--")]
     for word, after in zip(words, [*words[1:], ""], strict=True):

@@ -11,17 +11,20 @@ from hypothesis import strategies as st
 
 from operators.kernels import center
 from operators.kernels import kmeans as kmeans_module
+from operators.kernels import principal_axes as principal_axes_module
 from operators.kernels import row_variance as row_variance_module
 from operators.kernels import two_round as two_round_module
+from operators.kernels.blockers import similarities
 from operators.kernels.center import closest, mean_direction
 from operators.kernels.distance import unit
 from operators.kernels.evol_score import evol_score
 from operators.kernels.influence import influences, subtask_cosines
 from operators.kernels.k_center import k_center
 from operators.kernels.kmeans import kmeans
+from operators.kernels.principal_axes import extremes, moments, principal_axes, turned
 from operators.kernels.prototype import prototype_distance
-from operators.kernels.repr_filter import repr_filter, similarities
-from operators.kernels.row_variance import axes_variance, extremes, moments, principal_axes, row_variance, turned
+from operators.kernels.repr_filter import repr_filter
+from operators.kernels.row_variance import axes_variance, row_variance
 from operators.kernels.sharding import sharding
 from operators.kernels.two_round import bounds, two_round
 from tests.operators.kernels.test_k_center import plain
@@ -178,6 +181,7 @@ def test_repr_filter(data):
 @pytest.mark.parametrize("signs", ["loadings", "projections"])
 def test_row_variance(signs, monkeypatch):
     monkeypatch.setattr(row_variance_module, "BLOCK", 16)
+    monkeypatch.setattr(principal_axes_module, "BLOCK", 16)
     for count in (2, 17, 300, 1000):
         embeddings = np.random.default_rng(count).normal(size=(count, 5)).astype(np.float16)
         expected = row_variance(embeddings, signs=signs)
