@@ -129,7 +129,7 @@ class _Found:
 
 def _parsed(reader: Reader, settings: IngestSettings, writer: InterimWriter, quarantine: Quarantine) -> _Found:
     found = _Found()
-    elements = isinstance(reader, Elements)
+    elements = isinstance(reader, Elements | Members)
     for piece in reader if settings.columns else whole_trees(reader):
         if piece.fault:
             quarantine.add(piece, piece.fault)

@@ -22,6 +22,8 @@ ANSWERED = (
 def no_format(record: Record) -> RecordFault:
     """Returns the fault of a record that has the fields of no format."""
     found = f"no format fits the fields found ({field_names(record)})"
+    if is_message(record):
+        return RecordFault("missing_field", "the record is a single message; a sample is a list of them, as `messages`")
     if is_columns(record) or _is_rows(record):
         return RecordFault("wrong_type", TABLE)
     if columns := _conversation(record) or _turn(record):

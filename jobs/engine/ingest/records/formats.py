@@ -5,7 +5,7 @@ precedence. A format whose needed fields all hold something comes before one wit
 """
 
 from collections.abc import Callable, Iterable, Mapping, Set
-from functools import partial
+from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from jobs.engine.ingest.records.turns import calls_only, single_turn, two_sides
 from jobs.engine.ingest.records.values import Record, as_json, decoded, filled
 from operators.sample import Message
 
+SHAPES = 1024
 NO_COLUMNS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -73,8 +74,8 @@ def read_as(recognised: Format, record: Record) -> Read:
 def _recognised_of(record: Record) -> Format:
     """The first format that fits a record. RecordFault if none does."""
     with_gaps = None
-    for candidate in FORMATS:
-        if record.keys() >= candidate.needs and (candidate.fits is None or candidate.fits(record)):
+    for candidate in _candidates(tuple(record)):
+        if candidate.fits is None or candidate.fits(record):
             if all(filled(record, field) for field in candidate.needs):
                 return candidate
             with_gaps = with_gaps or candidate
@@ -97,15 +98,21 @@ def _refuse_incomplete(messages: list[Message]) -> None:
     raise RecordFault("missing_field", "the conversation has no user message")
 
 
+@lru_cache(SHAPES)
+def _candidates(names: tuple[str, ...]) -> list[Format]:
+    """The formats whose needed fields a record with these fields has. Most records of a file have the same fields."""
+    return [candidate for candidate in FORMATS if candidate.needs <= set(names)]
+
+
 def _opening(record: Record, recognised: Format) -> list[Message]:
     """Returns the messages before the conversation: the tools on offer and the system prompt."""
     opening: list[Message] = []
     for field in recognised.tools:
-        if filled(record, field):
+        if field in record and filled(record, field):
             tools = decoded(record[field], "[")
             opening.append({"role": "tools", "content": tools if isinstance(tools, str) else as_json(tools)})
     for field in recognised.system:
-        if filled(record, field):
+        if field in record and filled(record, field):
             opening.append({"role": "system", "content": "\n".join(content_of(record[field], field).texts)})
     return opening
 
@@ -150,6 +157,7 @@ FORMATS = (
         partial(conversation_in, field="conversations"),
         apart={"instruction", "response"},
         repeats={"instruction", "response"},
+        turn=("instruction", "", "response"),
         chat="conversations",
         example="a list of messages, and the texts of its first turn",
     ),

@@ -9,7 +9,7 @@
 
 from collections.abc import Iterator, Mapping, Set
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeGuard
 
 from jobs.engine.ingest.faults import RecordFault
 from jobs.engine.ingest.records.calls import calls_in
@@ -142,7 +142,15 @@ ORDER = ("tools", "system", "user", "tool", "assistant")
 
 def spoken(role: str, value: Any, where: str) -> Iterator[Spoken]:
     """Gives the messages of a text, or of parts, that someone in this role says."""
-    yield from _said(role, content_of(value, where), NO_MORE, frozenset())
+    if is_plain(value, role):
+        yield {"role": role, "content": value}, NO_MORE
+    else:
+        yield from _said(role, content_of(value, where), NO_MORE, frozenset())
+
+
+def is_plain(value: Any, role: str) -> TypeGuard[str]:
+    """Whether a content is a text without parts and thoughts, as nearly all are. It is what the message says."""
+    return isinstance(value, str) and value[:1] != "[" and (role != "assistant" or THINK not in value)
 
 
 def _message(item: Record, word: Any, role_field: str, where: str) -> Iterator[Spoken]:
@@ -157,8 +165,8 @@ def _message(item: Record, word: Any, role_field: str, where: str) -> Iterator[S
         value = as_json(value)
     if role == "assistant" and item.get("channel") == "analysis":
         role = "reasoning"
-    if len(item) == 2 and role != "assistant" and isinstance(value, str) and value[:1] != "[":
-        yield {"role": role, "content": value}, NO_MORE  # nearly all messages, without the detours
+    if len(item) == 2 and not called and is_plain(value, role):
+        yield {"role": role, "content": value}, NO_MORE
         return
     call_field = next((name for name in CALL_FIELDS if filled(item, name)), None)
     calls = item[call_field] if call_field else None

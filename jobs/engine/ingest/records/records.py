@@ -19,6 +19,8 @@ from operators.sample import MORE, Message
 STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 STRING_OR_BLACK = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[^" \t\r\n]+', re.DOTALL)
 BRACKET = re.compile(rb"[\[\]{}]")
+PYTHON = re.compile(r"\s*\{\s*'")
+HAN = re.compile("[\u4e00-\u9fff]{2}")
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 # int() refuses longer numerals (sys.int_info.default_max_str_digits); no field that is read holds one.
@@ -99,7 +101,9 @@ def record_of(raw: bytes, max_nesting: int) -> dict[str, Any]:
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        found = f"byte 0x{raw[error.start]:02x} at byte {error.start + 1} is not UTF-8 ({error.reason})"
+        found = (
+            f"byte 0x{raw[error.start]:02x} at byte {error.start + 1} is not UTF-8 ({error.reason}){_converted(raw)}"
+        )
         raise RecordFault("invalid_utf8", found) from None
     _refuse_depth(raw, max_nesting)
     try:
@@ -112,12 +116,22 @@ def record_of(raw: bytes, max_nesting: int) -> dict[str, Any]:
     except ValueError as error:
         where = getattr(error, "pos", 0) + 1
         found = str(getattr(error, "msg", error)).removesuffix(" at")
-        raise RecordFault("malformed_json", f"{found} at column {where}") from None
+        python = "; it is written as Python does, and not as json.dumps" if PYTHON.match(text) else ""
+        raise RecordFault("malformed_json", f"{found} at column {where}{python}") from None
     if isinstance(record, list) and record and (is_message(record[0]) or isinstance(record[0], str)):
         return {"messages": record}  # a bare conversation
     if not isinstance(record, dict):
         raise RecordFault("not_an_object", f"the record is {type_name(record)}, expected an object with named fields")
     return record
+
+
+def _converted(raw: bytes) -> str:
+    """Returns what to do with a text that is not UTF-8."""
+    try:
+        chinese = HAN.search(raw.decode("gb18030"))
+    except UnicodeDecodeError:
+        chinese = None
+    return f"save the file as UTF-8, for example with iconv -f {'gb18030' if chinese else 'latin1'} -t utf-8"
 
 
 def compact(raw: bytes) -> bytes:
