@@ -103,18 +103,22 @@ def test_what_no_comparison_can_be_made_of_is_refused_before_anything_starts(run
     assert "full is not empty and holds no comparison" in said
 
 
-def test_one_sample_and_a_budget_that_no_pool_can_fill(run, tmp_path, shared_store):
-    one = jsonl(tmp_path / "one.jsonl", records(1))
+def test_one_sample_two_and_a_budget_that_no_pool_can_fill(run, tmp_path, shared_store):
+    one, two = (jsonl(tmp_path / f"{number}.jsonl", records(number)) for number in (1, 2))
     with served(lambda request: "100") as server:
-        words = ["--store", shared_store, *PRECISE[:1], "deft.embed.precision=float32", "lift.rounds=0"]
-        words += ["lift.judge.model.name=m", f"lift.judge.endpoint={server.url}"]
-        code, said = run("ltd", "deft", "lift", one, "--out", "o", *words, command=compare)
-    rows = {row["name"]: row for row in table(tmp_path)["rows"]}
-    assert code == 1, said
-    assert rows.pop("lift")["why"] == "none of 1 row variances is above percentile 80"
-    (row, *others) = rows.values()
-    assert (row["kept"], row["radius"], row["topics"], row["near_duplicates"]) == (1, 0.0, 1.0, 0)
-    assert [row["kept"] for row in others] == [1] * 6
-    code, said = run("ltd", one, "--out", "p", "--store", shared_store, "--budget", "3", command=compare)
+        words = ["--store", shared_store, *PRECISE[:1], "lift.rounds=0", "lift.judge.model.name=m"]
+        words += [f"lift.judge.endpoint={server.url}", "seeds=1"]
+        both = ("ltd", "deft", "deft.embed.precision=float32", "lift")
+        code, said = run(*both, one, "--out", "o", *words, command=compare)
+        rows = {row["name"]: row for row in table(tmp_path)["rows"]}
+        assert code == 1, said
+        assert "1 rows, all the same" in rows.pop("lift")["why"]
+        assert [row["kept"] for row in rows.values()] == [1] * 5
+        row = rows["random-0"]
+        assert (row["radius"], row["topics"], row["near_duplicates"]) == (0.0, 1.0, 0)
+        code, said = run("lift", two, "--out", "p", "--budget", "1", *words, command=compare)
+        assert "lift failed: none of 2 row variances is above percentile 80" in said
+        assert code == 1
+    code, said = run("ltd", one, "--out", "q", "--store", shared_store, "--budget", "3", command=compare)
     assert code == 1
     assert "every recipe failed: random-0: budget 3 is above the 1 samples of the pool" in said
