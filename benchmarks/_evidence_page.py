@@ -3,11 +3,19 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks._evidence_data import KINDS, Data
 
 VERDICTS = ("better", "worse", "no difference shown")
+
+
+class Spent(NamedTuple):
+    """What a process took."""
+
+    seconds: float
+    processor: float
+    """The seconds of processors, its children's included; fewer than `seconds` where it waited for others."""
 
 
 def section(name: str, command: str, table: str, more: str, file: Path) -> None:
@@ -39,17 +47,15 @@ def kinds_table(found: Mapping[str, Mapping[str, int]], totals: Mapping[str, int
     return "\n".join(lines) + "\n\n"
 
 
-def told(data: Data, found: Mapping[str, Any], settings: Mapping[str, str], again: float) -> str:
-    """What stands above a table: the data, the settings, how long a second run took, and who differs from random.
-
-    again: the seconds of the second run.
-    """
+def told(data: Data, found: Mapping[str, Any], settings: Mapping[str, str], again: Spent) -> str:
+    """What stands above a table: the data, the settings, what a second run took, and who differs from random."""
     files = ", ".join(f"{name} with {len(rows):,} records" for name, rows in data.files.items())
     lines = [
         f"- Corpus: {files}; budget {found['asked']['budget']}. Kept apart from it: {len(data.targets)} targets, "
         f"{len(data.begun)} records on which the base is trained, {len(data.held_out)} held-out records.",
         *(f"- {name}: {text}." for name, text in settings.items()),
-        f"- The same `winnow compare` again, as a process of its own: {again:.0f} s.",
+        f"- The same `winnow compare` again, as a process of its own: {again.seconds:.0f} s, with a processor for "
+        f"{again.processor:.0f} s of them.",
     ]
     for verdict in VERDICTS:
         names = [row["name"] for row in found["rows"] if row.get("against_random") == verdict]

@@ -11,6 +11,7 @@ In a --folder, a run that was stopped goes on where it was. `ratio` is the held-
 
 import argparse
 import json
+import resource
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._evidence_data import KINDS, Data, planted, real
-from benchmarks._evidence_page import kinds_kept, kinds_table, section, told
+from benchmarks._evidence_page import Spent, kinds_kept, kinds_table, section, told
 from benchmarks._made import say_beside
 from benchmarks._scripted_judge import serving
 from benchmarks._small_models import SIZE, models
@@ -86,8 +87,8 @@ def configuration(made: Mapping[str, Path], url: str, targets: str, label: str) 
     }  # fmt: skip
 
 
-def compared(data: Data, label: str, budget: str, folder: Path, profile: str) -> tuple[dict[str, Any], float]:
-    """The content of comparison.json, of a comparison in the folder, and the seconds that the same compare takes again.
+def compared(data: Data, label: str, budget: str, folder: Path, profile: str) -> tuple[dict[str, Any], Spent]:
+    """The content of comparison.json, of a comparison in the folder, and what the same compare takes again.
 
     The models are made there too.
     """
@@ -113,10 +114,19 @@ def compared(data: Data, label: str, budget: str, folder: Path, profile: str) ->
         words += ["--finetune", str(base), "--heldout", aside["held_out"], "max_errors=0.1"]
         words += [f"train.{each}" for each in _fields(FINETUNE)]
         _run(exit_code, compare.main, words)
-        began = time.monotonic()
-        subprocess.run([sys.executable, "-m", "jobs.compare", *words], stdout=sys.stderr, check=False)
-        again = time.monotonic() - began
+        again = _timed([sys.executable, "-m", "jobs.compare", *words])
     return json.loads((folder / "out" / "comparison.json").read_text()), again
+
+
+def _timed(command: Sequence[str]) -> Spent:
+    """What a process takes; it may exit with 1, as compare does where a recipe failed."""
+    began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    code = subprocess.run(command, stdout=sys.stderr, check=False).returncode
+    if code not in (0, 1):
+        raise SystemExit(code)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Spent(time.monotonic() - began, processor)
 
 
 def _fields(values: Mapping[str, Any]) -> list[str]:

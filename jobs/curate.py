@@ -137,9 +137,9 @@ def selected(asked: Asked, session: Session) -> Outcome:
     from jobs.engine.report.report import write_report
     from jobs.engine.store.lock import locked
 
-    began = time.monotonic()
     with locked(session.store.url, say):
         connect(session.profile, session.store.folder)
+        began = time.monotonic()  # a recipe's seconds are neither those of another run's lock nor of Ray's start
         refuse_without_gpus(asked.recipe.steps(), session.profile)
         refuse_without_room(unstored(asked.recipe.steps(), session.store), session)
         pool, identity = opened(asked, session)
