@@ -28,18 +28,23 @@ from benchmarks._small_models import SIZE, models
 
 TRAIN = {"epochs": 1, "learning_rate": 1e-3, "precision": "float32", "max_tokens": 200}
 BASE = {**TRAIN, "epochs": 6, "learning_rate": 3e-3, "batch": 8, "lora": "none"}
-FINETUNE = {**TRAIN, "epochs": 2, "lora": "none"}
+FINETUNE = {**TRAIN, "learning_rate": 2e-3, "max_tokens": 128, "lora": "none"}
 LORA = {"rank": 4, "alpha": 16.0, "dropout": 0.0}
 EMBED = {"text": "{conversation}", "max_tokens": 128}
-RUNS, DIET = 2, {"epochs": 4, "batch": 32, "learning_rate": 1e-3, "max_tokens": 128, "precision": "float32"}
+RUNS, SHARE, DIET = (
+    1,
+    0.25,
+    {"epochs": 2, "batch": 32, "learning_rate": 1e-3, "max_tokens": 128, "precision": "float32"},
+)
 SETTINGS = {
     "Base": f"{SIZE}, all weights trained for {BASE['epochs']} epochs in batches of {BASE['batch']} with a learning "
     f"rate of {BASE['learning_rate']:g}",
-    "Fine-tunes on each selection": f"all weights, {FINETUNE['epochs']} epochs of 16 steps, learning rate "
+    "Fine-tunes on each selection": f"all weights, {FINETUNE['epochs']} epoch of 16 steps, learning rate "
     f"{FINETUNE['learning_rate']:g}, samples cut at {FINETUNE['max_tokens']} tokens, seeds 0, 1 and 2",
     "lobass, less, data_diet": f"adapters of rank {LORA['rank']}, {TRAIN['epochs']} epoch with a learning rate of "
-    f"{TRAIN['learning_rate']:g}; {RUNS} runs of data_diet; less without a projection",
-    "nlu_diet": f"{DIET['epochs']} epochs, of which 2 on all samples, cut at {DIET['max_tokens']} tokens",
+    f"{TRAIN['learning_rate']:g}; lobass and data_diet train on {SHARE:.0%} of the corpus, data_diet in {RUNS} run; "
+    "less on 5%, without a projection",
+    "nlu_diet": f"{DIET['epochs']} epochs, of which 1 on all samples, cut at {DIET['max_tokens']} tokens",
     "Embeddings": f"all-MiniLM-L6-v2, texts cut at {EMBED['max_tokens']} tokens",
 }
 """What the page says beside the tables."""
@@ -68,18 +73,18 @@ def configuration(made: Mapping[str, Path], url: str, targets: str, label: str) 
             "rewrite": scripted, "respond": scripted, "judge": scripted, "rounds": 1, "max_lost": 1.0, "embed": EMBED,
         },
         "mods": {"reward": reward, "quality": 0.5, "seed_share": 1.0},
-        "lobass": {"train": train},
+        "lobass": {"train": train, "share": SHARE},
         "less": {"train": train, "target": targets},
-        "data_diet": {"train": train, "runs": RUNS},
+        "data_diet": {"train": train, "runs": RUNS, "share": SHARE},
         "nlu_diet": {
             "train": {
                 "base": {"name": str(made["encoder"])}, "labels": {"label": label, "slots": None, "words": None},
                 **DIET,
             },
-            "full_epochs": 2, "every": 1,
+            "full_epochs": 1, "every": 1,
         },
         "instructmining": {
-            "reward": reward, "unieval": {"model": {"name": str(made["unieval"])}, "max_tokens": 256},
+            "reward": reward, "unieval": {"model": {"name": str(made["unieval"])}, "max_tokens": 128},
             "models": "vouched",
         },
         "ifd": {"loss": loss}, "perplexity": {"loss": loss},
