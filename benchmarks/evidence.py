@@ -51,8 +51,10 @@ SETTINGS = {
 
 
 def jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> str:
-    """The path, with a line for each row."""
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    """The path, with a line for each row. A file that has them keeps its time stamp: inputs are known again by it."""
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
     return str(path)
 
 

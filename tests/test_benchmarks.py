@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -91,6 +92,17 @@ def test_evidence_takes_out_of_the_files_what_it_draws_from_them(tmp_path):
     assert sum(map(len, asked)) == len(set().union(*asked)) == 2000
     assert {record["category"] for record in data.files["alpaca_9k"]} == {"alpaca"}
     assert {record["subtask"] for record in data.targets} == {"open_qa"}
+
+
+def test_evidence_leaves_a_file_as_it_is_that_has_the_rows(tmp_path):
+    from benchmarks.evidence import jsonl
+
+    path = Path(jsonl(tmp_path / "a.jsonl", [{"a": "é\u2028"}]))
+    os.utime(path, (1, 1))
+    jsonl(path, [{"a": "é\u2028"}])
+    assert path.stat().st_mtime == 1
+    jsonl(path, [{"a": "b"}])
+    assert json.loads(path.read_text()) == {"a": "b"}
 
 
 def test_evidence_replaces_a_section_and_leaves_the_others(tmp_path):
