@@ -135,8 +135,8 @@ def selected(asked: Asked, session: Session) -> Outcome:
     from jobs.engine.report.card import write_card
     from jobs.engine.report.report import write_report
 
-    began = time.monotonic()
     with started(session, asked.recipe.steps()):
+        began = time.monotonic()  # a recipe's seconds are neither those of another run's lock nor of Ray's start
         refuse_without_room(unstored(asked.recipe.steps(), session.store), session)
         pool, identity = opened(asked, session)
         chosen = asked.recipe.select(asked.recipe.counted(pool))
