@@ -16,7 +16,6 @@ templates are our own.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
@@ -25,8 +24,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.engine.terminal.arguments import shared_options
+from jobs.engine.terminal.arguments import refuse_dashed, shared_options, words_of
 from jobs.engine.terminal.errors import UsageError, WinnowError, together
+from jobs.engine.terminal.parser import Parser
 from jobs.engine.terminal.program import as_typed, exit_code, fields_and_others, program
 from jobs.engine.terminal.screen import say
 
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from jobs.methods.scorer_training import ScorerTraining
 
 
-def arguments() -> argparse.ArgumentParser:
+def arguments() -> Parser:
     """The parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=program("train_scorer"),
         description="Train one of DEITA's scorers.",
         parents=[shared_options("--store", "--profile", required=["--out"])],
@@ -97,7 +97,9 @@ def train(wanted: ScorerTraining, file: str, out: Folder, session: Session) -> d
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command. Returns the exit code."""
-    options = arguments().parse_intermixed_args(argv)
+    parser, typed = arguments(), words_of(argv)
+    refuse_dashed(parser, typed)
+    options = parser.parse_intermixed_args(typed)
 
     from jobs.engine.command.places import out_folder, refuse_other_run, store_at
     from jobs.engine.execute.profile import profile
