@@ -92,6 +92,8 @@ def test_what_no_comparison_can_be_made_of_is_refused_before_anything_starts(run
         (("ltd", file, "--finetune", model), "--finetune MODEL and --heldout FILE go together"),
         (("rds", "less", file), "less: LESS selects for a target"),
         (("ltd", file, "ltd.centroid=3"), "unknown field 'centroid'; did you mean 'centroids'"),
+        (("ltd", file, "rds.target=x"), "rds.target=x: rds is not among the recipes"),
+        (("ltd", file, "budget=7"), "write --budget 7"),
         (("ltd", file, "topic=3"), "unknown field 'topic'; did you mean 'topics'"),
     ):
         code, said = run(*words, "--out", "o", command=compare)

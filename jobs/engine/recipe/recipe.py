@@ -63,7 +63,7 @@ class Recipe:
 
         The message lists all refusals, and all operators and trainers that cannot be loaded.
         """
-        together([partial(refuse, map(UsageError, self.refusals())), lambda: checked(self.steps().values())])
+        together([partial(refuse, map(UsageError, self.refusals())), lambda: checked(self.steps().values(), self)])
 
     def steps(self) -> dict[str, Step]:
         """The steps of `select`, by column or field, in order; used by --plan, and to check them before anything runs.
