@@ -76,7 +76,10 @@ def _overlaps(overlaps: Mapping[str, Mapping[str, float]]) -> Figure:
         "hovertemplate": "%{y}, %{x}: %{z:.2f}<extra></extra>", "colorbar": {"thickness": 10},
     }  # fmt: skip
     caption = "The samples that both selections keep, as a share of those that either keeps."
-    return Figure("overlaps", "Overlap", caption, [heat], _layout(len(names), ""))
+    layout = _layout(len(names), "")
+    every_name = {"dtick": 1, "tickangle": 90, "tickfont": {"size": 10}}
+    layout = {**layout, "xaxis": {**layout["xaxis"], **every_name}, "yaxis": {**layout["yaxis"], "dtick": 1}}
+    return Figure("overlaps", "Overlap", caption, [heat], layout)
 
 
 def _losses(losses: Mapping[str, tuple[float, float, float]]) -> Figure:

@@ -6,7 +6,7 @@ has them: a recipe's cost is that of the recipe alone.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 COUNTING = ("Tokens", "Field", "Turns")
 """Operators that run no model, though they may have a tokenizer."""
@@ -20,33 +20,45 @@ class Cost:
     passes: int
     """Samples that a model read, once per model and per epoch of a training."""
     complete: bool
-    """Whether the seconds of every feature are known: one may have been in the store before the comparison."""
+    """Whether the seconds of every feature are known: some of its values may have been in the store before."""
 
 
-def computed(manifests: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], float]:
-    """The seconds in which each feature was computed, by fingerprint and pool; each training by its folder."""
-    found: dict[tuple[str, str], float] = {}
+class Work(NamedTuple):
+    """What was computed of one feature, or of one training."""
+
+    seconds: float
+    whole: bool
+    """Whether a run began with no value of it; else some were computed before, in seconds that no record has."""
+
+
+NOTHING = Work(0.0, False)
+
+
+def computed(manifests: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], Work]:
+    """What was computed of each feature, by fingerprint and pool; of each training by its folder."""
+    found: dict[tuple[str, str], Work] = {}
     for manifest in manifests:
         for entry in manifest["verbs"]:
             if entry.get("computed") and "seconds" in entry:
-                key = _key(entry)
-                found[key] = found.get(key, 0.0) + entry["seconds"]
+                seconds, whole = found.get(_key(entry), NOTHING)
+                first = not entry["stored"] and not entry.get("taken_over")
+                found[_key(entry)] = Work(seconds + entry["seconds"], whole or first)
     return found
 
 
-def cost(manifest: Mapping[str, Any], known: Mapping[tuple[str, str], float]) -> Cost:
+def cost(manifest: Mapping[str, Any], known: Mapping[tuple[str, str], Work]) -> Cost:
     """The cost of a run; known: as `computed` returns it."""
     entries = [entry for entry in manifest["verbs"] if "operator" in entry]
     own = computed([manifest])
     used = {_key(entry) for entry in entries}
-    seconds = manifest["seconds"] + sum(known.get(key, 0.0) - own.get(key, 0.0) for key in used)
+    others = (known.get(key, NOTHING).seconds - own.get(key, NOTHING).seconds for key in used)
     passes: dict[tuple[str, str], int] = {}
     for entry in entries:
         if entry["made_of"] and entry["operator"] not in COUNTING:
             read = entry["samples"] * entry.get("epochs", 1)
             passes[_key(entry)] = max(passes.get(_key(entry), 0), read)
-    modelled = {_key(entry) for entry in entries if entry["made_of"]}
-    return Cost(seconds, sum(passes.values()), all(key in known for key in modelled))
+    whole = all(known.get(_key(each), NOTHING).whole for each in entries if each["made_of"])
+    return Cost(manifest["seconds"] + sum(others), sum(passes.values()), whole)
 
 
 def _key(entry: Mapping[str, Any]) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from jobs.methods.comparison.losses import FineTuned
 from jobs.methods.comparison.measures import shift
 from jobs.methods.comparison.results import Result, overlap
 from jobs.methods.comparison.table import markdown
+from operators.kernels.sampling import random_order
 from operators.missing import ModelMissing
 
 SHARED = Request(inputs=("in.jsonl",), fields={"budget": "10%"})
@@ -51,6 +52,15 @@ def test_a_feature_that_another_recipe_computed_counts_in_the_seconds_of_both():
     assert not cost(second, computed([second])).complete
 
 
+def test_the_seconds_of_a_feature_that_a_killed_run_began_are_not_known():
+    begun = {"seconds": 9.0, "verbs": [entry("embed", 4, 6.0)]}
+    assert not cost(begun, computed([begun])).complete
+    in_parts = {"seconds": 9.0, "verbs": [entry("embed", 0, 3.0, samples=4), entry("embed", 4, 6.0)]}
+    assert cost(in_parts, computed([in_parts])).complete
+    grown = {"seconds": 9.0, "verbs": [entry("embed", 0, 6.0, taken_over=4)]}
+    assert not cost(grown, computed([grown])).complete
+
+
 def test_each_epoch_of_a_training_is_a_pass():
     trained = entry("x", 0, 5.0, samples=7, operator="Finetune", epochs=3, folder="trained/1")
     del trained["map"]
@@ -83,12 +93,22 @@ def test_controls_come_first_and_fields_go_to_the_recipe_that_they_name():
     made = contenders(["ltd"], entries, Comparison(seeds=2, seed=5), SHARED, ["ltd.seed=4", "top.seed=1"])
     assert [each.name for each in made] == ["random-5", "random-6", "balanced", "longest", "ltd", "top"]
     by_name = {each.name: each for each in made}
-    assert (by_name["random-6"].recipe().seed, by_name["random-6"].recipe().budget) == (6, "10%")
+    assert by_name["random-6"].recipe().budget == "10%"
     ltd = by_name["ltd"].recipe()
     assert (ltd.seed, ltd.centroids, ltd.budget) == (4, 3, "10%")  # type: ignore[attr-defined]
     assert by_name["top"].request.fields == {"budget": "7", "keep": "top"}
     with pytest.raises(UsageError, match="no recipe 'ldt'; did you mean 'ltd'"):
         contenders([], {"x": Entry("ldt")}, Comparison(), SHARED, [])
+
+
+def test_the_draws_of_controls_have_nothing_to_do_with_those_of_recipes_and_of_one_another():
+    made = contenders([], {"deft": Entry()}, Comparison(), SHARED, [])
+    drawn = {each.name: set(random_order(1000, each.recipe().seed)[:200].tolist()) for each in made}
+    del drawn["longest"]
+    shared = {(one, other): len(drawn[one] & drawn[other]) for one in drawn for other in drawn if one < other}
+    assert len(shared) == 10
+    assert all(15 < number < 65 for number in shared.values()), shared  # 40 by chance
+    assert made[0].recipe().seed != contenders([], {}, Comparison(seed=1), SHARED, [])[0].recipe().seed
 
 
 def test_a_recipe_that_lacks_a_model_is_named_or_left_out():

@@ -7,13 +7,22 @@ import time
 import numpy as np
 import pytest
 
+from jobs.engine.report.comparison_page import write_comparison_page
 from jobs.engine.report.display import plain
 from jobs.engine.report.report import write_report
+from jobs.engine.report.rule_page import write_rule_page
+from jobs.engine.store.folder import Folder
+from operators.kernels.linear_fit import best_fits, fit
 from tests.jobs.engine.report.browser import Tab, chromium, tab
 from tests.jobs.engine.report.pretend import FAULTY, HOSTILE_TEXTS
 
 MARKED = """[...document.querySelectorAll(".chart")].map((chart) =>
   [chart.id, chart.querySelectorAll(".points path, .js-line, .bars path").length])"""
+DRAWN = """[...document.querySelectorAll(".chart")].every((chart) => chart.querySelector(".points path, .hm image"))"""
+OUTSIDE = """[...document.querySelectorAll(".chart svg")].filter((drawn) => drawn.getBoundingClientRect().right >
+  drawn.closest(".panel").getBoundingClientRect().right).map((drawn) => drawn.closest(".chart").id)"""
+LINES = """Math.max(...[...document.querySelectorAll("section:first-of-type tbody td:first-child")].map((cell) => {
+  const text = document.createRange(); text.selectNodeContents(cell); return text.getClientRects().length; }))"""
 STORY = """[...document.querySelectorAll("#map-story pre")].map((text) => text.textContent)"""
 HEADER = """document.getElementById("map-story").innerText"""
 COUNT = """document.getElementById("map-count").textContent"""
@@ -49,8 +58,38 @@ def page(outcome_of):
     return outcome.desk.out
 
 
+@pytest.fixture
+def tables(tmp_path):
+    """The paths of a comparison of 19 selections, and of a fitted rule."""
+    compared, fitted = (Folder.at(str(tmp_path / name)) for name in ("compared", "fitted"))
+    for folder in (compared, fitted):
+        folder.make()
+    names = [f"random-{number}" for number in range(3)] + [f"instructmining-{number}" for number in range(16)]
+    headings = ["method", "mean distance", "near-duplicates", *(f"held-out loss {number}" for number in range(12))]
+    write_comparison_page(
+        compared,
+        summary="/a/long/path/of/a/corpus/alpaca_9k.jsonl, /a/long/path/of/a/corpus/dolly_3k.jsonl: budget 5%",
+        headings=headings,
+        rows=[[name, *("6.0123 [5.9, 6.1]" for _ in headings[1:])] for name in names],
+        meanings=[
+            (heading, "largest distance of a sample of the pool to the nearest kept one") for heading in headings
+        ],
+        overlaps={one: {other: 0.1 * (one != other) for other in names} for one in names},
+        losses={name: (6.0 + at, 5.5 + at, 6.5 + at) for at, name in enumerate(names)},
+        notes=["ltd: not compared: no model"],
+        command=f"winnow compare {' '.join(names)} corpus.jsonl --out o",
+    )
+    drawn = np.random.default_rng(0).normal(size=(3, 24))
+    means: dict[str, np.ndarray] = dict(zip(("understandability", "naturalness", "coherence"), drawn, strict=True))
+    losses = np.exp(2 + 0.1 * drawn[0] - 0.2 * drawn[1])
+    rule = fit(means, np.log(losses))
+    told = {"doubts": ["few sets"], "left_out": ["knn"], "summary": "24 sets", "command": "winnow fit-rule"}
+    write_rule_page(fitted, rule=rule, fits=best_fits(means, np.log(losses)), means=means, losses=losses, **told)
+    return [tmp_path / name / "report.html" for name in ("compared", "fitted")]
+
+
 @pytest.mark.skipif(chromium() is None, reason="there is no Chromium")
-def test_the_report_works_on_a_wide_screen_on_a_phone_and_on_paper(page, tmp_path):
+def test_the_report_works_on_a_wide_screen_on_a_phone_and_on_paper(page, tables, tmp_path):
     text = page.content("report.html").decode()
     assert "Shown: all 5 kept samples and all 33 others, placed by the first two principal components" in text
     assert "2 samples have no vector and are not on the map." in text
@@ -66,8 +105,13 @@ def test_the_report_works_on_a_wide_screen_on_a_phone_and_on_paper(page, tmp_pat
                 await _is_whole(opened, width)
                 await _tells_stories(opened)
                 await _filters(opened)
+                for other in tables:
+                    await opened.open(other, width)
+                    await _fits(opened, width)
+            await opened.open(file, 1280)
             assert opened.complaints == []
-            assert {*opened.requests} == {file.as_uri()}
+            asked = {address for address in opened.requests if not address.startswith("data:")}  # a heatmap is one
+            assert asked == {each.as_uri() for each in (file, *tables)}
             assert (await opened.printed()).startswith(b"%PDF")
             assert opened.complaints == []
 
@@ -81,6 +125,14 @@ async def _is_whole(opened: Tab, width: int) -> None:
     assert [name for name, count in marks if not count] == []
     assert await opened.value("document.documentElement.scrollWidth") == width
     assert await opened.value("document.scripts.length") == 4
+
+
+async def _fits(opened: Tab, width: int) -> None:
+    """Charts have marks and stay in their panels, nothing is wider than the window, and a name is on one line."""
+    await _until(opened, DRAWN)
+    assert await opened.value("document.documentElement.scrollWidth") == width
+    assert await opened.value(OUTSIDE) == []
+    assert await opened.value(LINES) == 1
 
 
 async def _tells_stories(opened: Tab) -> None:
