@@ -11,100 +11,50 @@ In a --folder, a run that was stopped goes on where it was. `ratio` is the held-
 
 import argparse
 import json
-import random
+import resource
+import subprocess
+import sys
 import tempfile
-from collections import Counter
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks._made import records, say_beside
+from benchmarks._evidence_data import KINDS, Data, planted, real
+from benchmarks._evidence_page import Spent, kinds_kept, kinds_table, section, told
+from benchmarks._made import say_beside
 from benchmarks._scripted_judge import serving
-from benchmarks._small_models import models
-from jobs.demo.corpus import corpus
-
-METHODS = (
-    "ltd", "deft", "alpagasus", "deita", "lift", "mods", "lobass", "less", "data_diet", "nlu_diet", "instructmining",
-    "ifd", "perplexity", "rds",
-)  # fmt: skip
-KINDS = ("ordinary", "rare", "near_duplicate", "junk", "wrong", "target")
-WRONG = 0.1
-"""The share of a planted corpus whose answers are those of others."""
-
-TARGETS, HELD_OUT, BEGUN = 20, 200, 600
-"""How many target and held-out samples there are, and how many the base of the fine-tunes is trained on before."""
+from benchmarks._small_models import SIZE, models
 
 TRAIN = {"epochs": 1, "learning_rate": 1e-3, "precision": "float32", "max_tokens": 200}
 BASE = {**TRAIN, "epochs": 6, "learning_rate": 3e-3, "batch": 8, "lora": "none"}
-FINETUNE = {**TRAIN, "epochs": 2, "lora": "none"}
+FINETUNE = {**TRAIN, "learning_rate": 2e-3, "max_tokens": 128, "lora": "none"}
 LORA = {"rank": 4, "alpha": 16.0, "dropout": 0.0}
 EMBED = {"text": "{conversation}", "max_tokens": 128}
-
-
-@dataclass(frozen=True)
-class Data:
-    """What a comparison is made on. No sample is in two of the four."""
-
-    files: Mapping[str, Sequence[Mapping[str, Any]]]
-    """The records of the corpus by the names of its files."""
-    targets: Sequence[Mapping[str, Any]]
-    begun: Sequence[Mapping[str, Any]]
-    """What the base of the fine-tunes is trained on before."""
-    held_out: Sequence[Mapping[str, Any]]
-
-
-def planted(samples: int, seed: int) -> Data:
-    """A corpus whose records say by `kind` what they are.
-
-    A tenth of the samples has the answer of another one. The target kind is one topic of the demo's corpus. Targets and
-    a tenth of the held-out samples are of it; the others of these, and all that the base is trained on, are ordinary.
-    Neither has a near-duplicate in the corpus.
-    """
-    drawn = random.Random(seed)
-    aside = TARGETS + HELD_OUT + BEGUN
-    made: list[dict[str, Any]] = list(corpus(2 * aside + samples, seed))
-    groups = Counter(each["group"] for each in made)
-    single = [each for each in made if each["kind"] == "ordinary" and groups[each["group"]] == 1]
-    kind = Counter(each["topic"] for each in single).most_common(1)[0][0]
-    for each in made:
-        if each["topic"] == kind and each["kind"] == "ordinary":
-            each["kind"] = "target"
-    targets = drawn.sample([each for each in single if each["kind"] == "target"], TARGETS + HELD_OUT // 10)
-    others = drawn.sample([each for each in single if each["kind"] == "ordinary"], HELD_OUT * 9 // 10 + BEGUN)
-    out = {id(each) for each in (*targets, *others)}
-    rest = [each for each in made if id(each) not in out]
-    kept = [rest[at] for at in sorted(drawn.sample(range(len(rest)), samples))]
-    wrong = drawn.sample([each for each in kept if each["kind"] == "ordinary"], round(WRONG * samples))
-    answers = [each["output"] for each in wrong]
-    for each, answer in zip(wrong, [*answers[1:], *answers[:1]], strict=True):
-        each.update(output=answer, kind="wrong")
-    return Data({"planted": kept}, targets[:TARGETS], others[:BEGUN], [*targets[TARGETS:], *others[BEGUN:]])
-
-
-def real(data: Path, seed: int) -> Data:
-    """The records of the two files. What is drawn from them for another purpose is not in the corpus.
-
-    Targets are Dolly's, each category a subtask. Alpaca's records, which have none, get the category "alpaca".
-    """
-    drawn = random.Random(seed)
-    files = {name: records(data / f"{name}.json") for name in ("alpaca_9k", "dolly_3k")}
-    files["alpaca_9k"] = [{**each, "category": "alpaca"} for each in files["alpaca_9k"]]
-    whole = {json.dumps(each, sort_keys=True): each for some in files.values() for each in some if each["output"]}
-    dolly = [key for key, each in whole.items() if each["category"] != "alpaca"]
-    targets = drawn.sample(dolly, TARGETS)
-    aside = drawn.sample([key for key in whole if key not in set(targets)], HELD_OUT + BEGUN)
-    out = {*targets, *aside}
-    corpus_files = {
-        name: [each for each in some if json.dumps(each, sort_keys=True) not in out] for name, some in files.items()
-    }
-    asked = [{**whole[key], "subtask": whole[key]["category"]} for key in targets]
-    return Data(corpus_files, asked, [whole[key] for key in aside[:BEGUN]], [whole[key] for key in aside[BEGUN:]])
+RUNS, SHARE, DIET = (
+    1,
+    0.25,
+    {"epochs": 2, "batch": 32, "learning_rate": 1e-3, "max_tokens": 128, "precision": "float32"},
+)
+SETTINGS = {
+    "Base": f"{SIZE}, all weights trained for {BASE['epochs']} epochs in batches of {BASE['batch']} with a learning "
+    f"rate of {BASE['learning_rate']:g}",
+    "Fine-tunes on each selection": f"all weights, {FINETUNE['epochs']} epoch of 16 steps, learning rate "
+    f"{FINETUNE['learning_rate']:g}, samples cut at {FINETUNE['max_tokens']} tokens, seeds 0, 1 and 2",
+    "lobass, less, data_diet": f"adapters of rank {LORA['rank']}, {TRAIN['epochs']} epoch with a learning rate of "
+    f"{TRAIN['learning_rate']:g}; lobass and data_diet train on {SHARE:.0%} of the corpus, data_diet in {RUNS} run; "
+    "less on 5%, without a projection",
+    "nlu_diet": f"{DIET['epochs']} epochs, of which 1 on all samples, cut at {DIET['max_tokens']} tokens",
+    "Embeddings": f"all-MiniLM-L6-v2, texts cut at {EMBED['max_tokens']} tokens",
+}
+"""What the page says beside the tables."""
 
 
 def jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> str:
-    """The path, with a line for each row."""
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    """The path, with a line for each row. A file that has them keeps its time stamp: inputs are known again by it."""
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
     return str(path)
 
 
@@ -125,18 +75,18 @@ def configuration(made: Mapping[str, Path], url: str, targets: str, label: str) 
             "rewrite": scripted, "respond": scripted, "judge": scripted, "rounds": 1, "max_lost": 1.0, "embed": EMBED,
         },
         "mods": {"reward": reward, "quality": 0.5, "seed_share": 1.0},
-        "lobass": {"train": train},
+        "lobass": {"train": train, "share": SHARE},
         "less": {"train": train, "target": targets},
-        "data_diet": {"train": train, "runs": 2},
+        "data_diet": {"train": train, "runs": RUNS, "share": SHARE},
         "nlu_diet": {
             "train": {
                 "base": {"name": str(made["encoder"])}, "labels": {"label": label, "slots": None, "words": None},
-                "epochs": 4, "batch": 32, "learning_rate": 1e-3, "max_tokens": 128, "precision": "float32",
+                **DIET,
             },
-            "full_epochs": 2, "every": 1,
+            "full_epochs": 1, "every": 1,
         },
         "instructmining": {
-            "reward": reward, "unieval": {"model": {"name": str(made["unieval"])}, "max_tokens": 256},
+            "reward": reward, "unieval": {"model": {"name": str(made["unieval"])}, "max_tokens": 128},
             "models": "vouched",
         },
         "ifd": {"loss": loss}, "perplexity": {"loss": loss},
@@ -144,8 +94,11 @@ def configuration(made: Mapping[str, Path], url: str, targets: str, label: str) 
     }  # fmt: skip
 
 
-def compared(data: Data, label: str, budget: str, folder: Path, profile: str) -> dict[str, Any]:
-    """The content of comparison.json, of a comparison in the folder. The models are made there too."""
+def compared(data: Data, label: str, budget: str, folder: Path, profile: str) -> tuple[dict[str, Any], Spent]:
+    """The content of comparison.json, of a comparison in the folder, and what the same compare takes again.
+
+    The models are made there too.
+    """
     from jobs import compare, finetune
     from jobs.engine.terminal.program import exit_code
 
@@ -166,8 +119,21 @@ def compared(data: Data, label: str, budget: str, folder: Path, profile: str) ->
         embed = [f"embed.{each}" for each in _fields(EMBED)]
         words = [*inputs, "--out", str(folder / "out"), *store, "--config", str(config), "--budget", budget, *embed]
         words += ["--finetune", str(base), "--heldout", aside["held_out"], "max_errors=0.1"]
-        _run(exit_code, compare.main, [*words, *(f"train.{each}" for each in _fields(FINETUNE))])
-    return json.loads((folder / "out" / "comparison.json").read_text())
+        words += [f"train.{each}" for each in _fields(FINETUNE)]
+        _run(exit_code, compare.main, words)
+        again = _timed([sys.executable, "-m", "jobs.compare", *words])
+    return json.loads((folder / "out" / "comparison.json").read_text()), again
+
+
+def _timed(command: Sequence[str]) -> Spent:
+    """What a process takes; it may exit with 1, as compare does where a recipe failed."""
+    began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    code = subprocess.run(command, stdout=sys.stderr, check=False).returncode
+    if code not in (0, 1):
+        raise SystemExit(code)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Spent(time.monotonic() - began, processor)
 
 
 def _fields(values: Mapping[str, Any]) -> list[str]:
@@ -178,35 +144,6 @@ def _run(exit_code: Callable[..., int], command: Callable[..., int], words: Sequ
     code = exit_code(lambda: command(words))
     if code not in (0, 1):
         raise SystemExit(code)
-
-
-def kinds_kept(folder: Path, rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
-    """Of each selection how many of its samples are of each kind; a sample that a recipe made is "new"."""
-    found = {}
-    for row in rows:
-        lines = (folder / "out" / row["name"] / "selected.jsonl").read_text(encoding="utf-8").splitlines()
-        kept = [json.loads(line).get("kind", "new") for line in lines]
-        found[row["name"]] = {kind: kept.count(kind) for kind in (*KINDS, "new")}
-    return found
-
-
-def section(name: str, command: str, table: str, more: str, file: Path) -> None:
-    """Replaces what stands between a section's markers in the file."""
-    begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
-    text = file.read_text(encoding="utf-8")
-    before, _, rest = text.partition(begin)
-    _, _, after = rest.partition(end)
-    body = f"```\n{command}\n```\n\n{more}{table}"
-    file.write_text(f"{before}{begin}\n{body}\n{end}{after}", encoding="utf-8")
-
-
-def kinds_table(found: Mapping[str, Mapping[str, int]], totals: Mapping[str, int]) -> str:
-    """The table of what is kept of each kind, in Markdown."""
-    names = [*KINDS, "new"]
-    lines = [f"| method | {' | '.join(names)} |", f"| --- | {' | '.join('---:' for _ in names)} |"]
-    lines.append(f"| *in the corpus* | {' | '.join(str(totals.get(name, 0)) for name in names)} |")
-    lines += [f"| {method} | {' | '.join(str(kept[name]) for name in names)} |" for method, kept in found.items()]
-    return "\n".join(lines) + "\n\n"
 
 
 def main() -> None:
@@ -230,24 +167,25 @@ def main() -> None:
 
 def _planted(folder: Path, given: argparse.Namespace) -> None:
     data = planted(given.samples, given.seed)
-    found = compared(data, "topic", "10%", folder, given.profile)
-    done = [row for row in found["rows"] if "why" not in row]
-    kept = kinds_kept(folder, done)
+    found, again = compared(data, "topic", "10%", folder, given.profile)
+    kept = kinds_kept(folder / "out", [row["name"] for row in found["rows"] if "why" not in row])
     totals = {kind: sum(row["kind"] == kind for row in data.files["planted"]) for kind in KINDS}
     _printed("planted", found, {name: {"kinds": each} for name, each in kept.items()})
     if given.write:
         table = (folder / "out" / "table.md").read_text(encoding="utf-8")
         command = f"python -m benchmarks.evidence --samples {given.samples} --seed {given.seed}"
-        section("planted", command, table, kinds_table(kept, totals), given.write)
+        said = told(data, found, SETTINGS, again)
+        section("planted", command, table, said + kinds_table(kept, totals), given.write)
 
 
 def _real(folder: Path, given: argparse.Namespace) -> None:
-    found = compared(real(given.data, given.seed), "category", "5%", folder, given.profile)
+    data = real(given.data, given.seed)
+    found, again = compared(data, "category", "5%", folder, given.profile)
     _printed("real", found, {})
     if given.write:
         table = (folder / "out" / "table.md").read_text(encoding="utf-8")
         command = f"python -m benchmarks.evidence --samples 0 --data FOLDER --seed {given.seed}"
-        section("real", command, table, "", given.write)
+        section("real", command, table, told(data, found, SETTINGS, again), given.write)
 
 
 def _printed(corpus_name: str, found: Mapping[str, Any], more: Mapping[str, Mapping[str, Any]]) -> None:

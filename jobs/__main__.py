@@ -4,11 +4,11 @@ import importlib
 import sys
 
 from jobs.engine.terminal.errors import UsageError
-from jobs.engine.terminal.modules import commands, docstring, nearest
+from jobs.engine.terminal.modules import commands, docstring, nearest, recipe_names
 from jobs.engine.terminal.program import exit_code
 from jobs.engine.terminal.screen import say
 
-HELP = ("-h", "--help")
+HELP = ("-h", "--help", "help")
 
 
 def overview() -> str:
@@ -27,6 +27,8 @@ def run(words: list[str]) -> int:
         say(overview())
         return 0 if words else UsageError.exit_code
     name, files = words[0].replace("-", "_"), commands()
+    if name in recipe_names():
+        raise UsageError(f"{words[0]} is a recipe: winnow curate {' '.join(words)}")
     if name not in files:
         raise UsageError(f"no command {words[0]!r}{nearest(name, files) or '.'} There are: {', '.join(files)}")
     sys.argv = [sys.argv[0], *words[1:]]

@@ -9,20 +9,20 @@ was applied, or would start pods that wait.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from jobs.engine.terminal.errors import WinnowError, together
+from jobs.engine.terminal.parser import Parser
 from jobs.engine.terminal.program import exit_code, program
 from jobs.engine.terminal.screen import say
 
 
-def arguments() -> argparse.ArgumentParser:
+def arguments() -> Parser:
     """The parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=program("check_cluster"),
         description="Check manifests for KubeRay without a cluster.",
     )

@@ -16,15 +16,15 @@ for each recipe as `winnow curate` writes it. The same command with one more rec
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from jobs.engine.terminal.arguments import reading_given, reading_options, shared_options, words_of
+from jobs.engine.terminal.arguments import parsed, reading_given, reading_options, shared_options
 from jobs.engine.terminal.errors import NothingSelected, UsageError, WinnowError, first_line, together
 from jobs.engine.terminal.modules import recipe_names
+from jobs.engine.terminal.parser import Parser
 from jobs.engine.terminal.program import as_typed, exit_code, fields_and_others, program
 from jobs.engine.terminal.screen import say
 
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from jobs.methods.comparison.results import Result
 
 
-def arguments() -> argparse.ArgumentParser:
+def arguments() -> Parser:
     """The parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=program("compare"),
         description="Compare recipes with one another and with random selections.",
         parents=[shared_options("--store", "--profile", required=["--out"]), reading_options(max_unreadable=None)],
@@ -97,7 +97,7 @@ def all_curated(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
-    options = arguments().parse_intermixed_args(words_of(argv))
+    options = parsed(arguments(), argv)
 
     from jobs.engine.command.config import Request
     from jobs.engine.command.places import look_at, out_folder, store_at
@@ -121,6 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     reading = {"answers": "needed", **reading_given(options)}
     names = {*named, *entries, "balanced", "longest"}
     own = [each for each in overrides if each.partition(".")[0] in names]
+    _refuse_of_others(overrides, names)
     wanted = settings([each for each in overrides if each not in own], options.finetune)
     shared = Request(inputs=tuple(inputs), fields={"budget": budget}, reading=reading)
     taking_part = contenders(named, entries, wanted, shared, own)
@@ -157,6 +158,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     write(place, listed, overlaps, notes, asked)
     say(f"{out}/table.md has the table of {len(rows)} selections, and {out}/report.html shows it")
     return 1 if failed else 0
+
+
+def _refuse_of_others(overrides: Sequence[str], names: Collection[str]) -> None:
+    """UsageError for a field of a recipe that takes no part, and for the budget as a field."""
+    for each in overrides:
+        name = each.partition("=")[0].partition(".")[0]
+        if name in recipe_names() and name not in names:
+            raise UsageError(f"{each}: {name} is not among the recipes that are compared")
+        if name == "budget":
+            raise UsageError(f"{each}: all recipes have one budget: write --budget {each.partition('=')[2]}")
 
 
 def _budget(read: Any, text: str) -> str:

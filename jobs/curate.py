@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 from jobs.engine.terminal.arguments import parsed, reading_given, reading_options, shared_options
 from jobs.engine.terminal.errors import NothingSelected, UsageError, refuse, together
 from jobs.engine.terminal.modules import recipe_names
+from jobs.engine.terminal.order import refuse_without_recipe
+from jobs.engine.terminal.parser import Parser
 from jobs.engine.terminal.program import as_typed, exit_code, fields_and_others, program
 from jobs.engine.terminal.screen import say
 
@@ -33,10 +34,10 @@ if TYPE_CHECKING:
     from jobs.engine.store.store import Store
 
 
-def arguments() -> argparse.ArgumentParser:
+def arguments() -> Parser:
     """The parser of the command line."""
     command = program("curate")
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=command,
         description="Select the part of a corpus that a recipe finds worth training on.",
         parents=[
@@ -59,13 +60,16 @@ def arguments() -> argparse.ArgumentParser:
 
 def asked(options: argparse.Namespace) -> tuple[Request, list[str]]:
     """Returns the request of the command line, which extends that of its --config, and the field=value overrides."""
+    overrides, words = fields_and_others(options.words)
+    if not options.config:  # before the imports, so that a mistyped name is answered at once
+        refuse_without_recipe(words)
+
     from jobs.engine.command.config import Request, read_request
 
-    overrides, words = fields_and_others(options.words)
     request = read_request(options.config) if options.config else Request()
-    # With a recipe in the configuration the words are inputs, unless the first one is a recipe's name.
     if request.recipe is None:
-        _refuse_out_of_order(words)
+        refuse_without_recipe(words)
+    # With a recipe in the configuration the words are inputs, unless the first one is a recipe's name.
     if words and (request.recipe is None or words[0] in recipe_names()):
         request = dataclasses.replace(request, recipe=words.pop(0))
     if words:
@@ -76,20 +80,6 @@ def asked(options: argparse.Namespace) -> tuple[Request, list[str]]:
         overrides.append(f"max_unreadable={options.max_unreadable}")
     request = dataclasses.replace(request, reading={**request.reading, **reading_given(options)})
     return request, overrides
-
-
-def _refuse_out_of_order(words: Sequence[str]) -> None:
-    """UsageError, with the command in its order, where the first word is a file, or a recipe comes after it."""
-    first = words[0] if words else ""
-    recipe = next((word for word in words if word in recipe_names()), "")
-    if recipe and recipe != first:
-        inputs = " ".join(word for word in words if word != recipe)
-        raise UsageError(f"the recipe comes first: {program('curate')} {recipe} {inputs}")
-    if first and not recipe and os.path.exists(first):
-        raise UsageError(
-            f"{first} is no recipe; name one first: {program('curate')} RECIPE {' '.join(words)}. "
-            f"There are: {', '.join(recipe_names())}"
-        )
 
 
 def checked(request: Request, overrides: Sequence[str]) -> Recipe:
@@ -135,8 +125,8 @@ def selected(asked: Asked, session: Session) -> Outcome:
     from jobs.engine.report.card import write_card
     from jobs.engine.report.report import write_report
 
-    began = time.monotonic()
     with started(session, asked.recipe.steps()):
+        began = time.monotonic()  # a recipe's seconds are neither those of another run's lock nor of Ray's start
         refuse_without_room(unstored(asked.recipe.steps(), session.store), session)
         pool, identity = opened(asked, session)
         chosen = asked.recipe.select(asked.recipe.counted(pool))
@@ -199,6 +189,7 @@ def _number(value: Any) -> bool:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command. Returns the exit code."""
     options = parsed(arguments(), argv)
+    request, overrides = asked(options)
 
     from jobs.engine.command.asked import Asked
     from jobs.engine.command.config import build, reading, recipe_class
@@ -209,13 +200,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from jobs.engine.execute.session import Session
     from jobs.engine.samples.pool_folder import known_facts
 
-    request, overrides = asked(options)
-    if request.recipe is None:
-        raise UsageError(f"name a recipe: {', '.join(recipe_names())}")
-    recipe_class(request.recipe)
+    name = request.recipe or ""
+    recipe_class(name)
     if not request.inputs:
-        show_fields(request.recipe, build(request.recipe, request, overrides))
-        raise UsageError(f"name what to curate: {program('curate')} {request.recipe} FILE... --out FOLDER")
+        show_fields(name, build(name, request, overrides))
+        raise UsageError(f"name what to curate: {program('curate')} {name} FILE... --out FOLDER")
     how, store, recipe, _, *out = together(
         [
             partial(profile, options.profile),

@@ -6,7 +6,6 @@ winnow doctor ltd embed.model.name=/models/e5
 
 from __future__ import annotations
 
-import argparse
 import importlib.metadata
 import platform
 import shutil
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 from jobs.engine.terminal.arguments import parsed, shared_options
 from jobs.engine.terminal.errors import together
 from jobs.engine.terminal.modules import recipe_names
+from jobs.engine.terminal.parser import Parser
 from jobs.engine.terminal.program import exit_code, program
 from jobs.engine.terminal.screen import say, show
 from operators.missing import ModelMissing
@@ -178,9 +178,9 @@ def _on_gpus(where: str, step: Operator | Finetune, how: Profile, gpu_bytes: int
         yield where, "ok" if enough else "note", f"takes up to {gib(found.total)} of {gib(gpu_bytes)} on each GPU{hint}"
 
 
-def arguments() -> argparse.ArgumentParser:
+def arguments() -> Parser:
     """The parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=program("doctor"),
         description="Check whether Winnow can run here.",
         parents=[shared_options("--store", "--profile")],

@@ -12,7 +12,6 @@ unless a field says otherwise. The results of two models are comparable where te
 same.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -21,13 +20,14 @@ from typing import Any
 
 from jobs.engine.terminal.arguments import INPUTS_AND_FIELDS, parsed, reading_given, reading_options, shared_options
 from jobs.engine.terminal.errors import UsageError, together
+from jobs.engine.terminal.parser import Parser
 from jobs.engine.terminal.program import as_typed, exit_code, fields_and_others, program
 from jobs.engine.terminal.screen import say, show
 
 
-def arguments() -> argparse.ArgumentParser:
+def arguments() -> Parser:
     """The parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=program("evaluate"),
         description="Held-out loss and perplexity.",
         parents=[shared_options("--store", "--profile"), reading_options()],

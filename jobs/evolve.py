@@ -12,20 +12,20 @@ counts of all of them. Only the first turn of a conversation is evolved. After a
 nothing twice; `--retry-errors` asks again what failed. (Liu et al. 2024, arXiv 2312.15685, sections 2.2 and 2.3.)
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from functools import partial
 
 from jobs.engine.terminal.arguments import INPUTS_AND_FIELDS, parsed, reading_given, reading_options, shared_options
 from jobs.engine.terminal.errors import NothingSelected, UsageError
+from jobs.engine.terminal.parser import Parser
 from jobs.engine.terminal.program import as_typed, exit_code, fields_and_others, program
 from jobs.engine.terminal.screen import say
 
 
-def arguments() -> argparse.ArgumentParser:
+def arguments() -> Parser:
     """The parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=program("evolve"),
         description="Make training pairs for DEITA's scorers.",
         parents=[shared_options("--store", "--profile", "--retry-errors", required=["--out"]), reading_options()],

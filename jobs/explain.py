@@ -4,16 +4,16 @@ winnow explain out/ltd 4711
 winnow explain out/ltd data.jsonl:12
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 
+from jobs.engine.terminal.parser import Parser
 from jobs.engine.terminal.program import exit_code, program
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
-    parser = argparse.ArgumentParser(prog=program("explain"), description="Say why a sample was kept or dropped.")
+    parser = Parser(prog=program("explain"), description="Say why a sample was kept or dropped.")
     parser.add_argument("folder", help="the output folder of a run, or its URL")
     parser.add_argument("sample", help="the sample's id, or source:line")
     options = parser.parse_args(argv)

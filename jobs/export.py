@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from jobs.engine.terminal.arguments import COLUMNS, columns_given, shared_options, words_of
 from jobs.engine.terminal.errors import UsageError, together
 from jobs.engine.terminal.modules import nearest
+from jobs.engine.terminal.parser import Parser
 from jobs.engine.terminal.program import exit_code, program
 from jobs.engine.terminal.screen import say, show
 
@@ -32,9 +33,9 @@ if TYPE_CHECKING:
 TARGETS = ("llamafactory", "axolotl", "trl", "open-instruct", "ms-swift", "hub")
 
 
-def arguments() -> argparse.ArgumentParser:
+def arguments() -> Parser:
     """The parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=program("export"),
         description="Write the kept samples of a run for a trainer or the hub.",
         parents=[shared_options("--out")],
@@ -82,7 +83,7 @@ def _for_trainer(kept: Kept, trainer: str, out: Folder) -> None:
 
 
 def _repository(options: argparse.Namespace) -> Repository | None:
-    """The repository on the hub; None for a trainer. UsageError where it is not named, or nobody is logged in."""
+    """The repository on the hub; None for a trainer. UsageError where it is not named, or no user is logged in."""
     from jobs.engine.export.hub import checked_repository, with_token
 
     if options.to != "hub":

@@ -10,7 +10,6 @@ keeps all epochs. After a stop, the same command continues after the last whole 
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.engine.terminal.arguments import INPUTS_AND_FIELDS, parsed, reading_given, reading_options, shared_options
 from jobs.engine.terminal.errors import UsageError
+from jobs.engine.terminal.parser import Parser
 from jobs.engine.terminal.program import as_typed, exit_code, fields_and_others, program
 from jobs.engine.terminal.screen import say
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from operators.training.finetune import Finetune
 
 
-def arguments() -> argparse.ArgumentParser:
+def arguments() -> Parser:
     """The parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=program("finetune"),
         description="Fine-tune a model on samples.",
         parents=[shared_options("--store", "--profile", required=["--out"]), reading_options()],

@@ -11,7 +11,6 @@ The folder gets rule.json, fit_runs.parquet, report.html and manifest.yaml. A fi
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from jobs.engine.terminal.arguments import INPUTS_AND_FIELDS, parsed, reading_given, reading_options, shared_options
 from jobs.engine.terminal.errors import UsageError
+from jobs.engine.terminal.parser import Parser
 from jobs.engine.terminal.program import as_typed, exit_code, fields_and_others, program
 from jobs.engine.terminal.screen import say
 
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from jobs.methods.rule_fitting import Fitted, RuleFit, Run
 
 
-def arguments() -> argparse.ArgumentParser:
+def arguments() -> Parser:
     """The parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=program("fit_rule"),
         description="Fit InstructMining's rule.",
         parents=[shared_options("--store", "--profile", required=["--out"]), reading_options()],
@@ -51,7 +51,7 @@ def checked_fit(overrides: Sequence[str]) -> RuleFit:
     from jobs.methods.rule_fitting import RuleFit
 
     wanted = configured(RuleFit, {}, overrides)
-    checked([*wanted.operators(wanted.indicators).values(), wanted.train])
+    checked([*wanted.operators(wanted.indicators).values(), wanted.train], wanted)
     return wanted
 
 

@@ -8,20 +8,20 @@ Records that cannot be read, or that have no answer, are set aside in quarantine
 command takes a pool in place of raw files. Ingest a large corpus once, and give the pool to the other commands.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from functools import partial
 
 from jobs.engine.terminal.arguments import MAX_UNREADABLE, reading_given, reading_options, shared_options, words_of
 from jobs.engine.terminal.errors import NothingSelected, UsageError, together
+from jobs.engine.terminal.parser import Parser
 from jobs.engine.terminal.program import exit_code, program
 from jobs.engine.terminal.screen import say, show
 
 
-def arguments() -> argparse.ArgumentParser:
+def arguments() -> Parser:
     """The parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=program("ingest"),
         description="Make a pool from raw files.",
         parents=[shared_options("--profile"), reading_options()],

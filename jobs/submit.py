@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from jobs.engine.terminal.arguments import words_of
 from jobs.engine.terminal.errors import UsageError, refuse, together
 from jobs.engine.terminal.modules import commands, nearest
+from jobs.engine.terminal.parser import Parser
 from jobs.engine.terminal.program import exit_code, fields_and_others, program
 from jobs.engine.terminal.screen import say
 
@@ -30,9 +31,9 @@ EXECUTION = ("profile",)
 """The options that change how a command runs and not what comes out."""
 
 
-def arguments() -> argparse.ArgumentParser:
+def arguments() -> Parser:
     """The parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=program("submit"),
         description="Send a command to a Ray cluster and follow it.",
         epilog=f"The same without checks: `{program('submit')} --print -- COMMAND ...` prints the `ray job submit`.",
@@ -111,6 +112,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # The options of the command are not for this parser: some have the names of its own.
     options, others = arguments().parse_known_args(words[:dashes])
     command = words[dashes + 1 :]
+    if dashes < len(words) and others:
+        arguments().error(f"unrecognized arguments: {' '.join(others)}")
     if others or options.command or not command:
         typed = " ".join([*options.command, *others, *command]) or "curate RECIPE FILE ..."
         raise UsageError(f"put -- before the command: {program('submit')} --address URL -- {typed}")

@@ -16,7 +16,6 @@ templates are our own.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
@@ -27,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.engine.terminal.arguments import parsed, shared_options
 from jobs.engine.terminal.errors import UsageError, WinnowError, together
+from jobs.engine.terminal.parser import Parser
 from jobs.engine.terminal.program import as_typed, exit_code, fields_and_others, program
 from jobs.engine.terminal.screen import say
 
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from jobs.methods.scorer_training import ScorerTraining
 
 
-def arguments() -> argparse.ArgumentParser:
+def arguments() -> Parser:
     """The parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=program("train_scorer"),
         description="Train one of DEITA's scorers.",
         parents=[shared_options("--store", "--profile", required=["--out"])],

@@ -105,7 +105,7 @@ def _within(seconds: float, asked: Callable[[], Any]) -> Any:
 def said(error: Exception) -> str:
     """The class of an error and the first line of its message."""
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
 
 
 def _missing(name: str, revision: str | None, why: str) -> ModelMissing:
@@ -114,5 +114,5 @@ def _missing(name: str, revision: str | None, why: str) -> ModelMissing:
     wanted = name if revision is None else f"{name} at revision {revision}"
     return ModelMissing(
         f"model {wanted} is not available. Tried: the folder {name}, the cache {HF_HUB_CACHE}, {why}. "
-        "Give a folder that holds it with, for example, embed.model.name=/path/to/folder"
+        "Give the path of a folder that holds it in place of its name"
     )

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -61,7 +62,7 @@ def test_lobass_length_makes_its_data_or_takes_it(monkeypatch, capsys, tmp_path)
 
 
 def test_evidence_plants_each_kind_and_keeps_apart_what_is_no_corpus():
-    from benchmarks.evidence import HELD_OUT, KINDS, planted
+    from benchmarks._evidence_data import HELD_OUT, KINDS, planted
 
     data = planted(600, seed=3)
     (kept,) = data.files.values()
@@ -79,7 +80,7 @@ def test_evidence_plants_each_kind_and_keeps_apart_what_is_no_corpus():
 
 
 def test_evidence_takes_out_of_the_files_what_it_draws_from_them(tmp_path):
-    from benchmarks.evidence import real
+    from benchmarks._evidence_data import real
 
     made = {"alpaca_9k": ({"output": "a"}, 1500), "dolly_3k": ({"output": "d", "category": "open_qa"}, 500)}
     for name, (fields, number) in made.items():
@@ -93,8 +94,19 @@ def test_evidence_takes_out_of_the_files_what_it_draws_from_them(tmp_path):
     assert {record["subtask"] for record in data.targets} == {"open_qa"}
 
 
+def test_evidence_leaves_a_file_as_it_is_that_has_the_rows(tmp_path):
+    from benchmarks.evidence import jsonl
+
+    path = Path(jsonl(tmp_path / "a.jsonl", [{"a": "é\u2028"}]))
+    os.utime(path, (1, 1))
+    jsonl(path, [{"a": "é\u2028"}])
+    assert path.stat().st_mtime == 1
+    jsonl(path, [{"a": "b"}])
+    assert json.loads(path.read_text()) == {"a": "b"}
+
+
 def test_evidence_replaces_a_section_and_leaves_the_others(tmp_path):
-    from benchmarks.evidence import section
+    from benchmarks._evidence_page import section
 
     page = tmp_path / "evidence.md"
     page.write_text("a\n<!-- one -->\nold\n<!-- end of one -->\nb\n<!-- two -->\nkept\n<!-- end of two -->\n")

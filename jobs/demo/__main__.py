@@ -3,7 +3,6 @@
 winnow demo
 """
 
-import argparse
 import json
 import shutil
 import sys
@@ -11,6 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from jobs.engine.terminal.errors import UsageError
+from jobs.engine.terminal.parser import Parser
 from jobs.engine.terminal.program import exit_code, program
 from jobs.engine.terminal.screen import say, show
 
@@ -33,9 +34,12 @@ def demo(folder: Path, store: Path) -> None:
     """Makes the corpus, curates it, and prints a comparison with random choices."""
     from jobs import curate
     from jobs.demo.corpus import corpus
+    from jobs.engine.command.places import out_folder
 
+    file, out = folder / "corpus.jsonl", folder / "ltd"
+    out_folder(str(out), str(store))
+    _make_room(out, file)
     made = corpus()
-    file = folder / "corpus.jsonl"
     folder.mkdir(parents=True, exist_ok=True)
     file.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in made))
     kinds = Counter(record["kind"] for record in made)
@@ -43,8 +47,6 @@ def demo(folder: Path, store: Path) -> None:
         f"made {file}: {len(made):,} samples, among them {kinds['near_duplicate']} near-duplicates, "
         f"{kinds['junk']} junk, {kinds['rare']} on rare topics"
     )
-    out = folder / "ltd"
-    shutil.rmtree(out, ignore_errors=True)
     curate.main(["ltd", str(file), "--out", str(out), "--store", str(store), "budget=10%"])
     kept = [json.loads(line) for line in (out / "selected.jsonl").read_text().splitlines()]
     _compare(made, kept)
@@ -55,6 +57,18 @@ def demo(folder: Path, store: Path) -> None:
     say(f"the report       {out}/report.html")
     say(f"about one sample {program('explain')} {out} 17")
     say(f"your own data    {program('curate')} ltd FILE --out FOLDER budget=5%")
+
+
+def _make_room(out: Path, file: Path) -> None:
+    """Removes an earlier run of the demo. UsageError where anything else is in the folder."""
+    from jobs.engine.command.places import manifest_in
+    from jobs.engine.store.folder import Folder
+
+    if not out.exists():
+        return
+    if manifest_in(Folder.at(str(out))).get("run", {}).get("inputs") != [str(file)]:
+        raise UsageError(f"{out} holds something else than an earlier demo; give another --out")
+    shutil.rmtree(out)
 
 
 def _compare(made: Sequence[dict[str, str]], kept: Sequence[dict[str, str]]) -> None:
@@ -74,7 +88,7 @@ def _compare(made: Sequence[dict[str, str]], kept: Sequence[dict[str, str]]) -> 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
-    parser = argparse.ArgumentParser(prog=program("demo"), description="Make a corpus and curate it with LTD.")
+    parser = Parser(prog=program("demo"), description="Make a corpus and curate it with LTD.")
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="the folder for corpus and selection")
     parser.add_argument("--store", type=Path, default=Path(".winnow"), help="the folder for features")
     options = parser.parse_args(argv)

@@ -5,13 +5,13 @@ winnow recipes
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any
 
 from jobs.engine.terminal.modules import paper, recipe_names
+from jobs.engine.terminal.parser import Parser
 from jobs.engine.terminal.program import exit_code, program
 from jobs.engine.terminal.screen import say
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from jobs.engine.recipe.recipe import Recipe
 
 
-def arguments() -> argparse.ArgumentParser:
+def arguments() -> Parser:
     """The parser of the command line."""
-    return argparse.ArgumentParser(prog=program("recipes"), description="List the recipes, and what each needs.")
+    return Parser(prog=program("recipes"), description="List the recipes, and what each needs.")
 
 
 def needs(recipe: type[Recipe]) -> Iterator[str]:

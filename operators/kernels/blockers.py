@@ -109,5 +109,5 @@ def margin(width: int) -> float:
 
 
 def unblocked(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The answer for so many rows that nothing blocks: blockers of -1, and similarities of NaN."""
+    """Blockers and similarities of `count` rows that no row blocks: -1 and NaN."""
     return np.full(count, -1, np.int64), np.full(count, np.nan, np.float32)

@@ -54,7 +54,7 @@ class Variety:
         return len(self.rows)
 
     def _parts(self, total: int) -> Iterator[np.ndarray]:
-        """The parts of all `total` rows that are in this shard, but for empty ones."""
+        """The parts of all `total` rows that are in this shard, without empty ones."""
         for start, stop in pairwise(parts(total)):
             if stop > start and self.offset <= start < self.offset + len(self.rows):
                 yield self.rows[start - self.offset : stop - self.offset]
@@ -73,7 +73,7 @@ class Variety:
 
 
 def parts(total: int) -> list[int]:
-    """Where the parts of so many rows begin, and the end; each has whole blocks."""
+    """The position at which each part of `total` rows begins, and the end; each part has whole blocks."""
     count = -(-total // BLOCK)
     return [min(total, BLOCK * (count * part // PARTS)) for part in range(PARTS + 1)]
 

@@ -8,7 +8,7 @@ A reward model is a sequence classifier with one logit. The logit is the reward,
 so a threshold belongs to one model.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -164,8 +164,12 @@ def _attempted(
 
 
 def _values(passes: "Passes", inputs: "Sequence[tuple[Tokens, bool] | RowError]") -> list[dict[str, Any] | RowError]:
-    logits = iter(passes.logits([each[0] for each in inputs if not isinstance(each, RowError)]))
-    return [each if isinstance(each, RowError) else _value(next(logits), each[1]) for each in inputs]
+    from operators.models.tokenized import values_of
+
+    def values(fitting: "list[tuple[Tokens, bool]]") -> Iterator[dict[str, Any] | RowError]:
+        return map(_value, passes.logits([tokens for tokens, _ in fitting]), [cut for _, cut in fitting])
+
+    return values_of(inputs, values)
 
 
 def _value(logits: np.ndarray | RowError, truncated: bool) -> dict[str, Any] | RowError:

@@ -238,7 +238,8 @@ def test_a_model_that_is_not_there_fails_before_anything_starts(run, tmp_path):
     code, said = run("ltd", "in.jsonl", "--out", "o", "embed.model.name=intfloat/nothing-here", store="own")
     assert code == 1
     assert "intfloat/nothing-here" in said
-    assert "embed.model.name=/path" in said
+    assert "error: embed.model.name: model intfloat/nothing-here is not available" in said
+    assert "Give the path of a folder that holds it" in said
     assert not (tmp_path / "own").exists()
 
 

@@ -9,7 +9,9 @@ from collections import Counter
 
 import pytest
 
+from jobs.demo.__main__ import demo
 from jobs.demo.corpus import Record, corpus
+from jobs.engine.terminal.errors import UsageError
 
 FIELDS = ["instruction", "input", "output", "topic", "kind", "group"]
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -143,3 +145,13 @@ def test_writing_it_needs_neither_torch_nor_ray():
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True, timeout=30)
     assert run.stdout.strip() == "set()"
+
+
+def test_the_demo_removes_no_run_but_its_own(tmp_path):
+    theirs = tmp_path / "ltd" / "manifest.yaml"
+    theirs.parent.mkdir()
+    theirs.write_text("run: {recipe: ltd, inputs: [data.jsonl]}")
+    with pytest.raises(UsageError, match="holds something else than an earlier demo; give another --out"):
+        demo(tmp_path, tmp_path / "store")
+    assert theirs.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ltd"]

@@ -55,6 +55,41 @@ def test_an_unknown_command_is_refused_with_the_nearest_name(monkeypatch, capsys
     assert "no command 'currate'; did you mean 'curate'? There are: check_cluster, c" in said
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        *((name, "") for name in sorted(set(commands()) - {"demo", "doctor", "recipes"})),  # these need no words
+        ("curate LTD in.jsonl", "no recipe 'LTD'; did you mean 'ltd'? There are:"),
+        ("ltd in.jsonl", "ltd is a recipe: winnow curate ltd in.jsonl"),
+        ("ingest in.jsonl --out p --colums a=b", "did you mean --columns? `winnow ingest --help` describes"),
+        ("ingest in.jsonl --out p --max-unreadable most", "most is not a share from 0 to 1"),
+        ("submit --adress http://h -- curate ltd", "unrecognized arguments: --adress; did you mean --address?"),
+        ("train_scorer in.jsonl --out s --epochs 3", "there is no option --epochs. A field has no dashes"),
+    ],
+)
+def test_what_is_typed_wrong_is_answered_in_one_line(monkeypatch, capsys, words, message):
+    monkeypatch.setenv("PATH", "/somewhere/bin")
+    monkeypatch.setattr("shutil.which", lambda _: "/somewhere/bin/winnow")
+    code, said = winnow(monkeypatch, capsys, *words.split())
+    assert (code, said.count("\n"), message in said) == (2, 1, True), said
+
+
+@pytest.mark.parametrize(
+    ("words", "unwanted"),
+    [
+        ("curate ldt in.jsonl", HEAVY),
+        ("curate ltd in.jsonl --out o bugdet=5%", {"torch", "transformers", "pandas", "ray.data"}),
+    ],
+)
+def test_a_slip_waits_for_no_import(words, unwanted, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "jobs", *words.split()], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert (done.returncode, "did you mean" in done.stdout) == (2, True)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert not imported & unwanted
+
+
 @pytest.mark.parametrize("name", ["train_scorer", "train-scorer"])
 def test_a_command_is_called_with_its_words_and_its_name(monkeypatch, capsys, name):
     code, said = winnow(monkeypatch, capsys, name, "a.jsonl", "b.jsonl", "--out", "o")

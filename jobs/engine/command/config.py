@@ -15,10 +15,18 @@ from pydantic_core import to_json
 from jobs.engine.ingest import IngestSettings, settings_of
 from jobs.engine.ingest.checked import refuse_other_sources
 from jobs.engine.recipe.recipe import Recipe
-from jobs.engine.record.declarations import UnknownField, declaration_in, field_type, plain, validated, yaml_in
+from jobs.engine.record.declarations import (
+    UnknownField,
+    declaration_in,
+    field_names,
+    field_type,
+    plain,
+    validated,
+    yaml_in,
+)
 from jobs.engine.samples.pool_folder import is_pool
 from jobs.engine.terminal.errors import UsageError, together
-from jobs.engine.terminal.modules import nearest, recipe_names
+from jobs.engine.terminal.modules import nearest, refuse_unknown_recipe
 
 T = TypeVar("T")
 
@@ -43,9 +51,7 @@ def recipe_class(name: str) -> type[Recipe]:
     engine, and this import goes the other way: it happens at call time, when no module is half imported.
     UsageError, with the nearest name, where there is no such file.
     """
-    names = recipe_names()
-    if name not in names:
-        raise UsageError(f"no recipe {name!r}{nearest(name, names) or '.'} There are: {', '.join(names)}")
+    refuse_unknown_recipe(name)
     module = importlib.import_module(f"jobs.recipes.{name}")
     defined = [
         value
@@ -127,9 +133,10 @@ def _parsed(cls: type, path: str, text: str) -> Any:
     """Returns the value of an override: what YAML reads in the text, if it has the field's type, or else the text."""
     kind = field_type(cls, path)
     adapter = TypeAdapter(kind)
+    inner = declaration_in(kind)
     try:
         value = _read(text)
-        if not (isinstance(value, dict) and declaration_in(kind)):  # validated with the defaults that it leaves out
+        if not (isinstance(value, dict) and inner):  # validated with the defaults that it leaves out
             adapter.validate_json(to_json(value), strict=True)
         return value
     except (ValueError, yaml.YAMLError):
@@ -140,6 +147,10 @@ def _parsed(cls: type, path: str, text: str) -> Any:
         message = error.errors()[0]["msg"].removeprefix("Value error, ")
         if message.startswith("Input") and re.fullmatch(r"[+-]?\d+(,\d+)+", text.strip()):
             message += "; write numbers without a comma, as in 4.5"
+        if inner:
+            first, *others = field_names(inner)
+            also = f" ({', '.join(others)} likewise)" if others else ""
+            message = f"it has fields of its own: write {path}.{first}=VALUE{also}"
         raise UsageError(f"{path}={text}: {message}") from None
 
 

@@ -1,6 +1,7 @@
 """The places that a command reads from and writes to, checked before Ray starts."""
 
 import os
+import re
 import stat
 import tempfile
 import uuid
@@ -16,6 +17,7 @@ from jobs.engine.store.folder import Folder
 from jobs.engine.store.store import Store
 from jobs.engine.terminal.arguments import DEFAULT_STORE
 from jobs.engine.terminal.errors import UsageError, together
+from jobs.engine.terminal.order import refuse_recipe
 
 SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """The environment variable that Ray sets for the driver of a submitted job."""
@@ -23,7 +25,9 @@ PACKAGES = "runtime_resources"
 """The folder in which Ray unpacks what is submitted."""
 EXTRA = ("s3fs", "gcsfs")
 PRIVATE = ("memory:",)
-"""How the URLs begin of places that only one process sees."""
+"""The prefixes of URLs that only one process can read."""
+SLASH = re.compile(r"[a-z][a-z0-9+.-]+:/(?!/)")
+"""How a URL begins that lacks a slash, which would be made as a folder; a drive of Windows is one letter."""
 
 
 def store_at(given: str | None) -> Store:
@@ -69,6 +73,8 @@ def _writable(option: str, given: str, inside: str | None = None) -> Folder:
     """
     if not given.strip():
         raise UsageError(f"{option} is an empty word: is a variable of the shell not set?")
+    if SLASH.match(given):
+        raise UsageError(f"{option} {given}: a URL has two slashes after the colon")
     if "://" in given:
         refuse_without_driver(given)
         refuse_private(option, given)
@@ -111,6 +117,7 @@ def _looked_at(given: str) -> bool:
         except OSError as error:
             raise UsageError(f"{given}: it cannot be looked at: {error.strerror or error}") from None
         if not pool:
+            refuse_recipe(given)
             sources_of([given], silent)
         return pool
 
@@ -187,6 +194,8 @@ def _refuse_unwritable(named: str, folder: Path) -> None:
     """UsageError if nothing can be written there. A file without a name is written for a moment to find out."""
     try:
         existing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+        if not existing.is_dir():
+            raise UsageError(f"{named}: nothing can be written there: {existing} is a file")
         with tempfile.TemporaryFile(dir=existing) as file:
             file.write(b"x")
     except OSError as error:

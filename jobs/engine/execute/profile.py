@@ -7,7 +7,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
 
 from jobs.engine.record.declarations import validated, yaml_in
-from jobs.engine.terminal.errors import UsageError, refuse
+from jobs.engine.terminal.errors import UsageError, each_of, refuse
 from jobs.engine.terminal.modules import nearest, operator_names
 from operators.base import STRICT, Operator
 from operators.training.finetune import Activations, Layout
@@ -99,7 +99,11 @@ def profile(file: str | None) -> Profile:
     content = yaml_in(path, f"profile {path}") or {}
     if not isinstance(content, dict):
         raise UsageError(f"profile {path} is not a mapping")
-    found = validated(Profile, {**content, "operators": content.get("operators") or {}})
+    try:
+        found = validated(Profile, {**content, "operators": content.get("operators") or {}})
+    except UsageError as error:
+        refuse(UsageError(f"profile {path}: {each}") for each in each_of(error))
+        raise
     known = operator_names()
     refuse(
         UsageError(f"profile {path}: operators.{name}: there is no such operator{nearest(name, known)}")

@@ -77,12 +77,12 @@ def _connect(profile: Profile) -> None:
         _start_twice(partial(_start, profile))
     if earlier is not None and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, earlier)  # Ray put its own in place, with other exit codes
+    context = ray.data.DataContext.get_current()  # first: Ray Data sets its loggers when it is imported
     logging.getLogger("ray.data").setLevel(level)
     # The command itself reports the error that ends a map, in one line that names the log with the traceback.
     for handler in logging.getLogger("ray.data").handlers:
         if isinstance(handler, logging.StreamHandler):
             handler.addFilter(_below_error)
-    context = ray.data.DataContext.get_current()
     context.enable_progress_bars = interactive
     context.execution_options.verbose_progress = False
 

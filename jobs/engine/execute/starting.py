@@ -1,4 +1,4 @@
-"""What every command does before its first verb."""
+"""What a command does before its first verb: it locks the store, connects to Ray, and looks for GPUs."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,9 +11,10 @@ from jobs.engine.terminal.screen import say
 
 @contextmanager
 def started(session: Session, steps: Mapping[str, object]) -> Iterator[None]:
-    """Locks the store while the block runs, which has a connected cluster with the GPUs that the steps ask for.
+    """Holds the lock of the store while the block runs, on a connected cluster with the GPUs that the steps ask for.
 
-    steps: the operators and trainers by their names. StoreBusy, WinnowError or UsageError where there is none of it.
+    steps: the operators and trainers by their names. StoreBusy where another run has the store, WinnowError where no
+    cluster can be reached, and UsageError where it lacks the GPUs.
     """
     with locked(session.store.url, say):
         connect(session.profile, session.store.folder)

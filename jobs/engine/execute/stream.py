@@ -8,12 +8,11 @@ import math
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pyarrow as pa
 import ray
-from ray.data.exceptions import ExecutionTimeoutError
 from ray.exceptions import RayError, RayTaskError
 
 from jobs.engine.execute.failure import cause, failure
@@ -33,6 +32,9 @@ from jobs.engine.terminal.place_errors import regardless
 from jobs.engine.terminal.screen import say
 from operators.asking.language_model import OutOfTokens
 from operators.base import Operator
+
+if TYPE_CHECKING:
+    import ray.data.exceptions  # when a map runs, it is there; a mistyped command does without it
 
 REPORT_SECONDS = 30.0
 
@@ -75,7 +77,7 @@ def stream(
                 if over := progress.over():
                     raise OverErrorBudget(f"{name}: {over}. {what_to_do(operator, name, progress.example)}")
             ids = dealt.left()
-    except ExecutionTimeoutError as error:
+    except ray.data.exceptions.ExecutionTimeoutError as error:
         message = (
             f"{name}: no progress for {session.profile.stall_seconds:,.0f} s; the operator {name} is stuck. "
             "Finished values are kept, and the same command continues from there"

@@ -60,7 +60,7 @@ class Workers:
     def _expected(self) -> int:
         return self.most or max(self.now, GROWN)
 
-    def pool(self, tasks: int) -> ray.data.ActorPoolStrategy:
+    def pool(self, tasks: int) -> "ray.data.ActorPoolStrategy":  # not imported until a map runs
         """The pool of Ray Data's actors. It does not shrink below `now`, as workers take minutes to load."""
         least = min(self.now, tasks)
         return ray.data.ActorPoolStrategy(min_size=least, max_size=max(least, min(self.most or tasks, tasks)))

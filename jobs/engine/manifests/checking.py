@@ -10,6 +10,7 @@ from jobs.engine.manifests.documents import Document, Finding, mapping
 from jobs.engine.manifests.job_rules import job_findings
 from jobs.engine.manifests.pods import pod_findings
 from jobs.engine.manifests.schema import Schema
+from jobs.engine.terminal.modules import nearest
 
 RULES: Mapping[str, Callable[[Document], Iterator[Finding]]] = {
     "RayJob": job_findings,
@@ -28,6 +29,8 @@ def findings(document: Document, schemas: Mapping[str, Schema], ray: str) -> lis
     found: list[Finding] = []
     if document.kind in schemas:
         found += schemas[document.kind].findings(document)
+    elif near := nearest(document.kind, RULES, alike=0.8):
+        found.append(Finding("kind", f"there is no {document.kind}{near}"))
     if document.kind in RULES:
         found += RULES[document.kind](document)
         spec, where = document.content, CLUSTERS[document.kind]

@@ -12,11 +12,13 @@ import yaml
 
 from jobs.engine.manifests.cluster_rules import cluster_findings, name_findings, restarts
 from jobs.engine.manifests.documents import Document, Finding, Node, items, mapping, numbered
+from jobs.engine.terminal.modules import commands, nearest, recipe_names
 
 LONGEST_NAME = 47
 SUBMITTERS = ("submitterPodTemplate", "submitterConfig")
 ORDER = ("DeleteWorkers", "DeleteCluster", "DeleteSelf")
 """What is deleted first to last."""
+ENTRYPOINT = re.compile(r"\bjobs\.(?P<command>\w+)(?:\s+(?P<recipe>[A-Za-z]\w*)(?=\s|$))?")
 SECRET = re.compile(r"(?i)(api[_-]?key|token|secret|password|credential)")
 
 
@@ -74,6 +76,7 @@ def _submission(spec: Node) -> Iterator[Finding]:
         yield Finding("spec.backoffLimit", "InteractiveMode has no retries")
     if mode != "InteractiveMode" and not str(spec.get("entrypoint", "")).strip():
         yield Finding("spec.entrypoint", "it is missing: the command that the job runs")
+    yield from _command(str(spec.get("entrypoint", "")))
     if mode == "SidecarMode":
         for name in SUBMITTERS:
             if name in spec:
@@ -104,6 +107,18 @@ def _runtime_env(spec: Node) -> Iterator[Finding]:
                 "spec.runtimeEnvYAML",
                 f"{name} looks like a secret, and everyone who sees the job sees it: use a Secret in the pods' env",
             )
+
+
+def _command(entrypoint: str) -> Iterator[Finding]:
+    """The command and the recipe that an entrypoint names, of which a mistyped one would cost a cluster per try."""
+    found = ENTRYPOINT.search(entrypoint)
+    if not found:
+        return
+    command, recipe = found["command"], found["recipe"] or ""
+    if command not in commands():
+        yield Finding("spec.entrypoint", f"no command {command!r}{nearest(command, commands())}")
+    elif command == "curate" and recipe and recipe not in recipe_names():
+        yield Finding("spec.entrypoint", f"no recipe {recipe!r}{nearest(recipe, recipe_names())}")
 
 
 def _deletion(spec: Node) -> Iterator[Finding]:

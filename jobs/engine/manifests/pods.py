@@ -9,6 +9,8 @@ from jobs.engine.manifests.kustomize import split_image
 
 LIMITS = ("cpu", "memory")
 GPU = "nvidia.com/gpu"
+QUANTITY = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?")
+"""An amount as Kubernetes writes it."""
 RAY_IN_TAG = re.compile(r"(?:^|[^a-z0-9])ray-?(\d+\.\d+\.\d+)")
 RAYS_OWN = re.compile(r"v?(\d+\.\d+\.\d+)")
 PYTHON_IN_TAG = re.compile(r"py(\d)\.?(\d+)")
@@ -42,6 +44,12 @@ def pod_findings(spec: Node, path: str, ray: str) -> Iterator[Finding]:
 def _limits(container: Node, path: str) -> Iterator[Finding]:
     resources = mapping(container.get("resources"))
     limits, requests = mapping(resources.get("limits")), mapping(resources.get("requests"))
+    for kind, given in (("limits", limits), ("requests", requests)):
+        for name, amount in given.items():
+            if not QUANTITY.fullmatch(str(amount)):
+                yield Finding(
+                    f"{path}.resources.{kind}.{name}", f"{amount!r} is not an amount, such as 2, 500m or 16Gi"
+                )
     for name in LIMITS:
         if name not in limits:
             yield Finding(f"{path}.resources.limits.{name}", "the limit is missing; Ray takes it for what the node has")

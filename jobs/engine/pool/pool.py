@@ -13,7 +13,7 @@ from jobs.engine.ingest import IngestSettings, ingest
 from jobs.engine.ingest.findings import is_over, refuse_unreadable, say_reasons
 from jobs.engine.pool.column import Column, Series, features, joined
 from jobs.engine.pool.facts import common_facts
-from jobs.engine.pool.selection import Selection, smallest, spread
+from jobs.engine.pool.selection import Selection, floats, smallest, spread
 from jobs.engine.pool.subset import Ranking, Subset
 from jobs.engine.record.entries import inputs_read
 from jobs.engine.samples.pool_folder import Samples, ingested_folder, is_pool
@@ -153,7 +153,7 @@ class Pool(Subset):
         if isinstance(score, str):
             name, _, field = score.partition(".")
             ids = columns[name].ids
-            score = Series(ids, columns[name].values(ids, field).astype(np.float64, copy=False))
+            score = Series(ids, floats(columns[name].values(ids, field)))
         found = common_facts(self.origin, self.session, score, columns)
         return Selection(
             ids=kept.order,

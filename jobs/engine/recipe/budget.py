@@ -31,7 +31,7 @@ def budget_text(value: object) -> str:
         return f"{share.normalize():f}%"
     amount = _positive(text, wanted)
     if amount != int(amount):
-        raise ValueError(wanted)
+        raise ValueError(f"{wanted}. A share is written as a percentage: {amount * 100:f}%".replace(".00%", "%"))
     return str(int(amount))
 
 

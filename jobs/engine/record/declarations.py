@@ -39,7 +39,7 @@ def yaml_in(file: str | Path, named: str) -> Any:
     except (OSError, ImportError) as error:
         raise UsageError(f"{named}: {getattr(error, 'strerror', None) or error}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{named} is not YAML: {error}") from None
+        raise UsageError(f"{named} is not YAML: {' '.join(str(error).split())}") from None
 
 
 def validated(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
@@ -82,7 +82,7 @@ def field_type(cls: type, path: str) -> Any:
 
 def _hint(cls: type, name: str, path: str) -> Any:
     hints = typing.get_type_hints(cls, include_extras=True)
-    if name not in _field_names(cls):
+    if name not in field_names(cls):
         raise _unknown(cls, name, path)
     return hints[name]
 
@@ -90,7 +90,7 @@ def _hint(cls: type, name: str, path: str) -> Any:
 def _declaration_at(cls: type, path: Iterable[str]) -> type:
     """The declaration at a path of field names. A name that is no field is a key of a mapping, and is passed over."""
     for name in path:
-        if name in _field_names(cls):
+        if name in field_names(cls):
             cls = declaration_in(_hint(cls, name, name)) or cls
     return cls
 
@@ -98,13 +98,14 @@ def _declaration_at(cls: type, path: Iterable[str]) -> type:
 def declaration_in(annotation: Any) -> type | None:
     """The declaration that a field may hold, such as LoRA in `LoRA | None`; None for a field of plain values."""
     kinds = (annotation, *typing.get_args(annotation))
-    return next((kind for kind in kinds if isinstance(kind, type) and _field_names(kind)), None)
+    return next((kind for kind in kinds if isinstance(kind, type) and field_names(kind)), None)
 
 
-def _field_names(cls: type) -> tuple[str, ...]:
+def field_names(cls: type) -> tuple[str, ...]:
+    """The names of the fields of a declaration; empty for any other class."""
     return tuple(getattr(cls, "__pydantic_fields__", ()))
 
 
 def _unknown(cls: type, name: str, path: str) -> UnknownField:
-    names = _field_names(cls)
+    names = field_names(cls)
     return UnknownField(f"unknown field {path!r}{nearest(name, names) or '.'} {cls.__name__} has: {', '.join(names)}")

@@ -1,7 +1,7 @@
 """The templates of the report and the card, filled in by Jinja.
 
-In HTML templates every value is escaped, and its invisible characters are shown, without being asked to. A Markdown
-template has to pass what it puts into a table through the filter `markdown_cell`.
+In HTML templates every value is escaped, and its invisible characters are shown, without a filter. A Markdown template
+has to pass what it puts into a table through the filter `markdown_cell`.
 """
 
 import base64

@@ -169,7 +169,7 @@ def _alike(outcome: Outcome, vectors: Vectors, comparing: Any, names: Mapping[st
 
 
 def _of(drawn: np.ndarray, size: int) -> str:
-    """Which part of so many samples was drawn, in words."""
+    """Which part of `size` samples was drawn, in words."""
     count = np.count_nonzero(drawn)
     return f"a random {count:,} of the {size:,}" if count < size else f"all {size:,}"
 

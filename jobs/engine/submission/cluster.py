@@ -181,7 +181,7 @@ def probed(cluster: Cluster) -> dict[str, Any]:
 
 
 def send(cluster: Cluster, **job: Any) -> bool:
-    """Sends a job. Returns whether it is new; False where somebody has sent the same id. WinnowError where it fails."""
+    """Sends a job. Returns whether it is new; False where a job of the same id is there. WinnowError where it fails."""
     try:
         cluster.client.submit_job(**job)
     except RuntimeError as error:

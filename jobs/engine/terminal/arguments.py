@@ -15,7 +15,8 @@ Nothing heavy is imported here, so that `--help` is quick.
 """
 
 import argparse
-import difflib
+import itertools
+import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from decimal import Decimal
 from typing import Any
 
 from jobs.engine.terminal.errors import UsageError
+from jobs.engine.terminal.parser import Parser
 
 DEFAULT_STORE = ".winnow"
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
@@ -50,8 +52,6 @@ INPUTS_AND_FIELDS: Mapping[str, Any] = {
     "help": "raw files or one ingested pool, and fields",
 }
 COLUMN = re.compile(f"(?:{'|'.join(COLUMN_ROLES)})=")
-ALIKE = 0.7
-"""How similar a mistyped option has to be to one that there is."""
 DASHED = re.compile(r"--[A-Za-z_][\w.-]*")
 NEXT_COLUMN = re.compile(f",(?={COLUMN.pattern})")
 
@@ -129,7 +129,10 @@ def _before(group: argparse._ArgumentGroup) -> None:
 
 
 def _share(text: str) -> float:
-    share = float(text)
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
     if not 0 <= share <= 1:
         raise argparse.ArgumentTypeError(f"{text} is not a share from 0 to 1")
     return share
@@ -149,7 +152,7 @@ def words_of(argv: Sequence[str] | None) -> list[str]:
     return words
 
 
-def parsed(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+def parsed(parser: Parser, argv: Sequence[str] | None) -> argparse.Namespace:
     """The options of a command that takes fields, in any order with its inputs.
 
     argv: as for `words_of`. UsageError, with what to write, for a field that is written as an option.
@@ -159,24 +162,24 @@ def parsed(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpa
     return parser.parse_intermixed_args(words)
 
 
-def _refuse_dashed(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+def _refuse_dashed(parser: Parser, words: Sequence[str]) -> None:
     """UsageError, with what to write, where a word is an option that the parser does not have: --budget 5."""
-    options = [option for action in parser._actions for option in action.option_strings if option.startswith("--")]
-    for word, after in zip(words, [*words[1:], ""], strict=True):
+    options = parser.long_options()
+    for word, after in itertools.zip_longest(words, words[1:], fillvalue=""):
         name, equals, value = word.partition("=")
         if not DASHED.fullmatch(name) or any(option.startswith(name) for option in options):
             continue
         value = value if equals else after if after and not after.startswith("-") else "..."
         field = name.removeprefix("--").replace("-", "_")
-        near = difflib.get_close_matches(name, options, n=1, cutoff=ALIKE)
-        other = f", or {near[0]} for that option" if near else ""
+        near = parser.option_like(name)
+        other = f", or {near} for that option" if near else ""
         raise UsageError(f"there is no option {name}. A field has no dashes: write {field}={value}{other}")
 
 
 def reading_given(options: argparse.Namespace) -> dict[str, Any]:
     """The settings of an ingest that the options give, as plain values, without those that were not given.
 
-    UsageError where an option is no list of NAME=VALUE, or names what there is not.
+    UsageError where an option is not a list of NAME=VALUE, or has an unknown name.
     """
     given: dict[str, Any] = {}
     if options.columns is not None:

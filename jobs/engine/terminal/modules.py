@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from jobs.engine.terminal.errors import UsageError
+
 JOBS = Path(__file__).parents[2]
 CLASS = re.compile(r"^class (\w+)\(([^)]*)\):", re.MULTILINE)
 """The name of a class and its bases."""
@@ -52,7 +54,15 @@ def docstring(file: Path) -> str:
     return ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
+def nearest(name: str, names: Iterable[str], alike: float = 0.5) -> str:
     """Returns a question to append to an unknown name, with the most similar known name; empty if none is similar."""
-    near = difflib.get_close_matches(str(name), list(names), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    known = {each.lower(): each for each in names}
+    near = difflib.get_close_matches(str(name).lower(), list(known), n=1, cutoff=alike)
+    return f"; did you mean {known[near[0]]!r}?" if near else ""
+
+
+def refuse_unknown_recipe(name: str) -> None:
+    """UsageError, with the nearest name, where there is no recipe of this name."""
+    names = recipe_names()
+    if name not in names:
+        raise UsageError(f"no recipe {name!r}{nearest(name, names) or '.'} There are: {', '.join(names)}")

@@ -58,5 +58,5 @@ def checked_evolution(dimension: str, overrides: Iterable[str]) -> Evolution:
     UsageError names a wrong field; ModelMissing where a model is not there.
     """
     wanted = evolution(dimension, overrides)
-    checked((wanted.rewriting(1), wanted.comparison(0)))
+    checked((wanted.rewriting(1), wanted.comparison(0)), wanted)
     return wanted

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from jobs.engine.command.config import recipe_names
+from jobs.engine.terminal.modules import recipe_names
 from tests.jobs.corpora import jsonl, records
 from tests.jobs.recipes.declared import assert_did_what_it_declares
 from tests.jobs.recipes.golden import assert_as_before

@@ -5,7 +5,8 @@ from functools import reduce
 
 import pytest
 
-from jobs.engine.command.config import Request, build, recipe_class, recipe_names
+from jobs.engine.command.config import Request, build, recipe_class
+from jobs.engine.terminal.modules import recipe_names
 
 PUBLISHED = {name: recipe_class(name).published for name in recipe_names() if recipe_class(name).published}
 

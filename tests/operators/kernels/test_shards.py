@@ -18,7 +18,7 @@ from operators.kernels.blockers import similarities
 from operators.kernels.center import closest, mean_direction
 from operators.kernels.distance import unit
 from operators.kernels.evol_score import evol_score
-from operators.kernels.influence import influences, subtask_cosines
+from operators.kernels.influence import influences, projected_influences, subtask_cosines, weighted_influence
 from operators.kernels.k_center import k_center
 from operators.kernels.kmeans import kmeans
 from operators.kernels.principal_axes import extremes, moments, principal_axes, turned
@@ -205,8 +205,12 @@ def test_kernels_of_one_row_each(data):
     found = over_shards(prototype_distance, [points, labels], at, centroids=centroids)
     assert found.tobytes() == prototype_distance(points, labels, centroids).tobytes()
     targets = {"targets": np.ones((2, width), np.float32), "subtasks": np.array([0, 1])}
-    found = over_shards(subtask_cosines, [points], at, **targets)
-    assert found == pytest.approx(subtask_cosines(points, **targets), nan_ok=True)
+    cosines = subtask_cosines(points, **targets)
+    both = {"targets": [targets["targets"]] * 2, "subtasks": targets["subtasks"], "learning_rates": [3e-5, 1e-5]}
+    found = over_shards(projected_influences, [points, points], at, **both)
+    expected = weighted_influence([cosines, cosines], [3e-5, 1e-5])
+    assert found.scores == pytest.approx(expected.scores, nan_ok=True)
+    assert found.at == pytest.approx(expected.at, nan_ok=True)
     tables = [random.normal(size=(count, 3)) for _ in range(2)]
     tables[0][count // 2] = np.nan
     found = over_shards(influences, tables, at, learning_rates=[3e-5, 1e-5])
@@ -215,7 +219,7 @@ def test_kernels_of_one_row_each(data):
     np.testing.assert_array_equal(found.scores, np.where(np.isnan(weighted[:, 0]), np.nan, weighted.max(axis=1)))
     assert found.subtasks[count // 2] == -1
     known = np.flatnonzero(found.subtasks >= 0)
-    np.testing.assert_array_equal(found.at[known, 1], tables[1][known, found.subtasks[known]])
+    np.testing.assert_array_equal(found.at[known, 1], tables[1][known, found.subtasks[known]].astype(np.float32))
     turns = np.empty(count, object)
     turns[:] = [[1.0] * (1 + row % 3) for row in range(count)]
     assert over_shards(evol_score, [turns, turns], at).tolist() == evol_score(turns, turns).tolist()

@@ -26,6 +26,7 @@ NAME = re.compile(r"(?P<owner>[\w.-]+)/(?P<name>[\w.-]+?)(?::(?P<config>[\w.+-]+
 TRAIN = "train"
 SECONDS = 30.0
 HUB = "https://huggingface.co"
+OFFLINE = "HF_HUB_OFFLINE is set"
 
 
 class Dataset(NamedTuple):
@@ -50,8 +51,12 @@ def dataset_of(given: str) -> Dataset | None:
 
 def refuse_offline(given: str) -> None:
     """InputError for an input on the hub where the hub is not to be asked."""
-    if given.startswith("hf://") and os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
-        raise InputError(_unreachable(given, "HF_HUB_OFFLINE is set"))
+    if given.startswith("hf://") and _offline():
+        raise InputError(_unreachable(given, OFFLINE))
+
+
+def _offline() -> bool:
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
 
 
 @contextmanager
@@ -90,7 +95,8 @@ def _all(names: Mapping[str, object]) -> str:
 
 def _listed(given: str, dataset: Dataset) -> Mapping[str, Mapping[str, Sequence[str]]]:
     """Returns the URLs of all parquet files, by configuration and split."""
-    refuse_offline(f"hf://{given.removeprefix('hf://')}")
+    if _offline():
+        raise InputError(_unreachable(given, OFFLINE))
     token = os.environ.get("HF_TOKEN")
     url = f"{os.environ.get('HF_ENDPOINT', HUB).rstrip('/')}/api/datasets/{dataset.name}/parquet"
     asked = Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})

@@ -7,12 +7,13 @@ import yaml
 from pydantic import TypeAdapter
 
 from jobs.curate import arguments, asked
-from jobs.engine.command.config import Request, build, read_request, recipe_class, recipe_names
+from jobs.engine.command.config import Request, build, read_request, recipe_class
 from jobs.engine.execute.profile import profile
 from jobs.engine.recipe.budget import Budget
 from jobs.engine.recipe.steps import checked
 from jobs.engine.record.declarations import plain
 from jobs.engine.terminal.errors import UsageError
+from jobs.engine.terminal.modules import recipe_names
 from jobs.methods.evolution.declaration import evolution
 from operators.checkpoint import Checkpoint
 from operators.embedding.embed import Embed
@@ -119,6 +120,8 @@ def test_unknown_recipe_names_the_nearest():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
+        ("embed.model=x", r"it has fields of its own: write embed.model.name=VALUE \(revision likewise\)"),
+        ("budget=0.05", r"A share is written as a percentage: 5%"),
         ("bugdet=5", r"unknown field 'bugdet'; did you mean 'budget'\?"),
         ("embed.modle.name=x", r"unknown field 'embed.modle.name'; did you mean 'model'\?"),
         ("seed.x=3", r"unknown field 'seed.x': seed has no fields of its own"),
@@ -255,7 +258,7 @@ def test_profiles_are_validated(tmp_path):
     with pytest.raises(UsageError, match="train_layout: shards are for several workers: set train_workers above 1"):
         profile(str(tmp_path / "shards.yaml"))
     (tmp_path / "p.yaml").write_text("default: {worker: 3}\n")
-    with pytest.raises(UsageError, match=r"default.worker"):
+    with pytest.raises(UsageError, match=r"profile .*p.yaml: unknown field 'default.worker'"):
         profile(str(tmp_path / "p.yaml"))
     with pytest.raises(
         UsageError, match=r"no profile 'tpu': it is neither a file nor one of gpu, gpu_8, judge_70b, laptop"

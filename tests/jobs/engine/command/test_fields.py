@@ -7,9 +7,10 @@ import sys
 
 import pytest
 
-from jobs.engine.command.config import Request, build, recipe_names
+from jobs.engine.command.config import Request, build
 from jobs.engine.command.fields import docstrings, groups
 from jobs.engine.recipe import Recipe
+from jobs.engine.terminal.modules import recipe_names
 from jobs.recipes.deita import DEITA
 from operators.embedding.embed import Embed
 from operators.training.finetune import Finetune

@@ -50,6 +50,9 @@ JOBS = [
     ({"spec.clusterSelector": {"ray.io/cluster": "c"}}, "spec.backoffLimit: a retry starts a new cluster"),
     ({"spec.submissionMode": "InteractiveMode"}, "spec.backoffLimit: InteractiveMode has no retries"),
     ({"spec.entrypoint": " "}, "spec.entrypoint: it is missing"),
+    ({"spec.entrypoint": "python -m jobs.curat ltd /d"}, "spec.entrypoint: no command 'curat'; did you mean 'curate'?"),
+    ({"spec.entrypoint": "python -m jobs.curate ldt /d"}, "spec.entrypoint: no recipe 'ldt'; did you mean 'ltd'?"),
+    ({"kind": "RayJbo"}, "kind: there is no RayJbo; did you mean 'RayJob'?"),
     ({"spec.submitterPodTemplate": {"spec": {}}}, "spec.submitterPodTemplate: SidecarMode has no pod of its own"),
     ({"spec.submitterConfig": {"backoffLimit": 1}}, "spec.submitterConfig: SidecarMode has no pod of its own"),
     ({f"{POD}.restartPolicy": "Always"}, f"{POD}.restartPolicy: it is Always; with SidecarMode it must be Never"),
@@ -100,6 +103,7 @@ JOBS = [
     ({f"{C}.rayVersion": "2.54.0", f"{C}.authOptions.enableK8sTokenAuth": True}, "enableK8sTokenAuth needs Ray 2.55"),
     # what Winnow needs of the pods
     ({f"{POD}.containers.0.resources.limits.cpu": None}, "containers[0].resources.limits.cpu: the limit is missing"),
+    ({f"{POD}.containers.0.resources.limits.memory": "32GB"}, "limits.memory: '32GB' is not an amount, such as 2"),
     ({f"{POD}.containers.0.resources.limits.memory": None}, "resources.limits.memory: the limit is missing"),
     ({f"{POD}.containers.0.resources.requests.memory": "1Gi"}, "requests.memory: 1Gi differs from the limit, 16Gi"),
     ({f"{POD}.containers.0.resources.requests.(nvidia.com/gpu)": 1}, "limits.nvidia.com/gpu: the limit is missing"),
