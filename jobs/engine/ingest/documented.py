@@ -26,7 +26,7 @@ FILES = (
     ("JSON", "an array of objects, objects one after another, or an array under a single key such as `data`"),
     ("Parquet, Arrow, Feather", "one record per row; a folder of `save_to_disk` with its `train` split"),
     ("csv, tsv", "a header, then one record per row; by the file's name"),
-    ("tar", "one record per json member (WebDataset)"),
+    ("tar", "the records of its json members: one each, as in a WebDataset, or many"),
 )
 
 

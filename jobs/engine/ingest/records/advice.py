@@ -17,6 +17,7 @@ ANSWERED = (
     *("reply", "generation", "summary", "chosen", "text", "a", "回答", "答案", "回复", "输出"),
 )
 """Names, in lower case, that fields of an instruction and of its response have, the likeliest first."""
+ALONE = {"text", "content", "body", "document"}
 
 
 def no_format(record: Record) -> RecordFault:
@@ -28,6 +29,10 @@ def no_format(record: Record) -> RecordFault:
         return RecordFault("wrong_type", TABLE)
     if columns := _conversation(record) or _turn(record):
         return RecordFault("missing_field", f"{found}; to read them: --columns {shlex.quote(columns)}")
+    if len(texts := [name for name in record if isinstance(record[name], str)]) == 1 and texts[0].lower() in ALONE:
+        return RecordFault(
+            "missing_field", f"{found}: a text alone, as for pretraining, has no instruction and response"
+        )
     return RecordFault(
         "missing_field",
         f"{found}; name those of yours, as --columns instruction=FIELD,response=FIELD or --columns messages=FIELD; "

@@ -65,9 +65,15 @@ def content_of(value: Any, where: str) -> Content:
 
 def _parts_of(value: Record) -> Any:
     """Returns the parts that an object holds, or that it is; any other object unchanged."""
-    if value.get("type") not in KINDS and isinstance(value.get("parts"), list):
+    if _kind(value) not in KINDS and isinstance(value.get("parts"), list):
         return value["parts"]
-    return [value] if value.get("type") in KINDS or _named(value) else value
+    return [value] if _kind(value) in KINDS or _named(value) else value
+
+
+def _kind(part: Record) -> str:
+    """Returns the type of a part, as text; empty for none."""
+    kind = part.get("type")
+    return kind if isinstance(kind, str) else as_json(kind) if kind else ""
 
 
 def _named(part: Record) -> list[str]:
@@ -78,10 +84,8 @@ def _named(part: Record) -> list[str]:
 def is_data(value: Any) -> bool:
     """Whether a value is a structure of its own, such as what a tool gives back, and no text or typed parts."""
     if isinstance(value, list):
-        return not all(
-            isinstance(each, str) or (isinstance(each, dict) and each.get("type") in KINDS) for each in value
-        )
-    return isinstance(value, dict) and value.get("type") not in KINDS
+        return not all(isinstance(each, str) or (isinstance(each, dict) and _kind(each) in KINDS) for each in value)
+    return isinstance(value, dict) and _kind(value) not in KINDS
 
 
 def _parts(text: str) -> list[Any] | None:
@@ -89,11 +93,7 @@ def _parts(text: str) -> list[Any] | None:
     if text[:1] != "[":
         return None
     parts = decoded(text, "[")
-    typed = (
-        isinstance(parts, list)
-        and parts
-        and all(isinstance(each, dict) and each.get("type") in KINDS for each in parts)
-    )
+    typed = isinstance(parts, list) and parts and all(isinstance(each, dict) and _kind(each) in KINDS for each in parts)
     return parts if typed else None
 
 
@@ -103,7 +103,7 @@ def _add(content: Content, part: Any, where: str) -> None:
         return
     if not isinstance(part, dict):
         raise wrong_type(where, part, "an object")
-    kind = part.get("type")
+    kind = _kind(part)
     if named := _named(part):
         media = [MEDIA[name] for name in named if name in MEDIA]
         content.media += media
@@ -125,7 +125,10 @@ def _add(content: Content, part: Any, where: str) -> None:
         content.texts.append(f"<{MEDIA[kind]}>")
     else:
         known = ", ".join(sorted(KINDS))
-        raise RecordFault("wrong_type", f"{where} is of type {shown(kind)}; the types that can be read are {known}")
+        raise RecordFault(
+            "wrong_type",
+            f"{where} is of type {shown(kind) if kind else 'null'}; the types that can be read are {known}",
+        )
 
 
 def _text(part: Record, fields: tuple[str, ...], where: str) -> str:
@@ -156,7 +159,7 @@ def media_in(record: Record, more: Sequence[tuple[int, Record]]) -> Counter[str]
     more: what messages have besides what they say, as `formats.Read` has it.
     """
     parts = [part for _, rest in more for part in rest.get("content", ()) if isinstance(part, dict)]
-    found = [MEDIA.get(name) for part in parts for name in _named(part) or [str(part.get("type"))]]
+    found = [MEDIA.get(name) for part in parts for name in _named(part) or [_kind(part)]]
     for name, kind in LISTS.items():
         if isinstance(record.get(name), list):
             found += [kind] * len(record[name])

@@ -18,7 +18,7 @@ from jobs.engine.ingest.records.messages import REASONING_FIELDS, Spoken, conver
 from jobs.engine.ingest.records.preferences import other_answer, pair, respelled
 from jobs.engine.ingest.records.rendered import is_rendered, rendered
 from jobs.engine.ingest.records.turns import calls_only, single_turn, two_sides
-from jobs.engine.ingest.records.values import Record, as_json, decoded, filled
+from jobs.engine.ingest.records.values import Record, as_json, decoded, filled, unpadded
 from operators.sample import Message
 
 SHAPES = 1024
@@ -109,7 +109,7 @@ def _opening(record: Record, recognised: Format) -> list[Message]:
     opening: list[Message] = []
     for field in recognised.tools:
         if field in record and filled(record, field):
-            tools = decoded(record[field], "[")
+            tools = decoded(unpadded(record[field]), "[")
             opening.append({"role": "tools", "content": tools if isinstance(tools, str) else as_json(tools)})
     for field in recognised.system:
         if field in record and filled(record, field):

@@ -136,7 +136,7 @@ def messages_in(item: Any, where: str) -> Iterator[Spoken]:
         yield from spoken(ROLES[name.lower()], speakers[name], f"{where}.{name}")
 
 
-ORDER = ("tools", "system", "user", "tool", "assistant")
+ORDER = ("tools", "system", "user", "tool", "reasoning", "assistant")
 """The order of the speakers of one item that holds a text of each."""
 
 

@@ -80,8 +80,8 @@ def _messages(found: list[str], end: re.Pattern[str]) -> Iterator[Spoken]:
         if role is None:
             raise RecordFault("wrong_type", f"'text' marks a message of {word!r}, which is no role that is known")
         if role == "input":
-            role, text = "user", "\n".join([*(each for _, each in held[-1:]), text] if text else [held[-1][1]])
-            held.pop()
+            _, asked = held.pop() if held and held[-1][0] == "user" else ("", "")
+            role, text = "user", "\n".join(filter(None, [asked, text]))
         if role == "user" and (system := SYSTEM.match(text)):
             held.append(("system", system.group(1)))
             text = text[system.end() :]

@@ -85,6 +85,13 @@ def field_names(record: Record) -> str:
     return ", ".join(shown) + (f" and {len(record) - 20} more" if len(record) > 20 else "")
 
 
+def unpadded(value: Any) -> Any:
+    """Returns a value without the null fields of its objects: Arrow gives each object the fields of all others."""
+    if isinstance(value, dict):
+        return {name: unpadded(inner) for name, inner in value.items() if inner is not None}
+    return [unpadded(inner) for inner in value] if isinstance(value, list) else value
+
+
 def shown(value: Any) -> str:
     return repr(value)[:60] if isinstance(value, str) else type_name(value)
 

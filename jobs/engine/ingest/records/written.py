@@ -33,7 +33,7 @@ def written(
     together = f"{instruction}\n{context}" if context else instruction
     if made.chat in record:
         items = record[made.chat]
-        if not (isinstance(items, list) and all(map(is_message, items))):
+        if not _is_chat(items):
             items = [{"role": each["role"], "content": each["content"]} for each in found.messages[found.opening :]]
         record[made.chat] = _chat(items, together, response)
         if made.turn:  # which the conversation repeats
@@ -47,7 +47,7 @@ def written(
             record |= {asked: instruction, more: context or kept, answered: response}
         else:
             record |= {asked: together, answered: response}
-    elif made.turn and all(isinstance(record.get(field), list) for field in made.turn if field):
+    elif made.turn and all(_is_chat(record.get(field)) for field in made.turn if field):
         asked, _, answered = made.turn
         *before, answer = _chat([*record[asked], *record[answered]], together, response)
         record |= {asked: before, answered: [answer]}
@@ -59,6 +59,10 @@ def written(
     if record.get("history"):
         record["history"] = []
     return _spelled(record)
+
+
+def _is_chat(value: Any) -> bool:
+    return isinstance(value, list) and all(map(is_message, value))
 
 
 def _chat(items: Sequence[Record], instruction: str, response: str) -> list[Record]:

@@ -178,7 +178,7 @@ def test_messages_of_named_columns_override_recognition():
         ({"问题": "a b", "答案": "c"}, "missing_field", "to read them: --columns 'instruction=问题,response=答案'"),
         ({"body": {"turns": HELLO}}, "missing_field", "to read them: --columns messages=body.turns"),
         ({"prompt": HELLO[:1], "answer": "2"}, "missing_field", "instruction=FIELD"),  # a question alone
-        ({"text": "Once upon a time"}, "missing_field", "fields found (text)"),
+        ({"text": "Once upon a time"}, "missing_field", "(text): a text alone, as for pretraining"),
         ({"text": "<|im_start|>narrator\nx<|im_end|>"}, "wrong_type", "'text' marks a message of 'narrator'"),
         ({"instruction": ["a", "b"], "output": ["c", "d"]}, "wrong_type", "a table and not a record"),
         ({"instruction": {"0": "a"}, "output": {"0": "c"}}, "wrong_type", "with pandas df.to_json(path, orient='recor"),

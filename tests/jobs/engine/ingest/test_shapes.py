@@ -1,8 +1,12 @@
 """Shapes of records that circulate, and what they are read as: `pytest tests/jobs/engine/ingest/test_shapes.py`."""
 
+import contextlib
+import copy
 import json
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from jobs.engine.ingest import IngestSettings, RecordFault
 from jobs.engine.ingest.records.records import samples_of
@@ -83,6 +87,20 @@ def test_a_question_and_its_answer_are_the_same_sample_in_every_shape(record):
 )  # fmt: skip
 def test_what_a_shape_says_besides_is_read_too(record, messages):
     assert sample(record).messages == messages
+
+
+def test_the_nulls_with_which_arrow_fills_up_tools_and_arguments_are_no_fields():
+    def called(arguments, properties):
+        calls = [{"type": "function", "function": {"name": "f", "arguments": arguments}}]
+        tools = [{"name": "f", "parameters": {"properties": properties}}]
+        return {**chat(Q, {"role": "assistant", "content": "", "tool_calls": calls}), "tools": tools}
+
+    plain = called({"x": 0, "in": {"y": False}}, {"x": {"type": "number"}})
+    padded = called({"x": 0, "city": None, "in": {"y": False, "z": None}}, {"x": {"type": "number"}, "city": None})
+    assert sample(padded).messages == sample(plain).messages
+    assert sample(padded).hashes == sample(plain).hashes
+    said = called('{"x": 0, "city": null}', {"x": {"type": "number"}})
+    assert json.loads(sample(said).messages[2].get("tool_calls") or "")[0]["arguments"] == {"x": 0, "city": None}
 
 
 def test_thoughts_without_an_answer_are_no_answer_and_magpie_is_named():
@@ -175,3 +193,45 @@ def test_the_label_of_a_record_says_whether_its_answer_is_desired(record, label)
     if label is False:
         with pytest.raises(RecordFault, match="says that the answer is not desired"):
             sample(record)
+
+
+NAMES = ["role", "content", "value", "type", "text", "parts", "input", "output", "label", "tools", "system", "history"]
+WORDS = ["user", "[", "[{'a': 1}]", "<think>", "### Input:\nx", "Human: x", "function_call", "reasoning", "问", ""]
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(WORDS),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+def places(value, before=()):
+    """The path of each value in a record."""
+    if isinstance(value, dict | list):
+        for name in value if isinstance(value, dict) else range(len(value)):
+            yield (*before, name)
+            yield from places(value[name], (*before, name))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from([*PLAIN, *PAIRS]), st.integers(0, 99), VALUES)
+@example(chat(Q, A), 2, {"type": ["text"], "text": "x"})
+@example(chat(Q, A), 1, {"reasoning": "x"})
+@example({"text": "x"}, 0, "### Input:\nx")
+def test_any_value_in_any_place_makes_samples_or_a_reason_and_no_other_error(record, number, value):
+    record = copy.deepcopy(record)
+    paths = list(places(record))
+    *path, last = paths[number % len(paths)]
+    inner = record
+    for name in path:
+        inner = inner[name]
+    inner[last] = value
+    raw = json.dumps(record).encode()
+    found = []
+    with contextlib.suppress(RecordFault):
+        found = samples_of(raw, IngestSettings(pairs="both"))
+    for each in found:
+        texts = [text for message in each.messages + (each.rejected or []) for text in message.values()]
+        assert all(isinstance(text, str) for text in texts)
+        made = samples_of(written(each.raw or raw, "new", "", "done"), IngestSettings(answers="optional"))
+        said = [message["content"] for message in made[0].messages if message["role"] in ("user", "assistant")]
+        assert said == ["new", "done"]
