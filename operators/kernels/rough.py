@@ -1,9 +1,10 @@
-"""Labels of near centroids, by products of bytes: fast, and the same bits on any machine.
+"""Labels of near centroids by products of bytes, for steps of k-means that need not be exact.
 
 Coordinates of points and centroids, from the mean of the centroids, are rounded to multiples of a 127th of the largest
-of their row. Products of such integers add up without error, and each number computed from a sum is rounded by itself,
-so no size of a block, thread, shard or device changes a label. A label is not always that of the nearest centroid, but
-that of one about as near: the roundings move a distance by about a hundredth of the row's length.
+of their row. Products of such integers add up without error in any order, and all that follows is single operations,
+each of which rounds once. So no size of a block and no number of threads or shards changes a label, nor does a device.
+A label is not always that of the nearest centroid, but that of one about as near: the roundings move a distance by
+about a hundredth of the row's length.
 """
 
 from __future__ import annotations
