@@ -64,8 +64,7 @@ class DeviceCloud(Cloud):
         """The label of a centroid near to each point."""
         rough = Rough(centroids, float_product, self.points.stored.device)
         size = self._size(4 * len(centroids), TABLE)  # four tables exist at once
-        with full_precision():
-            parts = [rough.likeness(block).argmax(1) for *_, block in self._blocks(size)]
+        parts = [rough.likeness(block).argmax(1) for *_, block in self._blocks(size)]
         return torch.cat(parts) if parts else self._there(np.empty(0, np.int64))
 
     def _moved(self, before: torch.Tensor) -> np.ndarray:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from operators.kernels import rough
 from operators.kernels.rough import Rough, byte_product, float_product
 
 
@@ -39,15 +40,26 @@ def test_blocks_and_the_product_change_no_bit(kind):
     assert torch.cat(parts).numpy().tobytes() == whole.numpy().tobytes()
 
 
-def test_products_of_wide_rows_add_without_error():
-    # The sum of a row of largest integers is beyond the 2**24 to which float32 counts.
-    signs = np.random.default_rng(0).choice([-127, 127], (10, 4099))
+@pytest.mark.parametrize("width", [1, 2, 384, 4099])
+def test_products_of_the_largest_integers_add_without_error(width):
+    # 1,041 of them add up to more than the 2**24 to which float32 counts.
+    signs = np.random.default_rng(0).choice([-127, 127], (33, width))
     signs[0] = 127
     a = torch.from_numpy(signs).to(torch.int8)
-    exact = a.long() @ a.long().T
-    assert exact.max() > 2**24
-    assert byte_product(a, a).equal(exact.int())
-    assert float_product(a, a).equal(exact.int())
+    b = a[:7] // 2
+    exact = (a.double() @ b.double().T).int()
+    assert byte_product(a, b).equal(exact)
+    assert float_product(a, b).equal(exact)
+
+
+def test_a_cpu_that_adds_bytes_in_16_bits_multiplies_floats(monkeypatch):
+    monkeypatch.setattr(torch, "_int_mm", lambda a, b: (a.int() @ b.int()).clamp(max=2**15 - 1))
+    rough._adds_bytes.cache_clear()
+    a = torch.full((3, 8), 127, dtype=torch.int8)
+    found = byte_product(a, a)
+    monkeypatch.undo()
+    rough._adds_bytes.cache_clear()
+    assert (found == 8 * 127**2).all()
 
 
 def test_a_point_at_the_mean_of_the_centroids_goes_to_the_one_nearest_to_it():
