@@ -12,6 +12,8 @@ from jobs.engine.report.rendering import write_page
 from jobs.engine.store.folder import Folder
 
 CODE_CHARACTERS = 12_000
+LABEL_ROWS = 3
+"""The height of the names below the overlaps, in rows."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,11 @@ def _overlaps(overlaps: Mapping[str, Mapping[str, float]]) -> Figure:
         "hovertemplate": "%{y}, %{x}: %{z:.2f}<extra></extra>", "colorbar": {"thickness": 10},
     }  # fmt: skip
     caption = "The samples that both selections keep, as a share of those that either keeps."
-    return Figure("overlaps", "Overlap", caption, [heat], _layout(len(names), ""))
+    layout = _layout(len(names) + LABEL_ROWS, "")
+    for axis in ("xaxis", "yaxis"):  # plotly leaves labels out where it finds them too near to one another
+        layout[axis] |= {"tickmode": "linear", "dtick": 1, "tickfont": {"size": 11}}
+    layout["xaxis"]["tickangle"] = -90
+    return Figure("overlaps", "Overlap", caption, [heat], layout)
 
 
 def _losses(losses: Mapping[str, tuple[float, float, float]]) -> Figure:
