@@ -2,6 +2,7 @@
 
 import errno
 import glob
+import io
 import os
 import re
 import shlex
@@ -52,6 +53,8 @@ def exit_code(main: Callable[[], int]) -> int:
     0: done; 1: failed; 2: wrong usage; 3: over the error budget or nothing selected; 130 or 143: ended by a signal.
     """
     signal.signal(signal.SIGTERM, end_in_time)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a text that the terminal has no letters for ends no run
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return main()
     except (WinnowError, ModelMissing) as error:
