@@ -177,7 +177,7 @@ def opened(asked: Asked, session: Session) -> tuple[Pool, dict[str, Any]]:
 
 def _worded(fact: Any) -> str:
     if not isinstance(fact, Mapping):
-        return f"{fact:g}" if isinstance(fact, float) else str(fact)
+        return f"{fact:g}" if isinstance(fact, float) else f"{fact:,}" if type(fact) is int else str(fact)
     each = (
         f"{name} ({value:,})" if isinstance(value, int | float) else f"{name}: {value}" for name, value in fact.items()
     )

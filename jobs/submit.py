@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.engine.terminal.arguments import words_of
 from jobs.engine.terminal.errors import UsageError, refuse, together
-from jobs.engine.terminal.modules import commands, nearest
+from jobs.engine.terminal.modules import commands, nearest, recipe_names
 from jobs.engine.terminal.parser import Parser
 from jobs.engine.terminal.program import exit_code, fields_and_others, program
 from jobs.engine.terminal.screen import say
@@ -61,6 +61,8 @@ def submission(words: Sequence[str], working_dir: str | None, runtime_env: Path 
 
     name, given = words[0].replace("-", "_"), list(words[1:])
     computing = [each for each in commands() if each not in ITSELF]
+    if name in ITSELF:
+        raise UsageError(f"{name} runs on this machine, and is not sent to a cluster")
     if name not in computing:
         raise UsageError(f"no command {words[0]!r}{nearest(name, computing) or '.'} There are: {', '.join(computing)}")
     module = importlib.import_module(f"jobs.{name}")
@@ -78,7 +80,8 @@ def _asked(name: str, options: argparse.Namespace) -> tuple[str, Any, Sequence[s
     """What a command is called, what its run is, what it reads, and its field=value words."""
     fields, others = fields_and_others(getattr(options, "words", None) or getattr(options, "inputs", []))
     if name != "curate":
-        inputs = [] if name == "doctor" else others  # which are a recipe there
+        recipes = recipe_names() if name in ("compare", "doctor") else []
+        inputs = [each for each in others if each not in recipes]
         return name, {"fields": sorted(fields), "others": others}, inputs, fields
 
     from jobs import curate

@@ -8,7 +8,8 @@ Sorscher et al. (2022, arXiv 2206.14486).
 
 Before use: the headline setting is hard sampling, which favours outliers, so filter by quality before it. No code was
 released, and what the paper leaves open is a field. A centroid with fewer samples than its quota gives all of them, and
-fewer samples than the budget are kept. Ties go by id.
+fewer samples than the budget are kept. A budget of fewer than `centroids` / (1 - `base`) samples, 19 by default, leaves
+no quota: all of it is the random base. Ties go by id.
 """
 
 from collections.abc import Iterator
@@ -38,8 +39,8 @@ class DEFT(Recipe):
 
     budget: Budget = "32.5%"
     embed: Embed = Embed(text="{instruction}")
-    """The embedding of the instruction alone, so the method can run before there are responses (with --answers
-    optional). As published, Sentence-T5 in float32; its size is not known for certain."""
+    """The embedding of the instruction alone, so the method can run before there are responses (with
+    --keep-unanswered). As published, Sentence-T5 in float32; its size is not known for certain."""
     label: Field = Field("task")
     """The field of the records by which the base is stratified."""
     centroids: int = Limits(default=7, ge=1)

@@ -49,6 +49,7 @@ def test_plan_says_what_is_stored_and_runs_nothing(run, tmp_path):
     code, said = run("ltd", "in.jsonl", "--plan", store="own")
     assert code == 0
     assert "not ingested yet" in said
+    assert "embed: as many workers as there is room for, each with 0.9 CPUs, and batches of 512 samples" in said
     assert not (tmp_path / "own").exists()
     run("ltd", "in.jsonl", "--out", "out", "budget=4")
     _, said = run("ltd", "in.jsonl", "--plan", "budget=9")

@@ -90,6 +90,16 @@ def test_a_slip_waits_for_no_import(words, unwanted, tmp_path):
     assert not imported & unwanted
 
 
+def test_a_terminal_without_the_letters_of_a_text_shows_their_numbers():
+    done = subprocess.run(
+        [sys.executable, "-m", "jobs", "curate", "数据"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+    )
+    assert (done.returncode, "no recipe '\\u6570\\u636e'" in done.stdout, done.stderr) == (2, True, "")
+
+
 @pytest.mark.parametrize("name", ["train_scorer", "train-scorer"])
 def test_a_command_is_called_with_its_words_and_its_name(monkeypatch, capsys, name):
     code, said = winnow(monkeypatch, capsys, name, "a.jsonl", "b.jsonl", "--out", "o")

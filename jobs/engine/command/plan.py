@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from jobs.engine.command.config import Request, reading
-from jobs.engine.execute.profile import Profile
+from jobs.engine.execute.profile import Execution, Profile
 from jobs.engine.recipe.recipe import Recipe
 from jobs.engine.recipe.steps import Later, Reads
 from jobs.engine.samples.pool_folder import identity, known_facts
@@ -32,10 +32,20 @@ def show_plan(request: Request, recipe: Recipe, store: Store, profile: Profile) 
             say(f"{name}: {step.inputs} would be read too")
         if isinstance(step, Finetune):
             say(f"{name}: {step.base.name} would be trained for {step.epochs} epochs, unless the store has the run")
-    operators = {name: step for name, step in steps.items() if isinstance(step, Operator)}
-    execution = ", ".join(f"{name}: {profile.execution(each)}" for name, each in operators.items())
-    say(f"execution: {execution or 'no operator'}")
+        if isinstance(step, Operator):
+            say(f"{name}: {_manner(profile.execution(step))}")
     say("nothing was run")
+
+
+def _manner(how: Execution) -> str:
+    """How an operator runs, in words."""
+    shares = [f"{how.cpus:g} CPUs", *([f"{how.gpus:g} GPUs"] if how.gpus else [])]
+    if how.workers_per_gpu > 1:
+        shares.append(f"up to {how.workers_per_gpu} workers per GPU")
+    if how.memory:
+        shares.append(f"{how.memory / 2**30:,.1f} GiB of memory")
+    workers = f"up to {how.workers:,} workers" if how.workers else "as many workers as there is room for"
+    return f"{workers}, each with {', '.join(shares)}, and batches of {how.rows:,} samples"
 
 
 def _row(name: str, step: Operator | Later, store: Store, facts: Mapping[str, Any]) -> list[str]:

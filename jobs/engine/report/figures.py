@@ -109,12 +109,12 @@ def by_rank(name: str, title: str, column: np.ndarray, kept: np.ndarray) -> Figu
 
 
 def coverage(chosen: Selection) -> Figure | None:
-    """The share of the samples that was kept, per centroid; None where the recipe has no centroids."""
+    """The share of the samples that was kept, per centroid; None where no kept sample has a centroid."""
     centroid = chosen.details.get("centroid", np.empty(0))
-    size = _of_each(centroid)
-    if not size:
+    chose = _of_each(centroid, chosen.ids) if len(centroid) else Counter()
+    if not chose:
         return None
-    chose = _of_each(centroid, chosen.ids)
+    size = _of_each(centroid)
     names = np.array(sorted(size, key=lambda each: (-size[each], each)))
     kept, size = (np.array([counted[each] for each in names.tolist()]) for counted in (chose, size))
     caption = f"{int((kept > 0).sum()):,} of {len(names):,} centroids have at least one kept sample"

@@ -32,6 +32,8 @@ def unshared(
             yield from _refused("--store", options.store)
     for given in inputs:
         yield from _refused("the input", given)
+    if getattr(options, "heldout", None) is not None:
+        yield from _refused("--heldout", options.heldout)
     model = getattr(options, "model", None)
     for field in (*fields, *([f"model={model}"] if model else [])):
         name, _, value = field.partition("=")

@@ -2,6 +2,7 @@
 
 import errno
 import glob
+import io
 import os
 import re
 import shlex
@@ -52,11 +53,13 @@ def exit_code(main: Callable[[], int]) -> int:
     0: done; 1: failed; 2: wrong usage; 3: over the error budget or nothing selected; 130 or 143: ended by a signal.
     """
     signal.signal(signal.SIGTERM, end_in_time)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a text that the terminal has no letters for ends no run
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return main()
     except (WinnowError, ModelMissing) as error:
         for each in each_of(error):
-            say(f"error: {each}")
+            _told(f"error: {each}")
         return error.exit_code if isinstance(error, WinnowError) else 1
     except KeyboardInterrupt:
         say("stopped; what is done is kept, and the same command goes on from there")
@@ -72,5 +75,13 @@ def exit_code(main: Callable[[], int]) -> int:
         told = first_line(getattr(error, "cause", None) or error)
         if getattr(error, "errno", None) in FULL and ROOM not in told:
             told += f". {ROOM} or give another --store or --out; what is done is kept."
-        say(f"error: {told}")
+        _told(f"error: {told}")
         return 1
+
+
+def _told(line: str) -> None:
+    """Prints a line; to standard error where nothing can be written to standard output, such as on a full disk."""
+    try:
+        say(line)
+    except OSError:
+        sys.stderr.write(f"{line}\n")

@@ -3,7 +3,8 @@
 python -m tests.jobs.recipes.golden OUT.json          # all runs, in full precision, to compare two states of the code
 python -m tests.jobs.recipes.golden OUT.json GOLDEN.json     # and of each recipe's own run what no CPU changes
 
-The first is for one machine, where it is the same from run to run. Names after both files are the only ones to run.
+The first is for one machine, where it is the same from run to run. Names after both files are the only ones to run; the
+others stay in GOLDEN.json as they are.
 This module knows the product by its command line and its files alone. A file has a line a fact, for `diff`.
 """
 
@@ -231,7 +232,9 @@ def main(out: str, committed: str = "", *only: str) -> None:
         os.chdir(paths[0].parent)
     write(paths[0], comparable(found))
     if committed:
-        write(paths[1], {name: portable(each) for name, each in found.items() if name in RECIPES})
+        others = json.loads(paths[1].read_text()) if only else {}
+        new = {name: portable(each) for name, each in found.items() if name in RECIPES}
+        write(paths[1], {name: (others | new)[name] for name in RECIPES if name in others | new})
     print(f"{len(found) - 1} runs in {time.monotonic() - began:.0f} s")  # noqa: T201 - for people
 
 

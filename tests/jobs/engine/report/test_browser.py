@@ -12,9 +12,11 @@ from jobs.engine.report.display import plain
 from jobs.engine.report.report import write_report
 from jobs.engine.report.rule_page import write_rule_page
 from jobs.engine.store.folder import Folder
+from jobs.methods.rule_fitting import fitted
 from operators.kernels.linear_fit import best_fits, fit
 from tests.jobs.engine.report.browser import Tab, chromium, tab
 from tests.jobs.engine.report.pretend import FAULTY, HOSTILE_TEXTS
+from tests.jobs.methods.test_rule_fitting import asked, planted_runs
 
 MARKED = """[...document.querySelectorAll(".chart")].map((chart) =>
   [chart.id, chart.querySelectorAll(".points path, .js-line, .bars path").length])"""
@@ -113,6 +115,54 @@ def test_the_report_works_on_a_wide_screen_on_a_phone_and_on_paper(page, tables,
             asked = {address for address in opened.requests if not address.startswith("data:")}  # a heatmap is one
             assert asked == {each.as_uri() for each in (file, *tables)}
             assert (await opened.printed()).startswith(b"%PDF")
+            assert opened.complaints == []
+
+    asyncio.run(looked_at())
+
+
+RULE = """[document.documentElement.scrollWidth, document.querySelectorAll(".js-plotly-plot .errorbar").length,
+  document.querySelectorAll("#chart-agreement .points path").length]"""
+COMPARISON = """[document.documentElement.scrollWidth, document.querySelectorAll("#chart-overlaps .xtick text").length,
+  document.querySelectorAll("#chart-overlaps .heatmaplayer image, #chart-overlaps .hm path").length > 0,
+  document.querySelectorAll("#chart-losses .points path").length,
+  new Set([...document.querySelectorAll(".named td:first-child")].map((cell) => cell.clientHeight)).size]"""
+
+
+@pytest.mark.skipif(chromium() is None, reason="there is no Chromium")
+def test_the_pages_of_a_rule_and_of_a_comparison_are_no_wider_than_their_window(tmp_path):
+    for name in ("rule", "comparison"):
+        (tmp_path / name).mkdir()
+    write_rule_page(
+        Folder.at(str(tmp_path / "rule")),
+        rule=(found := fitted(runs := planted_runs(), asked())).rule,
+        fits=found.fits,
+        means={name: np.array([run.means[name] for run in runs]) for name in runs[0].means},
+        losses=np.array([run.loss for run in runs]),
+        doubts=["more of it predicts a higher loss"],
+        left_out=found.constant,
+        summary="24 fine-tunes",
+        command="winnow fit-rule " + "in.jsonl " * 40,
+    )
+    names = [f"perplexity-of-the-middle-{number}" for number in range(20)]
+    write_comparison_page(
+        Folder.at(str(tmp_path / "comparison")),
+        summary="20 selections",
+        headings=["method", *(f"column {number}" for number in range(17))],
+        rows=[[name, *["0.123"] * 17] for name in names],
+        meanings=[("column 0", "what it says " * 20)],
+        overlaps={one: dict.fromkeys(names, 0.5) for one in names},
+        losses=dict.fromkeys(names, (1.5, 1.4, 1.6)),
+        notes=[],
+        command="winnow compare " + " ".join(names),
+    )
+
+    async def looked_at() -> None:
+        async with tab(tmp_path / "browser") as opened:
+            for width in (1280, 390):
+                await opened.open(tmp_path / "rule" / "report.html", width)
+                assert await opened.value(RULE) == [width, len(found.rule.coefficients), len(runs)]
+                await opened.open(tmp_path / "comparison" / "report.html", width)
+                assert await opened.value(COMPARISON) == [width, 20, True, 20, 1]  # no name is wrapped or left out
             assert opened.complaints == []
 
     asyncio.run(looked_at())

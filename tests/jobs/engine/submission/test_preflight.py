@@ -68,6 +68,7 @@ def test_print_needs_no_cluster_and_prints_one_command(said):
     words = shlex.split(line)
     assert words[:4] == ["ray", "job", "submit", "--submission-id"]
     assert words[words.index("--") + 1 :] == ["python", "-m", "jobs.curate", *CURATE[1:]]
+    assert said("--print", "--", "compare", "ltd", "/a", *SHARED)[0] == 0
     code, (line,) = said("--print", "--address", "h:8265", "--working-dir", "none", "--", *CURATE)
     assert "--address http://h:8265 " in line
     assert "--working-dir" not in line
@@ -77,7 +78,9 @@ REFUSED = {
     "no --": (["curate", "ltd"], "put -- before the command"),
     "no command": (["--print", "--"], "put -- before the command"),
     "unknown": (["--print", "--", "currate"], "no command 'currate'; did you mean 'curate'?"),
-    "itself": (["--print", "--", "submit"], "no command 'submit'"),
+    "itself": (["--print", "--", "check-cluster", "x"], "check_cluster runs on this machine"),
+    "compared": (["--print", "--", "compare", "ltd", "deft", "a.jsonl", *SHARED], "the input a.jsonl: a job runs on"),
+    "held out": (["--print", "--", "fit-rule", "/a", "--heldout", "h.jsonl", *SHARED], "--heldout h.jsonl: a job runs"),
     "local": (["--print", "--", "explain", "out", "3"], "explain computes nothing on a cluster"),
     "no inputs": (["--print", "--", "curate", "ltd"], "name a recipe and what to curate"),
     "no out": (["--print", "--", "curate", "ltd", "/a", "--store", "/s"], "say where to write: --out FOLDER"),
