@@ -17,12 +17,13 @@ def among(
     """What a kernel finds among the values of a column for these samples, by ascending id.
 
     name: as in `Subset.values`. It runs in this process. Where the values are in the store and larger than
-    `reduce_bytes`, it runs over shards.
+    `reduce_bytes`, it runs on workers.
     """
     field = name.partition(".")[2]
     if column.feature and field not in column.read:
         rows = Stored(column.feature, field, samples.ids)
-        if spread(kernel, {name: rows}, len(rows.ids), session.profile).shards > 1:
+        where = spread(kernel, {name: rows}, len(rows.ids), session.profile)
+        if where.shards > 1 or where.at_once:
             return reduced(kernel, {name: rows}, len(rows.ids), params, session)
         del rows
     values = column.whole(field) if same(samples, column) else column.values(samples.ids, field)

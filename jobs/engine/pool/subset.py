@@ -156,6 +156,8 @@ class Ranked(Ranking):
 
     def _best(self, count: int) -> np.ndarray:
         found = self.places(count)
+        if not found.flags.writeable:  # it came from a worker
+            found = found.copy()
         for start in range(0, len(found), BLOCK):
             found[start : start + BLOCK] = chosen(self, found[start : start + BLOCK])
         return found

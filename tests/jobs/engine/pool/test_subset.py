@@ -1,12 +1,17 @@
 """Subsets and rankings: set arithmetic, decisions, columns, and kernels that are spoken to in ids."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from jobs.engine.execute.profile import Profile
+from jobs.engine.execute.rows import Stored, row_bytes
 from jobs.engine.pool.column import Column, joined
 from jobs.engine.pool.kernels import in_positions, translated
+from jobs.engine.store.feature import Feature
 from operators.kernels.rows import ROW, Position, Positions
 
 IDS = np.array([2, 3, 5, 7, 11])
@@ -58,6 +63,33 @@ def test_ranks_are_by_value_and_then_by_id_and_every_part_of_a_ranking_keeps_its
     assert ranking.bind(place=np.arange(4)).column("place").values.tolist() == [2, 0, 1, 3]
     assert sorted(ids(some.shuffled(3))) == IDS.tolist()
     assert ids(some.shuffled(3)) == ids(some.shuffled(3)) != ids(some.shuffled(4))
+
+
+def test_the_first_of_a_ranking_are_found_without_its_whole_order(some):
+    scored = some.having("score")
+    for ranking, first in ((scored.ranked("score"), [3, 7]), (scored.ranked_lowest("score"), [11, 2])):
+        assert ids(ranking[:2]) == first
+        assert not ranking.held
+        assert ids(ranking[:9]) == ids(ranking)
+        assert ids(ranking[:-1]) == ids(ranking)[:-1]
+    assert ids(some.shuffled(3)[:2]) == ids(some.shuffled(3))[:2]
+    assert ids(scored.ranked("score").bind(score=np.arange(4))) == [3, 7, 2, 11]  # as when it was ranked
+    assert ids(scored.ranked("score").above("score", 0.5)) == [3, 7]
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_ranks_and_thresholds_of_stored_values_are_the_same_over_shards(some, tmp_path):
+    scores, feature = np.array([0.5, 2.0, 2.0, -1.0]), Feature(str(tmp_path / "scores"))
+    having = np.array([2, 3, 7, 11])
+    feature.write(having, pa.nulls(4, pa.binary(16)), pa.array(scores), [None] * 4)
+    half = 2 * row_bytes(Stored(feature, "", having))
+    session = replace(some.session, profile=Profile(reduce_bytes=int(half) + 1))
+    asked = replace(some, ids=having, session=session, columns={"score": Column(having, feature)})
+    assert ids(asked.ranked("score")[:3]) == [3, 7, 2]
+    assert ids(asked.above("score", share=0.25)) == [3, 7]
+    assert not asked.columns["score"].read  # the driver has not seen a value
+    found = [(entry.get("reduce") or entry["decide"], entry.get("shards")) for entry in session.log]
+    assert found == [("highest", 2), ("threshold_above", 2), ("are_above", None), ("score above", None)]
 
 
 def test_decisions_are_strict_or_not_as_they_say_and_are_recorded(some):
