@@ -78,6 +78,11 @@ def fine_tuned(
     return FineTuned(losses), without
 
 
+def loss_before(wanted: Comparison, held_out: HeldOut) -> float:
+    """The mean held-out loss of the base, before any fine-tune (nats per token)."""
+    return float(np.nanmean(held_out.losses(replace(wanted.train, lora=None), wanted.train.base)))
+
+
 def _losses(
     pool: Pool, result: Result, wanted: Comparison, batch: int, seed: int, held_out: HeldOut
 ) -> list[float | None]:
