@@ -21,7 +21,7 @@ def answered(request: Mapping[str, Any]) -> str:
     prompt, quoted = _parts(asked)
     if "You refine" in prompt:
         return f"Revised prompt: {quoted[0].strip()} Give a reason." if quoted else "Revised prompt: Why?"
-    return _rating(100 if "100" in prompt else 5, quoted[-1]) if quoted else f"In short: {asked[-120:]}"
+    return _rating(100 if re.search(r"\b100\b", prompt) else 5, quoted[-1]) if quoted else f"In short: {asked[-120:]}"
 
 
 def _parts(asked: str) -> tuple[str, list[str]]:

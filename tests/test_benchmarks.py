@@ -129,5 +129,6 @@ def test_the_scripted_judge_rates_the_response_that_a_prompt_quotes():
         quoted = f"[instruction ab12]\nWhy?\n[/ ab12]\n[response ab12]\n{response}\n[/ ab12]"
         text = f"Between lines that carry the mark ab12; it is nowhere else.\n{quoted}\nRate it from 1 to 5."
         assert answered({"messages": [{"content": text}]}) == rating
-        counted = text.replace("Why?", "Why 100?")  # the scale is the prompt's, not a number of the sample
+        # The scale is the prompt's, not a number of the sample or in the mark.
+        counted = text.replace("Why?", "Why 100?").replace("ab12", "ab100")
         assert answered({"messages": [{"content": counted}]}) == rating

@@ -113,10 +113,8 @@ class EarlyRuns:
             field, times = f"el2n_{self.aggregate}" if self.trainer.labels is None else "el2n", None
         found = scored.reduce(over_runs, *(f"{run}.{field}" for run in columns), times=times)
         loss = np.mean([scored.values(f"{run}.nll_mean") for run in columns], axis=0)
-        facts = {
-            "rank correlation between runs": found.agreement,
-            "rank correlation with the loss": spearman(found.mean, loss),
-        }
+        between = {"rank correlation between runs": found.agreement} if len(runs) > 1 else {}
+        facts = {**between, "rank correlation with the loss": spearman(found.mean, loss)}
         return scored.bind(score=found.mean, spread=found.spread, loss=loss, length=length), facts
 
     def _forgotten(self, usable: Subset, runs: Sequence[Run]) -> tuple[Subset, dict[str, Any]]:
@@ -125,5 +123,6 @@ class EarlyRuns:
         scored = usable.bind(**counts).having(*counts)
         found = over_runs(*(scored.values(run) for run in counts))
         never = int((found.mean == self.trainer.epochs).sum())
-        facts = {"rank correlation between runs": found.agreement, "samples never predicted correctly": never}
+        between = {"rank correlation between runs": found.agreement} if len(runs) > 1 else {}
+        facts = {**between, "samples never predicted correctly": never}
         return scored.bind(score=found.mean, spread=found.spread), facts

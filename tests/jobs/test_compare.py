@@ -64,6 +64,8 @@ def test_recipes_are_compared_and_a_second_run_computes_nothing(run, tmp_path, m
     assert all(len(row["loss_of_seeds"]) == 2 and row["loss_low"] <= row["loss"] for row in done.values())
     assert found["overlaps"]["ltd"]["ltd"] == 1
     assert found["overlaps"]["ltd"]["top"] == found["overlaps"]["top"]["ltd"] < 1
+    (before,) = found["notes"]
+    assert float(before.removeprefix("before any fine-tune: held-out loss ")) > rows["random-0"]["loss"]
     text = (tmp_path / "o" / "table.md").read_text()
     assert "- lacking: not compared: model /no/model: there is no folder" in text
     page = (tmp_path / "o" / "report.html").read_text()

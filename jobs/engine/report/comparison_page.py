@@ -73,12 +73,13 @@ def _overlaps(overlaps: Mapping[str, Mapping[str, float]]) -> Figure:
     table = [[overlaps[one][other] if one != other else None for other in names] for one in names]
     heat = {
         "type": "heatmap", "x": names, "y": names, "z": table, "zmin": 0, "colorscale": [[0, "#f6f5f1"], [1, KEPT]],
-        "hovertemplate": "%{y}, %{x}: %{z:.2f}<extra></extra>", "colorbar": {"thickness": 10},
+        "hovertemplate": "%{y}, %{x}: %{z:.2f}<extra></extra>",
+        "colorbar": {"thickness": 10, "orientation": "h", "y": 1, "yanchor": "bottom"},
     }  # fmt: skip
     caption = "The samples that both selections keep, as a share of those that either keeps."
     layout = _layout(len(names), "")
-    every_name = {"dtick": 1, "tickangle": 90, "tickfont": {"size": 10}}
-    layout = {**layout, "xaxis": {**layout["xaxis"], **every_name}, "yaxis": {**layout["yaxis"], "dtick": 1}}
+    x, y = {**layout["xaxis"], "tickangle": 90}, {**layout["yaxis"], "dtick": 1}
+    layout = {**layout, "xaxis": x, "yaxis": y}
     return Figure("overlaps", "Overlap", caption, [heat], layout)
 
 

@@ -30,19 +30,20 @@ class FineTuned:
         """Of each selection the mean loss with its interval, and how it differs from random selections.
 
         The interval is by the bootstrap over held-out samples, of the mean over the seeds. A selection beats random
-        ("better") where the interval of the difference lies below 0 and every seed's loss is below the mean of the
-        random selections; "worse" is the same above 0.
+        ("better") where the interval of the difference lies below 0 and every seed's loss is below that of each random
+        selection, whose differences among themselves are chance; "worse" is the same above.
         """
         if not self.losses:
             return {}
         whole = np.isfinite(np.concatenate(list(self.losses.values()))).all(axis=0)
         losses = {name: each[:, whole] for name, each in self.losses.items()}
         drawn = [each for name, each in losses.items() if name.startswith(RANDOM)]
-        random = np.concatenate(drawn).mean(axis=0) if drawn else None
+        random = np.array([each.mean(axis=0) for each in drawn])
         return {name: _row(name, each, random) for name, each in losses.items()}
 
 
-def _row(name: str, losses: np.ndarray, random: np.ndarray | None) -> dict[str, Any]:
+def _row(name: str, losses: np.ndarray, random: np.ndarray) -> dict[str, Any]:
+    """The row of a selection; losses: (seeds, n). random: (random selections, n), the means over their seeds."""
     found = interval(losses.mean(axis=0))
     by_seed = losses.mean(axis=1)
     row = {
@@ -51,11 +52,11 @@ def _row(name: str, losses: np.ndarray, random: np.ndarray | None) -> dict[str, 
         "loss_high": found.high,
         "loss_of_seeds": by_seed.tolist(),
     }
-    if random is None or name.startswith(RANDOM):
+    if not len(random) or name.startswith(RANDOM):
         return row
-    gap = interval(losses.mean(axis=0) - random)
-    below, above = by_seed < random.mean(), by_seed > random.mean()
-    better, worse = gap.high < 0 and below.all(), gap.low > 0 and above.all()
+    gap, drawn = interval(losses.mean(axis=0) - random.mean(axis=0)), random.mean(axis=1)
+    better = gap.high < 0 and by_seed.max() < drawn.min()
+    worse = gap.low > 0 and by_seed.min() > drawn.max()
     verdict = "better" if better else "worse" if worse else "no difference shown"
     return {**row, "gap": gap.estimate, "gap_low": gap.low, "gap_high": gap.high, "against_random": verdict}
 
@@ -75,6 +76,11 @@ def fine_tuned(
         )
         say(f"{name}: held-out loss {np.nanmean(losses[name]):.4f}, the mean of {wanted.seeds} fine-tunes")
     return FineTuned(losses), without
+
+
+def loss_before(wanted: Comparison, held_out: HeldOut) -> float:
+    """The mean held-out loss of the base, before any fine-tune (nats per token)."""
+    return float(np.nanmean(held_out.losses(replace(wanted.train, lora=None), wanted.train.base)))
 
 
 def _losses(

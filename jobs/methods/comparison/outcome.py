@@ -15,7 +15,7 @@ from jobs.engine.terminal.errors import UsageError
 from jobs.engine.terminal.screen import say
 from jobs.methods.comparison.contenders import Comparison
 from jobs.methods.comparison.costs import computed, cost
-from jobs.methods.comparison.losses import fine_tuned
+from jobs.methods.comparison.losses import fine_tuned, loss_before
 from jobs.methods.comparison.measures import Measures
 from jobs.methods.comparison.results import Result, overlap
 from jobs.methods.comparison.table import cells, markdown, shown_columns
@@ -66,11 +66,13 @@ def compared(
 def _trained(
     pool: Any, results: Mapping[str, Result], wanted: Comparison, held_out: str, rows: dict[str, dict[str, Any]]
 ) -> list[str]:
-    """Adds the held-out losses to the rows. Returns why some have none."""
-    found, without = fine_tuned(pool, results, wanted, HeldOut.read(pool, held_out))
+    """Adds the held-out losses to the rows. Returns the loss before them, and why some have none."""
+    samples = HeldOut.read(pool, held_out)
+    before = f"before any fine-tune: held-out loss {loss_before(wanted, samples):.4f}"
+    found, without = fine_tuned(pool, results, wanted, samples)
     for name, row in found.rows().items():
         rows[name].update(row)
-    return [f"{name}: not fine-tuned: {why}" for name, why in without.items()]
+    return [before, *(f"{name}: not fine-tuned: {why}" for name, why in without.items())]
 
 
 def look_into(held_out: str, session: Session) -> None:

@@ -39,7 +39,12 @@ COLUMNS = (
 LOSSES = (
     Column("loss", "held-out loss", ".4f", "nats per token, the mean over seeds, with its 95 % interval"),
     Column("gap", "minus random", "+.4f", "its difference to random selections, with its 95 % interval"),
-    Column("against_random", "against random", "", "whether the difference lies on one side of 0 for every seed"),
+    Column(
+        "against_random",
+        "against random",
+        "",
+        "better or worse: the interval excludes 0, and every seed is beyond all random selections",
+    ),
 )
 
 SIGNS = {"estimated": "≈ ", "at least": "≥ "}

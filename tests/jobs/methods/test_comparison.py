@@ -87,6 +87,9 @@ def test_a_selection_beats_random_only_where_samples_and_seeds_say_so():
     assert "against_random" not in rows["random-0"]
     assert rows["good"]["gap_low"] < rows["good"]["gap"] < rows["good"]["gap_high"] < 0
     assert rows["bad"]["loss"] == pytest.approx((random[0] + 0.2).mean())
+    within = {"random-0": random[0], "random-1": random[0] + 0.4, "other": random[0] + 0.3}
+    row = FineTuned(within).rows()["other"]  # it is no worse than one of the random selections
+    assert (row["gap_low"] > 0, row["against_random"]) == (True, "no difference shown")
 
 
 def test_a_held_out_sample_without_a_loss_under_one_model_counts_for_none():

@@ -154,7 +154,8 @@ def test_end_to_end_wrong_labels_are_the_hardest_and_what_was_forgotten_is_known
     facts = manifest(tmp_path / "a")["found"]
     assert facts["not scored"] == 4
     assert set(facts["kept per label"]) == {"", "animal", "food", "place"}
-    assert {"rank correlation with the loss", "rank correlation between runs"} < facts.keys()
+    assert "rank correlation with the loss" in facts
+    assert "rank correlation between runs" not in facts  # of a single run
     assert all(row["loss"] > 0 and row["text_tokens"] > 0 for row in diet[: len(ROWS)])
 
     code, said = run(*words, "score=forgetting", "--out", "b", store="own")
