@@ -13,7 +13,7 @@ from typing import Any, TypeGuard
 
 from jobs.engine.ingest.faults import RecordFault
 from jobs.engine.ingest.records.calls import calls_in
-from jobs.engine.ingest.records.contents import THINK, Content, apart, content_of, is_data, together
+from jobs.engine.ingest.records.contents import THINKS, Content, apart, content_of, is_data, together
 from jobs.engine.ingest.records.values import (
     Record,
     as_json,
@@ -39,8 +39,12 @@ ROLES = {
     **dict.fromkeys(("reasoning", "thinking", "thought"), "reasoning"),
 }
 """The role of a message by the word for it. A message of the role `reasoning` is part of the answer after it."""
-SIDES = {"system": "system", "input": "user", "output": "assistant"}
-"""The speakers of an item such as {"input": …, "output": …}, in order."""
+SIDES = (
+    ("system", ("system",)),
+    ("user", ("input", "prompt", "query", "instruction")),
+    ("assistant", ("output", "response", "completion")),
+)
+"""The speakers of an item such as {"input": …, "output": …}, in order, with their fields, of which it has one each."""
 CALL_ROLES = {"function_call", "function_calls", "functions", "tool_call", "tool_calls"}
 CALL_FIELDS = ("tool_calls", "function_call", "tool_call", "function_calls", "functions")
 ROLE_FIELDS = ("role", "from", "speaker", "sender", "author")
@@ -123,11 +127,13 @@ def messages_in(item: Any, where: str) -> Iterator[Spoken]:
     if role_field:
         yield from _message(item, item[role_field], role_field, where)
         return
-    if filled(item, "input") and filled(item, "output"):
-        sides = [name for name in SIDES if filled(item, name)]
-        *before, (last, more) = (each for name in sides for each in spoken(SIDES[name], item[name], f"{where}.{name}"))
+    sides = {role: name for role, names in SIDES for name in names if filled(item, name)}
+    if sides.keys() >= {"user", "assistant"}:
+        *before, (last, more) = (
+            each for role, name in sides.items() for each in spoken(role, item[name], f"{where}.{name}")
+        )
         yield from before
-        yield last, {**more, **{name: item[name] for name in item if name not in SIDES and filled(item, name)}}
+        yield last, {**more, **{name: item[name] for name in item if name not in sides.values() and filled(item, name)}}
         return
     speakers = {name: text for name, text in item.items() if text is not None}
     if not speakers or not all(ROLES.get(name.lower()) for name in speakers):
@@ -150,7 +156,7 @@ def spoken(role: str, value: Any, where: str) -> Iterator[Spoken]:
 
 def is_plain(value: Any, role: str) -> TypeGuard[str]:
     """Whether a content is a text without parts and thoughts, as nearly all are. It is what the message says."""
-    return isinstance(value, str) and value[:1] != "[" and (role != "assistant" or THINK not in value)
+    return isinstance(value, str) and value[:1] != "[" and (role != "assistant" or THINKS not in value)
 
 
 def _message(item: Record, word: Any, role_field: str, where: str) -> Iterator[Spoken]:
@@ -202,7 +208,7 @@ def _said(role: str, content: Content, item: Record, used: Set[str | None]) -> I
         if isinstance(info, dict) and isinstance(info.get("think_content"), str):
             thoughts.append(info["think_content"])
             used |= {"info"} if filled_names(info) <= THOUGHT_INFO else set()
-        if THINK in text:
+        if THINKS in text:
             thought, text = apart(text)
             thoughts.append(thought)
     calls = calls_in(content.calls)
