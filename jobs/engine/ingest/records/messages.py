@@ -41,10 +41,10 @@ ROLES = {
 """The role of a message by the word for it. A message of the role `reasoning` is part of the answer after it."""
 SIDES = (
     ("system", ("system",)),
-    ("user", ("input", "prompt", "query", "instruction")),
+    ("user", ("instruction", "prompt", "query", "input")),
     ("assistant", ("output", "response", "completion")),
 )
-"""The speakers of an item such as {"input": …, "output": …}, in order, with their fields, of which it has one each."""
+"""The speakers of an item such as {"input": …, "output": …}, in order, with their fields."""
 CALL_ROLES = {"function_call", "function_calls", "functions", "tool_call", "tool_calls"}
 CALL_FIELDS = ("tool_calls", "function_call", "tool_call", "function_calls", "functions")
 ROLE_FIELDS = ("role", "from", "speaker", "sender", "author")
@@ -127,19 +127,27 @@ def messages_in(item: Any, where: str) -> Iterator[Spoken]:
     if role_field:
         yield from _message(item, item[role_field], role_field, where)
         return
-    sides = {role: name for role, names in SIDES for name in names if filled(item, name)}
-    if sides.keys() >= {"user", "assistant"}:
-        *before, (last, more) = (
-            each for role, name in sides.items() for each in spoken(role, item[name], f"{where}.{name}")
-        )
-        yield from before
-        yield last, {**more, **{name: item[name] for name in item if name not in sides.values() and filled(item, name)}}
+    sides = [(role, name) for role, names in SIDES for name in names if filled(item, name)]
+    if {role for role, _ in sides} >= {"user", "assistant"}:
+        yield from _sides(item, sides, where)
         return
     speakers = {name: text for name, text in item.items() if text is not None}
     if not speakers or not all(ROLES.get(name.lower()) for name in speakers):
         raise RecordFault("missing_field", f"{where} has neither 'role' nor 'from'; found: {field_names(item)}")
     for name in sorted(speakers, key=lambda name: ORDER.index(ROLES[name.lower()])):
         yield from spoken(ROLES[name.lower()], speakers[name], f"{where}.{name}")
+
+
+def _sides(item: Record, sides: list[tuple[str, str]], where: str) -> Iterator[Spoken]:
+    """Gives the messages of an item that holds a question and its answer, in fields of their own for each role."""
+    said: dict[str, Any] = {}
+    for role, name in sides:
+        both = isinstance(item[name], str) and isinstance(said.get(role), str)
+        said[role] = f"{said[role]}\n{item[name]}" if both else said.get(role, item[name])
+    *before, (last, more) = (each for role in said for each in spoken(role, said[role], f"{where} ({role})"))
+    yield from before
+    used = {name for _, name in sides}
+    yield last, {**more, **{name: item[name] for name in item if name not in used and filled(item, name)}}
 
 
 ORDER = ("tools", "system", "user", "tool", "reasoning", "assistant")

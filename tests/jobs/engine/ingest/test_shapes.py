@@ -82,6 +82,7 @@ def test_a_question_and_its_answer_are_the_same_sample_in_every_shape(record):
          [{**Q, "content": "1+1?\n3"}, {**A, "content": "2.5"}]),
         ({"conversation": [{"prompt": "问 q", "response": "答 a", "n": 1}, {"query": "问 q", "response": "b"}]},
          [Q, A, Q, WRONG]),
+        ({"conversation": [{"instruction": "问", "input": "q", "output": "答 a"}]}, [{**Q, "content": "问\nq"}, A]),
         ({"query": "问 q", "response": "b", "history": [{"query": "问 q", "response": "答 a"}]}, [Q, A, Q, WRONG]),
         ({"query": "问 q", "response": "b", "history": ["问 q", "答 a"]}, [Q, A, Q, WRONG]),
         ({"query": "问 q", "response": "b", "history": "[('问 q', '答 a')]"}, [Q, A, Q, WRONG]),
