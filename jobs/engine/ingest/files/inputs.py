@@ -87,9 +87,8 @@ def _sources_of_one(given: str, say: Say, apart: str | None) -> list[Source]:
     except (ImportError, ValueError, OSError) as error:
         raise InputError(f"{given}: cannot be looked at: {error}") from error
     names = [name.strip() for name in given.split(",")]
-    apart = (
-        f"; inputs are separated by spaces: {' '.join(names)}" if len(names) > 1 and all(map(_exists, names)) else ""
-    )
+    separated = len(names) > 1 and all(map(_exists, names))
+    hint = f"; inputs are separated by spaces: {' '.join(names)}" if separated else ""
     raise InputError(f"{given}: there is no such file or folder{hint}")
 
 
