@@ -15,6 +15,9 @@ KINDS = ("ordinary", "rare", "near_duplicate", "junk", "wrong", "target")
 WRONG = 0.1
 """The share of a planted corpus whose answers are those of others."""
 
+LONGEST_TARGET = 700
+"""The characters of a target's record above which the base might not read it to its end; it is none then."""
+
 TARGETS, HELD_OUT, BEGUN = 20, 200, 600
 """How many target and held-out samples there are, and how many the base of the fine-tunes is trained on before."""
 
@@ -62,7 +65,8 @@ def planted(samples: int, seed: int) -> Data:
 def real(data: Path, seed: int) -> Data:
     """The records of the two files. What is drawn from them for another purpose is not in the corpus.
 
-    Targets are Dolly's, each category a subtask. Alpaca's records, which have none, get the category "alpaca".
+    Targets are Dolly's, each category a subtask; of 20 that are drawn, those that the base reads as a whole. Alpaca's
+    records, which have none, get the category "alpaca".
     """
     drawn = random.Random(seed)
     files = {name: records(data / f"{name}.json") for name in ("alpaca_9k", "dolly_3k")}
@@ -75,5 +79,6 @@ def real(data: Path, seed: int) -> Data:
     corpus_files = {
         name: [each for each in some if json.dumps(each, sort_keys=True) not in out] for name, some in files.items()
     }
-    asked = [{**whole[key], "subtask": whole[key]["category"]} for key in targets]
+    short = [whole[key] for key in targets if len(key) < LONGEST_TARGET]
+    asked = [{**each, "subtask": each["category"]} for each in short]
     return Data(corpus_files, asked, [whole[key] for key in aside[:BEGUN]], [whole[key] for key in aside[BEGUN:]])

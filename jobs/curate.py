@@ -178,12 +178,10 @@ def opened(asked: Asked, session: Session) -> tuple[Pool, dict[str, Any]]:
 def _worded(fact: Any) -> str:
     if not isinstance(fact, Mapping):
         return f"{fact:g}" if isinstance(fact, float) else str(fact)
-    each = (f"{name} ({value:,})" if _number(value) else f"{name}: {value}" for name, value in fact.items())
+    each = (
+        f"{name} ({value:,})" if isinstance(value, int | float) else f"{name}: {value}" for name, value in fact.items()
+    )
     return ", ".join(each) or "none"
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -19,9 +19,8 @@ from urllib.parse import urlsplit
 import httpx
 from ray.job_submission import JobStatus, JobSubmissionClient
 
-from jobs.engine.execute.session import first_line
 from jobs.engine.submission.submission import PYTHON
-from jobs.engine.terminal.errors import UsageError, WinnowError
+from jobs.engine.terminal.errors import UsageError, WinnowError, first_line
 
 CONNECT_SECONDS = 10.0
 PROBE_SECONDS = 180.0

@@ -110,6 +110,7 @@ def test_kmeans(data):
         warnings.simplefilter("ignore")
         patch.setattr(kmeans_module, "SAMPLE", 2)  # the first iterations are on a sample
         patch.setattr(kmeans_module, "EACH", 1)
+        patch.setattr(kmeans_module, "MANY", data.draw(st.sampled_from([1, 99])))
         found = over_shards(kmeans, [points], data.draw(cuts(len(points))), **params)
         assert bits(found) == bits(kmeans(points, **params))
     gaps = points.astype(np.float64)[:, None] - found.centroids.astype(np.float64)

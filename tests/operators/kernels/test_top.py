@@ -46,11 +46,6 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(top, "BLOCK", 7)
 
 
-@pytest.mark.fault(
-    "scores are equal",
-    how="equal scores, both zeros, infinities and NaN, generated, over 1, 2 and 4 shards",
-    holds="the first by score and then by id, as a sort of all finds them",
-)
 @given(columns(st.one_of(NUMBERS, st.just(math.nan))), st.integers(0, 45))
 def test_the_best_are_the_first_of_a_sort_by_score_and_position(case, count):
     scores, ask = case
