@@ -156,7 +156,7 @@ def test_one_turn_as_alpaca_and_as_prompt_and_completion_with_the_columns_of_the
     code, said = run("out", "--to", "llamafactory", "--out", "for/lf", command=export)
     assert code == 1
     assert "out/selected.jsonl:1: " in said
-    assert "--columns instruction=FIELD" in said
+    assert "--columns instruction=q,response=a" in said
     assert not (tmp_path / "for/lf").exists()
     assert run("out", "--to", "llamafactory", "--out", "for/lf", "--columns", columns, command=export)[0] == 0
     (entry,) = json.loads((tmp_path / "for/lf/dataset_info.json").read_text()).values()

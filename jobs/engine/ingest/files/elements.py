@@ -11,20 +11,12 @@ from collections.abc import Iterable, Iterator
 
 from jobs.engine.ingest.faults import HEAD_BYTES, FileFault, Piece, RecordFault, too_large
 from jobs.engine.ingest.files.lines import BOM
+from jobs.engine.ingest.files.wrappers import WRAPPER, following, is_rest
 
 TOKEN = re.compile(rb'"[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+"|["\[\]{}]')
 STRING_REST = re.compile(rb'[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+')
 SEPARATORS = re.compile(rb"(?:[ \t\r\n,]|\xef\xbb\xbf)*")
 SCALAR = re.compile(rb'[^,\[\]{}"\n]*')
-TEXT = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
-FIELD = TEXT + rb"\s*:\s*(?:" + TEXT + rb"|[-+.\w]++|\{[^{}\[\]]*+\})"
-"""A field whose value is a text, a number or a flat object."""
-WRAPPING = rb'"(?:data|rows|examples|instances|samples|records|items|dataset|train|results|entries|instructions)"'
-WRAPPER = re.compile(rb"\{(?:\s*" + FIELD + rb"\s*,)*+\s*" + WRAPPING + rb"\s*:\s*\[(?=\s*[\[{])")
-"""The beginning of an object that only wraps an array: fields about it, then one of the usual keys."""
-UNWRAPPED = re.compile(rb"(?:\s*,?\s*" + FIELD + rb")*+\s*\}\s*")
-"""The rest of such an object."""
-FOLLOWING_KEY = re.compile(rb"\s*,?\s*(" + TEXT + rb")\s*:")
 CLOSING = {ord("{"): ord("}"), ord("["): ord("]")}
 QUOTE = ord('"')
 
@@ -114,16 +106,11 @@ class Elements:
             length += self.unread()
             self.begin = len(self.buffer)
             more = self.more()
-        if wrapped and length <= HEAD_BYTES and UNWRAPPED.fullmatch(head):
+        if wrapped and length <= HEAD_BYTES and is_rest(head):
             return
         if length or self.fault:
-            key = FOLLOWING_KEY.match(head) if wrapped else None
-            more = (
-                f", beginning with {key.group(1).decode('utf-8', 'replace')}: one array is read of a file"
-                if key
-                else ""
-            )
-            fault = self.fault or RecordFault("malformed_json", f"{length:,} bytes follow the end of the array{more}")
+            found = f"{length:,} bytes follow the end of the array{following(head) if wrapped else ''}"
+            fault = self.fault or RecordFault("malformed_json", found)
             yield Piece(self.index + 1 if length else None, head, fault, length if length > len(head) else None)
 
 

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from jobs.engine.ingest.faults import FileFault
-from jobs.engine.ingest.files.elements import TOKEN, WRAPPER
+from jobs.engine.ingest.files.elements import TOKEN
 from jobs.engine.ingest.files.lines import BOM
 from jobs.engine.ingest.files.streams import decompressed
+from jobs.engine.ingest.files.wrappers import WRAPPER
 from jobs.engine.ingest.records.trees import in_rows
 
 Kind = Literal["lines", "elements", "parquet", "arrow", "tar", "csv"]

@@ -86,7 +86,14 @@ def _sources_of_one(given: str, say: Say, apart: str | None) -> list[Source]:
             return _readable(fs, given, _matching(fs, given, root, say, apart), say)
     except (ImportError, ValueError, OSError) as error:
         raise InputError(f"{given}: cannot be looked at: {error}") from error
-    raise InputError(f"{given}: there is no such file or folder")
+    names = [name.strip() for name in given.split(",")]
+    separated = len(names) > 1 and all(map(_exists, names))
+    hint = f"; inputs are separated by spaces: {' '.join(names)}" if separated else ""
+    raise InputError(f"{given}: there is no such file or folder{hint}")
+
+
+def _exists(name: str) -> bool:
+    return bool(name) and os.path.exists(name)
 
 
 def _at_url(url: str) -> Source:

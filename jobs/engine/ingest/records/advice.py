@@ -57,12 +57,13 @@ def is_columns(record: Record) -> bool:
 
 
 def _is_rows(record: Record) -> bool:
-    """Whether an object holds the rows of a table: objects of equal fields by their names, or lists in `data`."""
+    """Whether an object holds the rows of a table: records of equal fields by their names, or lists in `data`."""
     if {"columns", "data"} <= record.keys() and isinstance(record["data"], list):
         return True
     values = list(record.values())
     rows = len(values) > 1 and all(isinstance(each, dict) and each for each in values)
-    return rows and len({frozenset(each) for each in values}) == 1
+    alike = rows and len({frozenset(each) for each in values}) == 1
+    return alike and bool(_turn(values[0]) or _conversation(values[0]))
 
 
 def _conversation(record: Record) -> str:

@@ -26,6 +26,8 @@ BARE = ("text", "value", "content")
 KINDS = {*TEXTS, *THOUGHTS, *CALLED, *RESULTS, *MEDIA}
 
 THINK, THOUGHT = "<think>", "</think>"
+THINKS = "think>"
+"""What both have."""
 
 
 @dataclass
@@ -169,9 +171,12 @@ def media_in(record: Record, more: Sequence[tuple[int, Record]]) -> Counter[str]
 def apart(text: str) -> tuple[str, str]:
     """Returns the thoughts between <think> and </think> at the beginning of an answer, and the rest of it.
 
-    The rest is empty where the thoughts do not end: there is no answer then.
+    The rest is empty where the thoughts do not end: there is no answer then. The first mark is absent where it stood in
+    the prompt.
     """
     begun = text.lstrip()
+    if THINK not in text and THOUGHT in text:
+        begun = THINK + begun
     if not begun.startswith(THINK):
         return "", text
     thoughts, _, answer = begun[len(THINK) :].partition(THOUGHT)

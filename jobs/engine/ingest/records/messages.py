@@ -13,7 +13,7 @@ from typing import Any, TypeGuard
 
 from jobs.engine.ingest.faults import RecordFault
 from jobs.engine.ingest.records.calls import calls_in
-from jobs.engine.ingest.records.contents import THINK, Content, apart, content_of, is_data, together
+from jobs.engine.ingest.records.contents import THINKS, Content, apart, content_of, is_data, together
 from jobs.engine.ingest.records.values import (
     Record,
     as_json,
@@ -39,8 +39,12 @@ ROLES = {
     **dict.fromkeys(("reasoning", "thinking", "thought"), "reasoning"),
 }
 """The role of a message by the word for it. A message of the role `reasoning` is part of the answer after it."""
-SIDES = {"system": "system", "input": "user", "output": "assistant"}
-"""The speakers of an item such as {"input": …, "output": …}, in order."""
+SIDES = (
+    ("system", ("system",)),
+    ("user", ("instruction", "prompt", "query", "input")),
+    ("assistant", ("output", "response", "completion")),
+)
+"""The speakers of an item such as {"input": …, "output": …}, in order, with their fields."""
 CALL_ROLES = {"function_call", "function_calls", "functions", "tool_call", "tool_calls"}
 CALL_FIELDS = ("tool_calls", "function_call", "tool_call", "function_calls", "functions")
 ROLE_FIELDS = ("role", "from", "speaker", "sender", "author")
@@ -123,17 +127,27 @@ def messages_in(item: Any, where: str) -> Iterator[Spoken]:
     if role_field:
         yield from _message(item, item[role_field], role_field, where)
         return
-    if filled(item, "input") and filled(item, "output"):
-        sides = [name for name in SIDES if filled(item, name)]
-        *before, (last, more) = (each for name in sides for each in spoken(SIDES[name], item[name], f"{where}.{name}"))
-        yield from before
-        yield last, {**more, **{name: item[name] for name in item if name not in SIDES and filled(item, name)}}
+    sides = [(role, name) for role, names in SIDES for name in names if filled(item, name)]
+    if {role for role, _ in sides} >= {"user", "assistant"}:
+        yield from _sides(item, sides, where)
         return
     speakers = {name: text for name, text in item.items() if text is not None}
     if not speakers or not all(ROLES.get(name.lower()) for name in speakers):
         raise RecordFault("missing_field", f"{where} has neither 'role' nor 'from'; found: {field_names(item)}")
     for name in sorted(speakers, key=lambda name: ORDER.index(ROLES[name.lower()])):
         yield from spoken(ROLES[name.lower()], speakers[name], f"{where}.{name}")
+
+
+def _sides(item: Record, sides: list[tuple[str, str]], where: str) -> Iterator[Spoken]:
+    """Gives the messages of an item that holds a question and its answer, in fields of their own for each role."""
+    said: dict[str, Any] = {}
+    for role, name in sides:
+        both = isinstance(item[name], str) and isinstance(said.get(role), str)
+        said[role] = f"{said[role]}\n{item[name]}" if both else said.get(role, item[name])
+    *before, (last, more) = (each for role in said for each in spoken(role, said[role], f"{where} ({role})"))
+    yield from before
+    used = {name for _, name in sides}
+    yield last, {**more, **{name: item[name] for name in item if name not in used and filled(item, name)}}
 
 
 ORDER = ("tools", "system", "user", "tool", "reasoning", "assistant")
@@ -150,7 +164,7 @@ def spoken(role: str, value: Any, where: str) -> Iterator[Spoken]:
 
 def is_plain(value: Any, role: str) -> TypeGuard[str]:
     """Whether a content is a text without parts and thoughts, as nearly all are. It is what the message says."""
-    return isinstance(value, str) and value[:1] != "[" and (role != "assistant" or THINK not in value)
+    return isinstance(value, str) and value[:1] != "[" and (role != "assistant" or THINKS not in value)
 
 
 def _message(item: Record, word: Any, role_field: str, where: str) -> Iterator[Spoken]:
@@ -202,7 +216,7 @@ def _said(role: str, content: Content, item: Record, used: Set[str | None]) -> I
         if isinstance(info, dict) and isinstance(info.get("think_content"), str):
             thoughts.append(info["think_content"])
             used |= {"info"} if filled_names(info) <= THOUGHT_INFO else set()
-        if THINK in text:
+        if THINKS in text:
             thought, text = apart(text)
             thoughts.append(thought)
     calls = calls_in(content.calls)

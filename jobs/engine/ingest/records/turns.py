@@ -5,7 +5,7 @@ from typing import Any
 
 from jobs.engine.ingest.records.contents import together
 from jobs.engine.ingest.records.messages import NO_MORE, REASONING_FIELDS, Spoken, conversation, is_message, spoken
-from jobs.engine.ingest.records.values import Record, decoded, filled, text_in, wrong_type
+from jobs.engine.ingest.records.values import Record, decoded, filled, literal, text_in, wrong_type
 from operators.sample import Message
 
 
@@ -58,14 +58,14 @@ def side(record: Record, field: str, role: str) -> Iterator[Spoken]:
 
 def history(pairs: Any) -> Iterator[Spoken]:
     """Gives the messages of the turns before the last."""
-    pairs = decoded(pairs, "[")
+    pairs = literal(decoded(pairs, "["))
     if not isinstance(pairs, list):
         raise wrong_type("history", pairs, "an array of [instruction, response] pairs")
-    if pairs and is_message(pairs[0]):
+    if pairs and not isinstance(pairs[0], list | tuple):
         yield from conversation(pairs, "history")
         return
     for position, pair in enumerate(pairs):
-        if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(text, str) for text in pair)):
+        if not (isinstance(pair, list | tuple) and len(pair) == 2 and all(isinstance(text, str) for text in pair)):
             raise wrong_type(f"history[{position}]", pair, "a pair of strings")
         asked: Message = {"role": "user", "content": pair[0]}
         yield asked, NO_MORE

@@ -11,8 +11,9 @@ from jobs.engine.ingest.faults import RecordFault
 
 Record = Mapping[str, Any]
 
+CHOICES = {"choices", "options"}
 EMPTY = (None, "", [], {})
-LITERAL = re.compile(r"\s*\[?\s*\{\s*['\"]")
+LITERAL = re.compile(r"\s*(?:\[\s*)?[\[({]\s*['\"]")
 
 
 def filled(record: Record, field: str) -> bool:
@@ -26,11 +27,11 @@ def filled_names(record: Record) -> set[str]:
 
 
 def text_in(record: Record, field: str, where: str | None = None) -> str:
-    """The text in a field. A number in place of a text, as an export may have one, is its digits."""
+    """The text in a field. A number in place of a text is its digits, unless it counts choices beside it."""
     value = record.get(field)
     if isinstance(value, str):
         return value
-    if is_number(value):
+    if is_number(value) and not record.keys() & CHOICES:
         return as_json(value)
     raise wrong_type(where or field, value, "a string")
 

@@ -163,6 +163,7 @@ def test_messages_of_named_columns_override_recognition():
         ({"instruction": "a", "output": None}, "wrong_type", "output is null, expected a string"),
         ({"instruction": ["a"], "output": "b"}, "wrong_type", "instruction is an array, expected a string"),
         ({"instruction": "a", "output": True}, "wrong_type", "output is a boolean"),
+        ({"question": "a", "choices": ["b", "c"], "answer": 1}, "wrong_type", "answer is a number, expected a string"),
         ({"instruction": " ", "output": "\n"}, "empty_record", "the conversation has no text at all"),
         ({"messages": []}, "empty_record", "no text at all"),
         ({"messages": HELLO[1:]}, "missing_field", "the conversation has no user message"),
@@ -182,7 +183,8 @@ def test_messages_of_named_columns_override_recognition():
         ({"text": "<|im_start|>narrator\nx<|im_end|>"}, "wrong_type", "'text' marks a message of 'narrator'"),
         ({"instruction": ["a", "b"], "output": ["c", "d"]}, "wrong_type", "a table and not a record"),
         ({"instruction": {"0": "a"}, "output": {"0": "c"}}, "wrong_type", "with pandas df.to_json(path, orient='recor"),
-        ({"a1": {"q": "a", "r": "b"}, "a2": {"q": "c", "r": "d"}}, "wrong_type", "a table and not a record"),
+        ({"x1": {"q": "a", "a": "b"}, "x2": {"q": "c", "a": "d"}}, "wrong_type", "a table and not a record"),
+        ({"x1": {"n": "a"}, "x2": {"n": "c"}}, "missing_field", "fields found (x1, x2); name those of yours"),
         ({"columns": ["q", "r"], "data": [["a", "b"]]}, "wrong_type", "a table and not a record"),
         (
             {"messages": [{"role": "user", "content": [{"type": "smell"}]}]},

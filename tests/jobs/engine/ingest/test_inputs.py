@@ -58,6 +58,7 @@ def test_sources_of_a_url_are_urls():
     ("given", "says"),
     [
         (["data/absent.jsonl"], "data/absent.jsonl: there is no such file"),
+        (["data/b.jsonl,data/a.JSON"], "separated by spaces: data/b.jsonl data/a.JSON"),
         (["data/*.zip"], "data/*.zip: no file to read is there; files are read by their content: JSON,"),
         (["data/notes.txt"], "data/notes.txt: neither its head nor its name says what is in it; files are read by"),
         (["nosuch://x"], "nosuch://x: cannot be looked at"),
