@@ -71,20 +71,10 @@ def written_pool(conversations: Sequence[Sequence[Message]], store: str, kind: s
         for number, first in enumerate(range(0, len(conversations), PART_ROWS))
     ]
     for part in parts:
-        ids = range(part["first"], part["first"] + part["rows"])
-        columns = {
-            "id": ids,
-            "sha": shas[ids.start : ids.stop],  # the record has nothing besides the conversation
-            "text_sha": shas[ids.start : ids.stop],
-            "source": [kind] * len(ids),
-            "line": [None] * len(ids),
-            "messages": conversations[ids.start : ids.stop],
-            "raw": [b"{}"] * len(ids),
-            "rejected": [None] * len(ids),
-            "label": [None] * len(ids),
-        }
+        rows = slice(part["first"], part["first"] + part["rows"])
+        table = _samples(conversations[rows], shas[rows], rows.start, kind)
         with folder.writing(part["file"]) as file, sample_writer(file, SAMPLE) as writer:
-            writer.write_table(pa.table(columns, schema=SAMPLE), row_group_size=GROUP_ROWS)
+            writer.write_table(table, row_group_size=GROUP_ROWS)
     with folder.writing("duplicates.parquet") as file:
         pq.write_table(DUPLICATES.empty_table(), file)
     with folder.writing("quarantine.jsonl"):
@@ -103,3 +93,17 @@ def written_pool(conversations: Sequence[Sequence[Message]], store: str, kind: s
     with folder.writing("pool.json") as file:
         file.write(json.dumps(facts, indent=1).encode())
     return folder.url
+
+
+def _samples(conversations: Sequence[Sequence[Message]], shas: Sequence[bytes], first: int, kind: str) -> pa.Table:
+    """The samples of these conversations, with ids from `first`. Their records hold nothing else: both hashes agree."""
+    columns = {
+        "id": range(first, first + len(conversations)),
+        "sha": shas,
+        "text_sha": shas,
+        "source": [kind] * len(conversations),
+        "messages": conversations,
+        "raw": [b"{}"] * len(conversations),
+        **{name: [None] * len(conversations) for name in ("line", "rejected", "label")},
+    }
+    return pa.table(columns, schema=SAMPLE)

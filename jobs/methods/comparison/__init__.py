@@ -6,5 +6,5 @@ measures     how a selection covers its pool and differs from it
 costs        seconds, passes of models and tokens, from the record of a run
 losses       fine-tunes on each selection with as many steps, and their held-out losses
 table        the rows of all contenders, as JSON and Markdown
-    outcome      what a comparison leaves in its folder
+outcome      what a comparison leaves in its folder
 """
