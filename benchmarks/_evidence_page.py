@@ -28,12 +28,16 @@ def section(name: str, command: str, table: str, more: str, file: Path) -> None:
     file.write_text(f"{before}{begin}\n{body}\n{end}{after}", encoding="utf-8")
 
 
-def kinds_kept(out: Path, names: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Of each selection how many of its samples are of each kind; a sample that a recipe made is "new"."""
-    found = {}
+def kinds_kept(out: Path, names: Sequence[str], corpus: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    """Of each selection how many of its samples are of each kind; a sample that a recipe made is "new".
+
+    What is rewritten has the `kind` of its original, so that the corpus has to say what is new.
+    """
+    found, known = {}, {json.dumps(record, sort_keys=True) for record in corpus}
     for name in names:
-        lines = (out / name / "selected.jsonl").read_text(encoding="utf-8").splitlines()
-        kept = [json.loads(line).get("kind", "new") for line in lines]
+        lines = (out / name / "selected.jsonl").read_text(encoding="utf-8").split("\n")
+        records = [json.loads(line) for line in lines if line]
+        kept = [each["kind"] if json.dumps(each, sort_keys=True) in known else "new" for each in records]
         found[name] = {kind: kept.count(kind) for kind in (*KINDS, "new")}
     return found
 

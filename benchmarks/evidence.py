@@ -168,8 +168,9 @@ def main() -> None:
 def _planted(folder: Path, given: argparse.Namespace) -> None:
     data = planted(given.samples, given.seed)
     found, again = compared(data, "topic", "10%", folder, given.profile)
-    kept = kinds_kept(folder / "out", [row["name"] for row in found["rows"] if "why" not in row])
-    totals = {kind: sum(row["kind"] == kind for row in data.files["planted"]) for kind in KINDS}
+    rows, done = data.files["planted"], [row["name"] for row in found["rows"] if "why" not in row]
+    kept = kinds_kept(folder / "out", done, rows)
+    totals = {kind: sum(row["kind"] == kind for row in rows) for kind in KINDS}
     _printed("planted", found, {name: {"kinds": each} for name, each in kept.items()})
     if given.write:
         table = (folder / "out" / "table.md").read_text(encoding="utf-8")

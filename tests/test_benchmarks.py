@@ -94,6 +94,17 @@ def test_evidence_takes_out_of_the_files_what_it_draws_from_them(tmp_path):
     assert {record["subtask"] for record in data.targets} == {"open_qa"}
 
 
+def test_evidence_counts_what_a_recipe_has_rewritten_as_new(tmp_path):
+    from benchmarks._evidence_page import kinds_kept
+
+    corpus = [{"instruction": f"Why {at}?", "output": "\u2028", "kind": "rare"} for at in range(3)]
+    (tmp_path / "lift").mkdir()
+    kept = [*corpus[:2], {**corpus[2], "instruction": "Why 2? Give a reason."}]
+    (tmp_path / "lift/selected.jsonl").write_text("".join(json.dumps(each, ensure_ascii=False) + "\n" for each in kept))
+    counts = kinds_kept(tmp_path, ["lift"], corpus)["lift"]
+    assert (counts["rare"], counts["new"], sum(counts.values())) == (2, 1, 3)
+
+
 def test_evidence_leaves_a_file_as_it_is_that_has_the_rows(tmp_path):
     from benchmarks.evidence import jsonl
 
