@@ -8,6 +8,9 @@ from jobs.engine.report.figures import INK, KEPT, POOL, Figure
 from jobs.engine.report.rendering import write_page
 from jobs.engine.store.folder import Folder
 
+LABEL_ROWS = 3
+"""The height of the names below the overlaps, in rows."""
+
 
 @dataclass(frozen=True)
 class ComparisonPage:
@@ -77,9 +80,10 @@ def _overlaps(overlaps: Mapping[str, Mapping[str, float]]) -> Figure:
         "colorbar": {"thickness": 10, "orientation": "h", "y": 1, "yanchor": "bottom"},
     }  # fmt: skip
     caption = "The samples that both selections keep, as a share of those that either keeps."
-    layout = _layout(len(names), "")
-    x, y = {**layout["xaxis"], "tickangle": 90}, {**layout["yaxis"], "dtick": 1}
-    layout = {**layout, "xaxis": x, "yaxis": y}
+    layout = _layout(len(names) + LABEL_ROWS, "")
+    for axis in ("xaxis", "yaxis"):  # plotly leaves labels out where it finds them too near to one another
+        layout[axis] |= {"tickmode": "linear", "dtick": 1, "tickfont": {"size": 10}}
+    layout["xaxis"]["tickangle"] = 90
     return Figure("overlaps", "Overlap", caption, [heat], layout)
 
 
