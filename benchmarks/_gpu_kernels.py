@@ -8,7 +8,7 @@ import torch
 from benchmarks._roofline import Roofline, line, seconds
 from operators.kernels.device import ROWS
 from operators.kernels.k_center import k_center
-from operators.kernels.kmeans import kmeans
+from operators.kernels.kmeans import EACH, SAMPLE, SHARE, kmeans
 
 STEPS = 20  # of the naive k-center that are timed; all steps cost the same
 
@@ -64,13 +64,14 @@ def k_center_line(roofline: Roofline, n: int, width: int, k: int) -> dict:
 
 
 def kmeans_line(roofline: Roofline, n: int, width: int, k: int) -> dict:
-    """kmeans, 11 iterations of which 8 are on a sample, against 11 on all points on the same device."""
+    """kmeans, 11 iterations of which 8 may be on a sample, against 11 on all points on the same device."""
     points, device = made_points(n, width, roofline.device), roofline.device
     kmeans(points[:5000], 20, seed=0, device=device.type)
     ours = seconds(lambda: kmeans(points, k, seed=0, device=device.type), device)
     there = torch.from_numpy(points).to(device)
     naive_lloyd(there[:5000], there[:20])
     naive = seconds(lambda: naive_lloyd(there, there[:k]), device) * 11
-    passes = 8 / 4 + 3 + 1  # the last one gives the labels
+    share = min(1, max(1 / SHARE, SAMPLE / n, EACH * k / n))
+    passes = 8 * share + 3 + 1  # the last one gives the labels
     least = roofline.seconds(float32=2 * n * width * k * passes, memory=points.nbytes * passes)
     return line(roofline, "kmeans", n, ours, naive, least, width=width, k=k)

@@ -1,9 +1,9 @@
-"""Small models for every method, made in seconds: with random weights but for the base, which is trained a little.
+"""Small models for every method, made in seconds. All weights are random, except those of the base, which is trained.
 
     models(folder, texts)     base, reward, complexity, quality, encoder, unieval: folders with safetensors weights
 
-They compute as their large kin do and know nothing. What they score is a function of the text that nobody has chosen,
-so a method that depends on a good judge, scorer or reward model is shown here without one.
+They have the architecture of the large models and no knowledge. Their scores are arbitrary functions of the text, so a
+method that depends on a good judge, scorer or reward model is shown here without one.
 """
 
 import json
@@ -21,6 +21,8 @@ SHAPE = {
     "max_position_embeddings": 256,
 }
 VOCABULARY = 2000
+LAYERS = 2
+SIZE = f"a Llama of {LAYERS} layers, {SHAPE['hidden_size']} dimensions and {VOCABULARY:,} tokens"
 SCORER = {"template": "{instruction}\nScore:\n", "labels": ["1", "2", "3", "4", "5", "6"]}
 RATED = "Score: 1 Score: 2 Score: 3 Score: 4 Score: 5 Score: 6 Yes No " * 50
 
@@ -32,9 +34,9 @@ def models(folder: Path, texts: Iterable[str]) -> dict[str, Path]:
     if all((path / "model.safetensors").exists() for path in found.values()):
         return found
     texts = [*texts, RATED]
-    llama(found["start"], texts, VOCABULARY, **SHAPE)
+    llama(found["start"], texts, VOCABULARY, layers=LAYERS, **SHAPE)
     for seed, name in enumerate(("complexity", "quality"), start=1):
-        llama(found[name], texts, VOCABULARY, seed, **SHAPE)
+        llama(found[name], texts, VOCABULARY, seed, layers=LAYERS, **SHAPE)
         (found[name] / "scorer.json").write_text(json.dumps(SCORER))
     _headed(found["start"], found["reward"])
     _encoder(found["start"], found["encoder"])
@@ -61,7 +63,7 @@ def _headed(source: Path, folder: Path) -> None:
 
     AutoTokenizer.from_pretrained(source).save_pretrained(folder)
     torch.manual_seed(3)
-    shape = {"vocab_size": VOCABULARY, "num_hidden_layers": 2, "pad_token_id": 0, "num_labels": 1, **SHAPE}
+    shape = {"vocab_size": VOCABULARY, "num_hidden_layers": LAYERS, "pad_token_id": 0, "num_labels": 1, **SHAPE}
     LlamaForSequenceClassification(LlamaConfig.from_dict(shape)).save_pretrained(folder)
 
 
@@ -73,7 +75,7 @@ def _encoder(source: Path, folder: Path) -> None:
     torch.manual_seed(4)
     shape = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 2, "max_position_embeddings": 258}
     ends = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "type_vocab_size": 1}
-    sizes = {"vocab_size": VOCABULARY, "num_hidden_layers": 2, **shape, **ends}
+    sizes = {"vocab_size": VOCABULARY, "num_hidden_layers": LAYERS, **shape, **ends}
     RobertaModel(RobertaConfig.from_dict(sizes)).save_pretrained(folder)
 
 
@@ -83,7 +85,7 @@ def _unieval(source: Path, folder: Path) -> None:
 
     _tokenizer(source, folder, begin=False)
     torch.manual_seed(5)
-    shape = {"d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4}
+    shape = {"d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": LAYERS, "num_heads": 4}
     ends = {"pad_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": 0}
     config = T5Config.from_dict({"vocab_size": VOCABULARY, **shape, **ends})
     T5ForConditionalGeneration(config).save_pretrained(folder)

@@ -41,7 +41,7 @@ def faiss_run(points: np.ndarray, k: int, seed: int, iterations: int = 10) -> Ru
 
 
 def ours_run(points: np.ndarray, k: int, seed: int, iterations: int = 11) -> Run:
-    """CPU seconds, twice, and the inertia; the iterations are those on a sample, and three on all points."""
+    """CPU seconds, twice, and the inertia."""
     begin = time.process_time()
     inertia = kmeans(points, k, seed=seed, iterations=iterations).inertia
     taken = time.process_time() - begin

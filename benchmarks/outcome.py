@@ -56,7 +56,8 @@ def part_of(ids: np.ndarray) -> pa.Table:
     items = pa.StructArray.from_arrays([roles, pa.array(contents)], fields=list(MESSAGES.value_type))
     messages = pa.ListArray.from_arrays(pa.array(np.arange(len(ids) + 1, dtype=np.int32) * 2), items, type=MESSAGES)
     shas = [i.to_bytes(16, "big") for i in ids.tolist()]
-    columns = [ids, shas, shas, [SOURCE] * len(ids), ids + 1, messages, raws]
+    beside = [[None] * len(ids)] * 2
+    columns = [ids, shas, shas, [SOURCE] * len(ids), ids + 1, messages, raws, *beside]
     return pa.table(dict(zip(SAMPLE.names, columns, strict=True)), SAMPLE)
 
 

@@ -5,10 +5,11 @@
 It is the walk of `curate ltd`: read, map, k-means, k-center, select, write. The operator is a stand-in that makes
 vectors from the samples' content hashes, so that the numbers are those of the engine. Every size runs in a process by
 itself. Prints a JSON line per size: per verb the seconds, the CPU seconds of the driver, the peaks of the driver and of
-the largest worker in MiB (without shared memory), and the MiB that it added to the disk; for reduces also shards,
-rounds and the bytes between the processes. `largest_mib` is the largest of all processes at any time. Then a line with
-the exponents of n in the seconds, by least squares, and how many bytes the driver's peak grows by per sample. Exponents
-are of use where n is large enough to hide the start. A profile with `reduce_bytes` makes the reduces run over shards.
+the largest other process (a worker, or one of Ray's own) in MiB (without shared memory), and the MiB that it added to
+the disk; for reduces also shards, rounds and the bytes between the processes. `driver_mib` is the peak of the driver,
+and `largest_mib` that of the largest of all processes, at any time. Then a line with the exponents of n in the seconds,
+by least squares, and how many bytes the driver's peak grows by per sample. Exponents are of use where n is large enough
+to hide the start. A profile with `reduce_bytes` makes the reduces run over shards.
 """
 
 import argparse
@@ -78,8 +79,7 @@ class Watch:
             self.peak = max(self.peak, private(self.driver))
             for child in self.driver.children(recursive=True):
                 try:
-                    if child.name().startswith("ray::"):
-                        self.worker = max(self.worker, private(child))
+                    self.worker = max(self.worker, private(child))
                 except psutil.NoSuchProcess:
                     continue
             time.sleep(EVERY)
@@ -152,13 +152,16 @@ def measured(folder: Path, samples: int, asked: argparse.Namespace) -> dict[str,
         )
     with watch.verb("write"), desk(Folder.at(folder / "out"), session) as at:
         outcome = written(selection, pool, {}, at)
-    peaks = [each[peak] for each in watch.verbs.values() for peak in ("driver_peak_mib", "worker_peak_mib")]
+    driver, worker = (
+        max(each[peak] for each in watch.verbs.values()) for peak in ("driver_peak_mib", "worker_peak_mib")
+    )
     return {
         "benchmark": "scale",
         "records": pool.facts["records"],
         "samples": pool.samples,
         "seconds": round(sum(each["seconds"] for each in watch.verbs.values()), 1),
-        "largest_mib": max(peaks),
+        "driver_mib": driver,
+        "largest_mib": max(driver, worker),
         "counts": dict(outcome.counts),
         "parts": len(hashed.columns["vector"].stored().parts()),
         "verbs": watch.verbs,
@@ -176,7 +179,7 @@ def growth(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
         return round(float(np.polyfit(np.log(n), np.log(np.maximum(values, 0.01)), 1)[0]), 2)
 
     verbs = lines[0]["verbs"]
-    peaks = np.array([max(each["driver_peak_mib"] for each in line["verbs"].values()) for line in lines], float)
+    peaks = np.array([line["driver_mib"] for line in lines], float)
     return {
         "benchmark": "scale",
         "exponents": {verb: exponent(of(verb, "seconds")) for verb in verbs},

@@ -21,7 +21,7 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from jobs.engine.terminal.arguments import reading_given, reading_options, shared_options, words_of
+from jobs.engine.terminal.arguments import parsed, reading_given, reading_options, shared_options
 from jobs.engine.terminal.errors import NothingSelected, UsageError, WinnowError, first_line, together
 from jobs.engine.terminal.modules import recipe_names
 from jobs.engine.terminal.parser import Parser
@@ -55,11 +55,15 @@ def arguments() -> Parser:
 
 
 def curated(each: Contender, recipe: Recipe, place: Place) -> Result:
-    """The selection of a contender, from its folder or computed now. Any error of the recipe is raised."""
+    """The selection of a contender, from its folder or computed now. Any error of the recipe is raised.
+
+    NothingSelected is raised where the recipe ended before a decision; one that decided to keep none has a result.
+    """
     from dataclasses import replace
 
     from jobs.curate import curate
     from jobs.engine.command.asked import Asked
+    from jobs.engine.command.taken import manifest_in
     from jobs.methods.comparison.results import Result
 
     out = place.out.inner(each.name)
@@ -68,6 +72,8 @@ def curated(each: Contender, recipe: Recipe, place: Place) -> Result:
     try:
         curate(Asked(each.request, recipe, out), session)
     except NothingSelected as error:
+        if not manifest_in(out).get("finished"):
+            raise
         say(f"{each.name}: {error}")
     return Result.read(out)
 
@@ -91,7 +97,7 @@ def all_curated(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
-    options = arguments().parse_intermixed_args(words_of(argv))
+    options = parsed(arguments(), argv)
 
     from jobs.engine.command.config import Request
     from jobs.engine.command.places import look_at, out_folder, store_at

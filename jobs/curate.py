@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from jobs.engine.terminal.arguments import reading_given, reading_options, refuse_dashed, shared_options, words_of
+from jobs.engine.terminal.arguments import parsed, reading_given, reading_options, shared_options
 from jobs.engine.terminal.errors import NothingSelected, UsageError, refuse, together
 from jobs.engine.terminal.modules import recipe_names
 from jobs.engine.terminal.order import refuse_without_recipe
@@ -93,7 +93,7 @@ def checked(request: Request, overrides: Sequence[str]) -> Recipe:
 
 def curate(asked: Asked, session: Session) -> None:
     """Runs a request from start to end, unless its folder holds its outcome already, and says what came out."""
-    from jobs.engine.command.places import refuse_other_run
+    from jobs.engine.command.taken import refuse_other_run
     from jobs.engine.outcome.earlier import finished
     from jobs.engine.outcome.ledger import KEPT, STATES
 
@@ -116,21 +116,17 @@ def selected(asked: Asked, session: Session) -> Outcome:
 
     The store is locked until all is written: another run would merge the parts that the ledger is made of.
     """
-    from jobs.engine.execute.capacity import refuse_without_gpus
     from jobs.engine.execute.model_room import refuse_without_room
-    from jobs.engine.execute.session import connect
+    from jobs.engine.execute.starting import started
     from jobs.engine.outcome.manifest import ending, write_manifest
     from jobs.engine.outcome.outcome import desk, written
     from jobs.engine.pool.pool import Pool
     from jobs.engine.recipe.unmet import unmet
     from jobs.engine.report.card import write_card
     from jobs.engine.report.report import write_report
-    from jobs.engine.store.lock import locked
 
-    began = time.monotonic()
-    with locked(session.store.url, say):
-        connect(session.profile, session.store.folder)
-        refuse_without_gpus(asked.recipe.steps(), session.profile)
+    with started(session, asked.recipe.steps()):
+        began = time.monotonic()  # a recipe's seconds are neither those of another run's lock nor of Ray's start
         refuse_without_room(unstored(asked.recipe.steps(), session.store), session)
         pool, identity = opened(asked, session)
         chosen = asked.recipe.select(asked.recipe.counted(pool))
@@ -182,19 +178,15 @@ def opened(asked: Asked, session: Session) -> tuple[Pool, dict[str, Any]]:
 def _worded(fact: Any) -> str:
     if not isinstance(fact, Mapping):
         return f"{fact:g}" if isinstance(fact, float) else f"{fact:,}" if type(fact) is int else str(fact)
-    each = (f"{name} ({value:,})" if _number(value) else f"{name}: {value}" for name, value in fact.items())
+    each = (
+        f"{name} ({value:,})" if isinstance(value, int | float) else f"{name}: {value}" for name, value in fact.items()
+    )
     return ", ".join(each) or "none"
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command. Returns the exit code."""
-    parser, typed = arguments(), words_of(argv)
-    refuse_dashed(parser, typed)
-    options = parser.parse_intermixed_args(typed)
+    options = parsed(arguments(), argv)
     request, overrides = asked(options)
 
     from jobs.engine.command.asked import Asked

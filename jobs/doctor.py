@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.engine.terminal.arguments import shared_options
+from jobs.engine.terminal.arguments import parsed, shared_options
 from jobs.engine.terminal.errors import together
 from jobs.engine.terminal.modules import recipe_names
 from jobs.engine.terminal.parser import Parser
@@ -191,7 +191,7 @@ def arguments() -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command. Returns the exit code, which is 1 if something is missing."""
-    options = arguments().parse_intermixed_args(argv)
+    options = parsed(arguments(), argv)
 
     from jobs.engine.command.config import Request, build
     from jobs.engine.command.places import store_at

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from jobs.engine.terminal.arguments import reading_given, reading_options, refuse_dashed, shared_options, words_of
+from jobs.engine.terminal.arguments import INPUTS_AND_FIELDS, parsed, reading_given, reading_options, shared_options
 from jobs.engine.terminal.errors import UsageError, together
 from jobs.engine.terminal.parser import Parser
 from jobs.engine.terminal.program import as_typed, exit_code, fields_and_others, program
@@ -33,9 +33,7 @@ def arguments() -> Parser:
         parents=[shared_options("--store", "--profile"), reading_options()],
     )
     parser.add_argument("model", help="a folder or hub id of a model, or the folder of an adapter")
-    parser.add_argument(
-        "words", nargs="+", metavar="INPUT... field=value", help="raw files or one ingested pool, and fields"
-    )
+    parser.add_argument("words", **INPUTS_AND_FIELDS)
     parser.add_argument("--out", help="the JSON file to write, or its URL")
     return parser
 
@@ -59,9 +57,7 @@ def _show(facts: dict[str, Any], level: float) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
-    parser, typed = arguments(), words_of(argv)
-    refuse_dashed(parser, typed)
-    options = parser.parse_intermixed_args(typed)
+    options = parsed(arguments(), argv)
 
     from jobs.engine.command.places import look_at, out_file, store_at
     from jobs.engine.execute.profile import profile

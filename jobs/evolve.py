@@ -16,8 +16,8 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from jobs.engine.terminal.arguments import reading_given, reading_options, refuse_dashed, shared_options, words_of
-from jobs.engine.terminal.errors import NothingSelected, UsageError, together
+from jobs.engine.terminal.arguments import INPUTS_AND_FIELDS, parsed, reading_given, reading_options, shared_options
+from jobs.engine.terminal.errors import NothingSelected, UsageError
 from jobs.engine.terminal.parser import Parser
 from jobs.engine.terminal.program import as_typed, exit_code, fields_and_others, program
 from jobs.engine.terminal.screen import say
@@ -31,20 +31,16 @@ def arguments() -> Parser:
         parents=[shared_options("--store", "--profile", "--retry-errors", required=["--out"]), reading_options()],
     )
     parser.add_argument("dimension", help="what the scorer is to score: complexity or quality")
-    parser.add_argument(
-        "words", nargs="+", metavar="INPUT... field=value", help="raw files or one ingested pool, and fields"
-    )
+    parser.add_argument("words", **INPUTS_AND_FIELDS)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command. Returns the exit code."""
-    parser, typed = arguments(), words_of(argv)
-    refuse_dashed(parser, typed)
-    options = parser.parse_intermixed_args(typed)
+    options = parsed(arguments(), argv)
 
-    from jobs.engine.command.places import look_at, out_folder, refuse_other_run, store_at
-    from jobs.engine.execute.profile import profile
+    from jobs.engine.command.checking import all_checked
+    from jobs.engine.command.taken import refuse_other_run
     from jobs.engine.execute.session import Session
     from jobs.engine.ingest import settings_of
     from jobs.engine.record.declarations import plain
@@ -54,15 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     overrides, inputs = fields_and_others(options.words)
     if not inputs:
         raise UsageError(f"name what to evolve: {program('evolve')} {options.dimension} FILE... --out FOLDER")
-    how, store, wanted, _, out = together(
-        [
-            partial(profile, options.profile),
-            partial(store_at, options.store),
-            partial(checked_evolution, options.dimension, overrides),
-            partial(look_at, inputs),
-            partial(out_folder, options.out, options.store, inputs),
-        ]
-    )
+    wanted, how, store, out = all_checked(options, inputs, partial(checked_evolution, options.dimension, overrides))
     session = Session(
         store,
         how,

@@ -83,7 +83,7 @@ def _for_trainer(kept: Kept, trainer: str, out: Folder) -> None:
 
 
 def _repository(options: argparse.Namespace) -> Repository | None:
-    """The repository on the hub; None for a trainer. UsageError where it is not named, or nobody is logged in."""
+    """The repository on the hub; None for a trainer. UsageError where it is not named, or no user is logged in."""
     from jobs.engine.export.hub import checked_repository, with_token
 
     if options.to != "hub":

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from jobs.engine.terminal.arguments import reading_given, reading_options, refuse_dashed, shared_options, words_of
-from jobs.engine.terminal.errors import UsageError, together
+from jobs.engine.terminal.arguments import INPUTS_AND_FIELDS, parsed, reading_given, reading_options, shared_options
+from jobs.engine.terminal.errors import UsageError
 from jobs.engine.terminal.parser import Parser
 from jobs.engine.terminal.program import as_typed, exit_code, fields_and_others, program
 from jobs.engine.terminal.screen import say
@@ -35,9 +35,7 @@ def arguments() -> Parser:
         description="Fine-tune a model on samples.",
         parents=[shared_options("--store", "--profile", required=["--out"]), reading_options()],
     )
-    parser.add_argument(
-        "words", nargs="+", metavar="INPUT... field=value", help="raw files or one ingested pool, and fields"
-    )
+    parser.add_argument("words", **INPUTS_AND_FIELDS)
     return parser
 
 
@@ -64,24 +62,20 @@ def finetune(wanted: Finetune, inputs: Sequence[str], out: Folder, session: Sess
     Returns the log's entry of the training. UsageError where `out` holds another run.
     """
 
-    from jobs.engine.execute.capacity import refuse_without_gpus
-    from jobs.engine.execute.session import connect
-    from jobs.engine.outcome.manifest import claimed, ending, wanted_of, write_manifest
+    from jobs.engine.execute.starting import started
+    from jobs.engine.outcome.manifest import claimed, counts, ending, wanted_of, write_manifest
     from jobs.engine.pool.pool import Pool
-    from jobs.engine.store.lock import locked
     from jobs.engine.train.checkpoints import write_checkpoint
 
     began = time.monotonic()
-    with locked(session.store.url, say):
-        connect(session.profile, session.store.folder)
-        refuse_without_gpus({"training": wanted}, session.profile)
+    with started(session, {"training": wanted}):
         pool = Pool.of(inputs, session)
         identity = claimed("winnow_training", wanted_of("finetune", inputs, wanted, session), pool, out)
         checkpoints = pool.train(wanted, afterwards="go on")
     write_checkpoint(checkpoints[-1], out)
     manifest = {
         **identity,
-        "counts": {key: pool.facts[key] for key in ("records", "samples", "duplicates", "quarantined")},
+        "counts": counts(pool),
         "checkpoints": [checkpoint.name for checkpoint in checkpoints],
         **ending(session, began),
     }
@@ -91,12 +85,10 @@ def finetune(wanted: Finetune, inputs: Sequence[str], out: Folder, session: Sess
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
-    parser, typed = arguments(), words_of(argv)
-    refuse_dashed(parser, typed)
-    options = parser.parse_intermixed_args(typed)
+    options = parsed(arguments(), argv)
 
-    from jobs.engine.command.places import look_at, out_folder, refuse_other_run, store_at
-    from jobs.engine.execute.profile import profile
+    from jobs.engine.command.checking import all_checked
+    from jobs.engine.command.taken import refuse_other_run
     from jobs.engine.execute.session import Session
     from jobs.engine.ingest import settings_of
     from jobs.engine.record.declarations import plain
@@ -104,15 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     overrides, inputs = fields_and_others(options.words)
     if not inputs:
         raise UsageError(f"name what to train on: {program('finetune')} FILE... --out FOLDER base.name=MODEL")
-    how, store, wanted, _, out = together(
-        [
-            partial(profile, options.profile),
-            partial(store_at, options.store),
-            partial(checked_trainer, overrides),
-            partial(look_at, inputs),
-            partial(out_folder, options.out, options.store, inputs),
-        ]
-    )
+    wanted, how, store, out = all_checked(options, inputs, partial(checked_trainer, overrides))
     answers = "optional" if wanted.labels else "needed"
     session = Session(
         store,

@@ -19,8 +19,8 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
 
-from jobs.engine.terminal.arguments import reading_given, reading_options, refuse_dashed, shared_options, words_of
-from jobs.engine.terminal.errors import UsageError, together
+from jobs.engine.terminal.arguments import INPUTS_AND_FIELDS, parsed, reading_given, reading_options, shared_options
+from jobs.engine.terminal.errors import UsageError
 from jobs.engine.terminal.parser import Parser
 from jobs.engine.terminal.program import as_typed, exit_code, fields_and_others, program
 from jobs.engine.terminal.screen import say
@@ -39,9 +39,7 @@ def arguments() -> Parser:
         description="Fit InstructMining's rule.",
         parents=[shared_options("--store", "--profile", required=["--out"]), reading_options()],
     )
-    parser.add_argument(
-        "words", nargs="+", metavar="INPUT... field=value", help="raw files or one ingested pool, and fields"
-    )
+    parser.add_argument("words", **INPUTS_AND_FIELDS)
     parser.add_argument("--heldout", required=True, metavar="FILE", help="the samples whose loss the rule predicts")
     return parser
 
@@ -59,20 +57,16 @@ def checked_fit(overrides: Sequence[str]) -> RuleFit:
 
 def fit_rule(wanted: RuleFit, inputs: Sequence[str], held_out: str, out: Folder, session: Session) -> Fitted:
     """Trains on all sets, fits the rule, and writes it into `out`. UsageError where `out` holds another run."""
-    from jobs.engine.execute.capacity import refuse_without_gpus
-    from jobs.engine.execute.session import connect
-    from jobs.engine.outcome.manifest import claimed, ending, wanted_of, write_manifest
+    from jobs.engine.execute.starting import started
+    from jobs.engine.outcome.manifest import claimed, counts, ending, wanted_of, write_manifest
     from jobs.engine.pool.pool import Pool
-    from jobs.engine.store.lock import locked
     from jobs.methods.held_out import HeldOut
     from jobs.methods.indicators import measured
     from jobs.methods.rule_fitting import doubts, fine_tuned, fitted, rule_content
     from jobs.methods.sources import Sources
 
     began = time.monotonic()
-    with locked(session.store.url, say):
-        connect(session.profile, session.store.folder)
-        refuse_without_gpus({**wanted.operators(wanted.indicators), "training": wanted.train}, session.profile)
+    with started(session, {**wanted.operators(wanted.indicators), "training": wanted.train}):
         pool = Pool.of(inputs, session)
         run = wanted_of("fit_rule", inputs, wanted, session)
         identity = claimed("winnow_rule_fit", {**run, "fields": {**run["fields"], "heldout": held_out}}, pool, out)
@@ -89,7 +83,7 @@ def fit_rule(wanted: RuleFit, inputs: Sequence[str], held_out: str, out: Folder,
     write_page(found, runs, doubted, content["provenance"], out, session)
     manifest = {
         **identity,
-        "counts": {key: pool.facts[key] for key in ("records", "samples", "duplicates", "quarantined")},
+        "counts": counts(pool),
         "found": {**facts, "sources": len(sources.names), "doubts": doubted, "left_out": list(found.constant)},
         **ending(session, began),
     }
@@ -147,12 +141,10 @@ def write_page(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
-    parser, typed = arguments(), words_of(argv)
-    refuse_dashed(parser, typed)
-    options = parser.parse_intermixed_args(typed)
+    options = parsed(arguments(), argv)
 
-    from jobs.engine.command.places import look_at, out_folder, refuse_other_run, store_at
-    from jobs.engine.execute.profile import profile
+    from jobs.engine.command.checking import all_checked
+    from jobs.engine.command.taken import refuse_other_run
     from jobs.engine.execute.session import Session
     from jobs.engine.ingest import settings_of
     from jobs.engine.record.declarations import plain
@@ -160,16 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     overrides, inputs = fields_and_others(options.words)
     if not inputs:
         raise UsageError(f"name what to train on: {program('fit_rule')} FILE... --heldout FILE --out FOLDER")
-    how, store, wanted, _, _, out = together(
-        [
-            partial(profile, options.profile),
-            partial(store_at, options.store),
-            partial(checked_fit, overrides),
-            partial(look_at, inputs),
-            partial(look_at, [options.heldout]),
-            partial(out_folder, options.out, options.store, inputs),
-        ]
-    )
+    wanted, how, store, out = all_checked(options, inputs, partial(checked_fit, overrides), [options.heldout])
     session = Session(
         store,
         how,

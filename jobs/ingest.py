@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from jobs.engine.terminal.arguments import reading_given, reading_options, shared_options, words_of
+from jobs.engine.terminal.arguments import MAX_UNREADABLE, reading_given, reading_options, shared_options, words_of
 from jobs.engine.terminal.errors import NothingSelected, UsageError, together
 from jobs.engine.terminal.parser import Parser
 from jobs.engine.terminal.program import exit_code, program
@@ -38,10 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from jobs.engine.command.places import look_at, out_pool
     from jobs.engine.execute.profile import profile
     from jobs.engine.execute.session import connect
-    from jobs.engine.ingest import ingest, settings_of
+    from jobs.engine.ingest import ingest, ingest_key, settings_of
     from jobs.engine.ingest.checked import refuse_other_sources
-    from jobs.engine.ingest.findings import first_reasons, refuse_unreadable
-    from jobs.engine.samples.pool_folder import is_pool
+    from jobs.engine.ingest.findings import STATES, is_over, refuse_unreadable, say_reasons
+    from jobs.engine.samples.pool_folder import facts_in, is_pool
     from jobs.engine.store.lock import locked
 
     how, out, settings, _ = together(
@@ -52,27 +52,31 @@ def main(argv: Sequence[str] | None = None) -> int:
             partial(look_at, options.inputs),
         ]
     )
-    if is_pool(out.url):
-        raise UsageError(f"{options.out} holds a pool already; give another --out")
     refuse_other_sources(options.inputs, settings)
-    with locked(out.url, say):
-        connect(how, out)
-        facts = ingest(options.inputs, out.url, settings=settings, say=say)
+    if is_pool(out.url):
+        facts = facts_in(out.url)
+        was_refused = is_over(facts, MAX_UNREADABLE) and facts.get("key") == ingest_key(options.inputs, settings)
+        if not was_refused:
+            raise UsageError(f"{options.out} holds a pool already; give another --out")
+        say(f"{options.out} holds the pool of these inputs already")
+        say_reasons(facts, options.out, say)
+    else:
+        with locked(out.url, say):
+            connect(how, out)
+            facts = ingest(options.inputs, out.url, settings=settings, say=say)
     show(
         "",
-        ["source", "records", "samples", "duplicates", "quarantined"],
-        [
-            [each["uri"], *(f"{each[key]:,}" for key in ("records", "samples", "duplicates", "quarantined"))]
-            for each in facts["sources"]
-        ],
+        ["source", *STATES],
+        [[each["uri"], *(f"{each[key]:,}" for key in STATES)] for each in facts["sources"]],
     )
     say(
         f"{facts['samples']:,} samples of {facts['records']:,} records are in {options.out}; "
         f"{options.out}/quarantine.jsonl has the {facts['quarantined']:,} that were set aside"
     )
     if not facts["samples"]:
-        raise NothingSelected("\n".join(["no record could be read as a sample", *first_reasons(facts, options.out)]))
+        raise NothingSelected("no record could be read as a sample")
     refuse_unreadable(facts, options.out, options.max_unreadable)
+    say(f"to select from them: winnow curate ltd {options.out} --out FOLDER budget=5%; winnow recipes has all methods")
     return 0
 
 

@@ -24,7 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.engine.terminal.arguments import refuse_dashed, shared_options, words_of
+from jobs.engine.terminal.arguments import parsed, shared_options
 from jobs.engine.terminal.errors import UsageError, WinnowError, together
 from jobs.engine.terminal.parser import Parser
 from jobs.engine.terminal.program import as_typed, exit_code, fields_and_others, program
@@ -56,13 +56,10 @@ def train(wanted: ScorerTraining, file: str, out: Folder, session: Session) -> d
     UsageError if `out` holds another run, or if a line is not a pair.
     """
 
-    from jobs.engine.execute.capacity import refuse_without_gpus
-    from jobs.engine.execute.session import connect
+    from jobs.engine.execute.starting import started
     from jobs.engine.outcome.manifest import claimed, ending, write_manifest
     from jobs.engine.pool.pool import Pool
     from jobs.engine.record.declarations import plain
-    from jobs.engine.store.folder import Folder
-    from jobs.engine.store.lock import locked
     from jobs.engine.train.checkpoints import write_checkpoint
     from jobs.engine.train.whole_model import whole_model
     from jobs.methods.scorer_training import records, written_records
@@ -70,10 +67,8 @@ def train(wanted: ScorerTraining, file: str, out: Folder, session: Session) -> d
 
     began = time.monotonic()
     template = wanted.template or ""
-    with locked(session.store.url, say):
-        pairs = written_records(records(file, template, wanted.labels), Folder(f"{session.store.url}/pairs"))
-        connect(session.profile, session.store.folder)
-        refuse_without_gpus({"training": wanted.finetune}, session.profile)
+    pairs = written_records(records(file, template, wanted.labels), session.store.folder.inner("pairs"))
+    with started(session, {"training": wanted.finetune}):
         pool = Pool.of([pairs], session)
         if pool.facts["quarantined"]:
             raise WinnowError(f"{pool.facts['quarantined']:,} pairs cannot be read; see {pool.folder}/quarantine.jsonl")
@@ -97,11 +92,10 @@ def train(wanted: ScorerTraining, file: str, out: Folder, session: Session) -> d
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command. Returns the exit code."""
-    parser, typed = arguments(), words_of(argv)
-    refuse_dashed(parser, typed)
-    options = parser.parse_intermixed_args(typed)
+    options = parsed(arguments(), argv)
 
-    from jobs.engine.command.places import out_folder, refuse_other_run, store_at
+    from jobs.engine.command.places import out_folder, store_at
+    from jobs.engine.command.taken import refuse_other_run
     from jobs.engine.execute.profile import profile
     from jobs.engine.execute.session import Session
     from jobs.engine.record.declarations import plain

@@ -107,7 +107,7 @@ class Operator:
         version: an earlier one; None for the operator's own.
         """
         identity = {"operator": type(self).__name__, "version": version or self.version, "fields": described(self)}
-        return hashlib.sha256(canonical_json(identity).encode()).hexdigest()
+        return canonical_digest(identity)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -135,6 +135,11 @@ def described(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [described(item) for item in value]
     return value
+
+
+def canonical_digest(value: Any) -> str:
+    """Hex SHA-256 of the canonical JSON of a value."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
 def canonical_json(value: Any) -> str:

@@ -35,7 +35,9 @@ MORE = ("reasoning", "tool_calls", "name")
 MESSAGES = pa.list_(pa.struct([(name, pa.string()) for name in ("role", "content", *MORE)]))
 
 # `sha` is the hash of the whole record, `text_sha` that of its messages. `raw` is the original record (for .jsonl the
-# bytes of the line), so that a selection can reproduce it.
+# bytes of the line), so that a selection can reproduce it. `rejected` is the rejected answer of a preference record:
+# the messages after those that it shares with the chosen one. `label` is whether the answer is desired (KTO). Both are
+# null where the record has none, and they are a part of `sha` and not of `text_sha`.
 SAMPLE = pa.schema(
     [
         ("id", pa.int64()),
@@ -45,6 +47,8 @@ SAMPLE = pa.schema(
         ("line", pa.int64()),
         ("messages", MESSAGES),
         ("raw", pa.large_binary()),
+        ("rejected", MESSAGES),
+        ("label", pa.bool_()),
     ]
 )
 

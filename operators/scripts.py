@@ -73,7 +73,7 @@ def script(text: str) -> str:
 
 
 def in_another_script(old: str, new: str) -> bool:
-    """Whether the new text hardly uses the script of most letters of the old one; False where one has no letters.
+    """Whether few letters of the new text are in the script of most letters of the old one; False without letters.
 
     >>> in_another_script("列举三种颜色。", "Name three colours."), in_another_script("Name a river.", "Name a lake.")
     (True, False)

@@ -27,5 +27,7 @@ def batch(texts=TEXTS) -> pa.Table:
         "line": list(range(1, len(texts) + 1)),
         "messages": messages,
         "raw": [b'{"task": "x"}' if i % 2 else b"{}" for i in range(len(texts))],
+        "rejected": [None] * len(texts),
+        "label": [None] * len(texts),
     }
     return pa.table(columns, schema=SAMPLE)

@@ -115,6 +115,8 @@ def write_pool(folder, texts, rows=40) -> str:
                 "line": range(first + 1, first + 1 + len(block)),
                 "messages": messages,
                 "raw": [json.dumps({"instruction": text, "task": text.split()[0]}).encode() for text in block],
+                "rejected": [None] * len(block),
+                "label": [None] * len(block),
             },
             schema=SAMPLE,
         )

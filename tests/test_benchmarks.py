@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -60,22 +61,52 @@ def test_lobass_length_makes_its_data_or_takes_it(monkeypatch, capsys, tmp_path)
     assert given["reference_loss"] < given["base_loss"]
 
 
-def test_evidence_plants_each_kind_and_keeps_targets_and_held_out_samples_apart():
-    from benchmarks.evidence import KINDS, planted
+def test_evidence_plants_each_kind_and_keeps_apart_what_is_no_corpus():
+    from benchmarks._evidence_data import HELD_OUT, KINDS, planted
 
-    kept, targets, held_out = planted(600, seed=3)
+    data = planted(600, seed=3)
+    (kept,) = data.files.values()
     kinds = [record["kind"] for record in kept]
-    assert len(kept) == 600
-    assert kinds.count("wrong") == 60
+    assert (len(kept), kinds.count("wrong")) == (600, 60)
     assert all(kinds.count(kind) >= 5 for kind in KINDS)
-    texts = [{record["instruction"] + record["output"] for record in some} for some in (kept, targets, held_out)]
-    assert not texts[1] & texts[2]
-    assert not texts[0] & (texts[1] | texts[2])
-    assert planted(600, seed=3)[0] == kept
+    assert [record["kind"] for record in data.held_out].count("target") == HELD_OUT // 10
+    apart = (data.targets, data.begun, data.held_out)
+    texts = [{record["instruction"] + record["output"] for record in some} for some in (kept, *apart)]
+    assert len(set.union(*texts[1:])) == sum(map(len, texts[1:]))
+    assert not texts[0] & set.union(*texts[1:])
+    groups = {record["group"] for some in apart for record in some}  # a near-duplicate has the group of its original
+    assert not groups & {record["group"] for record in kept if record["kind"] == "near_duplicate"}
+    assert planted(600, seed=3) == data
+
+
+def test_evidence_takes_out_of_the_files_what_it_draws_from_them(tmp_path):
+    from benchmarks._evidence_data import real
+
+    made = {"alpaca_9k": ({"output": "a"}, 1500), "dolly_3k": ({"output": "d", "category": "open_qa"}, 500)}
+    for name, (fields, number) in made.items():
+        rows = [{"instruction": f"{name} {at}", "input": "", **fields} for at in range(number)]
+        (tmp_path / f"{name}.json").write_text(json.dumps(rows))
+    data = real(tmp_path, seed=7)
+    asked = [[record["instruction"] for record in some] for some in (*data.files.values(), data.begun, data.held_out)]
+    asked += [[record["instruction"] for record in data.targets]]
+    assert sum(map(len, asked)) == len(set().union(*asked)) == 2000
+    assert {record["category"] for record in data.files["alpaca_9k"]} == {"alpaca"}
+    assert {record["subtask"] for record in data.targets} == {"open_qa"}
+
+
+def test_evidence_leaves_a_file_as_it_is_that_has_the_rows(tmp_path):
+    from benchmarks.evidence import jsonl
+
+    path = Path(jsonl(tmp_path / "a.jsonl", [{"a": "é\u2028"}]))
+    os.utime(path, (1, 1))
+    jsonl(path, [{"a": "é\u2028"}])
+    assert path.stat().st_mtime == 1
+    jsonl(path, [{"a": "b"}])
+    assert json.loads(path.read_text()) == {"a": "b"}
 
 
 def test_evidence_replaces_a_section_and_leaves_the_others(tmp_path):
-    from benchmarks.evidence import section
+    from benchmarks._evidence_page import section
 
     page = tmp_path / "evidence.md"
     page.write_text("a\n<!-- one -->\nold\n<!-- end of one -->\nb\n<!-- two -->\nkept\n<!-- end of two -->\n")
@@ -98,3 +129,5 @@ def test_the_scripted_judge_rates_the_response_that_a_prompt_quotes():
         quoted = f"[instruction ab12]\nWhy?\n[/ ab12]\n[response ab12]\n{response}\n[/ ab12]"
         text = f"Between lines that carry the mark ab12; it is nowhere else.\n{quoted}\nRate it from 1 to 5."
         assert answered({"messages": [{"content": text}]}) == rating
+        counted = text.replace("Why?", "Why 100?")  # the scale is the prompt's, not a number of the sample
+        assert answered({"messages": [{"content": counted}]}) == rating

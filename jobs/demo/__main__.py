@@ -61,7 +61,7 @@ def demo(folder: Path, store: Path) -> None:
 
 def _make_room(out: Path, file: Path) -> None:
     """Removes an earlier run of the demo. UsageError where anything else is in the folder."""
-    from jobs.engine.command.places import manifest_in
+    from jobs.engine.command.taken import manifest_in
     from jobs.engine.store.folder import Folder
 
     if not out.exists():

@@ -80,6 +80,8 @@ def written_pool(conversations: Sequence[Sequence[Message]], store: str, kind: s
             "line": [None] * len(ids),
             "messages": conversations[ids.start : ids.stop],
             "raw": [b"{}"] * len(ids),
+            "rejected": [None] * len(ids),
+            "label": [None] * len(ids),
         }
         with folder.writing(part["file"]) as file, sample_writer(file, SAMPLE) as writer:
             writer.write_table(pa.table(columns, schema=SAMPLE), row_group_size=GROUP_ROWS)

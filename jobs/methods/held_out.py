@@ -3,7 +3,6 @@
 <store>/held_out/<fingerprint>.json    the loss of one model on one file, so that it is computed once
 """
 
-import hashlib
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,7 @@ from jobs.engine.execute.gpus import hide_other_gpus, task
 from jobs.engine.pool.pool import Pool
 from jobs.engine.samples.reading import Parts, read_samples
 from jobs.engine.terminal.errors import UsageError, WinnowError
-from operators.base import RowError, canonical_json
+from operators.base import RowError, canonical_digest
 from operators.checkpoint import Checkpoint
 from operators.losses.loss import Loss
 from operators.training.finetune import Finetune
@@ -53,7 +52,7 @@ class HeldOut:
         loss = Loss(model, adapter, trainer.template, trainer.max_tokens)
         session = self.pool.session
         identity = {"held_out": 2, "loss": loss.fingerprint(), "pool": self.pool.origin.identity("conversation")}
-        name = hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:16]
+        name = canonical_digest(identity)[:16]
         folder, name = session.store.folder.inner("held_out"), f"{name}.json"
         if not folder.exists(name):
             execution = session.profile.execution(loss)

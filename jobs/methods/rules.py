@@ -53,7 +53,7 @@ class Rule:
                 continue
             try:
                 found, fitted = indicators.identity(name), self.identities[name]
-            except ModelMissing:  # which the check of the operators says
+            except ModelMissing:  # the check of the operators names it
                 continue
             if any(found.get(key) != fitted.get(key) for key in ("fingerprint", "neighbour")):
                 yield self._refusal(name, *_differing(fitted, found))
@@ -62,7 +62,7 @@ class Rule:
         return (
             f"rule {self.name} was fitted with {name} by {fitted}, not by {given}: set {COLUMNS[name][0]} to what it "
             "was fitted with, fit a rule for these indicators with `winnow fit-rule`, or, where the model is a "
-            "converted copy, vouch for it with models=vouched"
+            "converted copy, accept it with models=vouched"
         )
 
 
@@ -128,7 +128,7 @@ def _rule_in(path: Path, content: Mapping[str, Any]) -> Rule:
 
 
 def rule_refusals(name: str, indicators: Indicators, models: Models) -> Iterator[str]:
-    """Yields why a rule cannot be used with these indicators; other models than the rule's may be vouched for."""
+    """Yields why a rule cannot be used with these indicators. models: whether they have to be those of the rule."""
     try:
         rule = rule_named(name)
     except UsageError as error:

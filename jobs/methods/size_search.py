@@ -1,4 +1,4 @@
-"""The size of a selection: how many of the best samples make the best model, found by fine-tuning on so many of them.
+"""The size of a selection: how many of the best samples make the best model, found by fine-tunes on several sizes.
 
 FLAML's BlendSearch proposes the sizes. It begins with the smallest, which costs least, and goes on both by steps from
 the best one so far and by a model of all of them. Each trial is written to a log, so that a search that was stopped
@@ -19,8 +19,8 @@ from typing import Any
 from jobs.engine.store.folder import Folder
 from jobs.engine.terminal.screen import say
 
-UNWILLING = 100
-"""How many times in a row the search may propose nothing before it ends."""
+MOST_EMPTY = 100
+"""The search ends after it has proposed no size this many times in a row."""
 NEAR_AN_EDGE = 0.02
 """The distance to the smallest or the largest size, as a share of the logarithmic range, at which a warning is due."""
 
@@ -72,14 +72,14 @@ def searched(loss: Callable[[int], float], least: int, most: int, trials: int, s
     if most == least:
         tried[least] = known.get(least) or _tried(loss, least, 1, 1, log)
         return Found(least, tried)
-    search, unwilling, number = _blend_search(least, most, seed), 0, 0
-    while len(tried) < min(trials, most - least + 1) and unwilling < UNWILLING:
+    search, empty, number = _blend_search(least, most, seed), 0, 0
+    while len(tried) < min(trials, most - least + 1) and empty < MOST_EMPTY:
         name, number = str(number), number + 1
         proposal = search.suggest(name)
         if proposal is None:
-            unwilling += 1
+            empty += 1
             continue
-        unwilling, size = 0, int(proposal["size"])
+        empty, size = 0, int(proposal["size"])
         if size not in tried:
             if size not in known:
                 known[size] = _tried(loss, size, len(tried) + 1, trials, log)
@@ -104,8 +104,8 @@ def _blend_search(least: int, most: int, seed: int) -> Any:
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that flaml.automl, which nobody needs, is not installed
-        from flaml import tune  # whose domains are Ray's where Ray is installed, and flaml.tune.sample's elsewhere
+        warnings.simplefilter("ignore", UserWarning)  # flaml.automl is not installed, nor used
+        from flaml import tune  # it re-exports Ray's domains where Ray is installed
         from flaml.tune.searcher.blendsearch import BlendSearch
 
     logging.getLogger("flaml.tune.searcher.suggestion").setLevel(logging.ERROR)

@@ -1,10 +1,8 @@
 """A selection whose size is searched: as many of the best samples as make the best model, by fine-tunes on them."""
 
-import hashlib
 from collections.abc import Iterator
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
@@ -12,11 +10,12 @@ from jobs.engine.command.places import missing
 from jobs.engine.pool.pool import Pool
 from jobs.engine.pool.subset import Ranking
 from jobs.engine.recipe.steps import Reads, Step
+from jobs.engine.samples.runs import ids_digest
 from jobs.engine.terminal.errors import UsageError
 from jobs.engine.terminal.screen import say
 from jobs.methods.held_out import HeldOut
 from jobs.methods.size_search import Log, searched
-from operators.base import STRICT, canonical_json
+from operators.base import STRICT, canonical_digest
 from operators.training.finetune import LIKE_ALPACA, Finetune
 
 
@@ -76,10 +75,10 @@ class Sized:
             "search": 1,
             "trainer": self.train.fingerprint(),
             "pools": [each.origin.identity("conversation") for each in (pool, deciding.pool)],
-            "ranking": hashlib.sha256(np.ascontiguousarray(ranking.order, np.int64).tobytes()).hexdigest(),
+            "ranking": ids_digest(ranking.order),
             "range": [least, most],
         }
-        name = hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:16]
+        name = canonical_digest(identity)[:16]
         log = Log(pool.session.store.folder.inner("searches"), f"{name}.jsonl")
         found = searched(loss, least, most, self.trials, self.train.seed, log)
         if found.edge:

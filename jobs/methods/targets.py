@@ -3,7 +3,6 @@
 <store>/directions/<fingerprint>.safetensors    the targets' mean gradient per subtask (gradients/directions.py)
 """
 
-import hashlib
 import json
 import shutil
 import tempfile
@@ -25,7 +24,7 @@ from jobs.engine.samples.reading import read_samples
 from jobs.engine.store.folder import Folder
 from jobs.engine.terminal.errors import UsageError, WinnowError
 from jobs.engine.terminal.screen import say
-from operators.base import canonical_json
+from operators.base import canonical_digest
 from operators.field import Field
 from operators.gradients.directions import Aggregate, Directions
 from operators.gradients.gradient import Gradient
@@ -115,7 +114,7 @@ def target_directions(targets: Targets, gradient: Gradient, aggregate: Aggregate
         "subtasks": [targets.names, targets.subtasks.tolist()],
         "aggregate": aggregate,
     }
-    fingerprint = hashlib.sha256(canonical_json(identity).encode()).hexdigest()
+    fingerprint = canonical_digest(identity)
     folder, name = Folder(f"{session.store.url}/directions"), f"{fingerprint[:16]}.safetensors"
     began, stored, file = time.monotonic(), folder.exists(name), folder.file(name)
     if not stored:

@@ -65,6 +65,8 @@ class DEFT(Recipe):
         drawn = size - each * self.centroids if self.ranking == "quota" else 0
         base = embedded.reduce(stratified_sample, "label", size=drawn, seed=self.seed)
         rest = embedded - base
+        if not len(rest):  # nothing to cluster: of few samples the base can be all
+            return pool.selection(base, because={"random base": base}, vector="embed")
         groups = rest.reduce(kmeans, "embed", k=min(self.centroids, len(rest)), seed=self.seed)
         rest = rest.bind(centroid=groups.labels, distance=groups.distances)
         rest = rest.bind(hardness=rest.reduce(prototype_distance, "embed", "centroid", centroids=groups.centroids))

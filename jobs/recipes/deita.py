@@ -84,7 +84,7 @@ class DEITA(Recipe):
         rated = pool.map(complexity=self.complexity, quality=self.quality)
         evol = rated.reduce(sample_evol_score, "complexity", "quality", aggregate=self.aggregate)
         ranks = rated.bind(evol=evol).having("evol").ranked("evol")
-        ranks = ranks.bind(evol_rank=np.arange(1, len(ranks) + 1))
+        ranks = ranks.bind(evol_rank=np.arange(1, len(ranks) + 1, dtype=np.int32))
         walk = Walk(ranks, self.embed, self.threshold)
         if self.acceptance is not None:
             walk.calibrate(self.acceptance)

@@ -8,7 +8,8 @@
 
 Before use: the coefficients belong to the models that measured the indicators, and to the base and the held-out samples
 of the fit. With other models fit a rule of your own (`winnow fit-rule`). A rule is fitted on means of sets and applied
-to single samples. The published understandability counts against a sample, and nobody knows why. Ties go by id.
+to single samples. In the published rule understandability raises the predicted loss, for which the paper gives no
+reason. Ties go by id.
 """
 
 from collections.abc import Iterator
@@ -43,7 +44,7 @@ class InstructMining(Indicators, Sized, Recipe):
     """v3: reward, understandability, naturalness and coherence. v1, of the first version of the paper: reward, length
     and distance to the sixth neighbour. Or the path of a rule.json that `winnow fit-rule` wrote."""
     models: Models = "as fitted"
-    """as fitted: other models than those of the rule are refused. vouched: you say that they are copies of them."""
+    """as fitted: models other than those of the rule are refused. vouched: any are accepted, such as copies."""
     turns: Literal["last", "single"] = "last"
     """Samples of several turns, which the paper does not mention. last: the last response is scored, given the turns
     before it. single: they are not selected."""

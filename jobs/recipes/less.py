@@ -22,7 +22,7 @@ from pydantic.dataclasses import dataclass
 
 from jobs.engine.command.places import missing
 from jobs.engine.recipe import Later, Pool, Reads, Recipe, Selection, Step
-from jobs.methods.influences import Comparison, compared, influential
+from jobs.methods.influences import Comparison
 from jobs.methods.targets import AUTO, Targets
 from operators.base import STRICT
 from operators.checkpoint import Checkpoint
@@ -92,7 +92,7 @@ class LESS(Recipe):
         rates = {name: each["learning_rate"] for name, each in facts.items()}
         gradients = {name: self._gradient(epoch) for name, epoch in zip(facts, epochs, strict=True) if rates[name]}
         comparison = Comparison(targets, self.aggregate, projected=self.projection is not None)
-        scored = influential(compared(pool, gradients, comparison), {name: rates[name] for name in gradients})
+        scored = comparison.influential(pool, gradients, rates)
         kept = self.within(pool, scored.ranked("influence"))
         return pool.selection(
             kept,

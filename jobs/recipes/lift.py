@@ -25,7 +25,9 @@ from operators.asking.rewrite import Rewrite
 from operators.base import STRICT
 from operators.characters import Characters
 from operators.embedding.embed import Embed
-from operators.kernels.row_variance import Components, Signs, length_score, percentile_cut, row_variance
+from operators.kernels.percentile import length_score, percentile_cut
+from operators.kernels.principal_axes import Components
+from operators.kernels.row_variance import Signs, row_variance
 
 
 # Longer: the pool grows, so that a number of samples cannot be refused before the rounds are done.
@@ -50,7 +52,7 @@ class LIFT(Recipe):
     """The number of rounds, which the paper leaves open."""
     start: Start = "previous"
     """previous: a round rewrites the samples of the round before. original: it rewrites the original samples, with
-    another seed. The paper first generates the originals' responses anew; its code and this recipe do not."""
+    another seed. The paper first generates new responses to the originals; its code and this recipe do not."""
     embed: Embed = Embed(text="<INST> {instruction} </INST> {response}")
     """The embedding. It replaces text-embedding-ada-002, which is available only from its vendor."""
     explained: float = Limits(default=0.95, gt=0, le=1)
@@ -89,10 +91,9 @@ class LIFT(Recipe):
 
     def select(self, pool: Pool) -> Selection:
         """Runs the rounds of rewriting, selects for variety, and keeps the best of these."""
-        larger = grown(pool, self.rewrite, self.respond, self.rounds, self.start, self.max_lost)
-        larger = super().counted(larger)
+        larger = super().counted(grown(pool, self.rewrite, self.respond, self.rounds, self.start, self.max_lost))
         embedded = larger.map(embed=self.embed)
-        axes = {name: getattr(self, name) for name in ("explained", "components", "signs")}
+        axes = {"explained": self.explained, "components": self.components, "signs": self.signs}
         found = embedded.reduce(row_variance, "embed", **axes)
         embedded = embedded.bind(variance=found.values)
         various = embedded.above("variance", percentile_cut(found.values, self.percentile).value)

@@ -68,7 +68,7 @@ class MoDS(Recipe):
     """The reward below which an answer is bad; `need`, the share of the answers that are bad, replaces it."""
     need: float | None = Limits(default=None, gt=0, le=1)
     second: Literal["warm", "independent"] = "warm"
-    """The second cover. warm: it extends the seed. independent: it starts anew, as in the paper."""
+    """The second cover. warm: it extends the seed. independent: it starts without the seed, as in the paper."""
 
     def steps(self) -> dict[str, Step]:
         """The steps; the training and the answers are only needed where the recipe does not stop after the seed."""

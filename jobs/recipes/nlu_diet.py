@@ -35,7 +35,7 @@ TEXT = {"lora": None, "max_tokens": 256, "epochs": 40, "batch": 32, "schedule": 
 
 @dataclass(frozen=True, config=STRICT)
 class NLUDiet(Recipe):
-    """Train a classifier on the samples with the highest error, chosen anew every few epochs."""
+    """Train a classifier on the samples with the highest error, chosen again every few epochs."""
 
     published: ClassVar = {"cut": "quantile", "dropout": "on", "train.mean_over": "nothing", "train.fresh_layers": 1}
 
@@ -44,7 +44,7 @@ class NLUDiet(Recipe):
     train: Finetune = Finetune(ROBERTA, labels=Labels("intent", "slots", "words"), **TEXT)
     """The classifier. `train.labels` names the record's fields: the class, and the slots and words of an utterance
     (train.labels.slots=none: a class alone). One head on the tokens predicts both, the intent at the first token. The
-    loss is half of each, a mean over the batch; as published, it is the sum, and the last layer is initialised anew."""
+    loss is half of each, a mean over the batch; as published, it is the sum, and the last layer starts at random."""
     full_epochs: int = Limits(default=4, ge=0)
     """The number of epochs on all samples, as in an example of the released code; 0: the first choice is random."""
     every: int = Limits(default=4, ge=1)

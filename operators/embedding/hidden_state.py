@@ -7,8 +7,8 @@ i / (1 + ... + T), as in SGPT (Muennighoff 2022, arXiv 2202.08904). In a causal 
 the whole sample. RDS+ (Ivison et al. 2025, arXiv 2503.01807) compares samples by these vectors.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic.dataclasses import dataclass
@@ -52,28 +52,26 @@ class HiddenState(Operator):
         from operators.models.ahead import overlapped
         from operators.models.causal import causal_model
         from operators.models.memory import body_budget
-        from operators.models.tokenized import attempts, fitting_supervision, merged
+        from operators.models.tokenized import attempts, fitting_supervision, values_of
 
         model = causal_model(self.model, None, self.precision)
         supervision = fitting_supervision(model, self.model, self.template, self.max_tokens)
         head, budget, device = forward.language_head(model), body_budget(model), next(model.parameters()).device
 
-        def compute(tokenized: Sequence[Supervised | RowError]) -> list[Any]:
-            rows = [row for row in tokenized if isinstance(row, Supervised)]
-            values: dict[int, Any] = {}
+        def values(rows: list[Supervised]) -> list[np.ndarray | RowError]:
+            lengths = [len(row.input_ids) for row in rows]
 
-            def run(group: list[int]) -> None:
+            def computed(group: list[int]) -> Iterator[np.ndarray | RowError]:
                 ids, _ = forward.padded([rows[at] for at in group], device)
                 with forward.caught(head) as states:
                     model(input_ids=ids, use_cache=False)
                 for at, state in zip(group, states[0], strict=True):
-                    values[at] = _value(pooled(state[: len(rows[at].input_ids)]).cpu().numpy())
+                    yield _value(pooled(state[: lengths[at]]).cpu().numpy())
 
             with torch.inference_mode():
-                budget.run([len(row.input_ids) for row in rows], run)
-            return merged(tokenized, [values[at] for at in range(len(rows))])
+                return budget.values(lengths, computed)
 
-        return overlapped(lambda batch: attempts(supervision, batch), compute, device.type)
+        return overlapped(lambda batch: attempts(supervision, batch), lambda rows: values_of(rows, values), device.type)
 
 
 def pooled(states: "Tensor") -> "Tensor":

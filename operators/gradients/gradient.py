@@ -12,7 +12,7 @@ Where the targets are known beforehand, their `Directions` give the cosines that
 and in less space.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -103,20 +103,18 @@ class Gradient(Operator):
         from operators.gradients import per_sample
         from operators.models.ahead import overlapped
         from operators.models.causal import causal_model
-        from operators.models.tokenized import attempts, fitting_supervision, merged
+        from operators.models.tokenized import attempts, fitting_supervision, values_of
 
         model = causal_model(self.model, self.adapter, self.precision)
         layers = per_sample.adapter_layers(model)
         supervision = fitting_supervision(model, self.model, self.template, self.max_tokens)
         vectors = self._vectors(model, layers, self._feature(layers))
 
-        def compute(tokenized: Sequence[Supervised | RowError]) -> list[Any]:
-            rows = [row for row in tokenized if isinstance(row, Supervised)]
-            found = [each.cpu() for each in vectors(rows)] if rows else [[], []]
-            return merged(tokenized, list(map(self._value, *found)))
+        def values(rows: list[Supervised]) -> Iterable[Any]:
+            return map(self._value, *(each.cpu() for each in vectors(rows))) if rows else ()
 
         device = next(model.parameters()).device
-        return overlapped(lambda batch: attempts(supervision, batch), compute, device.type)
+        return overlapped(lambda batch: attempts(supervision, batch), lambda rows: values_of(rows, values), device.type)
 
     def _feature(self, layers: "Layers") -> "Feature":
         from operators.kernels.adam import adam_feature, sgd_feature

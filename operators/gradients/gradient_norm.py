@@ -8,7 +8,7 @@ the loss is the mean over its tokens, so GraNd falls as responses get longer.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pyarrow as pa
@@ -79,7 +79,7 @@ class GradientNorm(Operator):
         from operators.gradients import per_sample
         from operators.models.ahead import overlapped
         from operators.models.memory import backward_budget
-        from operators.models.tokenized import merged
+        from operators.models.tokenized import values_of
 
         model, tokenize, layers, losses = (
             self._language_model() if self.labels is None else self._classifier(self.labels)
@@ -92,12 +92,12 @@ class GradientNorm(Operator):
             tokens = row.count if self.labels is None else len(row.input_ids)
             return {"norm": norm, "tokens": tokens, "nll_mean": loss, "truncated": row.truncated}
 
-        def compute(tokenized: Sequence[Supervised | RowError]) -> list[Any]:
-            rows = [row for row in tokenized if isinstance(row, Supervised)]
+        def values(rows: list[Supervised]) -> Iterator[dict[str, Any] | RowError]:
             norms, found = per_sample.norms(model, rows, layers, budget, losses)
-            return merged(tokenized, list(map(value, rows, norms.tolist(), found.tolist())))
+            return map(value, rows, norms.tolist(), found.tolist())
 
-        return overlapped(tokenize, compute, next(model.parameters()).device.type)
+        device = next(model.parameters()).device
+        return overlapped(tokenize, lambda rows: values_of(rows, values), device.type)
 
     def _language_model(self) -> tuple[Any, "Tokenize", "Layers", "Losses"]:
         from operators.gradients import per_sample

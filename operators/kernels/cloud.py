@@ -4,7 +4,7 @@ Matrix products in float32 assign points to centroids. Where they cannot tell tw
 do, and ties go to the lowest label. Sums are exact: values are first rounded to a grid that is coarse enough for
 float64 to add them without error, and fine enough (2**-50 of n times the largest norm) not to matter. So neither
 threads nor shards nor the order of addition change a label or a centroid. For the same reason a step only has to move
-the points whose labels changed from one sum to another.
+the points whose labels changed from one sum to another. A rough step takes the labels of `rough`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from operators.kernels.distance import (
     squared_norms,
 )
 from operators.kernels.placed import Placed, tensor
+from operators.kernels.rough import Rough, byte_product
 
 if TYPE_CHECKING:
     import torch
@@ -92,17 +93,23 @@ class Cloud:
 
     def step(self, centroids: np.ndarray, grid: float) -> tuple[bool, np.ndarray, np.ndarray]:
         """Assigns the points; whether a label changed, the sums by label, (k, d) float64, and the numbers, (k,)."""
-        before, self.labels = self.labels, self.nearest(centroids)
-        k = len(centroids)
-        if before is None:
-            self.total, self.counts = self._sums(np.arange(self.count), self.labels, k, grid)
-            return True, self.total, self.counts
-        moved = self._moved(before)
-        added, arrived = self._sums(moved, self.labels, k, grid)
-        taken, left = self._sums(moved, before, k, grid)
-        self.total = self.total + added - taken
-        self.counts = self.counts + arrived - left
-        return len(moved) > 0, self.total, self.counts
+        return self._relabelled(self.nearest(centroids), len(centroids), grid)
+
+    def rough_step(self, centroids: np.ndarray, grid: float) -> tuple[bool, np.ndarray, np.ndarray]:
+        """As `step`, with the labels of near centroids; sums and numbers are those of these labels."""
+        return self._relabelled(self.near(centroids), len(centroids), grid)
+
+    def _relabelled(self, labels: Any, k: int, grid: float) -> tuple[bool, np.ndarray, np.ndarray]:
+        before, self.labels = self.labels, labels
+        moved = None if before is None else self._moved(before)
+        if moved is None or 2 * len(moved) > self.count:
+            self.total, self.counts = self._sums(np.arange(self.count), labels, k, grid)
+        else:
+            added, arrived = self._sums(moved, labels, k, grid)
+            taken, left = self._sums(moved, before, k, grid)
+            self.total = self.total + added - taken
+            self.counts = self.counts + arrived - left
+        return moved is None or len(moved) > 0, self.total, self.counts
 
     def _moved(self, before: Any) -> np.ndarray:
         """Which of the points that are looked at had another label before, ascending."""
@@ -138,6 +145,14 @@ class Cloud:
                     pair, rival = np.nonzero(squared[close] <= reach[close, None])
                     label[close] = _settled(block.numpy()[close], pair, rival, centroids)
                 found[start:stop] = label
+        return found
+
+    def near(self, centroids: np.ndarray) -> Any:
+        """(n,) int32 label of a near centroid."""
+        rough = Rough(centroids, byte_product)
+        found = np.empty(self.count, np.int32)
+        for start, stop, block in self._blocks(NARROW):
+            found[start:stop] = rough.likeness(block).numpy().argmax(axis=1)
         return found
 
     def farthest(self, centroids: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,7 @@ from operators.kernels.cloud import Cloud, on_grid
 from operators.kernels.device import ROWS, TABLE, WIDE, blocks, exact_distances, largest_norm, on_device
 from operators.kernels.distance import finite_matrix, float_matrix, full_precision, rounding, spans, squared_norms
 from operators.kernels.placed import Placed
+from operators.kernels.rough import Rough, float_product
 
 if TYPE_CHECKING:
     import torch
@@ -57,6 +58,13 @@ class DeviceCloud(Cloud):
         size = self._size(len(centers), TABLE)
         with full_precision():
             parts = [nearest(block, centers, norms, error) for *_, block in self._blocks(size)]
+        return torch.cat(parts) if parts else self._there(np.empty(0, np.int64))
+
+    def near(self, centroids: np.ndarray) -> Any:
+        """The label of a centroid near to each point."""
+        rough = Rough(centroids, float_product, self.points.stored.device)
+        size = self._size(4 * len(centroids), TABLE)  # four tables exist at once
+        parts = [rough.likeness(block).argmax(1) for *_, block in self._blocks(size)]
         return torch.cat(parts) if parts else self._there(np.empty(0, np.int64))
 
     def _moved(self, before: torch.Tensor) -> np.ndarray:

@@ -10,7 +10,7 @@ subtask stands for all its targets:
 
 Both parts of the right-hand side are sums over slices of the coordinates. So features need not be stored or projected:
 when they are computed module by module, `dots` and `squares` of each module's slice are added up, which is exact. For
-stored, projected features, `subtask_cosines` takes a whole column.
+stored, projected features, `projected_influences` takes the columns of all checkpoints.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Influence:
     subtasks: np.ndarray
     """(n,) int64 the subtask that has the score, the lowest on ties; -1 where the score is NaN."""
     at: np.ndarray
-    """(n, c) mean cosine with that subtask's targets at each checkpoint; NaN where the score is NaN."""
+    """(n, c) float32 mean cosine with that subtask's targets at each checkpoint; NaN where the score is NaN."""
 
 
 def subtask_vectors(
@@ -128,6 +128,23 @@ def influences(*by_checkpoint: np.ndarray, learning_rates: Sequence[float]) -> I
     return weighted_influence(by_checkpoint, learning_rates)
 
 
+@by_row
+def projected_influences(
+    *by_checkpoint: np.ndarray,
+    targets: Sequence[np.ndarray],
+    subtasks: np.ndarray,
+    learning_rates: Sequence[float],
+    aggregate: Literal["mean_of_cosines", "cosine_of_mean"] = "mean_of_cosines",
+) -> Influence:
+    """`weighted_influence` of stored features: (n, d) of each checkpoint, with the targets' (t, d) of each.
+
+    subtasks and aggregate: as for `subtask_cosines`.
+    """
+    pairs = zip(by_checkpoint, targets, strict=True)
+    tables = [subtask_cosines(each, targets=of, subtasks=subtasks, aggregate=aggregate) for each, of in pairs]
+    return weighted_influence(tables, learning_rates)
+
+
 def checkpoint_weights(learning_rates: Sequence[float]) -> np.ndarray:
     """(c,) float64 share of each checkpoint's mean learning rate in their sum.
 
@@ -142,7 +159,6 @@ def checkpoint_weights(learning_rates: Sequence[float]) -> np.ndarray:
     return rates / rates.sum()
 
 
-@by_row
 def subtask_cosines(
     features: np.ndarray,
     *,
@@ -172,5 +188,7 @@ def _best(scores: np.ndarray, by_checkpoint: Sequence[np.ndarray]) -> Influence:
     return Influence(
         scores=np.where(bad, np.nan, scores.max(axis=1)),
         subtasks=np.where(bad, -1, best),
-        at=np.stack([np.where(bad, np.nan, table[np.arange(len(best)), best]) for table in by_checkpoint], axis=1),
+        at=np.stack(
+            [np.where(bad, np.nan, table[np.arange(len(best)), best]) for table in by_checkpoint], axis=1
+        ).astype(np.float32),
     )

@@ -1,6 +1,7 @@
 """k-means: Lloyd's iterations (1982), the early ones on a sample; the same clustering on any number of shards.
 
 Points are assigned and added up where they are: on the CPU (`cloud`) or on a GPU (`device_cloud`), with the same bits.
+Where many points have many centroids, all iterations but the last take a near centroid for the nearest (`rough`).
 
 A centroid without points moves to the point that is farthest from its own centroid; ties go to the lowest position.
 Several such centroids take the next farthest points that differ.
@@ -11,6 +12,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -21,7 +23,8 @@ from operators.kernels.sharding import Ask, Tell, at_positions, here, sharded, s
 
 SHARE = 4  # the sample is one point in four,
 SAMPLE = 8192  # but never fewer than this many,
-EACH = 40  # nor than this many per centroid
+EACH = 256  # nor than this many per centroid
+MANY = 32  # centroids from which rough steps pay
 FEW = 256  # points at a time in the search for ones that differ
 
 
@@ -54,31 +57,39 @@ def clustered(
     centroids = _distinct(lambda positions: at_positions(ask, positions), order, k)
     if len(centroids) < k:
         warnings.warn(f"k-means: {len(centroids)} centroids, not {k}: no more points differ", stacklevel=3)
-    rough = iterations - full_iterations if len(sample) < count else 0
-    early = 0
-    if rough:
-        centroids, early = _lloyd(ask, centroids, rough, sample, lambda turn: tell(*_said(turn, iterations)))
-    late = iterations - rough
-    centroids, late = _lloyd(ask, centroids, late, None, lambda turn: tell(*_said(rough + turn, iterations)))
+    early = iterations - full_iterations if len(sample) < count else 0
+    late = iterations - early
+    rough = count > SAMPLE and len(centroids) >= MANY
+    step, exact = ("rough_step", min(late, 1)) if rough else ("step", late)
+    taken = 0
+    if early:
+        grid = _grid(ask, sample, len(sample))
+        centroids, taken = _lloyd(ask, step, centroids, early, grid, partial(_say, tell, iterations, 0))
+    grid = _grid(ask, None, count)
+    for name, turns, before in (step, late - exact, early), ("step", exact, iterations - exact):
+        centroids, more = _lloyd(ask, name, centroids, turns, grid, partial(_say, tell, iterations, before))
+        taken += more
     answers = ask("assigned", centroids)
     labels, found = (np.concatenate(column) for column in zip(*answers, strict=True))
     inertia = float(np.square(found, dtype=np.float64).sum())
-    return Clustering(centroids, labels, found, inertia, early + late)
+    return Clustering(centroids, labels, found, inertia, taken)
 
 
-def _said(turn: int, iterations: int) -> tuple[str, float]:
-    return f"iteration {turn} of {iterations}", turn / (iterations + 1)
+def _say(tell: Tell, iterations: int, before: int, turn: int) -> None:
+    tell(f"iteration {before + turn} of {iterations}", (before + turn) / (iterations + 1))
+
+
+def _grid(ask: Ask, sample: np.ndarray | None, count: int) -> float:
+    """The grid for sums of the sample, or of all points, which the shards look at from now on."""
+    return grid_of(count, max(ask("look_at", sample)))
 
 
 def _lloyd(
-    ask: Ask, centroids: np.ndarray, iterations: int, sample: np.ndarray | None, tell: Callable[[int], None]
+    ask: Ask, step: str, centroids: np.ndarray, iterations: int, grid: float, tell: Callable[[int], None]
 ) -> tuple[np.ndarray, int]:
-    """The centroids after at most so many iterations over the sample, or all points, and the number of iterations."""
-    radius = max(ask("look_at", sample))
-    count = sum(size for size, _ in ask("extent")) if sample is None else len(sample)
-    grid = grid_of(count, radius)
+    """The centroids after at most so many steps of this name over what the shards look at, and their number."""
     for iteration in range(iterations):
-        changed, totals, counts = zip(*ask("step", centroids, grid), strict=True)
+        changed, totals, counts = zip(*ask(step, centroids, grid), strict=True)
         if not any(changed):
             return centroids, iteration
         total, number = np.sum(totals, axis=0), np.sum(counts, axis=0)
@@ -134,8 +145,9 @@ def kmeans(
 
     points: (n, d) float16, float32 or float64, converted to float32. iterations: the most in all. The last
     `full_iterations` use every point; those before use a sample that the seed decides, or all points where they are
-    few. The first centroids are k points that differ, in an order that the seed decides. device: where torch keeps the
-    points and computes; it changes no bit of the result.
+    few. Where many points have many centroids, all iterations but the last assign points to near centroids; the labels
+    returned are those of the nearest. The first centroids are k points that differ, in an order that the seed decides.
+    device: where torch keeps the points and computes; it changes no bit of the result.
 
     ValueError for a row with a NaN or an infinity, for no points, for k below 1, and for iterations fewer than the full
     ones.

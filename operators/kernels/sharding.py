@@ -35,6 +35,11 @@ class Sharding(NamedTuple):
     parts: Callable[[int], list[int]] | None = None
     """parts(rows): where the parts of so many rows begin, and the end; a part lies in one shard. None: cut anywhere."""
 
+    @property
+    def by_row(self) -> bool:
+        """Whether each row is computed by itself, so that not all rows of a shard have to be in memory."""
+        return self.driver is joined
+
     def cuts(self, rows: int, shards: int) -> list[int]:
         """Where so many shards begin, and the end; shards are fewer where there are fewer parts."""
         at = sorted(set(self.parts(rows))) if self.parts else range(rows + 1)
@@ -73,16 +78,17 @@ class Independent:
 
 def joined(ask: Ask, *, tell: Tell = silent, **params: Any) -> Any:
     """The arrays that a kernel returns of all rows; alone, in a tuple or in a dataclass."""
-    return _joined(ask("rows", params))
+    return in_order(ask("rows", params))
 
 
-def _joined(answers: list[Any]) -> Any:
+def in_order(answers: list[Any]) -> Any:
+    """The arrays of several runs of rows, one after another; alone, in tuples or in dataclasses."""
     one = answers[0]
     if isinstance(one, np.ndarray):
         return np.concatenate(answers)
     if is_dataclass(one) and not isinstance(one, type):
-        return type(one)(**{each.name: _joined([getattr(a, each.name) for a in answers]) for each in fields(one)})
-    return type(one)(*map(_joined, map(list, zip(*answers, strict=True))))
+        return type(one)(**{each.name: in_order([getattr(a, each.name) for a in answers]) for each in fields(one)})
+    return type(one)(*map(in_order, map(list, zip(*answers, strict=True))))
 
 
 def sharding(kernel: Callable[..., Any]) -> Sharding | None:

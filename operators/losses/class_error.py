@@ -8,7 +8,7 @@ trainer/callbacks.py). `kernels.nlu_diet.joint_error` combines them to one numbe
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
@@ -72,28 +72,23 @@ class ClassError(Operator):
         from operators.models.ahead import overlapped
         from operators.models.by_length import Budget
         from operators.models.memory import forward_budget
-        from operators.models.tokenized import fitting_labelling, labelled, merged
+        from operators.models.tokenized import fitting_labelling, labelled, values_of
 
         model = classifier(self.model, self.labels, self.precision)
         labelling = fitting_labelling(model, self.model, self.labels, self.max_tokens)
         model.train(self.dropout == "on")
         budget = Budget(1) if self.dropout == "on" else forward_budget(model)
 
-        def compute(tokenized: Sequence[Supervised | RowError]) -> list[dict[str, Any] | RowError]:
-            rows = [row for row in tokenized if isinstance(row, Supervised)]
-            values: dict[int, dict[str, Any] | RowError] = {}
-
-            def run(group: list[int]) -> None:
+        def values(rows: list[Supervised]) -> list[dict[str, Any] | RowError]:
+            def computed(group: list[int]) -> Iterator[dict[str, Any] | RowError]:
                 torch.manual_seed(rows[group[0]].id)
-                found = _values(model, [rows[at] for at in group], self.labels)
-                values.update(zip(group, found, strict=True))
+                return _values(model, [rows[at] for at in group], self.labels)
 
             with torch.inference_mode(), torch.random.fork_rng():
-                budget.run([len(row.input_ids) for row in rows], run)
-            return merged(tokenized, [values[at] for at in range(len(rows))])
+                return budget.values([len(row.input_ids) for row in rows], computed)
 
         device = next(model.parameters()).device
-        return overlapped(lambda batch: labelled(labelling, batch), compute, device.type)
+        return overlapped(lambda batch: labelled(labelling, batch), lambda rows: values_of(rows, values), device.type)
 
 
 def _values(model: Any, rows: list[Supervised], labels: Labels) -> Iterator[dict[str, Any] | RowError]:

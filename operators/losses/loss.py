@@ -9,7 +9,7 @@ LoBaSS and DavIR (arXiv 2310.13008) compare the loss under two models. EL2N is t
 the same.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
@@ -69,7 +69,7 @@ class Loss(Operator):
         from operators.models.ahead import overlapped
         from operators.models.causal import causal_model
         from operators.models.memory import forward_budget
-        from operators.models.tokenized import fitting_supervision, merged
+        from operators.models.tokenized import fitting_supervision, values_of
 
         model = causal_model(self.model, self.adapter, self.precision)
         supervision = fitting_supervision(model, self.model, self.template, self.max_tokens)
@@ -77,19 +77,16 @@ class Loss(Operator):
         token_stats = _by_tiles if forward.plain(model, head) else _by_logits
         budget, device = forward_budget(model), next(model.parameters()).device
 
-        def compute(tokenized: Sequence[Supervised | RowError]) -> list[dict[str, Any] | RowError]:
-            rows = [row for row in tokenized if isinstance(row, Supervised)]
-            values: dict[int, dict[str, Any] | RowError] = {}
-
-            def run(group: list[int]) -> None:
-                found = _values(model, head, [rows[at] for at in group], token_stats)
-                values.update(zip(group, found, strict=True))
-
+        def values(rows: list[Supervised]) -> list[dict[str, Any] | RowError]:
             with torch.inference_mode():
-                budget.run([len(row.input_ids) for row in rows], run)
-            return merged(tokenized, [values[at] for at in range(len(rows))])
+                return budget.values(
+                    [len(row.input_ids) for row in rows],
+                    lambda group: _values(model, head, [rows[at] for at in group], token_stats),
+                )
 
-        return overlapped(lambda batch: self.tokenized(supervision, batch), compute, device.type)
+        return overlapped(
+            lambda batch: self.tokenized(supervision, batch), lambda rows: values_of(rows, values), device.type
+        )
 
     def tokenized(self, supervision: Supervision, batch: pa.Table) -> list[Supervised | RowError]:
         """The tokens of each sample of the batch, or the reason why it has none."""

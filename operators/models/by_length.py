@@ -2,8 +2,11 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+
+from operators.base import RowError
 
 Groups = Callable[[Sequence[int], int], Iterable[list[int]]]
 """A function from the samples' lengths and a token budget to the positions of each pass, every sample once."""
@@ -32,7 +35,7 @@ def shortest_first(lengths: Sequence[int]) -> list[int]:
 
 @dataclass
 class Budget:
-    """The most tokens of a pass, padding included; where the memory of the device runs out, it is halved for good."""
+    """The most tokens of a pass, padding included; halved for all later passes where the device runs out of memory."""
 
     tokens: int
 
@@ -53,6 +56,28 @@ class Budget:
                     break
                 done.update(positions)
             left = [at for at in left if at not in done]
+
+    def values(self, lengths: Sequence[int], compute: Callable[[list[int]], Iterable[Any]]) -> list[Any]:
+        """The value of each sample, in order, of those that `compute` returns for the positions of each pass.
+
+        OutOfMemoryError as for `run`.
+        """
+        found: dict[int, Any] = {}
+        self.run(lengths, lambda group: found.update(zip(group, compute(group), strict=True)))
+        return [found[at] for at in range(len(lengths))]
+
+    def attempted(self, lengths: Sequence[int], compute: Callable[[list[int]], Iterable[Any]]) -> list[Any]:
+        """As `values`, with the error out_of_memory for a sample that alone does not fit."""
+
+        def attempt(group: list[int]) -> Iterable[Any]:
+            try:
+                return compute(group)
+            except torch.OutOfMemoryError:
+                if len(group) > 1:
+                    raise  # the budget is halved
+                return [RowError("out_of_memory", f"{lengths[group[0]]:,} tokens by themselves")]
+
+        return self.values(lengths, attempt)
 
 
 def _fits(compute: Callable[[list[int]], None], positions: list[int]) -> bool:

@@ -1,7 +1,7 @@
 """The samples of a batch as tokens and labels for a loaded model; a sample that has none has an error in its place."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 import pyarrow as pa
 from transformers import AutoTokenizer
@@ -11,6 +11,8 @@ from operators.checkpoint import Checkpoint
 from operators.models.loading import sample_tokens
 from operators.supervision.labels import Labelling, Labels
 from operators.supervision.supervised import Supervised, Supervision, Template
+
+T = TypeVar("T")
 
 
 def fitting_supervision(model: Any, checkpoint: Checkpoint, template: Template, wanted: int | None) -> Supervision:
@@ -37,10 +39,10 @@ def labelled(labelling: Labelling, batch: pa.Table) -> list[Supervised | RowErro
     return _attempted(labelling, batch, ("id", "messages", "raw"))
 
 
-def merged(tokenized: Sequence[Supervised | RowError], values: Sequence[Any]) -> list[Any]:
-    """One value per sample: the next of the values for a sample that has tokens, and its error for any other."""
-    following = iter(values)
-    return [row if isinstance(row, RowError) else next(following) for row in tokenized]
+def values_of(tokenized: Sequence[T | RowError], compute: Callable[[list[T]], Iterable[Any]]) -> list[Any]:
+    """One value per sample: those that `compute` returns for the samples with tokens, and the errors of the others."""
+    values = iter(compute([row for row in tokenized if not isinstance(row, RowError)]))
+    return [row if isinstance(row, RowError) else next(values) for row in tokenized]
 
 
 def _attempted(tokens: Callable[..., Supervised], batch: pa.Table, columns: Sequence[str]) -> list[Any]:

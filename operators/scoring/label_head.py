@@ -1,7 +1,7 @@
 """A language model whose logits are those of a few labels only, in float32.
 
 In bfloat16 a logit between 8 and 32 has steps of 0.06 to 0.125, and a score would have such steps as well. The numbers
-of the hidden state are rounded too, but a sum of thousands of them hardly shows it.
+of the hidden state are rounded too, but the errors of thousands of them nearly cancel in a sum.
 """
 
 from collections.abc import Sequence

@@ -37,22 +37,11 @@ class Passes:
 
     def logits(self, rows: Sequence[Tokens]) -> list[np.ndarray | RowError]:
         """The logits of each row, (logits,) float32; the error out_of_memory where a row alone is too large."""
-        found: dict[int, np.ndarray | RowError] = {}
-        lengths = [len(row["input_ids"]) for row in rows]
-
-        def run(group: list[int]) -> None:
-            try:
-                logits = self._computed([rows[at] for at in group]).float().cpu().numpy()
-            except torch.OutOfMemoryError:
-                if len(group) > 1:
-                    raise
-                found[group[0]] = RowError("out_of_memory", f"{lengths[group[0]]:,} tokens by themselves")
-            else:
-                found.update(zip(group, logits, strict=True))
-
         with torch.inference_mode():
-            self.budget.run(lengths, run)
-        return [found[at] for at in range(len(rows))]
+            return self.budget.attempted(
+                [len(row["input_ids"]) for row in rows],
+                lambda group: self._computed([rows[at] for at in group]).float().cpu().numpy(),
+            )
 
     def _computed(self, rows: Sequence[Tokens]) -> Tensor:
         """The logits of one forward pass, (rows, all logits)."""

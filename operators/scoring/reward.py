@@ -1,4 +1,4 @@
-"""The reward of an answer by a reward model: of the last answer of a sample, or of any.
+"""The reward of a sample's last answer by a reward model.
 
     Reward()                                                         # OpenAssistant's DeBERTa, which MoDS uses
     Reward(model=Checkpoint("/models/skywork"), pair="chat", precision="bfloat16")
@@ -8,7 +8,7 @@ A reward model is a sequence classifier with one logit. The logit is the reward,
 so a threshold belongs to one model.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -26,13 +26,10 @@ from operators.supervision.templates import conversation
 from operators.unknown import UNREADABLE, refuse_unreadable
 
 if TYPE_CHECKING:
-    from operators.scoring.passes import Passes
     from operators.scoring.windows import Tokens, Window
 
 Pair = tuple[Sequence[Message], str]
 """The messages before an answer, and the answer."""
-
-Rewards = Callable[[Sequence[Pair]], list[dict[str, Any] | RowError]]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -69,36 +66,17 @@ class Reward(Operator):
     def load(self) -> Compute:
         """A function from a batch to {"reward": float, "truncated": bool} or a RowError, per row.
 
-        The kinds of error are no_answer (no assistant message) and those of `rewards`.
+        The kinds of error are no_answer (no assistant message), no_question, too_long (there is no room for the
+        answer), chat_template (it refuses the messages), unreadable (question and answer, or the answer alone;
+        operators/unknown.py), no_score (the logit is not a number) and out_of_memory (the input by itself is too long
+        for the GPU). An empty answer has a reward. ValueError where the model has more than one logit, lacks the chat
+        template that pair="chat" needs, or has fewer positions than max_tokens.
         """
-        from operators.models.ahead import overlapped
-
-        attempted, passes = self._loaded()
-
-        def tokenize(batch: pa.Table) -> "list[tuple[Tokens, bool] | RowError]":
-            pairs = [last_pair(messages) for messages in batch["messages"].to_pylist()]
-            return [RowError("no_answer") if pair is None else attempted(pair) for pair in pairs]
-
-        device = next(passes.model.parameters()).device
-        return overlapped(tokenize, lambda inputs: _values(passes, inputs), device.type)
-
-    def rewards(self) -> Rewards:
-        """A function from pairs to {"reward": float, "truncated": bool} or a RowError, per pair.
-
-        The kinds of error are no_question, too_long (there is no room for the answer), chat_template (it refuses the
-        messages), unreadable (the pair, or the answer alone; operators/unknown.py), no_score (the logit is not a
-        number) and out_of_memory (the pair by itself is too long for the GPU). An empty answer has a reward. ValueError
-        where the model has more than one logit, lacks the chat template that pair="chat" needs, or has fewer positions
-        than max_tokens.
-        """
-        attempted, passes = self._loaded()
-        return lambda pairs: _values(passes, [attempted(pair) for pair in pairs])
-
-    def _loaded(self) -> "tuple[Callable[[Pair], tuple[Tokens, bool] | RowError], Passes]":
-        """A function from a pair to its input and whether the answer was cut, and the passes of the model."""
         from transformers import AutoConfig, AutoModelForSequenceClassification
 
         from operators.models import loading
+        from operators.models.ahead import overlapped
+        from operators.models.tokenized import values_of
         from operators.scoring.passes import classifier_passes
         from operators.scoring.windows import Window
 
@@ -112,7 +90,16 @@ class Reward(Operator):
         model = loading.placed_model(folder, AutoModelForSequenceClassification, self.precision)
         window = Window(tokenizer, loading.token_limit(model, self.max_tokens))
         written = {"segments": _segments, "chat": _chat}[self.pair]
-        return lambda pair: _attempted(window, written, pair), classifier_passes(model)
+        passes = classifier_passes(model)
+
+        def tokenize(batch: pa.Table) -> "list[tuple[Tokens, bool] | RowError]":
+            pairs = [last_pair(messages) for messages in batch["messages"].to_pylist()]
+            return [RowError("no_answer") if pair is None else _attempted(window, written, pair) for pair in pairs]
+
+        def values(inputs: "list[tuple[Tokens, bool]]") -> Iterator[dict[str, Any] | RowError]:
+            return map(_value, passes.logits([tokens for tokens, _ in inputs]), [cut for _, cut in inputs])
+
+        return overlapped(tokenize, lambda inputs: values_of(inputs, values), model.device.type)
 
 
 def last_pair(messages: Sequence[Message]) -> Pair | None:
@@ -161,11 +148,6 @@ def _attempted(
     # Else the reward of an empty answer would be taken for the reward of this one.
     emptied = bool(answer.strip()) and not kept.strip()
     return too_long if emptied or window.exceeded(tokens) > 0 else (tokens, kept != answer)
-
-
-def _values(passes: "Passes", inputs: "Sequence[tuple[Tokens, bool] | RowError]") -> list[dict[str, Any] | RowError]:
-    logits = iter(passes.logits([each[0] for each in inputs if not isinstance(each, RowError)]))
-    return [each if isinstance(each, RowError) else _value(next(logits), each[1]) for each in inputs]
 
 
 def _value(logits: np.ndarray | RowError, truncated: bool) -> dict[str, Any] | RowError:

@@ -93,6 +93,7 @@ class Scorer(Operator):
 
         from operators.models import loading
         from operators.models.ahead import overlapped
+        from operators.models.tokenized import values_of
         from operators.scoring.passes import label_passes
         from operators.scoring.windows import Window
 
@@ -109,15 +110,12 @@ class Scorer(Operator):
         def tokenize(batch: pa.Table) -> "list[list[tuple[Tokens, bool]] | RowError]":
             return [prompts.attempted(scored_turns(each, self.turns)) for each in batch["messages"].to_pylist()]
 
-        def compute(samples: "list[list[tuple[Tokens, bool]] | RowError]") -> list[dict[str, Any] | RowError]:
-            scored = [prompt for each in samples if not isinstance(each, RowError) for prompt in each]
-            logits = iter(passes.logits([tokens for tokens, _ in scored]))
-            return [
-                each if isinstance(each, RowError) else _value(each, [next(logits) for _ in each], numbers)
-                for each in samples
-            ]
+        def values(samples: "list[list[tuple[Tokens, bool]]]") -> list[dict[str, Any] | RowError]:
+            logits = iter(passes.logits([tokens for prompts_of_one in samples for tokens, _ in prompts_of_one]))
+            return [_value(each, [next(logits) for _ in each], numbers) for each in samples]
 
-        return overlapped(tokenize, compute, next(model.parameters()).device.type)
+        device = next(model.parameters()).device
+        return overlapped(tokenize, lambda samples: values_of(samples, values), device.type)
 
     def _settings(self, folder: Path) -> tuple[str, tuple[str, ...]]:
         """Template and labels, from the fields or else from scorer.json; ValueError where one is in neither."""

@@ -74,6 +74,7 @@ class UniEval(Operator):
 
         from operators.models.ahead import overlapped
         from operators.models.loading import fast_tokenizer, placed_model
+        from operators.models.tokenized import values_of
         from operators.scoring.yes_no import YesNo, answer_ids
 
         folder = self.model.folder()
@@ -84,15 +85,11 @@ class UniEval(Operator):
         def tokenize(batch: pa.Table) -> list[tuple[list[list[int]], bool] | RowError]:
             return [self._attempted(tokenizer, messages) for messages in batch["messages"].to_pylist()]
 
-        def compute(samples: list[tuple[list[list[int]], bool] | RowError]) -> list[dict[str, Any] | RowError]:
-            rows = [row for each in samples if not isinstance(each, RowError) for row in each[0]]
-            answers = iter(asked.shares(rows))
-            return [
-                each if isinstance(each, RowError) else _value([next(answers) for _ in each[0]], each[1])
-                for each in samples
-            ]
+        def values(samples: list[tuple[list[list[int]], bool]]) -> list[dict[str, Any] | RowError]:
+            answers = iter(asked.shares([row for rows, _ in samples for row in rows]))
+            return [_value([next(answers) for _ in rows], truncated) for rows, truncated in samples]
 
-        return overlapped(tokenize, compute, model.device.type)
+        return overlapped(tokenize, lambda samples: values_of(samples, values), model.device.type)
 
     def _attempted(self, tokenizer: Any, messages: Sequence[Message]) -> tuple[list[list[int]], bool] | RowError:
         """The tokens of the question of each dimension and whether one was cut, or why there are none."""

@@ -34,20 +34,10 @@ class YesNo:
 
     def shares(self, rows: Sequence[Sequence[int]]) -> list[float | RowError]:
         """P(yes) / (P(yes) + P(no)) of each input; the error out_of_memory where an input alone is too large."""
-        found: dict[int, float | RowError] = {}
-
-        def run(group: list[int]) -> None:
-            try:
-                shares = self._computed([rows[at] for at in group]).tolist()
-            except torch.OutOfMemoryError:
-                if len(group) > 1:
-                    raise  # the budget is halved
-                shares = [RowError("out_of_memory", f"{len(rows[group[0]]):,} tokens by themselves")]
-            found.update(zip(group, shares, strict=True))
-
         with torch.inference_mode():
-            self.budget.run([len(row) for row in rows], run)
-        return [found[at] for at in range(len(rows))]
+            return self.budget.attempted(
+                [len(row) for row in rows], lambda group: self._computed([rows[at] for at in group]).tolist()
+            )
 
     def _computed(self, rows: Sequence[Sequence[int]]) -> Tensor:
         """The shares of one forward pass, (rows,) float64."""

@@ -179,7 +179,7 @@ def _write_model(folder: Path, declaration: Finetune, model: Any, weights: dict[
         model.save_pretrained(folder, state_dict=weights)
     else:
         model.save_pretrained(folder, save_embedding_layers=False)  # else peft asks the hub about the base
-        (folder / "README.md").unlink()  # a form that nobody fills in
+        (folder / "README.md").unlink()  # an empty form
     tokenizer = AutoTokenizer.from_pretrained(declaration.base.folder(), local_files_only=True)
     if declaration.labels is None:  # a server that reads the folder then uses the template of the training
         tokenizer.chat_template = chat_template(tokenizer, declaration.template) or tokenizer.chat_template

@@ -7,7 +7,6 @@ The defaults are LESS's (Xia et al. 2024, arXiv 2402.04333, and its released tra
 carries the declaration out.
 """
 
-import hashlib
 import math
 from typing import Annotated, ClassVar, Literal
 
@@ -15,7 +14,7 @@ import numpy as np
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from operators.base import STRICT, canonical_json, described
+from operators.base import STRICT, canonical_digest, described
 from operators.checkpoint import Checkpoint
 from operators.positions import SampleTokens, refuse_too_many
 from operators.supervision.labels import Labels
@@ -105,7 +104,7 @@ class Finetune:
     def fingerprint(self) -> str:
         """Hex SHA-256 of the canonical JSON of name, version and fields."""
         identity = {"trainer": type(self).__name__, "version": self.version, "fields": described(self)}
-        return hashlib.sha256(canonical_json(identity).encode()).hexdigest()
+        return canonical_digest(identity)
 
     def step_samples(self, samples: int) -> int:
         """The number of samples per optimiser step when training on `samples` samples: `batch`, where it is set."""

@@ -59,7 +59,7 @@ def test_plan_says_what_is_stored_and_runs_nothing(run, tmp_path):
 
 def test_ingest_makes_a_pool_that_curate_takes(run, tmp_path):
     rows = [{"asked": f"What is {i}?", "told": f"It is {i}.", "note": None} for i in range(30)]
-    jsonl(tmp_path / "in.jsonl", [*rows, rows[0], {"asked": 3, "told": "x"}])
+    jsonl(tmp_path / "in.jsonl", [*rows, rows[0], {"asked": [3], "told": "x"}])
     code, said = run("in.jsonl", "--out", "pool", command=ingest)
     assert code == 3
     assert "no record could be read as a sample" in said

@@ -7,6 +7,7 @@ import pytest
 
 from jobs import compare
 from tests.jobs.corpora import jsonl, records
+from tests.servers import prompt, served
 from tests.tiny import tiny_causal
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -19,8 +20,8 @@ def model(tmp_path):
     return tiny_causal(tmp_path / "model", [row["output"] for row in records(40)])
 
 
-def table(tmp_path):
-    return json.loads((tmp_path / "o" / "comparison.json").read_text())
+def table(tmp_path, out="o"):
+    return json.loads((tmp_path / out / "comparison.json").read_text())
 
 
 def test_recipes_are_compared_and_a_second_run_computes_nothing(run, tmp_path, model, shared_store):
@@ -104,13 +105,25 @@ def test_what_no_comparison_can_be_made_of_is_refused_before_anything_starts(run
     assert "full is not empty and holds no comparison" in said
 
 
-def test_one_sample_and_a_budget_that_no_pool_can_fill(run, tmp_path, shared_store):
-    one = jsonl(tmp_path / "one.jsonl", records(1))
-    code, said = run("ltd", one, "--out", "o", "--store", shared_store, *PRECISE[:1], command=compare)
-    assert code == 0, said
-    (row, *others) = table(tmp_path)["rows"]
-    assert (row["kept"], row["radius"], row["topics"], row["near_duplicates"]) == (1, 0.0, 1.0, 0)
-    assert len(others) == 5
-    code, said = run("ltd", one, "--out", "p", "--store", shared_store, "--budget", "3", command=compare)
+def test_one_sample_two_and_a_budget_that_no_pool_can_fill(run, tmp_path, shared_store):
+    one, two = (jsonl(tmp_path / f"{number}.jsonl", records(number)) for number in (1, 2))
+    with served(lambda request: "5" if "bread" in prompt(request) else "1") as server:
+        words = ["--store", shared_store, *PRECISE[:1], "lift.rounds=0", "seeds=1"]
+        asked = {"judge.model.name": "m", "judge.endpoint": server.url}
+        words += [f"{name}.{field}={value}" for name in ("lift", "alpagasus") for field, value in asked.items()]
+        both = ("ltd", "deft", "deft.embed.precision=float32", "lift", "alpagasus")
+        code, said = run(*both, one, "--out", "o", *words, command=compare)
+        rows = {row["name"]: row for row in table(tmp_path)["rows"]}
+        assert code == 1, said
+        assert "1 rows, all the same" in rows.pop("lift")["why"]
+        assert [row["kept"] for row in rows.values()] == [1] * 6
+        row = rows["random-0"]
+        assert (row["radius"], row["topics"], row["near_duplicates"]) == (0.0, 1.0, 0)
+        code, said = run("lift", "alpagasus", two, "--out", "o2", "--budget", "2", *words, command=compare)
+        assert "lift failed: none of 2 row variances is above percentile 80" in said
+        assert code == 1
+        rows = {row["name"]: row["kept"] for row in table(tmp_path, "o2")["rows"] if "why" not in row}
+        assert rows == {"random-0": 2, "balanced": 2, "longest": 2, "alpagasus": 1}  # which rates only one high enough
+    code, said = run("ltd", one, "--out", "q", "--store", shared_store, "--budget", "3", command=compare)
     assert code == 1
     assert "every recipe failed: random-0: budget 3 is above the 1 samples of the pool" in said

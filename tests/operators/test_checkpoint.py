@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from operators import checkpoint
+from operators import hub as hub_of_models
 from operators.checkpoint import MINILM, Checkpoint
 from operators.missing import ModelMissing
 from operators.positions import refuse_too_many
@@ -24,7 +24,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 @pytest.fixture(autouse=True)
 def hub(monkeypatch, tmp_path):
     """An empty cache, no remembered answers, and a hub that refuses connections."""
-    checkpoint._hub_commit.cache_clear()
+    hub_of_models.commit_of.cache_clear()
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
@@ -105,12 +105,12 @@ def test_a_hub_that_never_answers_is_given_up(monkeypatch):
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        monkeypatch.setattr(checkpoint, "HUB_SECONDS", 0.5)
+        monkeypatch.setattr(hub_of_models, "HUB_SECONDS", 0.5)
         start = time.monotonic()
         with pytest.raises(ModelMissing, match="no answer in 0 s"):
             Checkpoint("org/absent").folder()
         assert time.monotonic() - start < 5
-    assert checkpoint.HUB_SECONDS < 60
+    assert hub_of_models.HUB_SECONDS < 60
 
 
 def test_offline_mode_is_immediate():

@@ -1,8 +1,6 @@
 """Models at URLs, on an S3 server of this machine, read through the cache."""
 
 import os
-import resource
-import signal
 from pathlib import Path
 
 import fsspec
@@ -14,6 +12,7 @@ from operators.checkpoint import Checkpoint
 from operators.missing import ModelMissing
 from operators.model_files import content
 from operators.training.files import FACTS, epoch_facts
+from tests.full_disk import files_up_to
 from tests.tiny import tiny_causal
 
 
@@ -100,14 +99,8 @@ def test_what_is_not_there_or_may_not_be_read_is_told_in_one_line(s3, url):
     holds="one line that says what to do",
 )
 def test_a_full_disk_of_the_cache_is_one_line_that_says_what_to_do(url, tmp_path, capsys):
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, limit[1]))
-    try:
+    with files_up_to(3_000):
         assert exit_code(lambda: len(Checkpoint(url).folder().name)) == 1
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
-        signal.signal(signal.SIGXFSZ, ignored)
     said = capsys.readouterr().out
     assert "File too large in the cache of models. Free some space, or set WINNOW_CACHE to another folder: " in said
     assert (said.count("\n"), f"'{tmp_path}/cache'" in said) == (1, True)

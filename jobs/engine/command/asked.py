@@ -23,7 +23,7 @@ class Asked:
         return self.request.recipe or ""
 
     def run(self) -> dict[str, Any]:
-        """What the manifest says was asked for: the same for the same run."""
+        """The entry `run` of the manifest: what was asked for. It is equal for equal runs."""
         return {
             "recipe": self.name,
             "inputs": list(self.request.inputs),

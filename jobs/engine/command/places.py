@@ -5,25 +5,19 @@ import re
 import stat
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import fsspec
-import yaml
 
-from jobs.engine.execute.session import Session
 from jobs.engine.ingest.files.hub import asking_the_hub
 from jobs.engine.ingest.files.inputs import silent, sources_of
-from jobs.engine.samples.pool_folder import known_facts
 from jobs.engine.store.folder import Folder
 from jobs.engine.store.store import Store
 from jobs.engine.terminal.arguments import DEFAULT_STORE
 from jobs.engine.terminal.errors import UsageError, together
 from jobs.engine.terminal.order import refuse_recipe
-
-MANIFEST = "manifest.yaml"
 
 SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """The environment variable that Ray sets for the driver of a submitted job."""
@@ -31,7 +25,7 @@ PACKAGES = "runtime_resources"
 """The folder in which Ray unpacks what is submitted."""
 EXTRA = ("s3fs", "gcsfs")
 PRIVATE = ("memory:",)
-"""How the URLs begin of places that only one process sees."""
+"""The prefixes of URLs that only one process can read."""
 SLASH = re.compile(r"[a-z][a-z0-9+.-]+:/(?!/)")
 """How a URL begins that lacks a slash, which would be made as a folder; a drive of Windows is one letter."""
 
@@ -142,55 +136,6 @@ def place_of_run(given: str) -> Folder:
     if "://" in given:
         refuse_without_driver(given)
     return Folder.at(given)
-
-
-def manifest_in(out: Folder) -> dict[str, Any]:
-    """Returns the manifest in a folder, empty if there is none. UsageError if it cannot be read as a manifest."""
-    try:
-        found = yaml.safe_load(out.content(MANIFEST)) if out.exists(MANIFEST) else {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UsageError(f"{out}/{MANIFEST} cannot be read as a manifest: {error}") from None
-    if not isinstance(found, dict):
-        raise UsageError(f"{out}/{MANIFEST} is not the manifest of a run")
-    return found
-
-
-def refuse_taken(out: Folder, identity: Mapping[str, Any]) -> None:
-    """UsageError if the folder holds another run or foreign files; it may be empty or hold this run.
-
-    identity: the beginning of the run's manifest. If its pool is not known yet, the names of the inputs are compared.
-    """
-    found = manifest_in(out)
-    if found.get("finished"):
-        ours, theirs = _flat(identity), _flat(found)
-        data = "pool.fingerprint" if "pool.fingerprint" in ours else "run.inputs"
-        given = ("run.fields.", "run.reading.") if "reading" in identity["run"] else ("run.fields.",)
-        compared = [key for key in {*ours, *theirs} if key == data or key.startswith(given)]
-        differing = [
-            f"{key.removeprefix('run.fields.')} {theirs.get(key)!r} there, {ours.get(key)!r} now"
-            for key in sorted([*compared, "run.recipe"])
-            if ours.get(key) != theirs.get(key)
-        ]
-        if differing:
-            raise UsageError(f"{out} holds another run ({'; '.join(differing[:5])}); give another --out")
-    elif not found and out.names():
-        raise UsageError(f"{out} is not empty and holds no run of Winnow; give another --out")
-
-
-def refuse_other_run(out: Folder, recipe: str, inputs: Sequence[str], fields: Any, session: Session) -> None:
-    """As `refuse_taken`, by what is known about a run before its inputs are ingested."""
-    if out.exists():
-        facts = known_facts(inputs, session.store, session.reading)
-        pool = {"pool": {"fingerprint": facts["fingerprint"]}} if facts else {}
-        run = {"recipe": recipe, "inputs": list(inputs), "fields": fields}
-        refuse_taken(out, {"run": run, **pool})
-
-
-def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value})
-    return flat
 
 
 def _refuse_an_input(out: str, inputs: Sequence[str]) -> None:

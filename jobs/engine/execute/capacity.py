@@ -71,7 +71,7 @@ def _on_demand() -> tuple[Nodes, ...]:
 
 
 def refuse_without_gpus(steps: Mapping[str, object], profile: Profile) -> None:
-    """UsageError where an operator or a trainer would wait forever for GPUs that the connected cluster never has.
+    """UsageError where a step or a reduce would wait forever for GPUs that the connected cluster never has.
 
     steps: the operators and trainers of a run by the names of their columns; other steps hold no GPU by themselves.
     """
@@ -79,7 +79,7 @@ def refuse_without_gpus(steps: Mapping[str, object], profile: Profile) -> None:
 
 
 def lacking(steps: Mapping[str, object], profile: Profile, capacity: Capacity) -> Iterator[str]:
-    """A sentence for each step that asks for more GPUs than the cluster can have."""
+    """A sentence for each step, and for the reduces, that ask for more GPUs than the cluster can have."""
     for name, step in steps.items():
         if isinstance(step, Operator) and (gpus := profile.execution(step).gpus) > capacity.most_of_a_node:
             yield _sentence(name, f"a worker of {type(step).__name__} takes {gpus:g} GPU(s) of one node", capacity)
@@ -87,6 +87,10 @@ def lacking(steps: Mapping[str, object], profile: Profile, capacity: Capacity) -
             together = profile.train_workers * profile.train_gpus
             if profile.train_gpus > capacity.most_of_a_node or together > capacity.most:
                 yield _sentence(name, f"training takes {together:g} GPU(s)", capacity)
+    # What such operators compute is what kernels reduce on GPUs; a recipe without one reduces nothing there.
+    reduces = any(isinstance(step, Operator) and step.uses_gpus() for step in steps.values())
+    if reduces and profile.reduce_gpus > capacity.most_of_a_node:
+        yield _sentence("reduce_gpus", f"a reduce takes {profile.reduce_gpus:g} GPU(s) of one node", capacity)
 
 
 def _sentence(name: str, needs: str, capacity: Capacity) -> str:

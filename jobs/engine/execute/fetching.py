@@ -69,7 +69,7 @@ def _wait_for_one(name: str, execution: Execution, seconds: float) -> None:
 
 
 def only_on(node: str) -> NodeAffinitySchedulingStrategy:
-    """Where a task runs that has to run on this node."""
+    """The scheduling strategy of a task that has to run on this node."""
     return NodeAffinitySchedulingStrategy(node, soft=False)
 
 

@@ -1,6 +1,7 @@
 """Runs a map and records it. Stored values are not computed again, and equal samples are computed once."""
 
 import time
+from dataclasses import dataclass
 
 import numpy as np
 import ray
@@ -31,65 +32,97 @@ def mapped(
     sample has neither value nor error in the end.
     """
     began = time.monotonic()
-    store = session.store
-    store.declare(operator)
-    feature = store.feature(operator, samples.identity(operator.belongs_to()))
-    wanted = (MISSING, ERROR) if session.retry_errors else (MISSING,)
-    with told(name, session):
-        states = settle(feature, samples.samples)
-    missing = ids[np.isin(states[ids], wanted)]
-    size, stored = len(ids), len(ids) - len(missing)
-    # What is held while the samples stream is held for hours. Consecutive ids are two numbers, and not an array.
+    session.store.declare(operator)
+    feature = session.store.feature(operator, samples.identity(operator.belongs_to()))
+    making = Making(name, operator, feature, samples, session)
     given = Runs.of(ids)
-    del ids
-    taken, known_by, repeats = 0, KNOWN_BY[operator.belongs_to()], missing[:0]
-    if len(missing):
-        with told(name, session):
-            taken, repeats = known_already(feature, operator, store, samples.parts, Runs.of(missing))
+    del ids  # what is held while the samples stream is held for hours, and consecutive ids are two numbers
+    states = making.states()
+    missing = making.missing(given, states)
+    stored = len(given) - len(missing)
+    taken, repeats = making.taken_over(missing)
     if taken:
-        with told(name, session):
-            states = settle(feature, samples.samples)
-        missing = missing[np.isin(states[missing], wanted)]
-    repeats = np.intersect1d(repeats, missing, assume_unique=True)
-    asked = Runs.of(missing).without(repeats)
-    del missing
-    allowed = session.max_errors * size
+        states = making.states()
+        missing, repeats = making.missing(missing, states), repeats[making.are_missing(states[repeats])]
+    asked = missing.without(repeats)
     from_others = f", {taken:,} known from an earlier run" if taken else ""
-    say(f"{name}: {size:,} samples, {stored:,} in the store{from_others}, {len(asked):,} to compute")
+    say(f"{name}: {len(given):,} samples, {stored:,} in the store{from_others}, {len(asked):,} to compute")
+    allowed = session.max_errors * len(given)
     if len(asked):
-        refuse_without_room({name: operator}, session)
-        started = time.monotonic()
-        stream(operator, name, feature, samples.parts, asked, allowed, session)
-        store.note_pace(operator, len(asked), time.monotonic() - started)
-        if len(repeats):
-            with told(name, session):
-                ray.get(share_with_repeats.remote(feature, samples.parts, repeats, known_by))
-        with told(name, session):
-            states = settle(feature, samples.samples)
-    ids = given.ids()
-    found = states[ids]
-    _refuse_missing(name, feature, ids, found)
-    failed = int((found == ERROR).sum())
-    session.log.append(
-        {
-            "map": name,
-            **declaration(operator),
-            "pool": samples.folder,
-            "feature": feature.folder,
-            "samples": size,
-            "stored": stored,
-            "taken_over": taken,
-            "computed": len(asked),
-            "failed": failed,
-            "seconds": round(time.monotonic() - began, 2),
-        }
-    )
+        making.compute(asked, allowed)
+        making.share(repeats)
+        states = making.states()
+    valued, failed = making.ended(given, states)
+    entry = {"feature": feature.folder, "samples": len(given), "stored": stored, "taken_over": taken}
+    entry |= {"computed": len(asked), "failed": failed, "seconds": round(time.monotonic() - began, 2)}
+    session.log.append({"map": name, **declaration(operator), "pool": samples.folder, **entry})
     if failed > allowed:
         raise OverErrorBudget(
-            f"{name}: {failed:,} of {size:,} samples have an error, and max_errors allows {allowed:,.0f}. "
+            f"{name}: {failed:,} of {len(given):,} samples have an error, and max_errors allows {allowed:,.0f}. "
             f"{what_to_do(operator, name, next(feature.errors(), (0, ''))[1])}"
         )
-    return feature, ids if not failed else ids[found == VALUE]
+    return feature, valued
+
+
+@dataclass(frozen=True)
+class Making:
+    """A column that is being made. Its methods raise errors of Ray as a WinnowError that names it."""
+
+    name: str
+    operator: Operator
+    feature: Feature
+    samples: Samples
+    session: Session
+
+    def states(self) -> np.ndarray:
+        """The state of each sample of the pool, once what was written is merged; (samples,) uint8."""
+        with told(self.name, self.session):
+            return settle(self.feature, self.samples.samples)
+
+    def are_missing(self, states: np.ndarray) -> np.ndarray:
+        """Which of these states say that a sample is to be computed; (n,) bool."""
+        missing = states == MISSING
+        return missing | (states == ERROR) if self.session.retry_errors else missing
+
+    def missing(self, given: Runs, states: np.ndarray) -> Runs:
+        """Which of these samples are to be computed."""
+        ids = given.ids()
+        return Runs.of(ids[self.are_missing(states[ids])])
+
+    def taken_over(self, missing: Runs) -> tuple[int, np.ndarray]:
+        """How many of these samples got the value of an equal one in the store, and the ids of those that repeat one.
+
+        The ids are those of the samples, ascending, of which an equal one with a lower id is among these too.
+        """
+        if not len(missing):
+            return 0, np.empty(0, np.int64)
+        with told(self.name, self.session):
+            return known_already(self.feature, self.operator, self.session.store, self.samples.parts, missing)
+
+    def compute(self, asked: Runs, allowed: float) -> None:
+        """Computes the operator for these samples; allowed: how many may fail."""
+        refuse_without_room({self.name: self.operator}, self.session)
+        began = time.monotonic()
+        stream(self.operator, self.name, self.feature, self.samples.parts, asked, allowed, self.session)
+        self.session.store.note_pace(self.operator, len(asked), time.monotonic() - began)
+
+    def share(self, repeats: np.ndarray) -> None:
+        """Gives these samples the value, or the error, of the equal ones that were computed."""
+        if len(repeats):
+            known_by = KNOWN_BY[self.operator.belongs_to()]
+            with told(self.name, self.session):
+                ray.get(share_with_repeats.remote(self.feature, self.samples.parts, repeats, known_by))
+
+    def ended(self, given: Runs, states: np.ndarray) -> tuple[np.ndarray, int]:
+        """The ids of the samples with a value, ascending, and the number of those with an error.
+
+        WinnowError where a sample has neither.
+        """
+        ids = given.ids()
+        found = states[ids]
+        _refuse_missing(self.name, self.feature, ids, found)
+        failed = int((found == ERROR).sum())
+        return ids if not failed else ids[found == VALUE], failed
 
 
 def _refuse_missing(name: str, feature: Feature, ids: np.ndarray, states: np.ndarray) -> None:

@@ -6,7 +6,8 @@ The shapes are those of Qwen3's models, and of Llama-3.3-70B.
 import sys
 from collections.abc import Iterator
 
-from jobs.engine.execute.model_memory import Sizes, fits, gpus_of
+from jobs.engine.execute.model_memory import fits, gpus_of
+from jobs.engine.execute.model_sizes import Sizes
 from jobs.engine.execute.profile import Execution, Profile
 from operators.asking.judge import Judge
 from operators.base import Operator

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import is_dataclass
 from functools import partial
@@ -14,10 +14,10 @@ import ray
 from ray.exceptions import NodeDiedError
 
 from jobs.engine.execute.gpus import hide_other_gpus, task
-from jobs.engine.execute.rows import Rows, part, read
+from jobs.engine.execute.rows import Rows, count, part, read
 from jobs.engine.execute.spread import Spread, live_nodes
 from jobs.engine.terminal.errors import WinnowError
-from operators.kernels.sharding import Ask, here, sharding
+from operators.kernels.sharding import Ask, Sharding, here, in_order, sharding
 
 EVERY = 30.0
 """Seconds between two lines about the progress of a reduce."""
@@ -82,14 +82,11 @@ REDUCE = task(reduce_here, max_retries=0)  # a reduce starts again as a whole
 def _alone(request: Request, progress: Progress) -> Found:
     """Runs the kernel in this process."""
     _set_threads(request.spread.threads)
-    arrays = [read(each) for each in request.columns]
-    device = {"device": "cuda"} if request.spread.gpus else {}
     declared = sharding(request.kernel)
     if declared is None:
-        return Found(request.kernel(*arrays, **device, **request.params))
-    shard = declared.shard(*arrays, **device)
-    del arrays
-    asked = Asked(here(shard))
+        device = {"device": "cuda"} if request.spread.gpus else {}
+        return Found(request.kernel(*map(read, request.columns), **device, **request.params))
+    asked = Asked(here(_held(declared, request.columns, 0, request.spread)))
     return Found(declared.driver(asked, tell=progress, **request.params), asked.rounds)
 
 
@@ -138,6 +135,31 @@ def _wait_for_room(workers: list[Any], request: Request) -> None:
             )
 
 
+def _held(declared: Sharding, columns: Sequence[Rows], offset: int, spread: Spread) -> Any:
+    """The shard with these rows, in memory or read as they are asked for; offset: the position of the first."""
+    if spread.at_once:
+        return InTurn(declared, columns, offset, spread.at_once)
+    device = {"device": "cuda"} if spread.gpus else {}
+    return declared.shard(*map(read, columns), offset=offset, **device)
+
+
+class InTurn(NamedTuple):
+    """A shard of a kernel that computes each row by itself: it reads some rows after others."""
+
+    declared: Sharding
+    columns: Sequence[Rows]
+    offset: int
+    at_once: int
+
+    def rows(self, params: dict[str, Any]) -> Any:
+        """What the kernel returns of the rows of this shard."""
+        answers = []
+        for start in range(0, count(self.columns[0]), self.at_once):
+            columns = (read(part(each, start, start + self.at_once)) for each in self.columns)
+            answers.append(self.declared.shard(*columns, offset=self.offset + start).rows(params))
+        return in_order(answers)
+
+
 class Shard:
     """The actor that holds a shard."""
 
@@ -150,8 +172,7 @@ class Shard:
         _set_threads(spread.threads)
         declared = sharding(kernel)
         assert declared is not None
-        device = {"device": "cuda"} if spread.gpus else {}
-        self.shard = declared.shard(*[read(each) for each in columns], offset=offset, **device)
+        self.shard = _held(declared, columns, offset, spread)
 
     def answer(self, method: str, *arguments: Any) -> Any:
         """What a method of the shard returns."""

@@ -26,6 +26,11 @@ Rows = Stored | np.ndarray
 """One array argument of a kernel: values in the store, or values in memory."""
 
 
+def count(rows: Rows) -> int:
+    """The number of rows."""
+    return len(rows.ids) if isinstance(rows, Stored) else len(rows)
+
+
 def part(rows: Rows, start: int, stop: int) -> Rows:
     """The rows from `start` to before `stop`."""
     return rows._replace(ids=rows.ids[start:stop]) if isinstance(rows, Stored) else rows[start:stop]

@@ -9,8 +9,8 @@ from contextlib import suppress
 
 import ray
 from ray.exceptions import RayError, RayTaskError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from jobs.engine.execute.fetching import only_on
 from jobs.engine.store.folder import Folder
 from jobs.engine.terminal.errors import WinnowError
 from jobs.engine.terminal.place_errors import of_a_place
@@ -31,7 +31,7 @@ def refuse_unshared(place: Folder) -> None:
     probe = f".winnow-{uuid.uuid4().hex}"
     place.write(probe, probe.encode())
     try:
-        asked = {_seen.options(scheduling_strategy=_only_on(node)).remote(place, probe, node): node for node in nodes}
+        asked = {_seen.options(scheduling_strategy=only_on(node)).remote(place, probe, node): node for node in nodes}
         answered, late = ray.wait(list(asked), num_returns=len(asked), timeout=PATIENCE_SECONDS)
         for task in (*answered, *late):
             node = asked[task]
@@ -47,10 +47,6 @@ def refuse_unshared(place: Folder) -> None:
 
 def _alive() -> Iterable[dict]:
     return (node for node in ray.nodes() if node["Alive"])
-
-
-def _only_on(node: str) -> NodeAffinitySchedulingStrategy:
-    return NodeAffinitySchedulingStrategy(node, soft=False)
 
 
 def _fault(task: ray.ObjectRef, place: Folder, written: str) -> str:

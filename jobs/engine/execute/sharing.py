@@ -7,8 +7,9 @@ import ray
 from jobs.engine.samples.reading import KNOWN_BY, Parts, read_samples
 from jobs.engine.samples.runs import Runs
 from jobs.engine.store.feature import Feature
+from jobs.engine.store.hashes import hashes
 from jobs.engine.store.store import Store
-from jobs.engine.store.taking import Lacking, hashes, share_errors, take_over
+from jobs.engine.store.taking import Lacking, share_errors, take_over
 from operators.base import Operator
 
 COMPARED = 1 << 24
@@ -59,6 +60,6 @@ def _hashes(parts: Parts, ids: np.ndarray, known_by: str, share: int, of: int) -
     """The ids and hashes of the samples whose hashes are in a share, as a table (id, sha)."""
     tables = []
     for table in read_samples(parts, ids, ["id", known_by]):
-        mine = hashes(table[known_by]).view(np.uint8).reshape(-1, 16)[:, 0] % of == share
+        mine = hashes(table[known_by]).view(np.uint8).reshape(-1, 16)[:, 15] % of == share
         tables.append(table if of == 1 else table.filter(pa.array(mine)))
     return pa.concat_tables(tables).rename_columns(["id", "sha"])

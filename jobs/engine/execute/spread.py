@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import ray
@@ -30,6 +30,8 @@ class Spread(NamedTuple):
     """Bytes of memory that a shard requests."""
     nodes: int = 0
     """The nodes that the shards were dealt to."""
+    at_once: int = 0
+    """The rows that a process has in memory at a time, for a kernel that computes each by itself; 0: all of its."""
 
 
 def live_nodes() -> list[Mapping[str, float]]:
@@ -38,7 +40,10 @@ def live_nodes() -> list[Mapping[str, float]]:
 
 
 def spread(kernel: Callable[..., Any], columns: Mapping[str, Rows], rows: int, profile: Profile) -> Spread:
-    """One process where the columns fit, or where the kernel has no shards; else shards over all nodes or GPUs."""
+    """One process where the columns fit, or where the kernel has no shards; else shards over all nodes or GPUs.
+
+    A kernel that computes each row by itself has one shard per node, which reads some of its rows after others.
+    """
     gpus = profile.reduce_gpus if "device" in inspect.signature(kernel).parameters else 0.0
     threads = profile.reduce_threads or int(largest_node_cpus())
     alone = Spread(threads=threads, gpus=gpus)
@@ -50,6 +55,11 @@ def spread(kernel: Callable[..., Any], columns: Mapping[str, Rows], rows: int, p
     total = rows * sum(row_bytes(each) for each in columns.values())
     if total <= limit:
         return alone
+    if declared.by_row:
+        at_once = max(1, int(limit * rows / total))
+        shards = min(max(1, len(nodes)), rows)
+        where = alone if shards == 1 else _dealt(shards, min(limit, total / shards), threads, nodes)
+        return where._replace(at_once=at_once)
     shards = math.ceil(total / limit)
     if gpus:
         shards = int(sum(each.get("GPU", 0.0) for each in nodes) / gpus)
@@ -57,12 +67,16 @@ def spread(kernel: Callable[..., Any], columns: Mapping[str, Rows], rows: int, p
     shards = len(declared.cuts(rows, shards)) - 1
     if shards == 1:
         return alone
+    return _dealt(shards, total / shards, threads, nodes)._replace(gpus=gpus)
+
+
+def _dealt(shards: int, memory: float, threads: int, nodes: Sequence[Mapping[str, float]]) -> Spread:
+    """So many shards over these nodes, with so many bytes each; threads: of a process that has its node for itself."""
     cpus = sum(each["CPU"] for each in nodes)
     return Spread(
         shards,
         max(1, threads // math.ceil(shards / max(len(nodes), 1))),
         min(1.0, math.floor(100 * cpus / shards) / 100),
-        gpus,
-        math.ceil(total / shards),
-        len(nodes),
+        memory=math.ceil(memory),
+        nodes=len(nodes),
     )

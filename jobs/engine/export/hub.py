@@ -42,7 +42,7 @@ def checked_repository(name: str | None, visibility: Literal["private", "public"
 
 
 def with_token(repository: Repository) -> Repository:
-    """The repository with the token of who is logged in. UsageError where nobody is."""
+    """The repository with the token of the user who is logged in. UsageError where no user is."""
     token = get_token()
     if not token:
         raise UsageError("no token for the hub: log in with `hf auth login`, or set HF_TOKEN; --dry-run needs none")

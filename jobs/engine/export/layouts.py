@@ -8,8 +8,6 @@ from jobs.engine.export import chat, llama_factory
 from jobs.engine.export.kept import Kept, KeptSample
 from jobs.engine.export.parts import Unfit, calls_of, parts_of
 
-TRAINERS = ("llamafactory", "axolotl", "trl", "open-instruct", "ms-swift")
-
 
 @dataclass(frozen=True)
 class Shape:

@@ -7,7 +7,6 @@ A grown pool refers to the part files of its parent by their paths. A repeated r
 store: the rewritten instructions and the responses are features, and a pool is complete when it has a pool.json.
 """
 
-import hashlib
 import json
 import time
 from collections.abc import Mapping
@@ -25,11 +24,12 @@ from jobs.engine.grow.new_samples import SHA, Made, NewSamples, made
 from jobs.engine.ingest.parts import Shares, fingerprints
 from jobs.engine.ingest.tasks import fetched
 from jobs.engine.samples.pool_folder import Samples, is_pool
+from jobs.engine.samples.runs import ids_digest
 from jobs.engine.store.folder import Folder
 from jobs.engine.terminal.errors import WinnowError
 from jobs.engine.terminal.screen import say
 from operators.asking.rewrite import asked_of
-from operators.base import Operator, canonical_json
+from operators.base import Operator, canonical_digest
 
 VERSION = 2
 """Increased when the code makes another pool from the same rewritten instructions and responses."""
@@ -80,7 +80,12 @@ def grown(samples: Samples, session: Session, rewrite: Operator, respond: Operat
         "not_answered": dict(answered.lost),
     }
     number = len(samples.facts.get("rounds", ())) + 1
-    identity = {"respond": respond.fingerprint(), "answered": _digest(answered.ids), "counts": counts, "round": number}
+    identity = {
+        "respond": respond.fingerprint(),
+        "answered": ids_digest(answered.ids),
+        "counts": counts,
+        "round": number,
+    }
     key = _key({"grown": prompts.facts["key"], **identity})
     folder = _folder(session.store.url, key)
     if not is_pool(folder.url):
@@ -98,11 +103,7 @@ def grown(samples: Samples, session: Session, rewrite: Operator, respond: Operat
 
 
 def _key(identity: Mapping[str, Any]) -> str:
-    return hashlib.sha256(canonical_json({"version": VERSION, **identity}).encode()).hexdigest()
-
-
-def _digest(ids: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(ids, np.int64).tobytes()).hexdigest()
+    return canonical_digest({"version": VERSION, **identity})
 
 
 def _folder(store: str, key: str) -> Folder:
@@ -127,7 +128,7 @@ def _prompts(samples: Samples, store: str, rewrite: Operator, rewritten: Made) -
     # The new samples take their other fields from the parents' records, which can differ where the contents are equal.
     known = samples.facts
     parent = {"fingerprint": known["fingerprint"], "folder": samples.folder, "key": known.get("key", "")}
-    key = _key({"prompts": parent, "rewrite": rewrite.fingerprint(), "rewritten": _digest(rewritten.ids)})
+    key = _key({"prompts": parent, "rewrite": rewrite.fingerprint(), "rewritten": ids_digest(rewritten.ids)})
     folder, size = _folder(store, key), len(rewritten.ids)
     if not is_pool(folder.url):
         folder.make()

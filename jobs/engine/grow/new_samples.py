@@ -24,6 +24,8 @@ from jobs.engine.store.folder import Folder, opened
 from operators.sample import SAMPLE
 
 SHA = np.dtype("S16")
+KEPT = [name for name in SAMPLE.names if name not in ("rejected", "label")]
+"""The columns of a sample that a new one is made from: a rejected answer and a label say nothing of a new answer."""
 
 Turn = Callable[[Mapping[str, Any], Mapping[str, Any]], tuple[str, str, str]]
 """A function from a sample's row and the operator's value to instruction, input and response of the new sample."""
@@ -131,7 +133,7 @@ def _tables(
     """The new samples that are made from these ids, one table per row group; `id` is still the old sample's."""
     for begin in range(0, len(ids), GROUP_ROWS):
         some = ids[begin : begin + GROUP_ROWS]
-        rows = pa.concat_tables(read_samples(parts, some, SAMPLE.names)).to_pylist()
+        rows = pa.concat_tables(read_samples(parts, some, KEPT)).to_pylist()
         for row, value in zip(rows, values.values(some), strict=True):
             row["raw"] = written(row["raw"], *turn(row, value), columns)
             record = record_of(row["raw"], sys.maxsize)

@@ -42,7 +42,7 @@ from jobs.engine.store.writing import UNFINISHED
 from jobs.engine.terminal.place_errors import regardless
 from operators.base import canonical_json
 
-VERSION = 3
+VERSION = 4
 """Raise it when the same inputs and settings make a different pool than before."""
 
 TEMPORARY = ".tmp-"

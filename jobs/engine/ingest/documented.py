@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 
 from jobs.engine.ingest.files.forms import COMPRESSED, MARKS
 from jobs.engine.ingest.records.contents import LISTS, MEDIA, RESULTS
-from jobs.engine.ingest.records.formats import FORMATS, REJECTED, SYSTEM_FIELDS, TOOL_FIELDS
+from jobs.engine.ingest.records.format import SYSTEM_FIELDS, TOOL_FIELDS
+from jobs.engine.ingest.records.formats import FORMATS, REJECTED
 from jobs.engine.ingest.records.messages import (
     CALL_FIELDS,
     CALL_ROLES,
@@ -17,6 +18,7 @@ from jobs.engine.ingest.records.messages import (
     ROLES,
     TEXT_FIELDS,
 )
+from jobs.engine.ingest.records.preferences import LABELS
 from jobs.engine.ingest.records.trees import MESSAGE, PARENT, TREE
 
 FILES = (
@@ -24,7 +26,7 @@ FILES = (
     ("JSON", "an array of objects, objects one after another, or an array under a single key such as `data`"),
     ("Parquet, Arrow, Feather", "one record per row; a folder of `save_to_disk` with its `train` split"),
     ("csv, tsv", "a header, then one record per row; by the file's name"),
-    ("tar", "one record per json member (WebDataset)"),
+    ("tar", "the records of its json members: one each, as in a WebDataset, or many"),
 )
 
 
@@ -66,13 +68,17 @@ def _words() -> Iterator[str]:
     yield f"| role | {_names(ROLE_FIELDS)} |"
     yield f"| text | {_names(TEXT_FIELDS)} |"
     for role, words in said.items():
-        yield f"| the role `{role}` | {_names(words)} |"
+        part = (
+            "what the assistant thinks, as a message before its answer" if role == "reasoning" else f"the role `{role}`"
+        )
+        yield f"| {part} | {_names(words)} |"
     yield f"| a call of the assistant | {_names([*CALL_FIELDS, *sorted(CALL_ROLES - set(CALL_FIELDS))])} |"
     yield f"| the result of a call, among parts | {_names(sorted(RESULTS))} |"
     yield f"| what the assistant thinks | `<think>` … `</think>` before the answer, {_names(REASONING_FIELDS)} |"
     yield f"| media, which stay in the record | {_names([*MEDIA, *LISTS])} |"
     yield f"| system prompt, tools on offer | {_names([*SYSTEM_FIELDS, *TOOL_FIELDS])} |"
     yield f"| the rejected answer of a pair | {_names(REJECTED)} |"
+    yield f"| whether the answer is desired (KTO) | {_names(LABELS)} |"
 
 
 def _names(names: Iterable[str]) -> str:

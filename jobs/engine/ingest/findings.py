@@ -20,6 +20,12 @@ from operators.sample import Message
 SHOWN_CHARACTERS = 60
 REASONS_SHOWN = 8
 REASON_CHARACTERS = 600
+PAIRS = {
+    "chosen": "the chosen answer is the sample, and the rejected one stays beside it",
+    "both": "each answer is a sample",
+    "skip": "neither answer is a sample",
+}
+"""What is said of preference records, by the setting."""
 STATES = ("records", "samples", "duplicates", "quarantined")
 
 
@@ -96,6 +102,9 @@ def say_findings(found: Mapping[str, Any], folder: str, say: Say) -> None:
             say(f"{source['uri']} has no records ({source['bytes']:,} bytes)")
     for name, count in formats.most_common():
         say(f"format {name}: {count:,} records, for example {_shown(found['examples'][name])}")
+    if "preference" in formats:
+        taken = PAIRS[found["settings"]["pairs"]]
+        say(f"of a preference record {taken}; --pairs chosen|both|skip says which")
     if found["media"]:
         counts = ", ".join(f"{count:,} {kind}" for kind, count in found["media"].items())
         say(f"media: {counts}; they stay in the records, and methods see a placeholder such as <image>")
@@ -103,8 +112,13 @@ def say_findings(found: Mapping[str, Any], folder: str, say: Say) -> None:
         reasons = Counter(found["reasons"]).most_common()
         listed = ", ".join(f"{count:,} {reason}" for reason, count in reasons)
         say(f"quarantined {found['quarantined']:,}: {listed}; see {folder}/quarantine.jsonl")
-        for line in first_reasons(found, folder):
-            say(line)
+        say_reasons(found, folder, say)
+
+
+def say_reasons(found: Mapping[str, Any], folder: str, say: Say) -> None:
+    """Says the first quarantined record of each of the first few reasons. found: the content of pool.json."""
+    for line in first_reasons(found, folder):
+        say(line)
 
 
 def _shown(messages: Sequence[Message]) -> str:
@@ -117,20 +131,27 @@ def _shown(messages: Sequence[Message]) -> str:
 
 
 def refuse_unreadable(found: Mapping[str, Any], folder: str, share: float) -> None:
-    """OverErrorBudget, with the first reasons, where more than this share of the records is quarantined.
+    """OverErrorBudget where more than this share of the records is quarantined. The first reasons were said before.
 
     Records that can be read and are not wanted do not count. found: the content of pool.json. folder: that of the pool.
     """
-    lost = found["quarantined"] - sum(found.get("reasons", {}).get(kind, 0) for kind in SET_ASIDE)
-    records = found["records"]
-    if lost <= share * records:
+    if not is_over(found, share):
         return
+    lost, records = _unreadable(found), found["records"]
     enough = math.ceil(100 * lost / records) / 100
     raise OverErrorBudget(
-        f"{lost:,} of {records:,} records cannot be read, and the share that may be is {share:g}:\n"
-        + "\n".join(first_reasons(found, folder))
-        + f"\n{folder}/quarantine.jsonl has them all. Mend them, or allow as many: --max-unreadable {enough:g}"
+        f"{lost:,} of {records:,} records cannot be read, and the share that may be is {share:g}. Mend them "
+        f"({folder}/quarantine.jsonl has them all), or allow as many: --max-unreadable {enough:g}"
     )
+
+
+def is_over(found: Mapping[str, Any], share: float) -> bool:
+    """Whether more than this share of the records is quarantined, those aside that are not wanted."""
+    return _unreadable(found) > share * found["records"]
+
+
+def _unreadable(found: Mapping[str, Any]) -> int:
+    return found["quarantined"] - sum(found.get("reasons", {}).get(kind, 0) for kind in SET_ASIDE)
 
 
 def first_reasons(found: Mapping[str, Any], folder: str) -> list[str]:

@@ -129,7 +129,7 @@ class _Found:
 
 def _parsed(reader: Reader, settings: IngestSettings, writer: InterimWriter, quarantine: Quarantine) -> _Found:
     found = _Found()
-    elements = isinstance(reader, Elements)
+    elements = isinstance(reader, Elements | Members)
     for piece in reader if settings.columns else whole_trees(reader):
         if piece.fault:
             quarantine.add(piece, piece.fault)
@@ -141,7 +141,7 @@ def _parsed(reader: Reader, settings: IngestSettings, writer: InterimWriter, qua
             continue
         for sample in samples:
             raw = sample.raw or (compact(piece.raw) if elements else piece.raw)
-            writer.add(piece.line, sample.messages, sample.hashes, raw)
+            writer.add(piece.line, sample.messages, sample.hashes, raw, sample.rejected, sample.label)
             found.formats[sample.format] += 1
             found.made += sample.raw is not None
             if sample.media:

@@ -1,8 +1,8 @@
 """The parquet files of an ingest: samples in small row groups, and columns read by a range of values."""
 
 from array import array
-from collections.abc import Sequence
-from typing import BinaryIO
+from collections.abc import Mapping, Sequence
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -15,11 +15,13 @@ GROUP_ROWS = 4096
 GROUP_BYTES = 64 << 20
 KEYS_AT_ONCE = 65_536
 
-INTERIM = pa.schema([SAMPLE.field(name) for name in ("sha", "text_sha", "line", "messages", "raw")])
+INTERIM = pa.schema(
+    [SAMPLE.field(name) for name in ("sha", "text_sha", "line", "messages", "raw", "rejected", "label")]
+)
 KEYS = pa.schema([("head", pa.uint64()), ("tail", pa.uint64()), ("line", pa.int64())])
 
 # A dictionary of texts that never repeat costs time and saves no space.
-REPEATING = ["source", "messages.list.element.role"]
+REPEATING = ["source", "messages.list.element.role", "rejected.list.element.role"]
 
 
 def sample_writer(file: BinaryIO, schema: pa.Schema) -> pq.ParquetWriter:
@@ -52,10 +54,25 @@ class InterimWriter:
         """The other fields of messages, by the message's place; most messages have none."""
         self.ends = [0]
         self.raws: list[bytes] = []
+        self.rejected: dict[int, Sequence[Message]] = {}
+        self.labels: dict[int, bool] = {}
+        """What few samples have, by the sample's place."""
         self.bytes = 0
 
-    def add(self, line: int | None, messages: Sequence[Message], hashes: Hashes, raw: bytes) -> None:
+    def add(
+        self,
+        line: int | None,
+        messages: Sequence[Message],
+        hashes: Hashes,
+        raw: bytes,
+        rejected: Sequence[Message] | None = None,
+        label: bool | None = None,
+    ) -> None:
         """Adds one sample."""
+        if rejected is not None:
+            self.rejected[len(self.lines)] = rejected
+        if label is not None:
+            self.labels[len(self.lines)] = label
         self.hashes.append(hashes)
         self.lines.append(line)
         for message in messages:
@@ -75,7 +92,8 @@ class InterimWriter:
             return
         fields = list(MESSAGES.value_type)
         texts = [pa.array(self.roles, pa.string()), pa.array(self.contents, pa.string())]
-        items = pa.StructArray.from_arrays([*texts, *map(self._column, MORE)], fields=fields)
+        more = [_sparse(self.more[name], len(self.roles), pa.string()) for name in MORE]
+        items = pa.StructArray.from_arrays([*texts, *more], fields=fields)
         messages = pa.ListArray.from_arrays(pa.array(self.ends, pa.int32()), items, type=MESSAGES)
         columns = [
             pa.array([each.record for each in self.hashes], pa.binary(16)),
@@ -83,21 +101,24 @@ class InterimWriter:
             pa.array(self.lines, pa.int64()),
             messages,
             pa.array(self.raws, pa.large_binary()),
+            _sparse(self.rejected, len(self.raws), MESSAGES),
+            _sparse(self.labels, len(self.raws), pa.bool_()),
         ]
         self.rows.write_table(pa.Table.from_arrays(columns, schema=INTERIM), row_group_size=GROUP_ROWS)
         self.keys.add([each.kind for each in self.hashes], self.lines)
         self.count += len(self.raws)
         self._empty()
 
-    def _column(self, name: str) -> pa.Array:
-        values, count = self.more[name], len(self.roles)
-        return pa.array(map(values.get, range(count)), pa.string()) if values else pa.nulls(count, pa.string())
-
     def close(self) -> None:
         """Writes the rest and ends the file."""
         self._write()
         self.rows.close()
         self.keys.close()
+
+
+def _sparse(values: Mapping[int, Any], count: int, kind: pa.DataType) -> pa.Array:
+    """Returns an array of so many values, null where there is none at a place."""
+    return pa.array(map(values.get, range(count)), kind) if values else pa.nulls(count, kind)
 
 
 class KeyWriter:

@@ -11,7 +11,7 @@ kind of Kubernetes' own that has a list of mappings.
 import copy
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,6 @@ CLUSTER_WIDE = ("PersistentVolume", "StorageClass", "ClusterRole", "ClusterRoleB
 """The kinds that have no namespace."""
 CUSTOM = "ray.io/"
 CONTAINERS = ("containers", "initContainers")
-
-Edit = Callable[[Any, Any], Any]
 
 
 def kustomization_in(folder: Path) -> Path | None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs.engine.command.places import manifest_in
+from jobs.engine.command.taken import manifest_in
 from jobs.engine.execute.session import Session
 from jobs.engine.outcome.ledger import FILE, ledger_in
 from jobs.engine.outcome.manifest import versions

@@ -12,15 +12,13 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from jobs.engine.command.config import configured
-from jobs.engine.execute.capacity import refuse_without_gpus
-from jobs.engine.execute.session import Session, connect
+from jobs.engine.execute.session import Session
+from jobs.engine.execute.starting import started
 from jobs.engine.pool.pool import Pool
 from jobs.engine.record.declarations import plain, validated
 from jobs.engine.samples.reading import read_samples
 from jobs.engine.store.folder import Folder
-from jobs.engine.store.lock import locked
 from jobs.engine.terminal.errors import UsageError, WinnowError
-from jobs.engine.terminal.screen import say
 from operators.base import STRICT
 from operators.checkpoint import Checkpoint
 from operators.kernels.bootstrap import Interval, interval
@@ -138,9 +136,7 @@ def evaluated(
 
     Computes the losses of the inputs, or takes them from the store. WinnowError where no sample has a loss.
     """
-    with locked(session.store.url, say):
-        connect(session.profile, session.store.folder)
-        refuse_without_gpus({"loss": operator}, session.profile)
+    with started(session, {"loss": operator}):
         pool = Pool.of(inputs, session)
         scored = pool.map(loss=operator)
         if not len(scored):

@@ -64,10 +64,16 @@ def nearest_kept(feature: Feature, sample: int, kept: np.ndarray) -> tuple[int, 
     wanted = _unit(feature.values(np.array([sample])))
 
     def ask(method: str, *arguments: Any) -> list[Any]:
-        parts = feature.blocks(kept)
-        return [getattr(Shard(_unit(vectors), ids=ranks), method)(*arguments) for ranks, vectors in parts]
+        answers, read = [], 0
+        for ranks, vectors in feature.blocks(kept):
+            answers.append(getattr(Shard(_unit(vectors), ids=ranks), method)(*arguments))
+            read += len(ranks)
+        if read < len(kept):
+            raise KeyError(f"{feature.folder} has no value for {len(kept) - read:,} of the kept samples")
+        return answers
 
-    rank = int(nearest(ask, wanted, 1).ids[0, 0])
+    # Another run may merge parts at the same time: `explain` only reads, and takes no lock.
+    rank = int(feature.undisturbed(lambda: nearest(ask, wanted, 1)).ids[0, 0])
     return int(kept[rank]), float((wanted @ _unit(feature.values(kept[rank : rank + 1])).T)[0, 0])
 
 

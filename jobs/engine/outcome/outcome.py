@@ -27,7 +27,7 @@ class Desk:
 
     out: Folder
     interim: Folder
-    """A hidden folder inside `out` for what tasks hand to one another."""
+    """A hidden folder inside `out` for the files that tasks pass to one another."""
     tasks: Tasks
 
 

@@ -10,6 +10,9 @@ from jobs.engine.execute.rows import Rows, Stored
 from jobs.engine.pool.ids import compact
 from jobs.engine.store.feature import Feature
 
+BLOCK = 1 << 16
+"""Values that are picked at a time: to pick all at once takes more memory than they do."""
+
 
 class Series(NamedTuple):
     """Some samples, and one value per sample."""
@@ -39,18 +42,27 @@ class Column:
 
     def values(self, ids: np.ndarray, field: str) -> np.ndarray:
         """The values of a field for these ids, in their order; KeyError where an id has no value."""
+        own = self.ids
+        if ids is own:
+            return self.whole(field)
+        held = self.whole(field)
+        found = np.empty((len(ids), *held.shape[1:]), held.dtype)
+        for start in range(0, len(ids), BLOCK):
+            wanted = ids[start : start + BLOCK]
+            places = np.minimum(np.searchsorted(own, wanted), max(len(own) - 1, 0))
+            known = own[places] == wanted if len(own) else np.zeros(len(wanted), bool)
+            if not known.all():
+                raise KeyError(f"there is no value for id {wanted[~known][0]}")
+            found[start : start + BLOCK] = held[places]
+        return found
+
+    def whole(self, field: str) -> np.ndarray:
+        """The values of a field for all of `ids`, which cannot be written to: a copy would be as large as they are."""
         if field not in self.read:
             self.read[field] = self.stored().values(self.ids, field)
-        if ids is self.ids:
-            whole = self.read[field].view()
-            whole.flags.writeable = False  # a copy of it would be as large as the column
-            return whole
-        places = np.searchsorted(self.ids, ids)
-        known = places < len(self.ids)
-        known[known] = self.ids[places[known]] == ids[known]
-        if not known.all():
-            raise KeyError(f"there is no value for id {ids[~known][0]}")
-        return self.read[field][places]
+        whole = self.read[field].view()
+        whole.flags.writeable = False
+        return whole
 
     def rows(self, ids: np.ndarray, field: str) -> Rows:
         """The values of these ids as an argument of a kernel on a worker.

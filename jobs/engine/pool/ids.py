@@ -1,10 +1,12 @@
 """Ids that take no memory where they are consecutive, as those of a whole pool are, until they are used."""
 
-from typing import Any
+from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
 import numpy as np
 
+BLOCK = 1 << 16
+"""Ids that are looked for at a time."""
 _IN_USE: WeakValueDictionary[tuple[int, int], np.ndarray] = WeakValueDictionary()
 """The arrays of consecutive ids that something uses now, by the first id and the one after the last."""
 
@@ -33,6 +35,41 @@ class Compact:
 def compact() -> Any:
     """The field, as a dataclass declares it."""
     return Compact()
+
+
+class Identified(Protocol):
+    """What has ids, ascending."""
+
+    @property
+    def ids(self) -> np.ndarray: ...
+
+
+def same(one: Identified, other: Identified) -> bool:
+    """Whether two objects hold the same ids; the array of consecutive ones is not made."""
+    first, second = vars(one)["ids"], vars(other)["ids"]
+    return first == second if isinstance(first, tuple) and isinstance(second, tuple) else first is second
+
+
+def chosen(of: Identified, positions: np.ndarray) -> np.ndarray:
+    """The ids of an object at some positions; the array of consecutive ones is not made."""
+    held = vars(of)["ids"]
+    return positions + held[0] if isinstance(held, tuple) else held[positions]
+
+
+def positions(of: Identified, ids: np.ndarray) -> np.ndarray:
+    """The positions of some of an object's ids; the array of consecutive ones is not made."""
+    held = vars(of)["ids"]
+    return ids - held[0] if isinstance(held, tuple) else np.searchsorted(held, ids)
+
+
+def inside(ids: np.ndarray, some: np.ndarray) -> np.ndarray:
+    """Whether each id is one of some others, which ascend; (n,) bool. It takes little more memory than the answer."""
+    found = np.zeros(len(ids), bool)
+    for start in range(0, len(ids) if len(some) else 0, BLOCK):
+        block = ids[start : start + BLOCK]
+        places = np.minimum(np.searchsorted(some, block), len(some) - 1)
+        found[start : start + BLOCK] = some[places] == block
+    return found
 
 
 def _consecutive(first: int, end: int) -> np.ndarray:

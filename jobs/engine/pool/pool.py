@@ -10,10 +10,10 @@ import numpy as np
 from jobs.engine.execute.session import Session
 from jobs.engine.grow.growing import Lineage, grown, lineage
 from jobs.engine.ingest import IngestSettings, ingest
-from jobs.engine.ingest.findings import refuse_unreadable
+from jobs.engine.ingest.findings import is_over, refuse_unreadable, say_reasons
 from jobs.engine.pool.column import Column, Series, features, joined
 from jobs.engine.pool.facts import common_facts
-from jobs.engine.pool.selection import Selection, smallest, spread
+from jobs.engine.pool.selection import Selection, floats, smallest, spread
 from jobs.engine.pool.subset import Ranking, Subset
 from jobs.engine.record.entries import inputs_read
 from jobs.engine.samples.pool_folder import Samples, ingested_folder, is_pool
@@ -62,12 +62,14 @@ class Pool(Subset):
         began = time.monotonic()
         found: list[str] = []
         folder = pools[0] if pools else ingested_folder(inputs, session.store, reading, found.append)
-        if is_pool(folder):
-            for line in found:
-                say(line)
-        else:
+        known = is_pool(folder)
+        for line in found if known else ():
+            say(line)
+        if not known:
             ingest(inputs, folder, settings=reading, say=say, apart=session.store.url)
         pool = cls.open(folder, session)
+        if known and not pools and is_over(pool.facts, session.max_unreadable):
+            say_reasons(pool.facts, pool.folder, say)
         seconds = round(time.monotonic() - began, 2)
         key = pool.facts["fingerprint" if pools else "key"]
         session.log.append({**inputs_read(inputs, key, pool.folder, pool.facts), "seconds": seconds})
@@ -151,7 +153,7 @@ class Pool(Subset):
         if isinstance(score, str):
             name, _, field = score.partition(".")
             ids = columns[name].ids
-            score = Series(ids, columns[name].values(ids, field).astype(np.float64, copy=False))
+            score = Series(ids, floats(columns[name].values(ids, field)))
         found = common_facts(self.origin, self.session, score, columns)
         return Selection(
             ids=kept.order,

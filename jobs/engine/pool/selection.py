@@ -9,6 +9,9 @@ import numpy as np
 from jobs.engine.pool.column import Series
 from jobs.engine.store.feature import Feature
 
+BLOCK = 1 << 16
+"""Values that are compared with their copies in float32 at a time."""
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -39,16 +42,24 @@ class Selection:
 def spread(samples: int, column: Series) -> np.ndarray:
     """An array of all samples with the values at their ids and -1 (integers) or NaN (floats) elsewhere; (samples,).
 
-    It has the smallest type of at least 32 bits for floats, or 8 for integers, that holds every value exactly.
+    It has the smallest type of at least 32 bits for floats, or 8 for integers, that holds every value exactly. Where
+    every sample has a value, and already in that type, these values are the array, and not a copy of them.
     """
     values = np.asarray(column.values)
     if values.dtype.kind in "iu":
         kind, unknown = smallest(int(values.min(initial=-1)), int(values.max(initial=0))), -1
     else:
         kind, unknown = _exact(values), np.nan
+    if len(values) == samples:
+        return values.astype(kind, copy=False)
     full = np.full(samples, unknown, kind)
     full[column.ids] = values
     return full
+
+
+def floats(values: np.ndarray) -> np.ndarray:
+    """The values as floats: float32 and float64 as they are, others as float64."""
+    return values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)
 
 
 def smallest(lowest: int, highest: int) -> np.dtype:
@@ -59,6 +70,10 @@ def smallest(lowest: int, highest: int) -> np.dtype:
 
 def _exact(values: np.ndarray) -> np.dtype:
     """float32 where that holds every value exactly, else float64."""
-    with np.errstate(over="ignore"):
-        narrow = values.astype(np.float32)
-    return np.dtype(np.float32 if np.array_equal(narrow, values, equal_nan=True) else np.float64)
+    for start in range(0, len(values), BLOCK):
+        block = values[start : start + BLOCK]
+        with np.errstate(over="ignore"):
+            narrow = block.astype(np.float32)
+        if not np.array_equal(narrow, block, equal_nan=True):
+            return np.dtype(np.float64)
+    return np.dtype(np.float32)

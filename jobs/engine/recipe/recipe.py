@@ -103,14 +103,13 @@ class Recipe:
         if not self.budget.startswith("tokens:"):
             size = self.budget_size(pool)
             return ranking[:size] if isinstance(ranking, Ranking) else ranking(size)
-        if isinstance(ranking, Ranking):
-            return self._spent(ranking)[0]
+        best = (lambda k: ranking[:k]) if isinstance(ranking, Ranking) else ranking
         mean = pool.columns["tokens"].values(pool.columns["tokens"].ids, "").mean()
         guess = max(1, math.ceil(1.2 * self._tokens() / max(mean, 1)))
         while True:
-            best = ranking(min(guess, pool.samples))
-            kept, spent = self._spent(best)
-            if len(best) < guess or spent:
+            first = best(min(guess, pool.samples))
+            kept, spent = self._spent(first)
+            if len(first) < guess or spent:
                 return kept
             guess *= 2
 

@@ -4,16 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from plotly.offline import get_plotlyjs
-
-from jobs.engine.report.display import clipped
 from jobs.engine.report.figures import INK, KEPT, POOL, Figure
 from jobs.engine.report.rendering import write_page
 from jobs.engine.store.folder import Folder
-
-CODE_CHARACTERS = 12_000
-LABEL_ROWS = 3
-"""The height of the names below the overlaps, in rows."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +21,6 @@ class ComparisonPage:
     notes: Sequence[str]
     charts: Sequence[Figure]
     command: str
-    plotly: str
-
-    @property
-    def figures(self) -> list[dict[str, Any]]:
-        """What the page's script draws."""
-        return [{"name": each.name, "data": each.data, "layout": each.layout} for each in self.charts]
 
 
 def write_comparison_page(
@@ -62,10 +49,9 @@ def write_comparison_page(
         meanings=meanings,
         notes=notes,
         charts=[*charts, *([_losses(losses)] if losses else [])],
-        command=clipped(command.rstrip(), CODE_CHARACTERS),
-        plotly=get_plotlyjs(),
+        command=command,
     )
-    write_page(out, "report.html", "comparison.html", page)
+    write_page(out, "report.html", "comparison.html", page, page.charts)
 
 
 def _layout(rows: int, x: str) -> dict[str, Any]:
@@ -90,10 +76,9 @@ def _overlaps(overlaps: Mapping[str, Mapping[str, float]]) -> Figure:
         "hovertemplate": "%{y}, %{x}: %{z:.2f}<extra></extra>", "colorbar": {"thickness": 10},
     }  # fmt: skip
     caption = "The samples that both selections keep, as a share of those that either keeps."
-    layout = _layout(len(names) + LABEL_ROWS, "")
-    for axis in ("xaxis", "yaxis"):  # plotly leaves labels out where it finds them too near to one another
-        layout[axis] |= {"tickmode": "linear", "dtick": 1, "tickfont": {"size": 11}}
-    layout["xaxis"]["tickangle"] = -90
+    layout = _layout(len(names), "")
+    every_name = {"dtick": 1, "tickangle": 90, "tickfont": {"size": 10}}
+    layout = {**layout, "xaxis": {**layout["xaxis"], **every_name}, "yaxis": {**layout["yaxis"], "dtick": 1}}
     return Figure("overlaps", "Overlap", caption, [heat], layout)
 
 

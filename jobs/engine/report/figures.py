@@ -53,7 +53,7 @@ def styled(x: str, y: str, changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def outline(name: str, color: str, edges: np.ndarray, counts: np.ndarray) -> dict[str, Any]:
-    """A filled step line with the share of the values per bin, of which there are so many."""
+    """A filled step line: the share of the values in each bin, in per cent. counts: of the bins between the edges."""
     shares = 100 * counts / max(counts.sum(), 1)
     filled = color + ("55" if color == POOL else "33")
     return {

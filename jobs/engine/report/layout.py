@@ -9,7 +9,7 @@ from operators.kernels.neighbours import QUERIES, Shard, nearest
 from operators.kernels.sharding import here
 
 SMALL = 1_000
-"""Fewer vectors are placed by their principal components, which takes no time."""
+"""Fewer vectors than this are placed by their principal components, which is fast."""
 WIDE, NARROW = 1_024, 512
 """Vectors with more dimensions than WIDE are projected at random to NARROW ones first."""
 PERPLEXITY = 30

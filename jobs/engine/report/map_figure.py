@@ -32,7 +32,7 @@ def scattered(points: np.ndarray, kept: np.ndarray, caption: str) -> Figure:
         "hovermode": "closest", "margin": {"l": 4, "r": 4, "t": 26, "b": 4}, "dragmode": "zoom",
     }  # fmt: skip
     layout = styled("", "", changes)
-    del layout["height"]  # the page's style has it
+    del layout["height"]  # the style of the page sets it
     return Figure("map", "Map of the pool", caption, data, layout)
 
 

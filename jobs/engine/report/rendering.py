@@ -1,26 +1,33 @@
 """The templates of the report and the card, filled in by Jinja.
 
-In HTML templates every value is escaped, and its invisible characters are shown, without being asked to. A Markdown
-template has to pass what it puts into a table through the filter `markdown_cell`.
+In HTML templates every value is escaped, and its invisible characters are shown, without a filter. A Markdown template
+has to pass what it puts into a table through the filter `markdown_cell`.
 """
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, pass_eval_context, select_autoescape
 from jinja2.nodes import EvalContext
+from plotly.offline import get_plotlyjs
 
 from jobs.engine.report.display import cell, clipped, fence, markdown_cell, percent, ratio, visible
+from jobs.engine.report.figures import Figure
 from jobs.engine.store.folder import Folder
 
 FILTERS = (cell, clipped, fence, markdown_cell, percent, ratio)
 
 
-def write_page(folder: Folder, name: str, template: str, page: Any) -> None:
-    """Writes a template whose variable `page` is this value; the file is either whole or as it was before."""
-    text = _environment().get_template(template).render(page=page)
+def write_page(folder: Folder, name: str, template: str, page: Any, charts: Sequence[Figure] = ()) -> None:
+    """Writes a template whose variable `page` is this value; the file is either whole or as it was before.
+
+    charts: what the script of an HTML page draws.
+    """
+    figures = [{"name": each.name, "data": each.data, "layout": each.layout} for each in charts]
+    text = _environment().get_template(template).render(page=page, figures=figures)
     folder.write(name, text.encode("utf-8", "backslashreplace"))
 
 
@@ -36,6 +43,7 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters.update({each.__name__: each for each in FILTERS}, script_hash=_script_hash)
+    environment.globals["plotly_source"] = get_plotlyjs
     environment.policies["json.dumps_kwargs"] = {
         "allow_nan": False,
         "ensure_ascii": False,

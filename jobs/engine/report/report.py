@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from plotly.offline import get_plotlyjs
 
 from jobs.engine.ingest.tasks import fetched
 from jobs.engine.outcome.ledger import DUPLICATE, STATES
 from jobs.engine.outcome.outcome import Outcome
 from jobs.engine.pool.selection import Selection
 from jobs.engine.record.entries import Use, besides, uses
-from jobs.engine.report.display import clipped
 from jobs.engine.report.distributions import details, scores
 from jobs.engine.report.excerpts import Excerpt, best, best_dropped, faults, some_dropped, some_quarantined, worst
 from jobs.engine.report.families import Families, families
@@ -28,7 +26,6 @@ from jobs.engine.report.tables import Error, Reason, Verb, errors, reasons, verb
 from jobs.engine.report.vectors import Vectors, vectors_of
 
 CURVES = 3
-CODE_CHARACTERS = 12_000
 ARXIV = re.compile(r"arXiv[ :](\d{4}\.\d{4,5})")
 
 
@@ -92,21 +89,13 @@ class Report:
     manifest: str
     command: str
     repeat: str
-    plotly: str
-    """The source of plotly.js."""
-
-    @property
-    def figures(self) -> list[dict[str, Any]]:
-        """What the page's script draws."""
-        return [
-            {"name": figure.name, "data": figure.data, "layout": figure.layout}
-            for figure in (*self.alike.maps, *self.lengths, *self.ranking, *self.coverage)
-        ]
 
 
 def write_report(outcome: Outcome) -> None:
     """Writes the report: the counts, the selection compared with its pool, the samples, and what ran."""
-    write_page(outcome.desk.out, "report.html", "report.html", report(outcome))
+    page = report(outcome)
+    charts = [*page.alike.maps, *page.lengths, *page.ranking, *page.coverage]
+    write_page(outcome.desk.out, "report.html", "report.html", page, charts)
 
 
 def report(outcome: Outcome) -> Report:
@@ -152,11 +141,10 @@ def report(outcome: Outcome) -> Report:
         files=listed,
         files_left_out=len(sources) - len(listed),
         besides=besides(manifest["verbs"]),
-        fields=clipped(as_yaml(run["fields"]), CODE_CHARACTERS),
-        manifest=clipped(as_yaml(_rest(manifest)), CODE_CHARACTERS),
-        command=clipped(manifest["command"].rstrip(), CODE_CHARACTERS),
+        fields=as_yaml(run["fields"]),
+        manifest=as_yaml(_rest(manifest)),
+        command=manifest["command"],
         repeat=REPEAT,
-        plotly=get_plotlyjs(),
     )
 
 
@@ -181,7 +169,7 @@ def _alike(outcome: Outcome, vectors: Vectors, comparing: Any, names: Mapping[st
 
 
 def _of(drawn: np.ndarray, size: int) -> str:
-    """Which part of so many samples was drawn, in words."""
+    """Which part of `size` samples was drawn, in words."""
     count = np.count_nonzero(drawn)
     return f"a random {count:,} of the {size:,}" if count < size else f"all {size:,}"
 

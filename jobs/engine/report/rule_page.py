@@ -5,15 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from plotly.offline import get_plotlyjs
 
-from jobs.engine.report.display import clipped
 from jobs.engine.report.figures import Figure, agreement, effects
 from jobs.engine.report.rendering import write_page
 from jobs.engine.store.folder import Folder
 from operators.kernels.linear_fit import Estimate, Fit
 
-CODE_CHARACTERS = 12_000
 NORMAL = 1.96
 """Standard errors on each side of an estimate that hold 95 % of a normal distribution."""
 
@@ -31,12 +28,6 @@ class RulePage:
     sets: Sequence[tuple[Any, ...]]
     indicators: Sequence[str]
     command: str
-    plotly: str
-
-    @property
-    def figures(self) -> list[dict[str, Any]]:
-        """What the page's script draws."""
-        return [{"name": each.name, "data": each.data, "layout": each.layout} for each in self.charts]
 
 
 def write_rule_page(
@@ -78,10 +69,9 @@ def write_rule_page(
             for number, loss in enumerate(losses)
         ],
         indicators=list(means),
-        command=clipped(command.rstrip(), CODE_CHARACTERS),
-        plotly=get_plotlyjs(),
+        command=command,
     )
-    write_page(out, "report.html", "rule.html", page)
+    write_page(out, "report.html", "rule.html", page, page.charts)
 
 
 def _row(name: str, found: Estimate, inflation: Any) -> tuple[Any, ...]:

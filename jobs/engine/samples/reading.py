@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs.engine.terminal.errors import UsageError
 from operators.sample import MESSAGES
 
 KNOWN_BY = {"conversation": "text_sha", "record": "sha"}
@@ -53,10 +54,14 @@ class Parts:
 
 
 def read_samples(parts: Parts, ids: np.ndarray, columns: Sequence[str]) -> Iterator[pa.Table]:
-    """The samples with these ids (ascending), as tables of the columns; one table per row group, in order of id."""
+    """The samples with these ids (ascending), as tables of the columns; one table per row group, in order of id.
+
+    UsageError for a column that the pool does not have.
+    """
     for path, rows in parts.within(ids):
         with fsspec.open(path, "rb") as file:
             parquet = pq.ParquetFile(file)
+            _refuse_absent(path, columns, parquet.schema_arrow)
             sizes = [parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)]
             ends = np.cumsum(sizes)
             group_of = np.searchsorted(ends, rows, side="right")
@@ -68,6 +73,13 @@ def read_samples(parts: Parts, ids: np.ndarray, columns: Sequence[str]) -> Itera
                     yield table.slice(int(places[0]), len(places))
                 else:
                     yield table.take(pa.array(places))
+
+
+def _refuse_absent(path: str, columns: Sequence[str], schema: pa.Schema) -> None:
+    """UsageError for a column that the samples of an earlier release do not have."""
+    for name in columns:
+        if name not in schema.names:
+            raise UsageError(f"{path} has no column {name}: another version of Winnow made the pool; ingest it again")
 
 
 def _of_today(table: pa.Table) -> pa.Table:

@@ -1,9 +1,15 @@
 """Ids as runs of consecutive numbers: a whole pool is one run, whatever its size."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+
+
+def ids_digest(ids: np.ndarray) -> str:
+    """Hex SHA-256 of ids in their order."""
+    return hashlib.sha256(np.ascontiguousarray(ids, np.int64).tobytes()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ class Feature:
 
     def states(self, samples: int) -> np.ndarray:
         """Returns MISSING, VALUE or ERROR per id of a pool of this number of samples; (samples,) uint8."""
-        return self._listed(lambda: states(self.folder, self.names(), samples)[0].of)
+        return self.undisturbed(lambda: states(self.folder, self.names(), samples)[0].of)
 
     def errors(self) -> Iterator[tuple[int, str]]:
         """Gives the ids with an error, each once, and the errors. Another part may hold a value for such an id."""
@@ -124,7 +124,7 @@ class Feature:
 
         field: the field of structs to return; a null number is NaN. KeyError if an id has no value.
         """
-        return self._listed(lambda: self._values(ids, field))
+        return self.undisturbed(lambda: self._values(ids, field))
 
     def _values(self, ids: np.ndarray, field: str) -> np.ndarray:
         gathered: np.ndarray | None = None
@@ -152,14 +152,27 @@ class Feature:
             if len(places):
                 yield places, values
 
-    def _listed(self, read: Callable[[], Read]) -> Read:
-        """What `read` returns; it is called again where a part was merged away after it had listed the parts."""
+    def undisturbed(self, read: Callable[[], Read]) -> Read:
+        """What `read` returns; it is called again where another process has merged parts in the meantime.
+
+        A part may then be gone that was listed. Or the list has neither it nor the merged one: a folder is not listed
+        in one moment.
+        """
         for _ in range(LISTED_AGAIN - 1):
+            names = set(self.names())
             try:
-                return read()
-            except FileNotFoundError:
+                found = read()
+            except (FileNotFoundError, KeyError):
+                if not self._merged_since(names):
+                    raise
                 continue
+            if not self._merged_since(names):
+                return found
         return read()
+
+    def _merged_since(self, names: set[str]) -> bool:
+        now = self.names()
+        return not names <= set(now) or any(name.startswith(MERGED) and name not in names for name in now)
 
 
 def _may_fail(file: pq.ParquetFile) -> bool:

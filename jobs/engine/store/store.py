@@ -23,6 +23,12 @@ from operators.base import Operator, canonical_json, described
 SPEC, PACE = "spec.json", "pace.json"
 
 
+def pace_in(operator_folder: str) -> float | None:
+    """Returns the samples per second of the last map of an operator, from its folder; None if no map has ended."""
+    folder = Folder(operator_folder)
+    return json.loads(folder.content(PACE))["samples_a_second"] if folder.exists(PACE) else None
+
+
 def absolute(url: str) -> str:
     """Returns a path as workers with another working directory find it: absolute. URLs stay as they are."""
     return Folder.at(url).url
@@ -74,8 +80,7 @@ class Store:
 
     def pace(self, operator: Operator) -> float | None:
         """Returns the samples per second of the operator's last map in this store; None if no map has ended."""
-        folder = Folder(self.operator_folder(operator))
-        return json.loads(folder.content(PACE))["samples_a_second"] if folder.exists(PACE) else None
+        return pace_in(self.operator_folder(operator))
 
     def note_pace(self, operator: Operator, samples: int, seconds: float) -> None:
         """Stores the pace of a map, for the estimates of later plans."""

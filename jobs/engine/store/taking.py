@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 
 from jobs.engine.store.feature import Feature
 from jobs.engine.store.folder import Folder
+from jobs.engine.store.hashes import SHA, Hashes, ascending, halves, hashes, joined
 from jobs.engine.store.parquet import opened
 
-SHA = np.dtype("S16")
 Valid = Callable[[pa.Array], np.ndarray]
 """A function from values to whether each may be taken over; (rows,) bool."""
 
@@ -22,8 +22,9 @@ class Lacking:
 
     ids: np.ndarray
     """(n,) int64."""
-    shas: np.ndarray
-    """(n,) S16, ascending."""
+    starts: np.ndarray
+    """Where the samples with each different hash begin, and the end; int64."""
+    different: Hashes
     done: np.ndarray
     """Whether the sample has been given something; (n,) bool."""
     given: int = 0
@@ -32,22 +33,34 @@ class Lacking:
     @classmethod
     def of(cls, missing: pa.Table) -> "Lacking":
         """The samples of a table (id, sha), which is ascending by id."""
-        shas = hashes(missing["sha"])
-        order = np.argsort(shas, kind="stable")
-        return cls(missing["id"].to_numpy()[order], shas[order], np.zeros(len(shas), bool))
+        order, first, last = ascending(*halves(hashes(missing["sha"])))
+        new = np.ones(len(order), bool)
+        new[1:] = (first[1:] != first[:-1]) | (last[1:] != last[:-1])
+        starts = np.append(np.flatnonzero(new), len(order))
+        different = Hashes.of(first[new], last[new])
+        return cls(missing["id"].to_numpy()[order], starts, different, np.zeros(len(order), bool))
+
+    def shas(self, places: np.ndarray) -> bytes:
+        """The hashes of the samples at these positions, one after another."""
+        held = np.searchsorted(self.starts, places, side="right") - 1
+        return joined(self.different.first[held], self.different.last[held])
 
     def repeats(self) -> np.ndarray:
         """The ids of the samples whose hash is that of an earlier one."""
-        return self.ids[1:][self.shas[1:] == self.shas[:-1]]
+        again = np.ones(len(self.ids), bool)
+        again[self.starts[:-1]] = False
+        return self.ids[again]
 
     def found(self, shas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rows with these hashes (rows,), and the positions here that each gives something; each position once."""
-        order = np.argsort(shas, kind="stable")  # searched in this order, neighbours are found in the cache
-        first, last = (np.searchsorted(self.shas, shas[order], side) for side in ("left", "right"))
-        counts = last - first
+        first, last = halves(shas)
+        order = np.argsort(first, kind="stable")  # searched in this order, neighbours are found in the cache
+        held = self.different.positions(first[order], last[order])
+        order, held = order[held >= 0], held[held >= 0]
+        begins, counts = self.starts[held], self.starts[held + 1] - self.starts[held]
         rows = np.repeat(order, counts)
-        begins = np.repeat(first - np.cumsum(counts) + counts, counts)
-        places, unique = np.unique(begins + np.arange(len(rows)), return_index=True)
+        places = np.repeat(begins - np.cumsum(counts) + counts, counts) + np.arange(len(rows))
+        places, unique = np.unique(places, return_index=True)
         fresh = ~self.done[places]
         self.done[places] = True
         self.given += int(fresh.sum())
@@ -94,14 +107,6 @@ def _hits(
 
 
 def _write(feature: Feature, lacking: Lacking, places: np.ndarray, values: pa.Array, errors: list[str | None]) -> None:
-    content = pa.py_buffer(lacking.shas[places].tobytes())
+    content = pa.py_buffer(lacking.shas(places))
     shas = pa.Array.from_buffers(pa.binary(SHA.itemsize), len(places), [None, content])
     feature.write(lacking.ids[places], shas, values, errors)
-
-
-def hashes(shas: pa.ChunkedArray) -> np.ndarray:
-    """Hashes of 16 bytes, none of them null, as an array; (n,) S16."""
-    joined = shas.combine_chunks()
-    if not len(joined):
-        return np.empty(0, SHA)
-    return np.frombuffer(joined.buffers()[1], SHA)[joined.offset : joined.offset + len(joined)]

@@ -19,9 +19,8 @@ from urllib.parse import urlsplit
 import httpx
 from ray.job_submission import JobStatus, JobSubmissionClient
 
-from jobs.engine.execute.session import first_line
 from jobs.engine.submission.submission import PYTHON
-from jobs.engine.terminal.errors import UsageError, WinnowError
+from jobs.engine.terminal.errors import UsageError, WinnowError, first_line
 
 CONNECT_SECONDS = 10.0
 PROBE_SECONDS = 180.0
@@ -181,7 +180,7 @@ def probed(cluster: Cluster) -> dict[str, Any]:
 
 
 def send(cluster: Cluster, **job: Any) -> bool:
-    """Sends a job. Returns whether it is new; False where somebody has sent the same id. WinnowError where it fails."""
+    """Sends a job. Returns whether it is new; False where a job of the same id is there. WinnowError where it fails."""
     try:
         cluster.client.submit_job(**job)
     except RuntimeError as error:

@@ -1,6 +1,5 @@
 """What is sent to a cluster: a command, its code and its environment, under an id that follows from the run."""
 
-import hashlib
 import json
 import shlex
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from typing import Any
 from jobs.engine.record.declarations import yaml_in
 from jobs.engine.terminal.errors import UsageError
 from jobs.engine.terminal.modules import JOBS, nearest
-from operators.base import canonical_json
+from operators.base import canonical_digest
 
 RUNTIME_ENV = JOBS.parent / "cluster" / "runtime_env.yaml"
 RUNTIME_FIELDS = ("env_vars", "excludes", "pip", "uv", "py_modules", "config")
@@ -37,7 +36,7 @@ class Submission:
     @property
     def fingerprint(self) -> str:
         """Hex SHA-256 of the identity."""
-        return hashlib.sha256(canonical_json(dict(self.identity)).encode()).hexdigest()
+        return canonical_digest(dict(self.identity))
 
     def id(self, attempt: int = 1) -> str:
         """The submission id of an attempt: the same for the same run, so that a cluster takes it once."""

@@ -46,6 +46,11 @@ COLUMNS: Mapping[str, Any] = {
     "metavar": "ROLE=FIELD,...",
     "help": f"where records have other field names; the roles are {', '.join(COLUMN_ROLES)}",
 }
+INPUTS_AND_FIELDS: Mapping[str, Any] = {
+    "nargs": "+",
+    "metavar": "INPUT... field=value",
+    "help": "raw files or one ingested pool, and fields",
+}
 COLUMN = re.compile(f"(?:{'|'.join(COLUMN_ROLES)})=")
 DASHED = re.compile(r"--[A-Za-z_][\w.-]*")
 NEXT_COLUMN = re.compile(f",(?={COLUMN.pattern})")
@@ -147,7 +152,17 @@ def words_of(argv: Sequence[str] | None) -> list[str]:
     return words
 
 
-def refuse_dashed(parser: Parser, words: Sequence[str]) -> None:
+def parsed(parser: Parser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """The options of a command that takes fields, in any order with its inputs.
+
+    argv: as for `words_of`. UsageError, with what to write, for a field that is written as an option.
+    """
+    words = words_of(argv)
+    _refuse_dashed(parser, words)
+    return parser.parse_intermixed_args(words)
+
+
+def _refuse_dashed(parser: Parser, words: Sequence[str]) -> None:
     """UsageError, with what to write, where a word is an option that the parser does not have: --budget 5."""
     options = parser.long_options()
     for word, after in itertools.zip_longest(words, words[1:], fillvalue=""):
@@ -164,7 +179,7 @@ def refuse_dashed(parser: Parser, words: Sequence[str]) -> None:
 def reading_given(options: argparse.Namespace) -> dict[str, Any]:
     """The settings of an ingest that the options give, as plain values, without those that were not given.
 
-    UsageError where an option is no list of NAME=VALUE, or names what there is not.
+    UsageError where an option is not a list of NAME=VALUE, or has an unknown name.
     """
     given: dict[str, Any] = {}
     if options.columns is not None:

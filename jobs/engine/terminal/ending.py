@@ -1,4 +1,4 @@
-"""How a process ends that gets SIGTERM, as one that is preempted does: in time, and with nothing left locked."""
+"""The end of a process that receives SIGTERM, for example because it is preempted: soon, and with no lock left."""
 
 import os
 import signal
@@ -11,16 +11,16 @@ from types import FrameType
 
 CODE = 128 + signal.SIGTERM
 UNWINDING_SECONDS = 10.0
-"""How long a command may take to unwind: to cancel what it waits for, to give locks back, to end a Ray of its own."""
+"""The time that a command has to unwind: to cancel its tasks, to release its locks, and to stop a Ray of its own."""
 LAST_SECONDS = 5.0
-"""How long the last actions of a process may take that has not ended by itself."""
+"""The time for the last actions of a process that has not ended by itself."""
 
 _last: list[Callable[[], None]] = []
 
 
 @contextmanager
 def at_the_latest(action: Callable[[], None]) -> Iterator[None]:
-    """Has an action done if the process is made to end before the block has ended by itself."""
+    """Runs an action where the process is forced to end before the block has ended."""
     _last.append(action)
     try:
         yield
@@ -30,7 +30,7 @@ def at_the_latest(action: Callable[[], None]) -> Iterator[None]:
 
 def end_in_time(number: int, frame: FrameType | None) -> None:
     """The handler of SIGTERM: raises SystemExit, and ends the process if it still runs after UNWINDING_SECONDS."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would break off what the first one has begun
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would interrupt what the first one has begun
     threading.Thread(target=_end, daemon=True).start()
     sys.exit(CODE)
 

@@ -9,7 +9,7 @@ CLIENTS = frozenset(("adlfs", "aiobotocore", "aiohttp", "azure", "botocore", "gc
 """The packages that speak with servers. Some of their errors are no OSError."""
 
 UNEXPLAINED = "Bad Request"
-"""What S3 says to a wrong request for the facts of an object, whatever is wrong."""
+"""S3's message for any wrong HEAD request, whose answer has no body that could say more."""
 
 NUMBERS = {
     FileExistsError: errno.EEXIST,

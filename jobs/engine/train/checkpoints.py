@@ -14,10 +14,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from jobs.engine.samples.pool_folder import Samples
+from jobs.engine.samples.runs import ids_digest
 from jobs.engine.store.folder import Folder
 from jobs.engine.store.store import Store
 from operators import remote
-from operators.base import canonical_json
+from operators.base import canonical_digest
 from operators.checkpoint import Checkpoint
 from operators.training.files import LOSSES, MOMENTS, OUTCOMES
 from operators.training.finetune import Finetune
@@ -30,9 +31,9 @@ def training_folder(samples: Samples, store: Store, trainer: Finetune, ids: np.n
     identity = {
         "trainer": trainer.fingerprint(),
         "pool": samples.identity("conversation" if trainer.labels is None else "record"),
-        "ids": hashlib.sha256(np.ascontiguousarray(ids, np.int64).tobytes()).hexdigest(),
+        "ids": ids_digest(ids),
     }
-    fingerprint = hashlib.sha256(canonical_json(identity).encode()).hexdigest()
+    fingerprint = canonical_digest(identity)
     return Folder(f"{store.url}/trained/{type(trainer).__name__}-{fingerprint[:16]}")
 
 

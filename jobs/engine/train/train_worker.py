@@ -68,13 +68,12 @@ def train_here(training: Training) -> None:
     carry_out(training)
 
 
-# Ray counts one CPU, whatever the threads, as for a reduce. A task that fails is not retried: a person has to look.
+# Ray counts one CPU for any number of threads, as for a reduce. A task that fails is not retried: its error is shown.
 ALONE = task(train_here, max_retries=0)
 
 
-@ray.remote(
-    num_cpus=0, max_retries=0, max_calls=1
-)  # the process ends with the call: Ray Train leaves a signal handler in it
+# The process ends with the call, because Ray Train leaves a signal handler in it.
+@ray.remote(num_cpus=0, max_retries=0, max_calls=1)
 def together(training: Training, workers: int, gpus: float) -> None:
     """Trains in several workers, with `gpus` GPUs each, which add their gradients up."""
     os.environ.setdefault("RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S", str(PATIENCE_SECONDS))

@@ -1,7 +1,7 @@
 """One training run: samples of a pool, tokenized by the workers that train on them, to one checkpoint per epoch.
 
-A run that was stopped goes on after its last whole epoch. checkpoints.py says where the checkpoints lie, and worker.py
-is what the workers do.
+A run that was stopped goes on after its last whole epoch. checkpoints.py says where the checkpoints lie, and
+train_worker.py is what the workers do.
 """
 
 import json
@@ -51,6 +51,15 @@ class Summary:
     loss: float
     """The mean over the steps of the last epoch."""
 
+    def told(self) -> str:
+        """The summary in words."""
+        left = sum(self.left_out.values())
+        why = f" ({', '.join(f'{kind} {count:,}' for kind, count in self.left_out.items())})" if left else ""
+        return (
+            f"{self.samples:,} samples, {self.truncated:,} of them cut at {self.max_tokens:,} tokens, "
+            f"{left:,} left out{why}; batches of {self.batch:,}; loss {self.loss:.4f} in the last epoch"
+        )
+
 
 def trained(
     samples: Samples, session: Session, trainer: Finetune, ids: np.ndarray, afterwards: Afterwards = "use"
@@ -60,43 +69,28 @@ def trained(
     A classifier learns all labels that the pool's records have, unless its trainer names them. Where all weights are
     trained, Adam's moments of the last epoch are kept if a run goes on after it, and those of no other epoch.
 
-    ModelMissing where the base is not there. UsageError where the
-    pool has fewer than two classes, or no slots, for more tokens than the base has positions, and where no step would
-    have a learning rate above 0. OverErrorBudget where more samples than `max_errors` allows cannot be written in the
-    template. WinnowError for other errors; it names the samples whose loss is not finite.
+    ModelMissing where the base is not there. UsageError where the pool has fewer than two classes, or no slots, for
+    more tokens than the base has positions, and where no step would have a learning rate above 0. OverErrorBudget where
+    more samples than `max_errors` allows cannot be written in the template. WinnowError for other errors; it names the
+    samples whose loss is not finite.
     """
-    try:
-        trainer.check()
-    except ValueError as error:
-        raise UsageError(f"train: {error}") from error
-    trainer = replace(trainer, base=_absolute(trainer.base), after=trainer.after and _absolute(trainer.after))
+    began = time.monotonic()
+    trainer = _completed(trainer, samples)
     ids = np.unique(np.asarray(ids, np.int64))
     if not len(ids):
         raise UsageError("there is no sample to train on")
-    if trainer.labels is not None:
-        trainer = replace(trainer, labels=with_names(samples, trainer.labels))
     folder = training_folder(samples, session.store, trainer, ids)
-    began = time.monotonic()
-    found = _summary(folder, trainer)
-    last = epoch_folders(folder, trainer)[-1]
-    if found and afterwards == "go on" and not last.exists(MOMENTS):
-        say(f"train: nothing can go on after the epochs in {folder}, because Adam's moments were not kept")
-        _remove(folder, trainer)
-        found = None
+    found = _found(folder, trainer, afterwards)
     _warn_of_idle_epochs(trainer, len(ids))
-    if found:
-        say(f"train: {folder} has all {trainer.epochs} epochs")
     if found is None:
         refuse_without_room({"train": trainer}, session)
-    summary = found or _run(samples, session, trainer, ids, folder)
-    if found is None and afterwards == "use" and trainer.lora is None:
-        without_moments(last)
-    left = sum(summary.left_out.values())
-    why = f" ({', '.join(f'{kind} {count:,}' for kind, count in summary.left_out.items())})" if left else ""
-    say(
-        f"train: {summary.samples:,} samples, {summary.truncated:,} of them cut at {summary.max_tokens:,} tokens, "
-        f"{left:,} left out{why}; batches of {summary.batch:,}; loss {summary.loss:.4f} in the last epoch"
-    )
+        summary = _run(samples, session, trainer, ids, folder)
+        if afterwards == "use" and trainer.lora is None:
+            without_moments(epoch_folders(folder, trainer)[-1])
+    else:
+        say(f"train: {folder} has all {trainer.epochs} epochs")
+        summary = found
+    say(f"train: {summary.told()}")
     session.log.append(
         {
             "train": trainer.base.name,
@@ -118,11 +112,28 @@ def trained(
     return tuple(Checkpoint(epoch.url) for epoch in epoch_folders(folder, trainer))
 
 
-def _remove(folder: Folder, trainer: Finetune) -> None:
-    """Removes a run's epochs, so that it is trained again."""
-    folder.remove(OUTCOME)
-    for epoch in epoch_folders(folder, trainer):
-        epoch.remove()
+def _completed(trainer: Finetune, samples: Samples) -> Finetune:
+    """The trainer, checked, with absolute paths, and with the names of the labels that the samples have."""
+    try:
+        trainer.check()
+    except ValueError as error:
+        raise UsageError(f"train: {error}") from error
+    labels = trainer.labels and with_names(samples, trainer.labels)
+    return replace(
+        trainer, base=_absolute(trainer.base), after=trainer.after and _absolute(trainer.after), labels=labels
+    )
+
+
+def _found(folder: Folder, trainer: Finetune, afterwards: Afterwards) -> Summary | None:
+    """The summary of a run that has ended; None where it has to be trained, for which its old epochs are removed."""
+    found, all_epochs = _summary(folder, trainer), epoch_folders(folder, trainer)
+    if found and afterwards == "go on" and not all_epochs[-1].exists(MOMENTS):
+        say(f"train: nothing can go on after the epochs in {folder}, because Adam's moments were not kept")
+        folder.remove(OUTCOME)
+        for epoch in all_epochs:
+            epoch.remove()
+        return None
+    return found
 
 
 def _absolute(base: Checkpoint) -> Checkpoint:

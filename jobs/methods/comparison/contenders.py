@@ -20,7 +20,14 @@ from operators.tokens import Tokens
 from operators.training.finetune import Finetune
 
 RANDOM = "random-"
-"""How the names of the random selections begin; their seeds follow."""
+"""How the names of the random selections begin; their numbers follow."""
+
+DRAWS = 2_000_003
+"""What the seeds of the controls' draws are above the seed of the comparison.
+
+Recipes draw bases, warm-up samples and shares with their own seed, which is 0 by default. A random selection with that
+seed would be the same draw, and would seem to agree with those recipes.
+"""
 
 
 @declaration(frozen=True, config=STRICT)
@@ -42,7 +49,7 @@ class Comparison:
     steps: int = Limits(default=16, ge=1)
     """The optimiser steps of an epoch, which are as many for every selection: the batch is what follows from it."""
     seed: int = Limits(default=0, ge=0)
-    """The seed of the topics and of the first random selection and fine-tune."""
+    """The number of the first random selection, and the seed of the first fine-tune; topics have one that follows."""
     tokens: Tokens = Tokens()
     """The operator that counts the tokens of a sample."""
     max_errors: float = Limits(default=0.01, ge=0, le=1)
@@ -90,9 +97,10 @@ def contenders(
     shared: the inputs and the budget, which an entry may change. overrides: NAME.field=value. UsageError for a name
     that occurs twice, and for a recipe that there is not.
     """
+    numbers = range(wanted.seed, wanted.seed + wanted.seeds)
     controls = {
-        **{f"{RANDOM}{seed}": Entry("at_random", fields={"seed": seed}) for seed in _seeds(wanted)},
-        "balanced": Entry(fields={"source": wanted.source}),
+        **{f"{RANDOM}{number}": Entry("at_random", fields={"seed": DRAWS + number}) for number in numbers},
+        "balanced": Entry(fields={"source": wanted.source, "seed": DRAWS + numbers.stop}),
         "longest": Entry(),
     }
     wished = dict.fromkeys([*named, *entries])
@@ -115,10 +123,6 @@ def contenders(
         )
         for name, entry in made.items()
     ]
-
-
-def _seeds(wanted: Comparison) -> range:
-    return range(wanted.seed, wanted.seed + wanted.seeds)
 
 
 def settings(overrides: Sequence[str], base: str | None) -> Comparison:

@@ -52,7 +52,7 @@ def compared(
                 **measures.of(result),
                 "length_correlation": correlation,
                 "seconds": spent.seconds,
-                "complete": spent.complete,
+                "seconds_known": spent.known,
                 "passes": spent.passes,
                 "tokens": spent.passes * measures.tokens,
             }

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from jobs.engine.command.places import manifest_in
+from jobs.engine.command.taken import manifest_in
 from jobs.engine.outcome.ledger import KEPT, ledger_in
 from jobs.engine.store.folder import Folder
 

@@ -27,7 +27,12 @@ COLUMNS = (
     Column("script_shift", "script shift", ".3f", "total variation distance of the scripts of kept samples and pool"),
     Column("source_shift", "source shift", ".3f", "total variation distance of the sources of kept samples and pool"),
     Column("length_correlation", "score ~ length", "+.2f", "rank correlation of score and response length"),
-    Column("seconds", "seconds", ",.0f", "of the recipe alone, features included; ≥ where a feature was there before"),
+    Column(
+        "seconds",
+        "seconds",
+        ",.0f",
+        "of the recipe alone. ≈: features from before count by their pace; ≥: some are left out",
+    ),
     Column("passes", "passes", ",d", "samples that a model read, once per model and epoch"),
     Column("tokens", "tokens read", ",.0f", "passes times the mean tokens of a sample of the pool"),
 )
@@ -36,6 +41,9 @@ LOSSES = (
     Column("gap", "minus random", "+.4f", "its difference to random selections, with its 95 % interval"),
     Column("against_random", "against random", "", "whether the difference lies on one side of 0 for every seed"),
 )
+
+SIGNS = {"estimated": "≈ ", "at least": "≥ "}
+"""How seconds are marked that were not all measured, by `Cost.known`."""
 
 
 def cells(row: Row, columns: Sequence[Column]) -> list[str]:
@@ -52,7 +60,7 @@ def _cell(row: Row, column: Column) -> str:
     shown = format(value, column.form)
     if f"{column.key}_low" in row:
         shown += f" [{row[f'{column.key}_low']:{column.form}}, {row[f'{column.key}_high']:{column.form}}]"
-    return f"≥ {shown}" if column.key == "seconds" and not row.get("complete", True) else shown
+    return SIGNS.get(row.get("seconds_known", ""), "") + shown if column.key == "seconds" else shown
 
 
 def shown_columns(rows: Sequence[Row]) -> list[Column]:

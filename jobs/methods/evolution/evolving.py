@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from jobs.engine.execute.capacity import refuse_without_gpus
-from jobs.engine.execute.session import Session, connect
+from jobs.engine.execute.session import Session
+from jobs.engine.execute.starting import started
 from jobs.engine.outcome.manifest import claimed, ending, wanted_of, write_manifest
 from jobs.engine.pool.pool import Pool
 from jobs.engine.store.folder import Folder
-from jobs.engine.store.lock import locked
 from jobs.engine.terminal.errors import NothingSelected
 from jobs.engine.terminal.screen import say
 from jobs.methods.evolution.chains import begun
@@ -36,9 +35,7 @@ def evolve(wanted: Evolution, inputs: Sequence[str], out: Folder, session: Sessi
     many replies are of no use. WinnowError where the counts do not add up.
     """
     began = time.monotonic()
-    with locked(session.store.url, say):
-        connect(session.profile, session.store.folder)
-        refuse_without_gpus(vars(wanted), session.profile)
+    with started(session, vars(wanted)):
         pool = Pool.of(inputs, session)
         identity = claimed("winnow_evolution", wanted_of("evolve", inputs, wanted, session), pool, out)
         ids = np.sort(random_order(pool.samples, wanted.seed)[: wanted.seeds])

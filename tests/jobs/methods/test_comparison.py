@@ -11,6 +11,7 @@ from jobs.methods.comparison.losses import FineTuned
 from jobs.methods.comparison.measures import shift
 from jobs.methods.comparison.results import Result, overlap
 from jobs.methods.comparison.table import markdown
+from operators.kernels.sampling import random_order
 from operators.missing import ModelMissing
 
 SHARED = Request(inputs=("in.jsonl",), fields={"budget": "10%"})
@@ -44,11 +45,27 @@ def entry(column, stored, seconds, samples=10, operator="Embed", made_of=("a mod
 def test_a_feature_that_another_recipe_computed_counts_in_the_seconds_of_both():
     first = {"seconds": 12.0, "verbs": [entry("embed", 0, 10.0), entry("embed", 10, 0.5)]}
     second = {"seconds": 3.0, "verbs": [entry("embed", 10, 0.5), entry("tokens", 0, 1.0, operator="Tokens")]}
-    known = computed([first, second])
+    few = {"seconds": 3.0, "verbs": [entry("embed", 2, 0.5, samples=2)]}
+    known = computed([first, second, few])
     assert (cost(first, known).seconds, cost(first, known).passes) == (12.0, 10)
     assert (cost(second, known).seconds, cost(second, known).passes) == (13.0, 10)
-    assert cost(second, known).complete
-    assert not cost(second, computed([second])).complete
+    assert (cost(few, known).seconds, cost(few, known).passes) == (5.0, 2)  # a fifth of the samples
+    assert {cost(each, known).known for each in (first, second, few)} == {"measured"}
+
+
+def test_seconds_that_no_run_of_the_comparison_has_are_estimated_or_said_to_be_left_out(tmp_path):
+    later = {"seconds": 3.0, "verbs": [entry("embed", 10, 0.5)]}
+    assert (cost(later, {}).seconds, cost(later, {}).known) == (3.0, "at least")
+    (tmp_path / "pace.json").write_text('{"samples_a_second": 2.0}')
+    stored = {"seconds": 3.0, "verbs": [entry("embed", 10, 0.5, feature=f"{tmp_path}/pool")]}
+    assert (cost(stored, {}).seconds, cost(stored, {}).known) == (8.0, "estimated")
+    # Of ten samples, a run that was killed has computed four, or another pool has had them.
+    for found in ({"stored": 4}, {"stored": 0, "taken_over": 4}):
+        begun = {"seconds": 9.0, "verbs": [{**entry("embed", 4, 6.0, feature=f"{tmp_path}/pool"), **found}]}
+        assert (cost(begun, computed([begun])).seconds, cost(begun, computed([begun])).known) == (11.0, "estimated")
+        assert cost(stored, computed([begun, stored])).known == "estimated"
+    in_parts = {"seconds": 9.0, "verbs": [entry("embed", 0, 3.0, samples=4), entry("embed", 4, 6.0)]}
+    assert (cost(in_parts, computed([in_parts])).seconds, cost(in_parts, {}).known) == (9.0, "measured")
 
 
 def test_each_epoch_of_a_training_is_a_pass():
@@ -83,12 +100,22 @@ def test_controls_come_first_and_fields_go_to_the_recipe_that_they_name():
     made = contenders(["ltd"], entries, Comparison(seeds=2, seed=5), SHARED, ["ltd.seed=4", "top.seed=1"])
     assert [each.name for each in made] == ["random-5", "random-6", "balanced", "longest", "ltd", "top"]
     by_name = {each.name: each for each in made}
-    assert (by_name["random-6"].recipe().seed, by_name["random-6"].recipe().budget) == (6, "10%")
+    assert by_name["random-6"].recipe().budget == "10%"
     ltd = by_name["ltd"].recipe()
     assert (ltd.seed, ltd.centroids, ltd.budget) == (4, 3, "10%")  # type: ignore[attr-defined]
     assert by_name["top"].request.fields == {"budget": "7", "keep": "top"}
     with pytest.raises(UsageError, match="no recipe 'ldt'; did you mean 'ltd'"):
         contenders([], {"x": Entry("ldt")}, Comparison(), SHARED, [])
+
+
+def test_the_draws_of_controls_have_nothing_to_do_with_those_of_recipes_and_of_one_another():
+    made = contenders([], {"deft": Entry()}, Comparison(), SHARED, [])
+    drawn = {each.name: set(random_order(1000, each.recipe().seed)[:200].tolist()) for each in made}
+    del drawn["longest"]
+    shared = {(one, other): len(drawn[one] & drawn[other]) for one in drawn for other in drawn if one < other}
+    assert len(shared) == 10
+    assert all(15 < number < 65 for number in shared.values()), shared  # 40 by chance
+    assert made[0].recipe().seed != contenders([], {}, Comparison(seed=1), SHARED, [])[0].recipe().seed
 
 
 def test_a_recipe_that_lacks_a_model_is_named_or_left_out():
@@ -118,7 +145,7 @@ def test_a_configuration_that_is_none_is_refused(tmp_path):
 
 def test_the_table_has_what_was_measured_and_says_what_was_not():
     rows = [
-        {"name": "ltd", "kept": 1200, "radius": 0.51234, "seconds": 61.0, "complete": False},
+        {"name": "ltd", "kept": 1200, "radius": 0.51234, "seconds": 61.0, "seconds_known": "at least"},
         {"name": "balanced", "kept": 0},
         {"name": "a|b", "why": "no\nmodel"},
     ]

@@ -63,9 +63,12 @@ def assert_same(found, expected):
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-@pytest.mark.parametrize("kind", ["normal", "grid", "duplicates", "unit"])
-def test_clustering_on_a_device_has_the_bits_of_the_cpu(kind, dtype, monkeypatch, small_blocks):
-    monkeypatch.setattr(kmeans, "SAMPLE", 512)
+@pytest.mark.parametrize(
+    ("kind", "many"), [("normal", 99), ("normal", 2), ("grid", 99), ("grid", 2), ("duplicates", 99), ("unit", 2)]
+)
+def test_clustering_on_a_device_has_the_bits_of_the_cpu(kind, many, dtype, monkeypatch, small_blocks):
+    for name, value in (("SAMPLE", 512), ("EACH", 20), ("MANY", many)):
+        monkeypatch.setattr(kmeans, name, value)
     points = cloud(kind, dtype)
     expected = kmeans.kmeans(points, 30, seed=1)
     assert_same(clustered(here(on_device(points)), 30, seed=1), expected)
@@ -82,8 +85,11 @@ def test_centroids_left_without_points_move_to_the_same_points():
     assert clouds[1].labels.tolist() == clouds[0].labels.tolist()
     found = [[array.tolist() for array in each.farthest(far, 3000)] for each in clouds]
     assert found[0] == found[1]
-    (moved, _), (expected, _) = (kmeans._lloyd(here(each), far, 2, None, lambda turn: None) for each in clouds)
-    assert moved.tobytes() == expected.tobytes()
+    for step in ("step", "rough_step"):
+        (moved, _), (expected, _) = (
+            kmeans._lloyd(here(each), step, far, 2, 2.0**-30, lambda turn: None) for each in clouds
+        )
+        assert moved.tobytes() == expected.tobytes()
 
 
 def test_a_device_multiplies_as_many_rows_at_a_time_as_its_table_has_room_for():

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from operators.kernels import kmeans as kernel
 from operators.kernels.cloud import Cloud, grid_of
 from operators.kernels.kmeans import kmeans
+from operators.kernels.sharding import here
 
 
 def topics(seed, n=1500, width=16, count=12):
@@ -66,10 +67,38 @@ def test_kmeans_integer_grids_ties_go_to_the_lowest_label(data):
 
 def test_kmeans_sampled_iterations_cost_little_inertia(monkeypatch):
     monkeypatch.setattr(kernel, "SAMPLE", 512)
+    monkeypatch.setattr(kernel, "EACH", 40)
     points = topics(5, n=20_000, count=40)
     rough = kmeans(points, 40, seed=0)
     full = kmeans(points, 40, seed=0, full_iterations=11)
+    assert rough.centroids.tobytes() != full.centroids.tobytes()
     assert rough.inertia <= 1.05 * full.inertia
+
+
+def test_kmeans_rough_iterations_cost_little_inertia_far_from_zero_and_beside_long_points(monkeypatch):
+    monkeypatch.setattr(kernel, "SAMPLE", 5999)
+    points = topics(5, n=6000, count=40)
+    points[:, 0] += 20
+    points[7:9] *= 10
+    rough = kmeans(points, 40, seed=0)
+    monkeypatch.setattr(kernel, "MANY", 41)
+    exact = kmeans(points, 40, seed=0)
+    assert rough.centroids.tobytes() != exact.centroids.tobytes()
+    assert rough.inertia <= 1.01 * exact.inertia
+
+
+def test_kmeans_the_last_iteration_takes_the_nearest_centroids(monkeypatch):
+    points = np.random.default_rng(6).normal(size=(3000, 16)).astype(np.float32)
+    monkeypatch.setattr(kernel, "SAMPLE", 2999)
+    start = kmeans(points, 40, seed=1, iterations=0, full_iterations=0).centroids
+    cloud = Cloud(points)
+    grid = grid_of(len(points), cloud.look_at(None))
+    before, _ = kernel._lloyd(here(cloud), "rough_step", start, 2, grid, lambda turn: None)
+    assert cloud.near(before).tolist() != cloud.nearest(before).tolist()
+    centroids, labels = lloyd(points, before, 1)
+    found = kmeans(points, 40, seed=1, iterations=3)
+    assert found.centroids == pytest.approx(centroids, abs=1e-6)
+    assert (found.labels.tolist(), found.iterations) == (labels.tolist(), 3)
 
 
 def test_kmeans_any_number_of_threads_gives_the_same_bits():

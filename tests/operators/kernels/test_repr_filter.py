@@ -8,6 +8,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from operators.kernels import blockers
 from operators.kernels import repr_filter as kernel
 from operators.kernels.distance import unit
 from operators.kernels.ranking import ranked
@@ -100,7 +101,7 @@ def test_repr_filter_several_kept_rows_too_similar_names_the_best_ranked():
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("kind", KINDS)
 def test_repr_filter_ties_and_duplicates_equals_definition(kind, dtype, monkeypatch):
-    monkeypatch.setattr(kernel, "TILE", 5)
+    monkeypatch.setattr(blockers, "TILE", 5)
     for seed, threshold in ((0, 0.9), (1, 0.99), (2, 0.5), (3, 0.0), (4, 1.0)):
         rows = cloud(kind, seed).astype(dtype)
         for block in BLOCKS:
@@ -302,11 +303,13 @@ def test_repr_filter_earlier_outcome_of_another_walk_is_refused():
 def test_repr_filter_on_a_device_takes_large_blocks_and_keeps_the_same_rows(threshold, monkeypatch):
     rows = np.random.default_rng(0).normal(size=(9000, 5))
     here, sizes = repr_filter(rows, None, threshold), []
-    compared = kernel.Kept.blockers
+    compared = blockers.Kept.blockers
     monkeypatch.setattr(
-        kernel.Kept, "blockers", lambda kept, *given: sizes.append(len(given[0])) or compared(kept, *given)
+        blockers.Kept, "blockers", lambda kept, *given: sizes.append(len(given[0])) or compared(kept, *given)
     )
     there = repr_filter(rows, None, threshold, device="cpu:0")  # a device that is not called cpu
     assert values(there) == values(here)
     assert sizes == [4096, 4096, 808]
-    assert kernel.Kept(5, threshold, "cpu:0").tile > 16 * kernel.TILE == 16 * kernel.Kept(5, threshold, "cpu").tile
+    assert (
+        blockers.Kept(5, threshold, "cpu:0").tile > 16 * blockers.TILE == 16 * blockers.Kept(5, threshold, "cpu").tile
+    )

@@ -1,4 +1,4 @@
-"""LIFT's row variance and length score against scikit-learn and published vectors."""
+"""LIFT's row variance against scikit-learn and published vectors."""
 
 from dataclasses import replace
 
@@ -9,18 +9,9 @@ from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
-from operators.kernels.row_variance import (
-    Axes,
-    axes_variance,
-    extremes,
-    length_score,
-    moments,
-    percentile_cut,
-    principal_axes,
-    row_variance,
-    sum_of_all,
-    turned,
-)
+from operators.kernels.percentile import percentile_cut
+from operators.kernels.principal_axes import Axes, extremes, moments, principal_axes, sum_of_all, turned
+from operators.kernels.row_variance import axes_variance, row_variance
 
 PROJECTIONS = np.array([[3, -3], [1, 1], [2, 0], [0, 0], [5, -3]], np.float64)
 
@@ -61,44 +52,6 @@ def test_row_variance_is_not_a_norm_and_depends_on_how_axes_are_turned():
     assert axes_variance(rows, as_given(2)).tolist() == [0, 1]
     flipped = replace(as_given(2), directions=np.diag([-1.0, 1.0]))
     assert axes_variance(rows, flipped).tolist() == [1, 0]
-
-
-def test_percentile_cut_many_ties_keeps_none():
-    cut = percentile_cut(np.array([9.0, 0.0, 1.0, 0.0, 9.0]), 80)
-    assert cut.value == 9
-    assert not cut.kept.any()
-
-
-def test_length_score_lift_vectors_give_scores_and_totals():
-    found = length_score(np.array([10, 20, 30, 40, 50]))
-    assert found.round(2).tolist() == [20.33, 40.65, 60.98, 81.30, 100]
-    total = 0.9 * np.array([80, 90, 70, 90, 60]) + 0.1 * found
-    assert total == pytest.approx([74.03, 85.07, 69.10, 89.13, 64.00], abs=0.006)
-    assert np.argsort(-total)[:2].tolist() == [3, 1]
-
-
-def test_length_score_threshold_zero_gives_all_the_full_score():
-    assert length_score(np.zeros(3)).tolist() == [100, 100, 100]
-    assert length_score(np.array([0, 0, 0, 7]), 50).tolist() == [100, 100, 100, 100]
-
-
-@settings(deadline=None, max_examples=50)
-@given(lengths=st.lists(st.integers(0, 10_000), min_size=1, max_size=50), percentile=st.integers(0, 100))
-def test_length_score_grows_with_length_up_to_its_threshold(lengths, percentile):
-    lengths = np.array(lengths)
-    found, full = length_score(lengths, percentile), np.percentile(lengths, percentile)
-    order = np.argsort(lengths, kind="stable")
-    assert (np.diff(found[order]) >= 0).all()
-    assert ((found >= 0) & (found <= 100)).all()
-    assert ((found == 100) >= (lengths >= full)).all()
-    short = lengths < full
-    assert found[short] * full == pytest.approx(100.0 * lengths[short])
-
-
-@pytest.mark.parametrize("bad", [-1, np.nan, np.inf])
-def test_length_score_lengths_that_are_none_are_refused(bad):
-    with pytest.raises(ValueError, match="length of row 1"):
-        length_score(np.array([3, bad]))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -265,12 +218,3 @@ def test_row_variance_rows_that_have_no_axes_are_refused():
 def test_row_variance_settings_that_are_none_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         row_variance(text_like(0), **arguments)
-
-
-def test_percentile_cut_values_that_are_none_are_refused():
-    with pytest.raises(ValueError, match="no values"):
-        percentile_cut(np.empty(0))
-    with pytest.raises(ValueError, match="row 1"):
-        percentile_cut(np.array([0, np.nan]))
-    with pytest.raises(ValueError, match="percentile"):
-        percentile_cut(np.ones(2), 101)

@@ -11,17 +11,20 @@ from hypothesis import strategies as st
 
 from operators.kernels import center
 from operators.kernels import kmeans as kmeans_module
+from operators.kernels import principal_axes as principal_axes_module
 from operators.kernels import row_variance as row_variance_module
 from operators.kernels import two_round as two_round_module
+from operators.kernels.blockers import similarities
 from operators.kernels.center import closest, mean_direction
 from operators.kernels.distance import unit
 from operators.kernels.evol_score import evol_score
-from operators.kernels.influence import influences, subtask_cosines
+from operators.kernels.influence import influences, projected_influences, subtask_cosines, weighted_influence
 from operators.kernels.k_center import k_center
 from operators.kernels.kmeans import kmeans
+from operators.kernels.principal_axes import extremes, moments, principal_axes, turned
 from operators.kernels.prototype import prototype_distance
-from operators.kernels.repr_filter import repr_filter, similarities
-from operators.kernels.row_variance import axes_variance, extremes, moments, principal_axes, row_variance, turned
+from operators.kernels.repr_filter import repr_filter
+from operators.kernels.row_variance import axes_variance, row_variance
 from operators.kernels.sharding import sharding
 from operators.kernels.two_round import bounds, two_round
 from tests.operators.kernels.test_k_center import plain
@@ -107,6 +110,7 @@ def test_kmeans(data):
         warnings.simplefilter("ignore")
         patch.setattr(kmeans_module, "SAMPLE", 2)  # the first iterations are on a sample
         patch.setattr(kmeans_module, "EACH", 1)
+        patch.setattr(kmeans_module, "MANY", data.draw(st.sampled_from([1, 99])))
         found = over_shards(kmeans, [points], data.draw(cuts(len(points))), **params)
         assert bits(found) == bits(kmeans(points, **params))
     gaps = points.astype(np.float64)[:, None] - found.centroids.astype(np.float64)
@@ -178,6 +182,7 @@ def test_repr_filter(data):
 @pytest.mark.parametrize("signs", ["loadings", "projections"])
 def test_row_variance(signs, monkeypatch):
     monkeypatch.setattr(row_variance_module, "BLOCK", 16)
+    monkeypatch.setattr(principal_axes_module, "BLOCK", 16)
     for count in (2, 17, 300, 1000):
         embeddings = np.random.default_rng(count).normal(size=(count, 5)).astype(np.float16)
         expected = row_variance(embeddings, signs=signs)
@@ -201,8 +206,12 @@ def test_kernels_of_one_row_each(data):
     found = over_shards(prototype_distance, [points, labels], at, centroids=centroids)
     assert found.tobytes() == prototype_distance(points, labels, centroids).tobytes()
     targets = {"targets": np.ones((2, width), np.float32), "subtasks": np.array([0, 1])}
-    found = over_shards(subtask_cosines, [points], at, **targets)
-    assert found == pytest.approx(subtask_cosines(points, **targets), nan_ok=True)
+    cosines = subtask_cosines(points, **targets)
+    both = {"targets": [targets["targets"]] * 2, "subtasks": targets["subtasks"], "learning_rates": [3e-5, 1e-5]}
+    found = over_shards(projected_influences, [points, points], at, **both)
+    expected = weighted_influence([cosines, cosines], [3e-5, 1e-5])
+    assert found.scores == pytest.approx(expected.scores, nan_ok=True)
+    assert found.at == pytest.approx(expected.at, nan_ok=True)
     tables = [random.normal(size=(count, 3)) for _ in range(2)]
     tables[0][count // 2] = np.nan
     found = over_shards(influences, tables, at, learning_rates=[3e-5, 1e-5])
@@ -211,7 +220,7 @@ def test_kernels_of_one_row_each(data):
     np.testing.assert_array_equal(found.scores, np.where(np.isnan(weighted[:, 0]), np.nan, weighted.max(axis=1)))
     assert found.subtasks[count // 2] == -1
     known = np.flatnonzero(found.subtasks >= 0)
-    np.testing.assert_array_equal(found.at[known, 1], tables[1][known, found.subtasks[known]])
+    np.testing.assert_array_equal(found.at[known, 1], tables[1][known, found.subtasks[known]].astype(np.float32))
     turns = np.empty(count, object)
     turns[:] = [[1.0] * (1 + row % 3) for row in range(count)]
     assert over_shards(evol_score, [turns, turns], at).tolist() == evol_score(turns, turns).tolist()

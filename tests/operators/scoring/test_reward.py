@@ -95,13 +95,6 @@ def test_the_last_answer_is_judged_given_what_was_said_before():
     assert last_pair(conversation("u1")) is None
 
 
-def test_rewards_of_pairs_are_those_of_samples_with_these_answers(operators):
-    for operator in operators.values():
-        pairs = [(conversation("Say hello.", "Hello.", asked), answered) for asked, answered in PAIRS]
-        samples = [[*before, {"role": "assistant", "content": answered}] for before, answered in pairs]
-        assert operator.rewards()(pairs) == operator.load()(batch(*samples))
-
-
 @pytest.mark.parametrize("text", ["It names the causes. ", "从前有座山，山里有座庙。", "👨‍👩‍👧‍👦🙂"], ids=ascii)
 @pytest.mark.parametrize("pair", ["segments", "chat"])
 def test_over_the_limit_the_answer_is_cut_and_the_input_is_a_real_one(operators, pair, text):

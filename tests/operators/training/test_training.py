@@ -1,7 +1,6 @@
 """The training loop against a loop written by hand, against itself after a stop, and what it refuses."""
 
 import json
-import resource
 import shutil
 from collections.abc import Sequence
 
@@ -21,6 +20,7 @@ from operators.training.finetune import LoRA
 from operators.training.loop import NonFinite, train
 from operators.training.losses import summed_losses
 from operators.training.model import empty_model, recompute_activations, trained_model, untrained_model
+from tests.full_disk import files_up_to
 from tests.runs import CALM, SMALL, assert_same, declared, lines, losses_one_by_one, spoilt
 from tests.tiny import TEXTS
 
@@ -176,13 +176,8 @@ def test_gradient_that_overflows_stops_the_run_with_the_samples_of_the_step(base
 @pytest.mark.parametrize("limit", [3_000, 30_000])
 def test_full_disk_is_an_os_error_and_leaves_no_half_epoch(base, samples, tmp_path, limit):
     declaration = declared(base, lora=None if limit > 10_000 else SMALL)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
-        with pytest.raises(OSError, match=r"epoch-1|too large"):
-            train(declaration, samples, tmp_path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with files_up_to(limit), pytest.raises(OSError, match=r"epoch-1|too large"):
+        train(declaration, samples, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["losses.jsonl"]
     assert len(train(declaration, samples, tmp_path)) == 2
 

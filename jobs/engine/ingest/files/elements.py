@@ -24,6 +24,7 @@ WRAPPER = re.compile(rb"\{(?:\s*" + FIELD + rb"\s*,)*+\s*" + WRAPPING + rb"\s*:\
 """The beginning of an object that only wraps an array: fields about it, then one of the usual keys."""
 UNWRAPPED = re.compile(rb"(?:\s*,?\s*" + FIELD + rb")*+\s*\}\s*")
 """The rest of such an object."""
+FOLLOWING_KEY = re.compile(rb"\s*,?\s*(" + TEXT + rb")\s*:")
 CLOSING = {ord("{"): ord("}"), ord("["): ord("]")}
 QUOTE = ord('"')
 
@@ -116,7 +117,13 @@ class Elements:
         if wrapped and length <= HEAD_BYTES and UNWRAPPED.fullmatch(head):
             return
         if length or self.fault:
-            fault = self.fault or RecordFault("malformed_json", f"{length:,} bytes follow the end of the array")
+            key = FOLLOWING_KEY.match(head) if wrapped else None
+            more = (
+                f", beginning with {key.group(1).decode('utf-8', 'replace')}: one array is read of a file"
+                if key
+                else ""
+            )
+            fault = self.fault or RecordFault("malformed_json", f"{length:,} bytes follow the end of the array{more}")
             yield Piece(self.index + 1 if length else None, head, fault, length if length > len(head) else None)
 
 

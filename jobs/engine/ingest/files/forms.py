@@ -34,7 +34,23 @@ EXPANSION = 10_000
 TAR_MARK = slice(257, 262)
 
 WEB_PAGE = re.compile(rb"<(?:!doctype\s+html|html|\?xml)", re.IGNORECASE)
+MESSAGE = re.compile(rb'\[\s*\{\s*"(?:role|from)"')
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+WORKBOOK = (b"[Content_Types].xml", b"xl/workbook.xml")
+OTHERS = {
+    b"PK\x03\x04": "a zip archive: unpack it",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive: unpack it",
+    b"Rar!\x1a\x07": "a rar archive: unpack it",
+    b"SQLite format 3\0": "an SQLite database: write its table as csv or JSON lines",
+    b"\x89HDF\r\n": "an HDF5 file: write it as parquet or JSON lines",
+    b"Obj\x01": "an Avro file: write it as parquet or JSON lines",
+    b"\x93NUMPY": "a file of numpy arrays: write it as parquet or JSON lines",
+    b"\x80\x04\x95": "a Python pickle, which is not safe to read: write it as parquet or JSON lines",
+    b"\x80\x05\x95": "a Python pickle, which is not safe to read: write it as parquet or JSON lines",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook: save the sheet as csv",
+    b"%PDF-": "a PDF document",
+}
+"""Files that cannot be read, by their first bytes, and what to do."""
 
 
 class Form(NamedTuple):
@@ -87,13 +103,12 @@ def form_of(head: bytes, name: str) -> Form | None:
             return _text(text.encode("utf-8", "replace"), suffix)._replace(encoding=encoding)
     _refuse_stand_in(head)
     plain = suffix.partition(".")[2].split(".")[0]
-    if suffix.startswith(".parquet"):
-        return Form("parquet")  # whose reader says what is wrong with it
-    if not suffix and head.removeprefix(BOM).lstrip()[:1] not in (b"{", b"["):
-        return None
-    return (
-        _text(head, suffix) if plain not in ("arrow", "feather", "tar") else Form("arrow" if plain != "tar" else "tar")
-    )
+    if head.removeprefix(BOM).lstrip()[:1] in (b"{", b"["):
+        return _text(head, suffix)
+    binary: dict[str, Kind] = {"parquet": "parquet", "arrow": "arrow", "feather": "arrow", "tar": "tar"}
+    if plain in binary:
+        return Form(binary[plain])  # whose reader says what is wrong with it
+    return _text(head, suffix) if suffix else None
 
 
 def _inner(head: bytes, compression: str, suffix: str) -> Form | None:
@@ -107,10 +122,17 @@ def _inner(head: bytes, compression: str, suffix: str) -> Form | None:
     except FileFault:  # the head is cut short; the reader of the whole file says more
         pass
     found = form_of(inner[:HEAD_BYTES], f"x{plain}") if inner else _text(b"", plain)
+    if found and (found.compression or found.kind in ("parquet", "arrow")):
+        twice = f"{found.compression or found.kind} inside {compression}: unpack it once"
+        raise FileFault("unknown_form", twice)
     return found._replace(compression=compression) if found else None
 
 
 def _refuse_stand_in(head: bytes) -> None:
+    for magic, what in OTHERS.items():
+        if head.startswith(magic):
+            workbook = magic == b"PK\x03\x04" and any(mark in head for mark in WORKBOOK)
+            raise FileFault("unknown_form", "an Excel workbook: save the sheet as csv" if workbook else what)
     begin = head.removeprefix(BOM).lstrip()
     if begin.startswith(LFS_POINTER):
         raise FileFault("not_the_data", "a pointer of Git LFS, not the data: run `git lfs pull` where it was cloned")
@@ -149,10 +171,23 @@ def in_lines(head: bytes, named: bool) -> bool:
     following = after.lstrip()[:1]
     depth = _depth(line)
     if head[:1] == b"[":  # an array of records, or a bare conversation on each line
-        return depth == 0 and following == b"["
+        alone = named and not following and MESSAGE.match(head)
+        return depth == 0 and (following == b"[" or bool(alone))
     if not end and depth > 0:
         return named
+    if _several(line):
+        return False
     return depth <= 0 or after[:1] == b"{"
+
+
+def _several(line: bytes) -> bool:
+    """Whether a line holds several objects, one after another."""
+    depth = 0
+    for token in TOKEN.finditer(line):
+        depth += {b"{": 1, b"[": 1, b"}": -1, b"]": -1}.get(token.group(), 0)
+        if depth == 0:
+            return line[token.end() :].lstrip(b" \t\r,")[:1] == b"{"
+    return False
 
 
 def _depth(line: bytes) -> int:

@@ -11,10 +11,11 @@ from fsspec.implementations.local import LocalFileSystem
 
 from jobs.engine.ingest.faults import FileFault, InputError
 from jobs.engine.ingest.files.forms import HEAD_BYTES, Form, form_of, suffix_of
+from jobs.engine.ingest.files.held_out import training_only
 from jobs.engine.ingest.files.hub import dataset_of, parquet_files, refuse_offline
 from jobs.engine.ingest.files.links import found_under
 from jobs.engine.ingest.files.own import OUTPUTS, RUN, written_above, written_by, written_under
-from jobs.engine.ingest.files.saved import shards_only
+from jobs.engine.ingest.files.saved import DESCRIPTIONS, shards_only
 
 FORMATS = (
     "files are read by their content: JSON, JSON lines, parquet, Arrow, csv, tsv, and tar of json, compressed or not"
@@ -118,8 +119,9 @@ def _readable(fs: AbstractFileSystem, given: str, files: list[tuple[str, Source]
     """
     readable, others, looked_at = [], [], 0
     for path, file in files:
-        known = bool(suffix_of(file.uri))
-        if not known and looked_at < SNIFFED:
+        described = path.rsplit("/", 1)[-1] in DESCRIPTIONS
+        known = bool(suffix_of(file.uri)) and not described
+        if not known and not described and looked_at < SNIFFED:
             looked_at += 1
             known = _head(fs, path, file) is not None
         (readable if known else others).append(file)
@@ -161,7 +163,7 @@ def _under(fs: AbstractFileSystem, uri: str, root: str, say: Say, apart: str | N
         inner = path[len(root) :]
         if not any(part.startswith(".") for part in inner.split("/")) and not path.startswith(tuple(ours)):
             files.append((path, _source(fs, uri.rstrip("/") + "/" + inner.lstrip("/"), path, found[path])))
-    return shards_only(fs, files, say)
+    return training_only(shards_only(fs, files, say), root, uri, say)
 
 
 def _matching(fs: AbstractFileSystem, given: str, root: str, say: Say, apart: str | None) -> list[tuple[str, Source]]:

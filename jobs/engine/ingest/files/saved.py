@@ -1,16 +1,22 @@
 """The folders that `save_to_disk` of Hugging Face datasets writes: which of their files are the shards."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from fsspec import AbstractFileSystem
 
 STATE, SPLITS = "state.json", "dataset_dict.json"
-ABOUT = (STATE, SPLITS, "dataset_info.json")
+DESCRIPTIONS = ("dataset_info.json", "dataset_infos.json")
+"""Files that describe data, beside it."""
 TRAIN = "train"
 
 File = TypeVar("File")
+
+
+CACHED = re.compile(r"(.*)/snapshots/[^/]+/")
+"""The folder of a dataset in the cache of the hub, whose snapshots link to its blobs."""
 
 
 def shards_only(
@@ -23,12 +29,14 @@ def shards_only(
     saved = {_folder(path): _json(fs, path) for path, _ in files if path.rsplit("/", 1)[-1] == STATE}
     saved = {folder: state["_data_files"] for folder, state in saved.items() if "_data_files" in state}
     left = {folder for path, _ in files if path.endswith(f"/{SPLITS}") for folder in _left_out(fs, path, say)}
+    caches = {found.group(1) for path, _ in files if (found := CACHED.match(path))}
+    blobs = tuple(f"{cache}/{inner}/" for cache in caches for inner in ("blobs", "refs"))
     kept = []
     for path, file in files:
         folder, name = _folder(path), path.rsplit("/", 1)[-1]
         shard = any(each.get("filename") == name for each in saved.get(folder, []))
         about = folder in saved and not shard
-        if not about and folder not in left and name != SPLITS:
+        if not about and folder not in left and name != SPLITS and not path.startswith(blobs):
             kept.append((path, file))
     return kept
 

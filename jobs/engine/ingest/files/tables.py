@@ -5,7 +5,7 @@ import io
 import json
 from collections.abc import Iterable, Iterator
 
-from jobs.engine.ingest.faults import FileFault, Piece, RecordFault, too_large
+from jobs.engine.ingest.faults import HEAD_BYTES, FileFault, Piece, RecordFault, too_large
 
 ROW_SHOWN = 200
 
@@ -25,7 +25,15 @@ class Table:
             repeated = next((name for name in header if header.count(name) > 1), None)
             if repeated is not None:
                 raise FileFault("duplicate_column", f"there are two columns {repeated!r}; rename or drop one of them")
-            for row in reader:
+            while True:
+                lines.held.clear()
+                try:
+                    row = next(reader, None)
+                except csv.Error as error:
+                    yield self._broken(lines.held, reader.line_num, error)
+                    continue
+                if row is None:
+                    return
                 if row:
                     yield self._piece(header, row, reader.line_num)
         except csv.Error as error:
@@ -35,6 +43,14 @@ class Table:
             yield Piece(reader.line_num + 1, b"", FileFault("invalid_utf8", found))
         except FileFault as fault:
             yield Piece(None, b"", fault)
+
+    def _broken(self, held: list[str], line: int, error: csv.Error) -> Piece:
+        """Returns the piece for a row that is no csv. The next row begins on the line after it."""
+        raw = "".join(held).encode("utf-8", "surrogatepass")
+        found = f"not readable as csv: {error}"
+        if len(held) > 1:
+            found += f"; a quote that is opened on line {line - len(held) + 1:,} may not be closed"
+        return Piece(line, raw[:HEAD_BYTES], RecordFault("malformed_csv", found), len(raw))
 
     def _piece(self, header: list[str], row: list[str], line: int) -> Piece:
         record = dict(zip(header, row, strict=False))
@@ -51,10 +67,13 @@ class _Text(Iterator[str]):
     """The lines of blocks of bytes, decoded. Quoted fields may hold line ends, so each line keeps its own."""
 
     def __init__(self, blocks: Iterable[bytes]):
+        self.held: list[str] = []
+        """The lines that were given since this was emptied."""
         self.reader = io.TextIOWrapper(io.BufferedReader(_Raw(blocks)), "utf-8-sig", newline="")
 
     def __next__(self) -> str:
         if line := self.reader.readline():
+            self.held.append(line)
             return line
         raise StopIteration
 

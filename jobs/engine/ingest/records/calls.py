@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from jobs.engine.ingest.records.values import Record, as_json, decoded
+from jobs.engine.ingest.records.values import Record, as_json, decoded, unpadded
 
 ARGUMENTS = ("arguments", "parameters", "input", "args")
 IDS = ("id", "call_id")
@@ -48,11 +48,11 @@ def _call(call: Any) -> Any:
 
 
 def _arguments(value: Any) -> Any:
-    """Returns the arguments as an object, where they are one or the JSON text of one."""
+    """Returns the arguments as an object, where they are one or the JSON text of one. Only a text can say null."""
     if isinstance(value, str):
         try:
             found = json.loads(value)
         except (ValueError, RecursionError):
             return value
         return found if isinstance(found, dict) else value
-    return value
+    return unpadded(value)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jobs.engine.ingest.faults import RecordFault
-from jobs.engine.ingest.records.values import Record, as_json, decoded, shown, wrong_type
+from jobs.engine.ingest.records.values import Record, as_json, decoded, is_number, shown, wrong_type
 
 TEXTS = {"text", "input_text", "output_text"}
 THOUGHTS = {"reasoning", "thinking", "think", "thought"}
@@ -22,6 +22,7 @@ MEDIA = {
 }
 LISTS = {"images": "image", "audios": "audio", "videos": "video"}
 """The fields of a record that list its media, which the texts name by placeholders of their own."""
+BARE = ("text", "value", "content")
 KINDS = {*TEXTS, *THOUGHTS, *CALLED, *RESULTS, *MEDIA}
 
 THINK, THOUGHT = "<think>", "</think>"
@@ -48,10 +49,10 @@ def content_of(value: Any, where: str) -> Content:
         parts = _parts(value)
         if parts is None:
             return Content([value])
-    elif isinstance(value, dict) and value.get("type") in KINDS:
-        parts = [value]
+    elif isinstance(value, dict):
+        parts = _parts_of(value)
     else:
-        parts = value
+        parts = [as_json(value)] if is_number(value) else value
     if not isinstance(parts, list):
         raise wrong_type(where, value, "a string")
     content = Content()
@@ -62,16 +63,37 @@ def content_of(value: Any, where: str) -> Content:
     return content
 
 
+def _parts_of(value: Record) -> Any:
+    """Returns the parts that an object holds, or that it is; any other object unchanged."""
+    if _kind(value) not in KINDS and isinstance(value.get("parts"), list):
+        return value["parts"]
+    return [value] if _kind(value) in KINDS or _named(value) else value
+
+
+def _kind(part: Record) -> str:
+    """Returns the type of a part, as text; empty for none."""
+    kind = part.get("type")
+    return kind if isinstance(kind, str) else as_json(kind) if kind else ""
+
+
+def _named(part: Record) -> list[str]:
+    """Returns the fields of a part without a type that say what it holds, as in {"image": …} and {"text": …}."""
+    return [] if part.get("type") else [name for name in (*MEDIA, *BARE) if part.get(name) is not None]
+
+
+def is_data(value: Any) -> bool:
+    """Whether a value is a structure of its own, such as what a tool gives back, and no text or typed parts."""
+    if isinstance(value, list):
+        return not all(isinstance(each, str) or (isinstance(each, dict) and _kind(each) in KINDS) for each in value)
+    return isinstance(value, dict) and _kind(value) not in KINDS
+
+
 def _parts(text: str) -> list[Any] | None:
     """Returns the parts that a text holds as JSON; None for any other text."""
     if text[:1] != "[":
         return None
     parts = decoded(text, "[")
-    typed = (
-        isinstance(parts, list)
-        and parts
-        and all(isinstance(each, dict) and each.get("type") in KINDS for each in parts)
-    )
+    typed = isinstance(parts, list) and parts and all(isinstance(each, dict) and _kind(each) in KINDS for each in parts)
     return parts if typed else None
 
 
@@ -81,8 +103,14 @@ def _add(content: Content, part: Any, where: str) -> None:
         return
     if not isinstance(part, dict):
         raise wrong_type(where, part, "an object")
-    kind = part.get("type")
-    if kind in TEXTS or (kind is None and isinstance(part.get("text"), str)):
+    kind = _kind(part)
+    if named := _named(part):
+        media = [MEDIA[name] for name in named if name in MEDIA]
+        content.media += media
+        content.texts += [f"<{each}>" for each in media]
+        if named[-1] in BARE:
+            content.texts.append(_text(part, BARE, where))
+    elif kind in TEXTS:
         content.texts.append(_text(part, ("text", "value", "content"), where))
     elif kind in THOUGHTS:
         content.thoughts.append(_text(part, (kind, "text", "value", "content", *sorted(THOUGHTS)), where))
@@ -97,7 +125,10 @@ def _add(content: Content, part: Any, where: str) -> None:
         content.texts.append(f"<{MEDIA[kind]}>")
     else:
         known = ", ".join(sorted(KINDS))
-        raise RecordFault("wrong_type", f"{where} is of type {shown(kind)}; the types that can be read are {known}")
+        raise RecordFault(
+            "wrong_type",
+            f"{where} is of type {shown(kind) if kind else 'null'}; the types that can be read are {known}",
+        )
 
 
 def _text(part: Record, fields: tuple[str, ...], where: str) -> str:
@@ -127,12 +158,8 @@ def media_in(record: Record, more: Sequence[tuple[int, Record]]) -> Counter[str]
 
     more: what messages have besides what they say, as `formats.Read` has it.
     """
-    found = [
-        MEDIA.get(str(part.get("type")))
-        for _, rest in more
-        for part in rest.get("content", ())
-        if isinstance(part, dict)
-    ]
+    parts = [part for _, rest in more for part in rest.get("content", ()) if isinstance(part, dict)]
+    found = [MEDIA.get(name) for part in parts for name in _named(part) or [_kind(part)]]
     for name, kind in LISTS.items():
         if isinstance(record.get(name), list):
             found += [kind] * len(record[name])

@@ -1,22 +1,32 @@
 """The conversations of a record: one, or one for each answer of a pair and for each path of a tree."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from jobs.engine.ingest.faults import RecordFault
-from jobs.engine.ingest.records.formats import REJECTED, Format, Read, read, read_as
+from jobs.engine.ingest.records.format import Format
+from jobs.engine.ingest.records.formats import REJECTED, Read, read, read_as
 from jobs.engine.ingest.records.openai import openai_message
-from jobs.engine.ingest.records.preferences import undesired
+from jobs.engine.ingest.records.preferences import LABELS, TAG, desire, prompt_fields, rejected_in, respelled
 from jobs.engine.ingest.records.trees import is_tree, paths
 from jobs.engine.ingest.records.values import Record, filled
 from jobs.engine.ingest.settings import IngestSettings
-
-LABELS = ("label", "kto_tag")
-"""The fields that say whether the one answer of a record is desired."""
+from operators.sample import Message
 
 SET_ASIDE = ("skipped_pair", "undesired", "contaminated", "over_share")
 """The kinds of records that can be read and are not wanted."""
+
+
+class Rejected(NamedTuple):
+    """The rejected answer of a pair."""
+
+    field: str
+    """The field that has it; empty where that holds more than this answer."""
+    messages: list[Message]
+    more: list[tuple[int, Mapping[str, Any]]]
+    """What its messages have in the record besides what they say, each with the index of its message."""
 
 
 class Found(NamedTuple):
@@ -26,35 +36,67 @@ class Found(NamedTuple):
     read: Read
     made: bytes | None = None
     """The JSON text of that record, where it was made for this one conversation."""
+    rejected: Rejected | None = None
+    label: tuple[str, bool] | None = None
+    """The field that says whether the answer is desired, and what it says."""
 
 
 def conversations(record: Record, settings: IngestSettings) -> Iterator[Found]:
     """Gives the conversations that a record has. RecordFault if there is none, or if the settings do not want it."""
-    if not settings.columns and is_tree(record):
-        yield from _paths(record)
-        return
+    if not settings.columns:
+        if is_tree(record):
+            yield from _paths(record)
+            return
+        record = respelled(record)
     found = read(record, settings.columns)
-    rejected = next((name for name in REJECTED if name in found.format.apart), None)
-    label = next((name for name in LABELS if name in record), None) if settings.answers == "needed" else None
-    if rejected is None and not (label and _is_desire(record, label, found.format)):
-        yield Found(record, found)
+    field = next((name for name in REJECTED if name in found.format.apart), None)
+    label = None if field else desire(record, _labels(found.format))
+    if field is None and (label is None or settings.answers != "needed"):
+        yield Found(record, found, label=label)
         return
     if settings.pairs == "skip":
         raise RecordFault("skipped_pair", "a preference record; --pairs chosen takes its better answer")
-    if rejected is None:
-        if settings.pairs == "chosen" and undesired(record, label or ""):
-            raise RecordFault("undesired", f"{label} says that the answer is not desired; --pairs both takes it too")
-        yield Found(record, found)
+    if field is None:
+        if label and not label[1] and settings.pairs == "chosen":
+            raise RecordFault("undesired", f"{label[0]} says that the answer is not desired; --pairs both takes it too")
+        yield Found(record, found, label=label)
         return
-    yield Found(record, found)
+    others = rejected_in(record, field)
+    asked = prompt_fields(record, "chosen") if "chosen" in record else frozenset()
+    beside = {name: value for name, value in record.items() if name not in asked}
+    yield Found(beside, found, rejected=_rejected(others, field, found))
     if settings.pairs == "both":
-        other = read_as(Format(found.format.name, {rejected}, REJECTED[rejected]), record)
-        yield _made(record, other, {"chosen": False}, found.format.needs)
+        for each in others:
+            yield _made(beside, _other(each, field, found), {"chosen": False}, found.format.needs)
 
 
-def _is_desire(record: Record, label: str, recognised: Format) -> bool:
-    """Whether a label is that of KTO: true or false, beside a conversation, and not a class that is to be learned."""
-    return isinstance(record[label], bool) and (recognised.chat is not None or recognised.name == "prompt-completion")
+def _labels(recognised: Format) -> Sequence[str]:
+    """The fields that are a label of KTO beside records of this format; `label` is a class beside others."""
+    return LABELS if recognised.chat is not None or recognised.name == "prompt-completion" else (TAG,)
+
+
+def _other(record: Record, field: str, found: Read) -> Read:
+    return read_as(Format(found.format.name, {field}, REJECTED[field]), record)
+
+
+def _rejected(others: Sequence[Record], field: str, found: Read) -> Rejected | None:
+    """The first rejected answer: what follows the messages that both conversations have. None if there is none.
+
+    One that cannot be read stays in the record, and is no reason to refuse the chosen answer.
+    """
+    if not others:
+        return None
+    try:
+        messages, more = (other := _other(others[0], field, found)).messages, other.more
+    except RecordFault:
+        return None
+    same = takewhile(lambda both: both[0] == both[1], zip(found.messages[:-1], messages, strict=False))
+    begin = len(list(same))
+    return Rejected(
+        field if len(others) == 1 else "",
+        messages[begin:],
+        [(place - begin, rest) for place, rest in more if place >= begin],
+    )
 
 
 def _paths(record: Record) -> Iterator[Found]:

@@ -5,52 +5,24 @@ precedence. A format whose needed fields all hold something comes before one wit
 """
 
 from collections.abc import Callable, Iterable, Mapping, Set
-from dataclasses import dataclass
-from functools import cache, cached_property, partial
+from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from jobs.engine.ingest.faults import RecordFault
-from jobs.engine.ingest.records.messages import REASONING_FIELDS, Spoken, conversation
-from jobs.engine.ingest.records.preferences import other_answer, pair
+from jobs.engine.ingest.records.advice import TABLE, is_columns, no_format
+from jobs.engine.ingest.records.columns import format_of, refuse_absent, with_paths
+from jobs.engine.ingest.records.contents import content_of
+from jobs.engine.ingest.records.format import Format
+from jobs.engine.ingest.records.messages import REASONING_FIELDS, Spoken, conversation_in
+from jobs.engine.ingest.records.preferences import other_answer, pair, respelled
+from jobs.engine.ingest.records.rendered import is_rendered, rendered
 from jobs.engine.ingest.records.turns import calls_only, single_turn, two_sides
-from jobs.engine.ingest.records.values import Record, as_json, decoded, field_names, filled, text_in
+from jobs.engine.ingest.records.values import Record, as_json, decoded, filled, unpadded
 from operators.sample import Message
 
+SHAPES = 1024
 NO_COLUMNS: Mapping[str, str] = MappingProxyType({})
-NAMED = 4
-"""The number of formats that a message names."""
-SYSTEM_FIELDS, TOOL_FIELDS = ("system", "system_prompt"), ("tools", "functions")
-
-
-@dataclass(frozen=True)
-class Format:
-    """A format: the fields by which it is recognised, and how messages are read from them."""
-
-    name: str
-    needs: Set[str]
-    spoken: Callable[[Record], Iterable[Spoken]]
-    also: Set[str] = frozenset()
-    """Optional fields, besides the needed ones, the tools and the system prompt."""
-    system: tuple[str, ...] = SYSTEM_FIELDS
-    """The fields that may have a system prompt."""
-    tools: tuple[str, ...] = TOOL_FIELDS
-    """The fields that may have the tools on offer."""
-    apart: Set[str] = frozenset()
-    """Needed fields that are no part of the conversation."""
-    repeats: Set[str] = frozenset()
-    """Fields that add nothing where a message has the same text."""
-    turn: tuple[str, str, str] | None = None
-    """The fields of the instruction, of its context (empty for none) and of the response."""
-    chat: str | None = None
-    """The field that holds all messages."""
-    example: str = ""
-    """What a record looks like, for the documentation."""
-
-    @cached_property
-    def holds(self) -> Set[str]:
-        """The fields whose values become messages."""
-        return frozenset({*self.needs, *self.also, *self.system, *self.tools} - self.apart)
 
 
 class Read(NamedTuple):
@@ -73,10 +45,11 @@ def messages_of(record: Record, columns: Mapping[str, str] = NO_COLUMNS) -> tupl
 def read(record: Record, columns: Mapping[str, str] = NO_COLUMNS) -> Read:
     """Returns the record's format and conversation. RecordFault if no format fits, or if there is no text or user."""
     if columns:
-        recognised = _of_columns(tuple(sorted(columns.items())))
-        record = _with_paths(record, columns.values())
-        _refuse_absent(record, columns)
+        recognised = format_of(columns)
+        record = with_paths(record, columns.values())
+        refuse_absent(record, columns)
     else:
+        record = respelled(record)
         recognised = _recognised_of(record)
     return read_as(recognised, record)
 
@@ -85,10 +58,15 @@ def read_as(recognised: Format, record: Record) -> Read:
     """Returns a record's conversation, read in this format. RecordFault if there is no text or no user."""
     opening = _opening(record, recognised)
     messages, more = list(opening), []
-    for message, rest in recognised.spoken(record):
-        if rest:
-            more.append((len(messages), rest))
-        messages.append(message)
+    try:
+        for message, rest in recognised.spoken(record):
+            if rest:
+                more.append((len(messages), rest))
+            messages.append(message)
+    except RecordFault:
+        if is_columns(record):
+            raise RecordFault("wrong_type", TABLE) from None
+        raise
     _refuse_incomplete(messages)
     return Read(recognised, messages, len(opening), more)
 
@@ -96,25 +74,14 @@ def read_as(recognised: Format, record: Record) -> Read:
 def _recognised_of(record: Record) -> Format:
     """The first format that fits a record. RecordFault if none does."""
     with_gaps = None
-    for candidate in FORMATS:
-        if record.keys() >= candidate.needs:
+    for candidate in _candidates(tuple(record)):
+        if candidate.fits is None or candidate.fits(record):
             if all(filled(record, field) for field in candidate.needs):
                 return candidate
             with_gaps = with_gaps or candidate
     if with_gaps:
         return with_gaps
-    raise RecordFault(
-        "missing_field",
-        f"no format fits the fields found ({field_names(record)}); name yours, "
-        "--columns instruction=FIELD,response=FIELD or "
-        f"--columns messages=FIELD, or use those of a format: {_nearest(record)}; docs/formats.md has all",
-    )
-
-
-def _nearest(record: Record) -> str:
-    """The needs of the formats that share the most fields with a record."""
-    near = sorted(FORMATS, key=lambda each: (-len(each.needs & record.keys()), each.name == "preference"))
-    return "; ".join(f"{each.name} needs {' and '.join(sorted(each.needs))}" for each in near[:NAMED])
+    raise no_format(record)
 
 
 def _refuse_incomplete(messages: list[Message]) -> None:
@@ -131,70 +98,28 @@ def _refuse_incomplete(messages: list[Message]) -> None:
     raise RecordFault("missing_field", "the conversation has no user message")
 
 
+@lru_cache(SHAPES)
+def _candidates(names: tuple[str, ...]) -> list[Format]:
+    """The formats whose needed fields a record with these fields has. Most records of a file have the same fields."""
+    return [candidate for candidate in FORMATS if candidate.needs <= set(names)]
+
+
 def _opening(record: Record, recognised: Format) -> list[Message]:
     """Returns the messages before the conversation: the tools on offer and the system prompt."""
     opening: list[Message] = []
     for field in recognised.tools:
-        if filled(record, field):
-            tools = decoded(record[field], "[")
+        if field in record and filled(record, field):
+            tools = decoded(unpadded(record[field]), "[")
             opening.append({"role": "tools", "content": tools if isinstance(tools, str) else as_json(tools)})
     for field in recognised.system:
-        if filled(record, field):
-            opening.append({"role": "system", "content": text_in(record, field)})
+        if field in record and filled(record, field):
+            opening.append({"role": "system", "content": "\n".join(content_of(record[field], field).texts)})
     return opening
-
-
-@cache
-def _of_columns(pairs: tuple[tuple[str, str], ...]) -> Format:
-    """Returns the format of records whose fields the user named, as pairs of role and field."""
-    columns = dict(pairs)
-    system = (columns["system"],) if "system" in columns else ()
-    tools = (columns["tools"],) if "tools" in columns else TOOL_FIELDS
-    if "messages" in columns:
-        field = columns["messages"]
-        spoken = partial(_field_conversation, field=field)
-        return Format("columns", {field}, spoken, system=system, tools=tools, chat=field)
-    asked, response, context = columns["instruction"], columns["response"], columns.get("input")
-
-    def one_turn(record: Record) -> Iterable[Spoken]:
-        plain = {key: value for key, value in record.items() if key != "history"}
-        return single_turn(plain, instruction=asked, context=context, response=response)
-
-    also = {*REASONING_FIELDS, *([context] if context else [])}
-    turn = (asked, context or "", response)
-    return Format("columns", {asked, response}, one_turn, also, system=system, tools=tools, turn=turn)
-
-
-def _refuse_absent(record: Record, columns: Mapping[str, str]) -> None:
-    for role in ("messages",) if "messages" in columns else ("instruction", "response"):
-        if columns[role] not in record:
-            found = f"there is no field {columns[role]!r} for the {role}; found: {field_names(record)}"
-            raise RecordFault("missing_field", found)
-
-
-def _field_conversation(record: Record, field: str) -> Iterable[Spoken]:
-    return conversation(record[field], field)
-
-
-def _with_paths(record: Record, paths: Iterable[str]) -> Record:
-    """A record that also has, by their whole names, the values at these paths, such as `data.messages`.
-
-    A field whose own name has the dot comes before the path.
-    """
-    found = {}
-    for path in paths:
-        if "." in path and path not in record:
-            value: Any = record
-            for name in path.split("."):
-                value = value.get(name) if isinstance(value, dict) else None
-            if value is not None:
-                found[path] = value
-    return {**record, **found} if found else record
 
 
 def _chat(name: str, field: str) -> Format:
     repeats = {"prompt", "instruction", "response"}
-    spoken = partial(_field_conversation, field=field)
+    spoken = partial(conversation_in, field=field)
     return Format(name, {field}, spoken, chat=field, repeats=repeats, example="a list of messages")
 
 
@@ -223,9 +148,19 @@ def _pair(needs: Set[str], spoken: Callable[[Record], Iterable[Spoken]], apart: 
 
 FORMATS = (
     _pair({"chosen", "rejected"}, partial(pair, answer="chosen"), "rejected"),
-    _pair({"messages", "rejected_response"}, partial(_field_conversation, field="messages"), "rejected_response"),
-    _pair({"messages", "rejected_messages"}, partial(_field_conversation, field="messages"), "rejected_messages"),
+    _pair({"messages", "rejected_response"}, partial(conversation_in, field="messages"), "rejected_response"),
+    _pair({"messages", "rejected_messages"}, partial(conversation_in, field="messages"), "rejected_messages"),
     _chat("openai", "messages"),
+    Format(
+        "magpie",
+        {"instruction", "response", "conversations"},
+        partial(conversation_in, field="conversations"),
+        apart={"instruction", "response"},
+        repeats={"instruction", "response"},
+        turn=("instruction", "", "response"),
+        chat="conversations",
+        example="a list of messages, and the texts of its first turn",
+    ),
     _chat("sharegpt", "conversations"),
     _chat("sharegpt", "conversation"),
     _chat("sharegpt", "dialog"),
@@ -245,11 +180,15 @@ FORMATS = (
     _sides("prompt-completion", "prompt", "completion"),
     _sides("prompt-completion", "prompt", "response"),
     _sides("input-output", "input", "output"),
+    _turn("inputs-targets", "inputs", "targets"),
+    _turn("input-target", "input", "target"),
+    _chat("gemini", "contents"),
+    Format("text", {"text"}, rendered, fits=is_rendered, example="a text in which a chat template marks who speaks"),
 )
 
 REJECTED: Mapping[str, Callable[[Record], Iterable[Spoken]]] = {
     "rejected": partial(pair, answer="rejected"),
-    "rejected_response": other_answer,
-    "rejected_messages": other_answer,
+    "rejected_response": partial(other_answer, answer="rejected_response"),
+    "rejected_messages": partial(other_answer, answer="rejected_messages"),
 }
 """How the rejected answer is read, by the field that has it."""

@@ -10,6 +10,7 @@ import json
 from collections.abc import Set
 from typing import Any, NamedTuple
 
+from jobs.engine.ingest.records.conversations import Rejected
 from jobs.engine.ingest.records.formats import Read
 from jobs.engine.ingest.records.values import Record
 from jobs.engine.ingest.settings import BOOKKEEPING
@@ -34,23 +35,43 @@ class Hashes(NamedTuple):
     """Of the record without bookkeeping fields: records with the same hash are duplicates."""
 
 
-def hashes(record: Record, found: Read, raw: bytes, bookkeeping: Set[str] = BOOKKEEPING) -> Hashes:
-    """Returns the hashes of a record that was read as `found` from the JSON text `raw`."""
+def hashes(
+    record: Record,
+    found: Read,
+    raw: bytes,
+    bookkeeping: Set[str] = BOOKKEEPING,
+    *,
+    rejected: Rejected | None = None,
+    label: tuple[str, bool] | None = None,
+) -> Hashes:
+    """Returns the hashes of a record that was read as `found` from the JSON text `raw`.
+
+    The rejected answer and the label count by what they say, in whatever form and field the record has them.
+    """
     text = text_sha(found.messages, record)
     holds = found.format.holds
     extras = [(place, dict(more)) for place, more in found.more]
     if not extras and record.keys() <= holds:
         return Hashes(text, text, text)
-    repeated = _repeated(record, found)
+    repeated = {*_repeated(record, found), *((rejected.field,) if rejected else ()), *(label[:1] if label else ())}
     fields, aside = {}, {}
     for name, value in record.items():
         if value is not None and name not in holds and name not in repeated:
             (aside if name.lower() in bookkeeping else fields)[name] = value
     said = _without(extras, bookkeeping)
-    kind = _digest(text, [fields, said], raw) if fields or said else text
+    beside = _beside(rejected, label, bookkeeping)
+    kind = _digest(text, [fields, said, *beside], raw) if fields or said or beside else text
     # The whole is hashed on top of the kind, so that no field is encoded twice.
     whole = _digest(kind, [aside, extras], raw) if aside or said != extras else kind
     return Hashes(text, whole, kind)
+
+
+def _beside(rejected: Rejected | None, label: tuple[str, bool] | None, bookkeeping: Set[str]) -> list[Any]:
+    """Returns what the rejected answer and the label say; nothing where there are none."""
+    if rejected is None:
+        return [label[1]] if label else []
+    extras = [(place, dict(more)) for place, more in rejected.more]
+    return [rejected.messages, _without(extras, bookkeeping)]
 
 
 def _repeated(record: Record, found: Read) -> Set[str]:

@@ -9,28 +9,42 @@
 
 from collections.abc import Iterator, Mapping, Set
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeGuard
 
 from jobs.engine.ingest.faults import RecordFault
 from jobs.engine.ingest.records.calls import calls_in
-from jobs.engine.ingest.records.contents import THINK, Content, apart, content_of, together
-from jobs.engine.ingest.records.values import Record, decoded, field_names, filled, filled_names, shown, wrong_type
+from jobs.engine.ingest.records.contents import THINK, Content, apart, content_of, is_data, together
+from jobs.engine.ingest.records.values import (
+    Record,
+    as_json,
+    decoded,
+    field_names,
+    filled,
+    filled_names,
+    literal,
+    shown,
+    wrong_type,
+)
 from operators.sample import Message
 
 ROLES = {
-    **dict.fromkeys(("user", "human", "prompter", "question"), "user"),
+    **dict.fromkeys(("user", "human", "prompter", "question", "用户"), "user"),
     **dict.fromkeys(
-        ("assistant", "gpt", "chatgpt", "bard", "bing", "claude", "model", "bot", "ai", "answer"), "assistant"
+        ("assistant", "gpt", "chatgpt", "bard", "bing", "claude", "model", "bot", "ai", "answer", "助手"), "assistant"
     ),
-    **dict.fromkeys(("system", "developer"), "system"),
+    **dict.fromkeys(("system", "developer", "系统"), "system"),
     **dict.fromkeys(("tool", "function", "observation", "observations", "ipython", "environment"), "tool"),
     **dict.fromkeys(("tool_response", "function_response", "tool_result", "tool_output", "function_output"), "tool"),
     "tools": "tools",
+    **dict.fromkeys(("reasoning", "thinking", "thought"), "reasoning"),
 }
+"""The role of a message by the word for it. A message of the role `reasoning` is part of the answer after it."""
+SIDES = {"system": "system", "input": "user", "output": "assistant"}
+"""The speakers of an item such as {"input": …, "output": …}, in order."""
 CALL_ROLES = {"function_call", "function_calls", "functions", "tool_call", "tool_calls"}
 CALL_FIELDS = ("tool_calls", "function_call", "tool_call", "function_calls", "functions")
-ROLE_FIELDS = ("role", "from")
-TEXT_FIELDS = ("content", "value", "text")
+ROLE_FIELDS = ("role", "from", "speaker", "sender", "author")
+TEXT_FIELDS = ("content", "value", "text", "parts")
 REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
 THOUGHT_INFO = {"think_content", "answer_content"}
 
@@ -42,14 +56,40 @@ Spoken = tuple[Message, Mapping[str, Any]]
 
 def conversation(value: Any, where: str) -> Iterator[Spoken]:
     """Gives the messages of a conversation. RecordFault, which names the place, for what is no message."""
+    thoughts: list[Spoken] = []
     for position, item in enumerate(_listed(value, where)):
-        yield from messages_in(item, f"{where}[{position}]")
+        if item is None:  # Arrow and other tables fill up lists with nulls
+            continue
+        for each in messages_in(item, f"{where}[{position}]"):
+            if each[0]["role"] == "reasoning":
+                thoughts.append(each)
+                continue
+            if thoughts and each[0]["role"] == "assistant":
+                each, thoughts = _thought(thoughts, each), []
+            yield each
+    if thoughts:
+        yield _thought(thoughts, ({"role": "assistant", "content": ""}, NO_MORE))
+
+
+def conversation_in(record: Record, field: str) -> Iterator[Spoken]:
+    """Gives the messages of the conversation in a field, as `conversation` does."""
+    return conversation(record[field], field)
+
+
+def _thought(thoughts: list[Spoken], answer: Spoken) -> Spoken:
+    """Returns an answer with what messages of their own before it say of its reasoning."""
+    message, more = answer
+    said = [text for each, _ in thoughts for text in (each["content"], each.get("reasoning") or "")]
+    merged = {name: value for _, rest in thoughts for name, value in rest.items()}
+    return _with(message, reasoning=together([*said, message.get("reasoning") or ""])), {**merged, **more} or NO_MORE
 
 
 def _listed(value: Any, where: str) -> list[Any]:
-    value = decoded(decoded(value, "["), "{")
+    value = literal(decoded(decoded(value, "["), "{"))
     if isinstance(value, dict):
         value = [value] if any(isinstance(value.get(name), str) for name in ROLE_FIELDS) else _rows(value)
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        raise RecordFault("wrong_type", f"{where} is a text that is neither JSON nor Python; write it with json.dumps")
     if not isinstance(value, list):
         raise wrong_type(where, value, "an array of messages")
     if value and all(isinstance(each, str) for each in value):
@@ -83,6 +123,12 @@ def messages_in(item: Any, where: str) -> Iterator[Spoken]:
     if role_field:
         yield from _message(item, item[role_field], role_field, where)
         return
+    if filled(item, "input") and filled(item, "output"):
+        sides = [name for name in SIDES if filled(item, name)]
+        *before, (last, more) = (each for name in sides for each in spoken(SIDES[name], item[name], f"{where}.{name}"))
+        yield from before
+        yield last, {**more, **{name: item[name] for name in item if name not in SIDES and filled(item, name)}}
+        return
     speakers = {name: text for name, text in item.items() if text is not None}
     if not speakers or not all(ROLES.get(name.lower()) for name in speakers):
         raise RecordFault("missing_field", f"{where} has neither 'role' nor 'from'; found: {field_names(item)}")
@@ -90,13 +136,21 @@ def messages_in(item: Any, where: str) -> Iterator[Spoken]:
         yield from spoken(ROLES[name.lower()], speakers[name], f"{where}.{name}")
 
 
-ORDER = ("tools", "system", "user", "tool", "assistant")
+ORDER = ("tools", "system", "user", "tool", "reasoning", "assistant")
 """The order of the speakers of one item that holds a text of each."""
 
 
 def spoken(role: str, value: Any, where: str) -> Iterator[Spoken]:
     """Gives the messages of a text, or of parts, that someone in this role says."""
-    yield from _said(role, content_of(value, where), NO_MORE, frozenset())
+    if is_plain(value, role):
+        yield {"role": role, "content": value}, NO_MORE
+    else:
+        yield from _said(role, content_of(value, where), NO_MORE, frozenset())
+
+
+def is_plain(value: Any, role: str) -> TypeGuard[str]:
+    """Whether a content is a text without parts and thoughts, as nearly all are. It is what the message says."""
+    return isinstance(value, str) and value[:1] != "[" and (role != "assistant" or THINK not in value)
 
 
 def _message(item: Record, word: Any, role_field: str, where: str) -> Iterator[Spoken]:
@@ -104,20 +158,25 @@ def _message(item: Record, word: Any, role_field: str, where: str) -> Iterator[S
     role = "assistant" if called else ROLES.get(word.strip().lower()) if isinstance(word, str) else None
     if role is None:
         known = ", ".join([*ROLES, *sorted(CALL_ROLES)])
-        raise RecordFault("wrong_type", f"{where}.{role_field} is {shown(word)}, which is none of {known}")
+        raise RecordFault("wrong_type", f"{where}.{role_field} is {shown(word)}; rename it to one of {known}")
     field = next((name for name in TEXT_FIELDS if item.get(name) is not None), None)
     value = item[field] if field else None
-    if len(item) == 2 and role != "assistant" and isinstance(value, str) and value[:1] != "[":
-        yield {"role": role, "content": value}, NO_MORE  # nearly all messages, without the detours
+    if role == "tool" and is_data(value):
+        value = as_json(value)
+    if role == "assistant" and item.get("channel") == "analysis":
+        role = "reasoning"
+    if len(item) == 2 and not called and is_plain(value, role):
+        yield {"role": role, "content": value}, NO_MORE
         return
     call_field = next((name for name in CALL_FIELDS if filled(item, name)), None)
     calls = item[call_field] if call_field else None
     if called and calls is None and value is not None:
         calls, value = value, None
     if value is None and calls is None and not any(filled(item, name) for name in REASONING_FIELDS):
-        named = next((name for name in TEXT_FIELDS if name in item), None)
-        if named:
-            raise wrong_type(f"{where}.{named}", None, "a string")
+        if any(name in item for name in TEXT_FIELDS):  # null, which is as good as empty
+            if role != "system":
+                yield {"role": role, "content": ""}, _more(item, {role_field}, Content())
+            return
         raise RecordFault("missing_field", f"{where} has neither 'content' nor 'value'; found: {field_names(item)}")
     content = Content() if value is None else content_of(value, f"{where}.{field}")
     if calls is not None:

@@ -5,10 +5,16 @@
 {"conversations": […], "chosen": {…}, "rejected": {…}}    LLaMA-Factory
 {"messages": […], "rejected_response": "…"}               ms-swift: the messages have the chosen answer
 {"prompt": …, "completion": …, "label": true}             one answer, desired or not (KTO)
+
+These are spelled otherwise, and read as the first two:
+
+{"input": {"messages": […]}, "preferred_output": […], "non_preferred_output": […]}    OpenAI
+{"instruction": …, "output": ["chosen", "rejected"]}                                  LLaMA-Factory, formerly
+{"prompt": …, "accepted": …, "rejected": …}
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence, Set
 from itertools import takewhile
 from typing import Any
 
@@ -19,25 +25,86 @@ from jobs.engine.ingest.records.values import Record, decoded, field_names, fill
 
 ASKED_IN = ("instruction", "question", "query", "input")
 CHATS_IN = ("messages", "conversations", "conversation")
-REJECTED_IN = ("rejected_response", "rejected_messages")
-SPEAKER = re.compile(r"\n\n(Human|Assistant): ?")
+PREFERRED = ("input", "preferred_output", "non_preferred_output")
+TAG = "kto_tag"
+LABELS = ("label", TAG)
+"""The fields that say whether the one answer of a record is desired."""
+SPEAKER = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant): ?")
+TRUTHS = {"true": True, "false": False, "desirable": True, "undesirable": False, "chosen": True, "rejected": False}
+
+
+def respelled(record: Record) -> Record:
+    """Returns a record with its two answers as `chosen` and `rejected`, where it has other names for them."""
+    if "preferred_output" in record and "non_preferred_output" in record:
+        more = {"chosen": record["preferred_output"], "rejected": record["non_preferred_output"]}
+        asked = record.get("input")
+        others = {name: record[name] for name in record if name not in PREFERRED}
+        return {**others, **(asked if isinstance(asked, dict) else {"input": asked}), **more}
+    if "accepted" in record and "rejected" in record and "chosen" not in record:
+        return {("chosen" if name == "accepted" else name): value for name, value in record.items()}
+    answers = record.get("output")
+    if type(answers) is list and len(answers) == 2 and isinstance(record.get("instruction"), str) and _texts(answers):
+        others = {name: value for name, value in record.items() if name != "output"}
+        return {**others, "chosen": answers[0], "rejected": answers[1]}
+    return record
+
+
+def _texts(values: Any) -> bool:
+    return isinstance(values, list) and bool(values) and all(isinstance(each, str) for each in values)
+
+
+def rejected_in(record: Record, field: str) -> list[Record]:
+    """Returns the record once for each rejected answer in this field, with that answer alone. Most have one."""
+    value = decoded(record[field], "[")
+    if _texts(value):
+        return [{**record, field: each} for each in value]
+    return [record] if filled(record, field) else []
 
 
 def pair(record: Record, *, answer: str) -> Iterator[Spoken]:
     """Gives the conversation that ends with this answer, which is the field `chosen` or `rejected`."""
-    value = decoded(decoded(record[answer], "["), "{")
-    if isinstance(value, list) and _is_whole(value):
+    value = _answer(record, answer)
+    if _is_whole(value):
         yield from conversation(value, answer)
-    elif isinstance(value, str) and not filled(record, "prompt") and SPEAKER.match(value):
+    elif _is_transcript(record, value):
         yield from _transcript(value)
     else:
         yield from _prompt(record)
-        yield from side(record, answer, "assistant")
+        yield from side({answer: value}, answer, "assistant")
 
 
-def _is_whole(messages: list[Any]) -> bool:
-    """Whether a list of messages begins with the prompt."""
-    first = next(iter(conversation(messages[:1], "chosen")), None) if messages and is_message(messages[0]) else None
+def _answer(record: Record, field: str) -> Any:
+    value = decoded(decoded(record[field], "["), "{")
+    return value[0] if _texts(value) and len(value) == 1 else value
+
+
+def prompt_fields(record: Record, answer: str) -> Set[str]:
+    """The fields that `pair` reads besides this answer, and reads whole."""
+    value = _answer(record, answer)
+    if _is_whole(value) or _is_transcript(record, value):
+        return frozenset()
+    if filled(record, "prompt"):
+        return {"prompt"}
+    if chat := _first(record, CHATS_IN):
+        *_, (last, _) = conversation(record[chat], chat)
+        return frozenset() if last["role"] == "assistant" else {chat}
+    asked = _first(record, ASKED_IN)
+    return {name for name in (asked, "input", "history") if name}
+
+
+def _first(record: Record, names: Sequence[str]) -> str | None:
+    return next((name for name in names if filled(record, name)), None)
+
+
+def _is_transcript(record: Record, value: Any) -> bool:
+    return isinstance(value, str) and not filled(record, "prompt") and SPEAKER.match(value) is not None
+
+
+def _is_whole(messages: Any) -> bool:
+    """Whether an answer is a list of messages that begins with the prompt."""
+    if not (isinstance(messages, list) and messages and is_message(messages[0])):
+        return False
+    first = next(iter(conversation(messages[:1], "chosen")), None)
     return first is not None and first[0]["role"] != "assistant"
 
 
@@ -49,7 +116,7 @@ def _transcript(text: str) -> Iterator[Spoken]:
 
 
 def _prompt(record: Record) -> Iterator[Spoken]:
-    chat = next((name for name in CHATS_IN if filled(record, name)), None)
+    chat = _first(record, CHATS_IN)
     if filled(record, "prompt"):
         yield from side(record, "prompt", "user")
     elif chat:
@@ -57,7 +124,7 @@ def _prompt(record: Record) -> Iterator[Spoken]:
         answers = len(list(takewhile(lambda each: each[0]["role"] == "assistant", reversed(spoken))))
         yield from spoken[: len(spoken) - answers]
     else:
-        asked = next((name for name in ASKED_IN if filled(record, name)), None)
+        asked = _first(record, ASKED_IN)
         if asked is None:
             found = field_names(record)
             raise RecordFault("missing_field", f"a preference record without a prompt; the fields found are {found}")
@@ -68,17 +135,28 @@ def _prompt(record: Record) -> Iterator[Spoken]:
         yield {"role": "user", "content": f"{text}\n{more}" if more else text}, NO_MORE
 
 
-def other_answer(record: Record) -> Iterator[Spoken]:
+def other_answer(record: Record, *, answer: str) -> Iterator[Spoken]:
     """Gives the conversation of a record of ms-swift with the rejected answer in place of its last one."""
-    field = next(name for name in REJECTED_IN if filled(record, name))
-    value = decoded(record[field], "[")
-    if isinstance(value, list) and _is_whole(value):
-        yield from conversation(value, field)
+    value = _answer(record, answer)
+    if _is_whole(value):
+        yield from conversation(value, answer)
         return
     yield from _prompt({"messages": record["messages"]})
-    yield from side(record, field, "assistant")
+    yield from side({answer: value}, answer, "assistant")
 
 
-def undesired(record: Record, label: str) -> bool:
-    """Whether a record with one answer says that it is not desired."""
-    return record.get(label) is False or str(record.get(label)).strip().lower() == "false"
+def desire(record: Record, names: Sequence[str]) -> tuple[str, bool] | None:
+    """Whether the answer of a record is desired, as the label of KTO says, and the field, among these, that says it.
+
+    None for a record without such a label. A label that is neither a truth value nor a word for one is a class, which
+    is to be learned. In `kto_tag`, 0 and 1 are truth values too.
+    """
+    for name in names:
+        value = record.get(name)
+        if isinstance(value, str):
+            value = TRUTHS.get(value.strip().lower())
+        elif name == TAG and value in (0, 1):
+            value = bool(value)
+        if isinstance(value, bool):
+            return name, value
+    return None

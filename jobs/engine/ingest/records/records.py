@@ -19,6 +19,8 @@ from operators.sample import MORE, Message
 STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 STRING_OR_BLACK = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[^" \t\r\n]+', re.DOTALL)
 BRACKET = re.compile(rb"[\[\]{}]")
+PYTHON = re.compile(r"\s*\{\s*'")
+HAN = re.compile("[\u4e00-\u9fff]{2}")
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 # int() refuses longer numerals (sys.int_info.default_max_str_digits); no field that is read holds one.
@@ -59,6 +61,10 @@ class Sample(NamedTuple):
     hashes: Hashes
     media: Counter[str]
     """The number of images, audios and videos, which stay in the record."""
+    rejected: list[Message] | None = None
+    """The rejected answer of a pair."""
+    label: bool | None = None
+    """Whether the answer is desired, where the record says so."""
     raw: bytes | None = None
     """The JSON text of the conversation, where the record has several; None for the record as it is."""
 
@@ -73,19 +79,21 @@ def samples_of(raw: bytes, settings: IngestSettings, opaque: Sequence[str] = ())
 
 
 def _sample(found: Found, settings: IngestSettings, raw: bytes, opaque: Sequence[str]) -> Sample:
-    record, read, made = found
+    record, read, made, rejected, label = found
     for field in opaque:
         if field in read.format.holds:
             raise RecordFault("invalid_utf8", f"column {field!r} holds bytes that are not UTF-8, so they are no text")
     if len(read.messages) > settings.max_turns:
         _refuse_turns(read.messages, settings.max_turns)
     if b"\\u" in raw and SURROGATE.search(raw):
-        _refuse_surrogates(read.messages)
+        _refuse_surrogates(read.messages + (rejected.messages if rejected else []))
     if settings.answers == "needed":
         refuse_unanswered(read.messages)
     said = raw if made is None else made
-    made_of = hashes(record, read, said, settings.bookkeeping)
-    return Sample(read.format.name, read.messages, made_of, media_in(record, read.more), made)
+    made_of = hashes(record, read, said, settings.bookkeeping, rejected=rejected, label=label)
+    media = media_in(record, read.more)
+    answer = rejected.messages if rejected else None
+    return Sample(read.format.name, read.messages, made_of, media, answer, label[1] if label else None, made)
 
 
 def record_of(raw: bytes, max_nesting: int) -> dict[str, Any]:
@@ -93,7 +101,9 @@ def record_of(raw: bytes, max_nesting: int) -> dict[str, Any]:
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        found = f"byte 0x{raw[error.start]:02x} at byte {error.start + 1} is not UTF-8 ({error.reason})"
+        found = (
+            f"byte 0x{raw[error.start]:02x} at byte {error.start + 1} is not UTF-8 ({error.reason}){_converted(raw)}"
+        )
         raise RecordFault("invalid_utf8", found) from None
     _refuse_depth(raw, max_nesting)
     try:
@@ -106,12 +116,22 @@ def record_of(raw: bytes, max_nesting: int) -> dict[str, Any]:
     except ValueError as error:
         where = getattr(error, "pos", 0) + 1
         found = str(getattr(error, "msg", error)).removesuffix(" at")
-        raise RecordFault("malformed_json", f"{found} at column {where}") from None
+        python = "; it is written as Python does, and not as json.dumps" if PYTHON.match(text) else ""
+        raise RecordFault("malformed_json", f"{found} at column {where}{python}") from None
     if isinstance(record, list) and record and (is_message(record[0]) or isinstance(record[0], str)):
         return {"messages": record}  # a bare conversation
     if not isinstance(record, dict):
         raise RecordFault("not_an_object", f"the record is {type_name(record)}, expected an object with named fields")
     return record
+
+
+def _converted(raw: bytes) -> str:
+    """Returns what to do with a text that is not UTF-8."""
+    try:
+        chinese = HAN.search(raw.decode("gb18030"))
+    except UnicodeDecodeError:
+        chinese = None
+    return f"save the file as UTF-8, for example with iconv -f {'gb18030' if chinese else 'latin1'} -t utf-8"
 
 
 def compact(raw: bytes) -> bytes:

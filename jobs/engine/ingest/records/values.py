@@ -1,6 +1,9 @@
 """The values of a record: texts, and the names by which messages call other values."""
 
+import ast
 import json
+import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +12,7 @@ from jobs.engine.ingest.faults import RecordFault
 Record = Mapping[str, Any]
 
 EMPTY = (None, "", [], {})
+LITERAL = re.compile(r"\s*\[?\s*\{\s*['\"]")
 
 
 def filled(record: Record, field: str) -> bool:
@@ -22,10 +26,18 @@ def filled_names(record: Record) -> set[str]:
 
 
 def text_in(record: Record, field: str, where: str | None = None) -> str:
+    """The text in a field. A number in place of a text, as an export may have one, is its digits."""
     value = record.get(field)
     if isinstance(value, str):
         return value
+    if is_number(value):
+        return as_json(value)
     raise wrong_type(where or field, value, "a string")
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a number that JSON can write."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def decoded(value: Any, opening: str) -> Any:
@@ -37,6 +49,16 @@ def decoded(value: Any, opening: str) -> Any:
         try:
             return json.loads(value)
         except (ValueError, RecursionError):
+            return value
+    return value
+
+
+def literal(value: Any) -> Any:
+    """The list or object that a string holds as Python, and pandas in csv files, write it; other values unchanged."""
+    if isinstance(value, str) and LITERAL.match(value):
+        try:
+            return ast.literal_eval(value.strip())
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
             return value
     return value
 
@@ -61,6 +83,13 @@ def field_names(record: Record) -> str:
         return "none"
     shown = [str(name)[:60] for name in list(record)[:20]]
     return ", ".join(shown) + (f" and {len(record) - 20} more" if len(record) > 20 else "")
+
+
+def unpadded(value: Any) -> Any:
+    """Returns a value without the null fields of its objects: Arrow gives each object the fields of all others."""
+    if isinstance(value, dict):
+        return {name: unpadded(inner) for name, inner in value.items() if inner is not None}
+    return [unpadded(inner) for inner in value] if isinstance(value, list) else value
 
 
 def shown(value: Any) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from jobs.engine.ingest.records.formats import NO_COLUMNS, read
 from jobs.engine.ingest.records.messages import ROLE_FIELDS, ROLES, TEXT_FIELDS, is_message
+from jobs.engine.ingest.records.preferences import respelled
 from jobs.engine.ingest.records.records import record_of
 from jobs.engine.ingest.records.values import Record
 
@@ -26,14 +27,17 @@ def written(
     record was ingested. The turns in `history` are dropped: the field becomes an empty list.
     """
     record = record_of(raw, sys.maxsize)
+    record = record if columns else dict(respelled(record))
     found = read(record, columns)
     made = found.format
     together = f"{instruction}\n{context}" if context else instruction
     if made.chat in record:
         items = record[made.chat]
-        if not (isinstance(items, list) and all(map(is_message, items))):
+        if not _is_chat(items):
             items = [{"role": each["role"], "content": each["content"]} for each in found.messages[found.opening :]]
         record[made.chat] = _chat(items, together, response)
+        if made.turn:  # which the conversation repeats
+            record |= {made.turn[0]: together, made.turn[2]: response}
         if raw.lstrip()[:1] == b"[":  # a bare conversation stays one
             return _spelled(record["messages"])
     elif made.turn and all(isinstance(record.get(field), str | None) for field in made.turn):
@@ -43,7 +47,7 @@ def written(
             record |= {asked: instruction, more: context or kept, answered: response}
         else:
             record |= {asked: together, answered: response}
-    elif made.turn and all(isinstance(record.get(field), list) for field in made.turn if field):
+    elif made.turn and all(_is_chat(record.get(field)) for field in made.turn if field):
         asked, _, answered = made.turn
         *before, answer = _chat([*record[asked], *record[answered]], together, response)
         record |= {asked: before, answered: [answer]}
@@ -55,6 +59,10 @@ def written(
     if record.get("history"):
         record["history"] = []
     return _spelled(record)
+
+
+def _is_chat(value: Any) -> bool:
+    return isinstance(value, list) and all(map(is_message, value))
 
 
 def _chat(items: Sequence[Record], instruction: str, response: str) -> list[Record]:
@@ -72,7 +80,8 @@ def _item(like: Record, role: str, content: str) -> Record:
     """Returns a message with the field names of another one and, if that has the same role, its word for the role."""
     role_field = next(name for name in ROLE_FIELDS if like.get(name) is not None)
     content_field = next((name for name in TEXT_FIELDS if like.get(name) is not None), "content")
-    return {role_field: like[role_field] if _role(like) == role else role, content_field: content}
+    said = [{"text": content}] if content_field == "parts" else content
+    return {role_field: like[role_field] if _role(like) == role else role, content_field: said}
 
 
 def _role(item: Record) -> str:

@@ -148,8 +148,9 @@ def test_a_recipe_and_an_input_in_the_other_order_are_told_in_theirs(refused):
 
 
 def test_a_field_with_dashes_is_told_by_every_command_that_has_fields(refused):
-    for command in COMMANDS.keys() - {"ingest", "train_scorer", "curate"}:
+    for command in COMMANDS.keys() - {"ingest", "curate"}:
         assert "write seed=5" in refused(command, *COMMANDS[command], "--out", "out", "--seed", "5")
+    assert "write budget=5" in refused("doctor", "ltd", "--budget", "5")
 
 
 def test_a_missing_embedder_is_told_that_the_default_one_is_there(refused):

@@ -6,7 +6,7 @@ import pytest
 
 from jobs import curate
 from jobs.engine.execute.capacity import Capacity, Nodes, lacking
-from jobs.engine.execute.profile import profile
+from jobs.engine.execute.profile import Profile, profile
 from operators.asking.judge import Judge
 from operators.checkpoint import Checkpoint
 from operators.embedding.embed import Embed
@@ -26,7 +26,7 @@ NONE = Nodes(2, 8, 0)
     ("name", "capacity", "lack"),
     [
         ("laptop", Capacity((NONE,)), []),
-        ("gpu", Capacity((NONE,)), ["embed", "rating", "training"]),
+        ("gpu", Capacity((NONE,)), ["embed", "rating", "training", "reduce_gpus"]),
         ("gpu", Capacity((NONE, Nodes(1, 8, 1))), []),
         ("mixed", Capacity((NONE,), (Nodes(16, 8, 0), Nodes(8, 8, 1))), []),
         ("mixed", Capacity((NONE,), (Nodes(16, 8, 0), Nodes(0, 8, 1))), ["embed", "rating", "training"]),
@@ -40,6 +40,14 @@ def test_a_step_that_would_wait_forever_is_named(name, capacity, lack):
     found = list(lacking(STEPS, profile(name), capacity))
     assert [each.partition(":")[0] for each in found] == lack
     assert all(str(capacity) in each for each in found)
+
+
+def test_reduces_on_gpus_are_refused_where_there_is_none_whatever_the_steps_take():
+    asked = Profile(reduce_gpus=1)
+    (found,) = lacking(STEPS, asked, Capacity((NONE,)))
+    assert found.startswith("reduce_gpus: with this profile a reduce takes 1 GPU(s) of one node, and this")
+    assert list(lacking({"length": Tokens()}, asked, Capacity((NONE,)))) == []  # nothing is reduced on a GPU
+    assert list(lacking(STEPS, asked, Capacity((NONE,), (Nodes(2, 8, 1),)))) == []
 
 
 def test_nodes_that_the_autoscaler_may_start_count(ray_session, monkeypatch):

@@ -10,7 +10,8 @@ import torch
 from transformers import LlamaConfig, T5Config, T5EncoderModel, T5ForConditionalGeneration
 
 from jobs.engine.execute import memory_table
-from jobs.engine.execute.model_memory import Sizes, needed, needed_by, refusal
+from jobs.engine.execute.model_memory import needed, needed_by, refusal
+from jobs.engine.execute.model_sizes import Sizes
 from jobs.engine.execute.profile import Execution, Profile, profile
 from operators.asking.judge import Judge
 from operators.checkpoint import Checkpoint

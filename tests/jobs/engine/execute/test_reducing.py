@@ -15,10 +15,11 @@ from ray.exceptions import NodeDiedError
 from jobs.engine.execute import reduce_worker, reducing
 from jobs.engine.execute.profile import Profile
 from jobs.engine.execute.reducing import reduced
-from jobs.engine.execute.rows import Stored, row_bytes
+from jobs.engine.execute.rows import Stored, count, read, row_bytes
 from jobs.engine.execute.spread import Spread, spread
 from jobs.engine.store.feature import Feature
 from jobs.engine.terminal.errors import WinnowError
+from operators.kernels.influence import projected_influences
 from operators.kernels.k_center import cover, k_center
 from operators.kernels.kmeans import kmeans
 from operators.kernels.row_variance import row_variance
@@ -153,6 +154,8 @@ def nodes(count, gpus=0):
         (nodes(1), k_center, {"reduce_bytes": 600}, Spread(16, 1, 0.5, 0, 600, 1)),
         (nodes(2, 4), k_center, {"reduce_bytes": 600, "reduce_gpus": 1}, Spread(8, 2, 1.0, 1, 1200, 2)),
         (nodes(1, 1), k_center, {"reduce_bytes": 600, "reduce_gpus": 1}, Spread(threads=8, gpus=1)),
+        (nodes(1), projected_influences, {"reduce_bytes": 2400}, Spread(threads=8, at_once=150)),
+        (nodes(3), projected_influences, {"reduce_bytes": 2400}, Spread(3, 8, 1.0, 0, 2400, 3, 150)),  # row by row
         (nodes(2, 4), row_variance, {"reduce_bytes": 600, "reduce_gpus": 1}, Spread(threads=8)),  # one block of rows
     ],
 )
@@ -161,6 +164,18 @@ def test_a_reduce_has_as_many_shards_as_its_columns_nodes_and_gpus_ask_for(
 ):
     monkeypatch.setattr(ray, "nodes", lambda: cluster)
     assert spread(kernel, {"embed": vectors}, N, Profile(**fields)) == expected
+
+
+def test_rows_that_are_computed_by_themselves_are_read_some_after_others(stored, vectors, monkeypatch):
+    params = {"targets": [vectors[:3]] * 2, "subtasks": np.array([0, 1, 1]), "learning_rates": [2.0, 1.0]}
+    request = reduce_worker.Request(projected_influences, [stored, vectors], N, params, Spread(at_once=70))
+    sizes = []
+    monkeypatch.setattr(reduce_worker, "read", lambda rows: sizes.append(count(rows)) or read(rows))
+    found = reduce_worker._alone(request, reduce_worker.Progress()).result
+    assert sizes == [70] * 16 + [40] * 2
+    expected = projected_influences(vectors, vectors, **params)
+    assert found.scores == pytest.approx(expected.scores)
+    assert found.subtasks.tolist() == expected.subtasks.tolist()
 
 
 class Unplaced:

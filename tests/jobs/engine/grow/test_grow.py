@@ -74,6 +74,11 @@ def test_every_format_that_is_read_can_be_written():
         {"prompt": "Sort", "chosen": "x", "rejected": "y", "id": 1},
         {"messages": [*asked, {"role": "assistant", "content": "x"}], "rejected_response": "y", "id": 1},
         {"dialog": ["Sort", "x"]},
+        {"inputs": "Sort", "targets": "x", "id": 1},
+        {"input": "Sort", "target": "x"},
+        {"text": "### Human: Sort### Assistant: x"},
+        {"contents": [{"role": "user", "parts": [{"text": "Sort"}]}, {"role": "model", "parts": [{"text": "x"}]}]},
+        {"instruction": "Sort", "response": "x", "conversations": [*asked, {"from": "gpt", "value": "x"}], "id": 1},
     ]
     for record in records:
         name, old = messages_of(record)

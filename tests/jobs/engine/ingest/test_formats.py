@@ -156,13 +156,12 @@ def test_messages_of_named_columns_override_recognition():
 @pytest.mark.parametrize(
     ("record", "kind", "says"),
     [
-        ({"q": "a", "a": "b"}, "missing_field", "fields found (q, a); name yours, --columns instruction=FIELD"),
+        ({"q": "a", "a": "b"}, "missing_field", "(q, a); to read them: --columns instruction=q,response=a"),
         ({}, "missing_field", "fields found (none)"),
-        ({"q": 1}, "missing_field", "a format: openai needs messages; sharegpt needs conversations;"),
+        ({"q": 1}, "missing_field", "name those of yours, as --columns instruction=FIELD,response=FIELD or --columns"),
         ({str(n): n for n in range(100)}, "missing_field", "and 80 more"),
         ({"instruction": "a", "output": None}, "wrong_type", "output is null, expected a string"),
         ({"instruction": ["a"], "output": "b"}, "wrong_type", "instruction is an array, expected a string"),
-        ({"instruction": "a", "input": 3, "output": "b"}, "wrong_type", "input is a number, expected a string"),
         ({"instruction": "a", "output": True}, "wrong_type", "output is a boolean"),
         ({"instruction": " ", "output": "\n"}, "empty_record", "the conversation has no text at all"),
         ({"messages": []}, "empty_record", "no text at all"),
@@ -172,8 +171,19 @@ def test_messages_of_named_columns_override_recognition():
         ({"messages": {"role": ["user"], "content": []}}, "wrong_type", "messages is an object, expected an array"),
         ({"messages": [{"content": "a"}]}, "missing_field", "messages[0] has neither 'role' nor 'from'; found: conte"),
         ({"messages": [{"role": "user"}]}, "missing_field", "messages[0] has neither 'content' nor 'value'; found: r"),
-        ({"messages": [{"role": "user", "content": None}]}, "wrong_type", "messages[0].content is null"),
-        ({"messages": [{"role": "narrator", "content": ""}]}, "wrong_type", "messages[0].role is 'narrator', which is"),
+        ({"messages": [{"role": "user", "content": None}]}, "empty_record", "no text at all"),
+        ({"messages": [{"role": "narrator", "content": ""}]}, "wrong_type", "messages[0].role is 'narrator'; rename"),
+        ({"messages": "[{role: user}]"}, "wrong_type", "neither JSON nor Python; write it with json.dumps"),
+        ({"Question": "a", "CoT": "b", "Response": "c"}, "missing_field", "--columns instruction=Question,response="),
+        ({"问题": "a b", "答案": "c"}, "missing_field", "to read them: --columns 'instruction=问题,response=答案'"),
+        ({"body": {"turns": HELLO}}, "missing_field", "to read them: --columns messages=body.turns"),
+        ({"prompt": HELLO[:1], "answer": "2"}, "missing_field", "instruction=FIELD"),  # a question alone
+        ({"text": "Once upon a time"}, "missing_field", "(text): a text alone, as for pretraining"),
+        ({"text": "<|im_start|>narrator\nx<|im_end|>"}, "wrong_type", "'text' marks a message of 'narrator'"),
+        ({"instruction": ["a", "b"], "output": ["c", "d"]}, "wrong_type", "a table and not a record"),
+        ({"instruction": {"0": "a"}, "output": {"0": "c"}}, "wrong_type", "with pandas df.to_json(path, orient='recor"),
+        ({"a1": {"q": "a", "r": "b"}, "a2": {"q": "c", "r": "d"}}, "wrong_type", "a table and not a record"),
+        ({"columns": ["q", "r"], "data": [["a", "b"]]}, "wrong_type", "a table and not a record"),
         (
             {"messages": [{"role": "user", "content": [{"type": "smell"}]}]},
             "wrong_type",
@@ -181,7 +191,7 @@ def test_messages_of_named_columns_override_recognition():
         ),
         ({"query": "a", "response": "b", "history": [["x"]]}, "wrong_type", "history[0] is an array, expected a pair"),
         ({"prompt": ["hi"], "completion": "b"}, "wrong_type", "prompt is an array, expected a string"),
-        ({"instruction": "a", "output": "b", "system": 1}, "wrong_type", "system is a number"),
+        ({"instruction": "a", "output": "b", "system": True}, "wrong_type", "system is a boolean"),
     ],
 )  # fmt: skip
 @pytest.mark.fault(
@@ -246,6 +256,8 @@ def test_media_stay_in_the_record_and_are_counted_by_kind():
     parts = [{"type": "image_url", "image_url": {"url": "x"}}, {"type": "text", "text": "what?"}, {"type": "audio"}]
     one = {"messages": [{"role": "user", "content": parts}, HELLO[1]]}
     other = {"messages": HELLO, "images": ["a.png", "b.png"], "videos": None}
-    found = [samples_of(json.dumps(record).encode(), IngestSettings())[0] for record in (one, other)]
-    assert [each.media for each in found] == [{"image": 1, "audio": 1}, {"image": 2}]
+    bare = {"messages": [{"role": "user", "content": [{"image": "x"}, {"text": "what?", "video": "y"}]}, HELLO[1]]}
+    found = [samples_of(json.dumps(record).encode(), IngestSettings())[0] for record in (one, other, bare)]
+    assert [each.media for each in found] == [{"image": 1, "audio": 1}, {"image": 2}, {"image": 1, "video": 1}]
+    assert found[2].messages[0]["content"] == "<image>\n<video>\nwhat?"
     assert found[0].messages[0]["content"] == "<image>\nwhat?\n<audio>"

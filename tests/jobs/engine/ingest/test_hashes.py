@@ -30,7 +30,7 @@ def answered(**fields):
         (answered(reasoning_content="one and one"), answered(reasoning_content="I know it")),
         (answered(thinking="hm"), answered()),
         ({**PLAIN, "reasoning_content": "a"}, {**PLAIN, "reasoning_content": "b"}),
-        (chat(label="True"), chat(label="False")),
+        (chat(label="A"), chat(label="B")),
         ({"prompt": "a", "completion": "b", "label": True}, {"prompt": "a", "completion": "b"}),
         (b'{"instruction": "a", "output": "b", "n": NaN}', b'{"instruction": "a", "output": "b", "n": Infinity}'),
         (chat(rejected=[{"from": "gpt", "value": "3"}]), chat(rejected=[{"from": "gpt", "value": "4"}])),

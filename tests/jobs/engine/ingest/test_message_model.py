@@ -110,3 +110,54 @@ def test_conversations_that_differ_have_different_hashes(turns, other, system, i
     for one, two in zip(fitting(turns, system)[:4], fitting(other, instead)[:4], strict=True):
         assert (sample(one).hashes.text == sample(two).hashes.text) == same
         assert (sample(one).hashes.kind == sample(two).hashes.kind) == same
+
+
+def answered(turns, system, answer):
+    """The messages of OpenAI, and those of the last answer with this text alone."""
+    messages = openai(turns, system)["messages"]
+    return messages[:-1], [{**messages[-1], "content": answer}]
+
+
+def fitting_pairs(turns, system, rejected):
+    """The record of a pair, whose rejected answer has another text, in each format that can hold it."""
+    asked, chosen = answered(turns, system, turns[-1][1])
+    _, other = answered(turns, system, rejected)
+    made = [
+        {"prompt": asked, "chosen": chosen, "rejected": other},
+        {"chosen": json.dumps([*asked, *chosen]), "rejected": [*asked, *other]},
+        {"conversations": asked, "chosen": chosen[0], "rejected": other[0]},
+        {"messages": [*asked, *chosen], "rejected_response": other},
+        {"messages": [*asked, *chosen], "rejected_messages": [*asked, *other]},
+        {"input": {"messages": asked}, "preferred_output": chosen, "non_preferred_output": other},
+    ]
+    if len(turns) == 1 and not turns[0][2] and not turns[0][3]:
+        texts = {"chosen": turns[0][1], "rejected": rejected}
+        made += [{name: turns[0][0], "system": system, **texts} for name in ("prompt", "question", "instruction")]
+        made.append({"instruction": turns[0][0], "system": system, "output": [*texts.values()]})
+    return made
+
+
+@settings(max_examples=60, deadline=None)
+@given(TURNS, st.none() | WORDS, WORDS, WORDS)
+def test_a_pair_is_the_same_sample_in_every_format_and_another_with_another_rejected_answer(turns, system, one, two):
+    first, *others = [sample(record) for record in fitting_pairs(turns, system, one)]
+    plain = sample(openai(turns, system))
+    assert first.messages == plain.messages
+    assert first.rejected == [{**plain.messages[-1], "content": one}]
+    assert first.hashes.text == plain.hashes.text
+    assert first.hashes.record != plain.hashes.record
+    for other in others:
+        assert (other.messages, other.rejected, other.hashes) == (first.messages, first.rejected, first.hashes)
+    for record in fitting_pairs(turns, system, two):
+        assert (sample(record).hashes.kind == first.hashes.kind) == (one == two)
+
+
+@settings(max_examples=40, deadline=None)
+@given(TURNS, st.none() | WORDS, st.sampled_from([{"label": True}, {"label": "true"}, {"kto_tag": 1}]))
+def test_a_label_is_the_same_in_every_format_and_tells_a_sample_from_one_without(turns, system, label):
+    plain = [record for record in fitting(turns, system) if isinstance(record, dict) and "question" not in record]
+    found = [sample({**record, **label}) for record in plain if "kto_tag" in label or "instruction" not in record]
+    assert {each.label for each in found} == {True}
+    assert len({each.hashes.record for each in found}) == 1
+    assert found[0].hashes.text == sample(plain[0]).hashes.text
+    assert found[0].hashes.kind != sample(plain[0]).hashes.kind

@@ -32,12 +32,15 @@ def test_a_corpus_that_is_mostly_unreadable_ends_the_run_with_the_first_reasons(
     assert "in.jsonl:22: no_answer: the assistant's last message is empty" in said
     assert "in.jsonl:25: malformed_json" in said
     assert "in.jsonl:23" not in said
+    assert said.count("in.jsonl:22: no_answer") == 1
     assert "or allow as many: --max-unreadable 0.2" in said
     (pool,) = (tmp_path / "own/pools").iterdir()
     stamp = (pool / "pool.json").stat().st_mtime_ns
     code, said = run("at_random", "in.jsonl", "--out", "out", "budget=2", "--max-unreadable", "0.2", store="own")
     assert code == 0, said
     assert (pool / "pool.json").stat().st_mtime_ns == stamp
+    code, said = run("at_random", "in.jsonl", "--out", "third", "budget=2", store="own")
+    assert (code, said.count("in.jsonl:22: no_answer")) == (3, 1)
     code, said = run("at_random", "in.jsonl", "--out", "other", "budget=2", "max_unreadable=0.3", store="own")
     assert code == 0, said
 
@@ -48,8 +51,12 @@ def test_ingest_ends_so_too_and_its_pool_can_be_used_all_the_same(run, tmp_path)
     assert code == 3
     assert "1 of 11 records cannot be read" in said
     assert "pool/quarantine.jsonl has them all" in said
-    assert run("in.jsonl", "--out", "allowed", "--max-unreadable", "0.1", command=ingest)[0] == 0
-    code, said = run("at_random", "allowed", "--out", "out", "budget=2")
+    assert said.count("in.jsonl:11: missing_field: no format fits") == 1
+    code, said = run("in.jsonl", "--out", "pool", "--max-unreadable", "0.1", command=ingest)
+    assert (code, said.count("in.jsonl:11: missing_field: no format fits")) == (0, 1)
+    assert "to select from them: winnow curate ltd pool --out FOLDER budget=5%" in said
+    assert run("in.jsonl", "--out", "pool", "--ignore", "x", command=ingest)[0] == 2
+    code, said = run("at_random", "pool", "--out", "out", "budget=2")
     assert code == 0, said
 
 

@@ -2,6 +2,7 @@
 
 import pickle
 import tracemalloc
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -12,31 +13,55 @@ from jobs.engine.pool.pool import Pool
 from jobs.engine.pool.selection import spread
 from jobs.engine.samples.pool_folder import Samples
 
-SAMPLES = 200_000
-ALLOWED = 28
-"""4 less than the driver may hold: the numbers of this selection are exact in 32 bits, and those of others are not."""
+SAMPLES = 1_000_000
+ALLOWED = 32
+"""Bytes a sample that the driver may hold at any moment."""
 
 
-def test_the_driver_holds_few_bytes_for_each_sample_of_a_selection(session):
+@contextmanager
+def traced():
+    """Gives a function that says how many bytes a sample are held now, and at most since the beginning."""
     tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
     try:
-        before = tracemalloc.get_traced_memory()[0]
-        values = np.random.default_rng(0).random(SAMPLES, np.float32)
+        yield lambda: tuple((each - before) / SAMPLES for each in tracemalloc.get_traced_memory())
+    finally:
+        tracemalloc.stop()
+
+
+def pool_of(session):
+    return Pool(Samples("nowhere", {"samples": SAMPLES, "parts": []}), session, np.arange(SAMPLES))
+
+
+@pytest.mark.parametrize(("kind", "held"), [(np.float32, 19), (np.float64, 23)])
+def test_the_driver_holds_few_bytes_for_each_sample_at_any_moment(session, kind, held):
+    with traced() as bytes_a_sample:
+        values = np.random.default_rng(0).random(SAMPLES, kind)
         labels = np.arange(SAMPLES) % 100
-        pool = Pool(Samples("nowhere", {"samples": SAMPLES, "parts": []}), session, np.arange(SAMPLES))
+        pool = pool_of(session)
         scored = pool.bind(score=values, centroid=labels).having("score", "centroid")
+        good = scored.above("score", share=0.1)
         kept = scored.ranked("score")[:1000]
         chosen = pool.selection(
             kept,
-            because={"too low": scored, "among the best": kept},
+            because={"too low": scored, "beyond the budget": good, "among the best": kept},
             details={name: scored.column(name) for name in ("score", "centroid")},
         )
-        held = (tracemalloc.get_traced_memory()[0] - before) / SAMPLES
-    finally:
-        tracemalloc.stop()
+        now, most = bytes_a_sample()
+    assert now <= held
+    assert most <= ALLOWED
     assert chosen.reason.dtype == np.int8
-    assert {name: each.dtype for name, each in chosen.details.items()} == {"score": np.float32, "centroid": np.int8}
-    assert held <= ALLOWED
+    assert {name: each.dtype for name, each in chosen.details.items()} == {"score": kind, "centroid": np.int8}
+    assert kept.order.tolist() == np.argsort(-values, kind="stable")[:1000].tolist()
+
+
+def test_a_ranking_of_all_samples_and_their_ranks_take_as_little(session):
+    with traced() as bytes_a_sample:
+        scored = pool_of(session).bind(score=np.random.default_rng(0).random(SAMPLES)).having("score")
+        ranking = scored.ranked("score")
+        ranking = ranking.bind(rank=np.arange(1, SAMPLES + 1, dtype=np.int32))
+        assert bytes_a_sample()[1] <= ALLOWED + 1  # this much are the blocks in which the work is done
+    assert np.array_equal(ranking.column("rank").values[ranking.order], np.arange(1, SAMPLES + 1))
 
 
 def test_numbers_are_held_in_the_smallest_type_that_changes_none():

@@ -9,6 +9,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from jobs.engine.execute.columns import column
+from jobs.engine.outcome.explanation import nearest_kept
 from jobs.engine.store import merging
 from jobs.engine.store.feature import ERROR, MERGED, VALUE, Feature
 from jobs.engine.store.merging import settled
@@ -198,20 +199,28 @@ def test_vectors_with_rows_that_failed_are_read_without_a_copy_of_each(tmp_path)
 
 
 class Late(Feature):
-    """A feature that another process merges between the listing of its parts and their reading."""
+    """A feature whose parts are listed as they were, or as they never were at one time, while another merges them."""
 
     listings: ClassVar[list[list[str]]] = []
 
     def parts(self):
-        return self.listings.pop() if self.listings else super().parts()
+        return self.listings.pop(0) if self.listings else super().parts()
 
 
-def test_a_reader_whose_listing_is_old_lists_the_parts_again(tmp_path):
-    feature = Late(str(tmp_path))
+def test_a_reader_whose_listing_is_old_or_torn_lists_the_parts_again(tmp_path):
+    feature, vectors = Late(str(tmp_path)), np.eye(4, dtype=np.float32)[[0, 0, 1, 1, 2, 2, 1, 0]]
     for begin in range(0, 8, 2):
-        write(feature, [begin, begin + 1], [float(begin), RowError("down")])
+        write(feature, [begin, begin + 1], [vectors[begin], RowError("down")])
     old = feature.parts()
     settled(Feature(feature.folder), SAMPLES)
-    for read in (lambda: feature.states(SAMPLES)[:8].tolist(), lambda: feature.values(np.array([6, 0])).tolist()):
-        Late.listings.append(old)
-        assert read() in ([VALUE, ERROR] * 4, [6.0, 0.0])
+    now = feature.parts()
+    for stale in ([old] * 2, [[]] * 2, [old[:1]] * 2, [[], now]):
+        Late.listings[:] = stale
+        assert feature.states(SAMPLES)[:8].tolist() == [VALUE, ERROR] * 4
+        Late.listings[:] = stale
+        assert np.array_equal(feature.values(np.array([6, 0])), vectors[[6, 0]])
+        Late.listings[:] = [now] * 3 + stale  # the vector of the sample is read before those of the kept ones
+        assert nearest_kept(feature, 6, np.array([4, 2, 0])) == (2, pytest.approx(1))
+        assert not Late.listings
+    with pytest.raises(KeyError, match="no value for id 30"):
+        feature.values(np.array([30]))

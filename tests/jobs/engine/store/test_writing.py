@@ -2,8 +2,6 @@
 
 import errno
 import os
-import resource
-import signal
 import subprocess
 import sys
 
@@ -14,6 +12,7 @@ import pytest
 
 from jobs.engine.store.folder import Folder
 from jobs.engine.store.writing import UNFINISHED, whole_file, write_atomically
+from tests.full_disk import files_up_to
 
 
 @pytest.fixture(params=["file", "memory"])
@@ -76,15 +75,8 @@ def test_a_write_without_space_names_the_path_and_leaves_nothing(tmp_path):
         with whole_file(tmp_path / "a.parquet") as file:
             pq.write_table(table, file)
 
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limit[1]))
-    try:
-        with pytest.raises(OSError, match=r"File too large after [\d,]+ bytes") as raised:
-            written()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
-        signal.signal(signal.SIGXFSZ, ignored)
+    with files_up_to(20_000), pytest.raises(OSError, match=r"File too large after [\d,]+ bytes") as raised:
+        written()
     assert (raised.value.errno, raised.value.filename) == (errno.EFBIG, str(tmp_path / "a.parquet"))
     assert os.listdir(tmp_path) == []
 

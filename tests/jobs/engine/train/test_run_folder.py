@@ -1,7 +1,6 @@
 """Training into a URL: each epoch is there when it is whole, and a run that was stopped goes on from what is there."""
 
 import json
-import resource
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from jobs.engine.train.train_worker import Training, carry_out
 from operators import remote
 from operators.checkpoint import Checkpoint
 from operators.training.finetune import LoRA
+from tests.full_disk import files_up_to
 from tests.jobs.pool_runs import TEXTS, declared
 from tests.tiny import tiny_causal
 
@@ -82,13 +82,8 @@ def test_a_full_disk_of_the_node_is_told_and_the_run_goes_on_afterwards(make_poo
     asked = Training(
         declared(base, epochs=1, warmup=0.0), pool.parts, np.arange(8), f"{place}/run", 0.0, "cpu", 1, 4096
     )
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (3_000, hard))
-    try:
-        with pytest.raises(WinnowError, match=r"(?s)(epoch-1|too large).*the same command goes on"):
-            carry_out(asked)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with files_up_to(3_000), pytest.raises(WinnowError, match=r"(?s)(epoch-1|too large).*the same command goes on"):
+        carry_out(asked)
     assert place.names() == []
     carry_out(asked)
     assert is_whole(place.inner("run").inner("epoch-1"))

@@ -2,7 +2,6 @@
 
 import json
 import pickle
-import resource
 import shutil
 from dataclasses import dataclass, replace
 
@@ -18,6 +17,7 @@ from operators.checkpoint import Checkpoint
 from operators.supervision.supervised import IGNORED, Supervised
 from operators.training.finetune import LoRA
 from operators.training.ranks import Copies
+from tests.full_disk import files_up_to
 from tests.jobs.pool_runs import TEXTS, declared
 from tests.runs import lines
 from tests.tiny import CHAT, tiny_causal
@@ -39,13 +39,8 @@ def asked_of(pool, trainer, folder) -> Training:
 )
 def test_a_full_disk_is_told_and_leaves_no_half_epoch(make_pool, base, tmp_path):
     asked = asked_of(make_pool(TEXTS[:8]), declared(base), tmp_path / "run")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (3_000, hard))
-    try:
-        with pytest.raises(WinnowError, match=r"(?s)(epoch-1|too large).*the same command goes on"):
-            carry_out(asked)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with files_up_to(3_000), pytest.raises(WinnowError, match=r"(?s)(epoch-1|too large).*the same command goes on"):
+        carry_out(asked)
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["losses.jsonl"]
     carry_out(asked)
     assert json.loads((tmp_path / "run/outcome.json").read_text())["outcome"]["samples"] == 8

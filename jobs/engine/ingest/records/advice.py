@@ -1,0 +1,93 @@
+"""What is said of a record that no format fits: the command that reads it, if one does."""
+
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from jobs.engine.ingest.faults import RecordFault
+from jobs.engine.ingest.records.messages import conversation, is_message
+from jobs.engine.ingest.records.values import Record, decoded, field_names, literal
+
+ASKED = (
+    *("instruction", "question", "prompt", "query", "problem", "user", "human", "input", "inputs", "source"),
+    *("task", "request", "q", "instruct", "问题", "指令", "提问", "输入"),
+)
+ANSWERED = (
+    *("response", "output", "answer", "completion", "solution", "assistant", "gpt", "bot", "target", "targets"),
+    *("reply", "generation", "summary", "chosen", "text", "a", "回答", "答案", "回复", "输出"),
+)
+"""Names, in lower case, that fields of an instruction and of its response have, the likeliest first."""
+ALONE = {"text", "content", "body", "document"}
+
+
+def no_format(record: Record) -> RecordFault:
+    """Returns the fault of a record that has the fields of no format."""
+    found = f"no format fits the fields found ({field_names(record)})"
+    if is_message(record):
+        return RecordFault("missing_field", "the record is a single message; a sample is a list of them, as `messages`")
+    if is_columns(record) or _is_rows(record):
+        return RecordFault("wrong_type", TABLE)
+    if columns := _conversation(record) or _turn(record):
+        return RecordFault("missing_field", f"{found}; to read them: --columns {shlex.quote(columns)}")
+    if len(texts := [name for name in record if isinstance(record[name], str)]) == 1 and texts[0].lower() in ALONE:
+        return RecordFault(
+            "missing_field", f"{found}: a text alone, as for pretraining, has no instruction and response"
+        )
+    return RecordFault(
+        "missing_field",
+        f"{found}; name those of yours, as --columns instruction=FIELD,response=FIELD or --columns messages=FIELD; "
+        "docs/formats.md has the formats",
+    )
+
+
+TABLE = (
+    "the object holds a table and not a record; write its rows one by one, "
+    "with pandas df.to_json(path, orient='records', lines=True, force_ascii=False)"
+)
+
+
+def is_columns(record: Record) -> bool:
+    """Whether an object holds the columns of a table: equally long lists of texts, or objects by numbers, as pandas."""
+    values = list(record.values())
+    if len(values) < 2:
+        return False
+    if all(isinstance(each, list) and len(each) > 1 for each in values):
+        return len({len(each) for each in values}) == 1 and any(isinstance(each[0], str) for each in values)
+    return all(isinstance(each, dict) and each and all(map(str.isdecimal, each)) for each in values)
+
+
+def _is_rows(record: Record) -> bool:
+    """Whether an object holds the rows of a table: objects of equal fields by their names, or lists in `data`."""
+    if {"columns", "data"} <= record.keys() and isinstance(record["data"], list):
+        return True
+    values = list(record.values())
+    rows = len(values) > 1 and all(isinstance(each, dict) and each for each in values)
+    return rows and len({frozenset(each) for each in values}) == 1
+
+
+def _conversation(record: Record) -> str:
+    """Returns the column of messages: a list of objects that name their speakers, in a field or one level deeper."""
+    for path, value in _paths(record):
+        listed = literal(decoded(value, "["))
+        messages = isinstance(listed, list) and bool(listed) and all(map(is_message, listed))
+        if messages and "=" not in path and any(item["role"] == "assistant" for item, _ in conversation(listed, path)):
+            return f"messages={path}"
+    return ""
+
+
+def _paths(record: Record) -> Iterator[tuple[str, Any]]:
+    yield from record.items()
+    for name, value in record.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}.{inner}", each) for inner, each in value.items())
+
+
+def _turn(record: Record) -> str:
+    """Returns the columns of an instruction and its response, by the names of fields that hold texts."""
+    texts = {name.lower(): name for name, value in record.items() if isinstance(value, str) and value}
+    asked, answered = _first(ASKED, texts), _first(ANSWERED, texts)
+    return f"instruction={texts[asked]},response={texts[answered]}" if asked and answered else ""
+
+
+def _first(names: Sequence[str], among: Record) -> str | None:
+    return next((name for name in names if name in among), None)

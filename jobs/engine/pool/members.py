@@ -1,0 +1,154 @@
+"""Some samples of a pool, by id, with the columns that are bound to them: parts of them, values and thresholds."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+import numpy as np
+
+from jobs.engine.execute.session import Session
+from jobs.engine.pool.column import Column, Series
+from jobs.engine.pool.ids import compact, inside
+from jobs.engine.pool.scores import among
+from jobs.engine.samples.pool_folder import Samples
+from operators.kernels.threshold import (
+    are_above,
+    are_at_least,
+    are_below,
+    threshold_above,
+    threshold_below,
+    threshold_for,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Members:
+    """Some samples of a pool. Nothing is changed in place: every method returns new ones."""
+
+    origin: Samples
+    """The samples of the whole pool."""
+    session: Session
+    ids: np.ndarray = compact()  # noqa: RUF009 - a descriptor, which keeps the ids of each instance apart
+    """The ids of the samples in this subset, ascending; (n,) int64."""
+    columns: Mapping[str, Column] = field(default_factory=dict)
+
+    @property
+    def order(self) -> np.ndarray:
+        """The ids in the order in which kernels and `values` use them."""
+        return self.ids
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, some: np.ndarray | slice) -> Self:
+        """The samples with these ids, or those at a slice of `order`, or where a mask over `order` is True.
+
+        Ids that are not in this subset are ignored.
+        """
+        return self._where(self._chosen(some))
+
+    def _chosen(self, some: np.ndarray | slice) -> np.ndarray:
+        if isinstance(some, np.ndarray) and some.dtype != bool:
+            return inside(self.order, np.sort(some))
+        mask = np.zeros(len(self), bool)
+        mask[some] = True
+        return mask
+
+    def __and__(self, other: "Members") -> Self:
+        """The samples of these that are in the other too."""
+        return self._where(inside(self.order, other.ids))
+
+    def __sub__(self, other: "Members") -> Self:
+        """The samples of this subset that are not in the other."""
+        return self._where(~inside(self.order, other.ids))
+
+    def _where(self, mask: np.ndarray) -> Self:
+        return self if mask.all() else replace(self, ids=self.ids[mask])
+
+    def bind(self, **columns: np.ndarray) -> Self:
+        """These samples with additional columns of values, each aligned with `order`.
+
+        A NaN or an infinity in a column of numbers counts as no value: `having` leaves such samples out.
+        """
+        bound = {}
+        for name, values in columns.items():
+            values = self._by_id(np.asarray(values))
+            ids = self.ids
+            if values.dtype.kind == "f" and values.ndim == 1 and not (known := np.isfinite(values)).all():
+                ids, values = ids[known], values[known]
+            bound[name] = Column(ids, read={"": values})
+        return replace(self, columns={**self.columns, **bound})
+
+    def _by_id(self, values: np.ndarray) -> np.ndarray:
+        """Values that are aligned with `order`, aligned with `ids`."""
+        return values
+
+    def having(self, *names: str) -> Self:
+        """The samples that have a value in every one of these columns."""
+        having = self
+        for name in names:
+            valued = self.columns[name].ids
+            if having.ids is not valued:
+                having = having._where(inside(having.order, valued))
+                if len(having) == len(valued):
+                    having = replace(having, ids=valued)  # one array for both
+        return having
+
+    def values(self, name: str) -> np.ndarray:
+        """The values of a column, aligned with `order`; `name.field` is one field of a column of structs.
+
+        The values are read on the driver. Use this for labels, counts and scores, and `reduce` for embeddings and other
+        wide columns. KeyError where a sample has no value.
+        """
+        column, _, field = name.partition(".")
+        return self.columns[column].values(self.order, field)
+
+    def column(self, name: str) -> Series:
+        """The ids and the values of a column, by ascending id, for the details of a selection."""
+        column, _, field = name.partition(".")
+        return Series(self.ids, self.columns[column].values(self.ids, field))
+
+    def above(self, name: str, threshold: float = -np.inf, *, share: float | None = None) -> Self:
+        """The samples whose value is strictly above the threshold.
+
+        share: chooses the threshold that at least this share of the samples is above. name: a column, as in `values`.
+        The threshold is recorded.
+        """
+        return self._passing(f"{name} above", are_above, name, self._threshold(threshold_above, name, threshold, share))
+
+    def below(self, name: str, threshold: float = np.inf, *, share: float | None = None) -> Self:
+        """The samples whose value is strictly below the threshold.
+
+        share: chooses the threshold that at least this share of the samples is below. name: a column, as in `values`.
+        The threshold is recorded.
+        """
+        return self._passing(f"{name} below", are_below, name, self._threshold(threshold_below, name, threshold, share))
+
+    def at_least(self, name: str, threshold: float = -np.inf, *, share: float | None = None) -> Self:
+        """The samples whose value is at or above the threshold.
+
+        share: chooses the value that lets through the share nearest to this one as the threshold. name: a column, as in
+        `values`. The threshold is recorded.
+        """
+        threshold = self._threshold(threshold_for, name, threshold, share)
+        return self._passing(f"{name} at least", are_at_least, name, threshold)
+
+    def _threshold(self, chosen: Callable[..., float], name: str, threshold: float, share: float | None) -> float:
+        return threshold if share is None or not len(self) else self._among(chosen, name, fraction=share)
+
+    def _passing(self, decision: str, passes: Callable[..., np.ndarray], name: str, threshold: float) -> Self:
+        """The samples whose value passes; a decision about any samples is recorded."""
+        if not len(self):
+            return self
+        mask = self._among(passes, name, threshold=threshold)
+        entry = {"threshold": threshold, "samples": len(self), "passed": int(mask.sum())}
+        self.session.log.append({"decide": decision, "pool": self.origin.folder, **entry})
+        return self._passed(mask)
+
+    def _passed(self, mask: np.ndarray) -> Self:
+        """The samples where a mask over `ids` is True."""
+        return self._where(mask)
+
+    def _among(self, kernel: Callable[..., Any], name: str, **params: Any) -> Any:
+        """What a kernel finds among the values of a column, in the order of `ids`."""
+        return among(kernel, self.columns[name.partition(".")[0]], name, self, self.session, **params)

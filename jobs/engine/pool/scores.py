@@ -1,0 +1,29 @@
+"""Kernels over one column of numbers: ranks, thresholds, and what passes them."""
+
+from collections.abc import Callable
+from typing import Any
+
+from jobs.engine.execute.reducing import reduced
+from jobs.engine.execute.rows import Stored
+from jobs.engine.execute.session import Session
+from jobs.engine.execute.spread import spread
+from jobs.engine.pool.column import Column
+from jobs.engine.pool.ids import Identified, same
+
+
+def among(
+    kernel: Callable[..., Any], column: Column, name: str, samples: Identified, session: Session, **params: Any
+) -> Any:
+    """What a kernel finds among the values of a column for these samples, by ascending id.
+
+    name: as in `Subset.values`. It runs in this process. Where the values are in the store and larger than
+    `reduce_bytes`, it runs over shards.
+    """
+    field = name.partition(".")[2]
+    if column.feature and field not in column.read:
+        rows = Stored(column.feature, field, samples.ids)
+        if spread(kernel, {name: rows}, len(rows.ids), session.profile).shards > 1:
+            return reduced(kernel, {name: rows}, len(rows.ids), params, session)
+        del rows
+    values = column.whole(field) if same(samples, column) else column.values(samples.ids, field)
+    return kernel(values, **params)

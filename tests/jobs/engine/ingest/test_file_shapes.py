@@ -1,0 +1,197 @@
+"""Shapes of files that users have: `pytest tests/jobs/engine/ingest/test_file_shapes.py`."""
+
+import gzip
+import io
+import json
+import pickle
+import sqlite3
+import tarfile
+import zipfile
+
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.engine.ingest import IngestSettings, InputError, RecordFault
+from jobs.engine.ingest.files.inputs import sources_of
+from jobs.engine.ingest.files.splits import splits_of
+from jobs.engine.ingest.parse import parse_split, rows_name
+from jobs.engine.ingest.records.records import record_of, samples_of
+from jobs.engine.store.folder import Folder
+from tests.jobs.engine.ingest.test_forms import LINES, RECORDS, TEXT, read, written
+
+
+def tar(members):
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w:gz") as made:
+        for name, data in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            made.addfile(member, io.BytesIO(data))
+    return sink.getvalue()
+
+
+PRETTY = json.dumps(RECORDS[:2], indent=1).encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.json", "".join(LINES).encode()),  # no line ends between objects
+        ("a.jsonl", f"{LINES[0]}{LINES[1]}\n{LINES[2]} {LINES[3]}\n{LINES[4]}".encode()),
+        ("a.jsonl", "\r".join(LINES).encode()),  # the line ends of old Macs
+        ("a.tar.gz", tar({"d/train.jsonl": TEXT.encode(), "d/x.jpg": b"\xff", "d/._train.jsonl": b"\0mac"})),
+        (
+            "a.tar",
+            tar({"a.json": PRETTY, "b.ndjson": "\n".join(LINES[2:]).encode()}),
+        ),
+        ("a.parquet", TEXT.encode()),  # the name is wrong
+        ("a.tar", json.dumps(RECORDS).encode()),
+    ],
+)
+def test_no_record_of_an_unusual_file_is_lost(name, data, tmp_path):
+    (tmp_path / name).write_bytes(data)
+    assert read(tmp_path / name) == (RECORDS, [])
+
+
+def test_a_conversation_on_the_only_line_is_one_record(tmp_path):
+    talk = [{"from": "human", "value": "问"}, {"from": "gpt", "value": "答"}]
+    (tmp_path / "a.jsonl").write_text(json.dumps(talk) + "\n")
+    (tmp_path / "b.json").write_text(json.dumps([{"messages": talk}]))
+    assert [read(tmp_path / name)[0] for name in ("a.jsonl", "b.json")] == [[talk], [{"messages": talk}]]
+
+
+def test_the_rows_after_a_broken_one_of_a_csv_file_are_read(tmp_path):
+    rows = 'instruction,output\r\na,b\r\nc,"say \\"hi\\""\r\nd,"e\r\nf"\r\ng,"never closed\r\nh,i\r\n'
+    (tmp_path / "a.csv").write_bytes(rows.encode())
+    records, faults = read(tmp_path / "a.csv")
+    assert records == [{"instruction": "a", "output": "b"}, {"instruction": "d", "output": "e\r\nf"}]
+    assert ["malformed_csv" in fault for fault in faults] == [True, True]
+    assert "a quote that is opened on line 6 may not be closed" in faults[1]
+
+
+def zipped(name):
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w") as made:
+        made.writestr(name, TEXT)
+    return sink.getvalue()
+
+
+def database(path):
+    with sqlite3.connect(path) as made:
+        made.execute("create table records (instruction)")
+    made.close()
+
+
+REFUSED = [
+    (zipped("train.jsonl"), "a zip archive: unpack it"),
+    (zipped("[Content_Types].xml"), "an Excel workbook: save the sheet as csv"),
+    (pickle.dumps(RECORDS), "a Python pickle, which is not safe to read"),
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file: write it as parquet"),
+    (b"%PDF-1.7", "a PDF document"),
+    (gzip.compress(gzip.compress(TEXT.encode())), "gzip inside gzip: unpack it once"),
+    (gzip.compress(written(pq.write_table)), "parquet inside gzip: unpack it once"),
+]
+
+
+@pytest.mark.parametrize(("data", "says"), REFUSED, ids=[says for _, says in REFUSED])
+def test_a_file_of_another_kind_is_refused_with_what_to_do(data, says, tmp_path):
+    for name in ("train.jsonl", "train"):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(InputError, match=says):
+            sources_of([str(tmp_path / name)], print)
+
+
+def test_a_database_and_an_archive_without_records_are_named(tmp_path):
+    database(tmp_path / "a.db")
+    with pytest.raises(InputError, match="an SQLite database: write its table as csv"):
+        sources_of([str(tmp_path / "a.db")], print)
+    for data, says in (
+        (tar({"a.txt": b"x"}), "an archive without a json file"),
+        (
+            tar({"a.json": b"{}", "b.csv": b"a,b"}),
+            "files that are not read inside an archive, such as b.csv",
+        ),
+        (tar({"a.json": gzip.compress(b"{}")}), "a.json: no JSON"),
+    ):
+        (tmp_path / "a.tar.gz").write_bytes(data)
+        assert says in read(tmp_path / "a.tar.gz")[1][0]
+
+
+@pytest.mark.parametrize(
+    ("raw", "says"),
+    [
+        (b"{'instruction': 'a', 'output': 'b'}", "it is written as Python does, and not as json.dumps"),
+        ('{"instruction": "翻译成英文", "output": "你好"}'.encode("gbk"), "with iconv -f gb18030 -t utf-8"),
+        ('{"instruction": "é", "output": "ü"}'.encode("latin1"), "with iconv -f latin1 -t utf-8"),
+    ],
+)
+def test_a_record_that_is_no_json_in_utf_8_says_what_to_do(raw, says):
+    with pytest.raises(RecordFault, match=says):
+        record_of(raw, 9)
+    with pytest.raises(RecordFault, match="the record is a single message"):
+        samples_of(b'{"from": "human", "value": "a"}', IngestSettings())
+
+
+def test_an_array_after_the_first_of_a_file_is_named(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps({"train": RECORDS, "test": RECORDS}))
+    records, (fault,) = read(tmp_path / "a.json")
+    assert records == RECORDS
+    assert 'follow the end of the array, beginning with "test": one array is read of a file' in fault
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder of files, made by their paths."""
+
+    def made(*paths):
+        for path in paths:
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).write_text(TEXT)
+        said = []
+        found = sources_of([str(tmp_path)], said.append)
+        return [source.uri[len(str(tmp_path)) + 1 :] for source in found], said
+
+    return made
+
+
+def test_of_a_folder_with_splits_those_for_tests_are_left_out_and_named(folder):
+    kept = ["data/train-00000-of-00001.jsonl", "train/a.jsonl", "gsm8k_train.jsonl", "code-eval/a.jsonl"]
+    left = [
+        "data/test-00000-of-00001.jsonl",
+        "data/validation-00000-of-00001.jsonl",
+        "test/a.jsonl",
+        "gsm8k_test.jsonl",
+    ]
+    found, said = folder(*kept, *left, "other_dev.jsonl", "train/test_cases.jsonl", "latest.jsonl")
+    assert found == sorted([*kept, "other_dev.jsonl", "train/test_cases.jsonl", "latest.jsonl"])
+    assert any("skipped in" in line and "4 files of splits for tests (data/test-0" in line for line in said)
+
+
+def test_splits_for_tests_alone_are_read(folder):
+    assert folder("test/a.jsonl", "dev.jsonl") == (["dev.jsonl", "test/a.jsonl"], [])
+
+
+def test_descriptions_of_data_are_no_records_and_a_cache_is_read_by_its_snapshot(folder, tmp_path):
+    cache = tmp_path / "datasets--o--n"
+    (cache / "blobs").mkdir(parents=True)
+    (cache / "snapshots" / "1").mkdir(parents=True)
+    (cache / "blobs" / "old").write_text(LINES[0])
+    (cache / "blobs" / "new").write_text(TEXT)
+    (cache / "snapshots" / "1" / "train.jsonl").symlink_to("../../blobs/new")
+    found, said = folder("dataset_info.json", "sub/dataset_infos.json", "a.jsonl")
+    assert found == ["a.jsonl", "datasets--o--n/snapshots/1/train.jsonl"]
+    assert any("2 files of other formats" in line and "dataset_info.json" in line for line in said)
+
+
+def test_a_record_of_an_archive_is_one_line_of_the_pool_with_its_rejected_answer_and_its_label(tmp_path):
+    pair = {"prompt": "问", "chosen": "答", "rejected": "b"}
+    labelled = {"prompt": "问", "completion": "答", "label": True}
+    (tmp_path / "a.tar").write_bytes(tar({"a.json": json.dumps([RECORDS[0], pair, labelled], indent=1).encode()}))
+    (split,) = splits_of(sources_of([str(tmp_path / "a.tar")], print), 1 << 20)
+    interim = Folder(str(tmp_path))
+    assert parse_split(split, 0, IngestSettings(), interim).samples == 3
+    rows = pq.read_table(tmp_path / rows_name(0))
+    assert [json.loads(raw) for raw in rows["raw"].to_pylist()] == [RECORDS[0], pair, labelled]
+    assert not any(b"\n" in raw for raw in rows["raw"].to_pylist())
+    assert [each and each[0]["content"] for each in rows["rejected"].to_pylist()] == [None, "b", None]
+    assert rows["label"].to_pylist() == [None, None, True]
