@@ -9,7 +9,7 @@ import pytest
 
 from jobs import curate
 from jobs.engine.command.config import build, configured
-from jobs.engine.terminal.arguments import refuse_dashed, words_of
+from jobs.engine.terminal.arguments import parsed, words_of
 from jobs.engine.terminal.modules import commands
 from jobs.engine.terminal.program import fields_and_others
 from jobs.methods.evolution.declaration import evolution
@@ -37,9 +37,7 @@ def test_every_command_that_is_shown_has_its_options_and_fields(file):
         name, given = words[0].replace("-", "_"), words_of(words[1:])
         if name not in MODULES or "RECIPE" in given:
             continue
-        parser = importlib.import_module(f"jobs.{name}").arguments()
-        refuse_dashed(parser, given)
-        options = parser.parse_intermixed_args(given)
+        options = parsed(importlib.import_module(f"jobs.{name}").arguments(), given)
         if name == "curate" and options.config is None:
             request, overrides = curate.asked(options)
             build(request.recipe or "", request, overrides)
