@@ -9,14 +9,18 @@ command takes a pool in place of raw files. Ingest a large corpus once, and give
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from jobs.engine.terminal.arguments import MAX_UNREADABLE, reading_given, reading_options, shared_options, words_of
 from jobs.engine.terminal.errors import NothingSelected, UsageError, together
 from jobs.engine.terminal.parser import Parser
 from jobs.engine.terminal.program import exit_code, program
 from jobs.engine.terminal.screen import say, show
+
+SHOWN = 20
+"""The most rows of the table of sources."""
 
 
 def arguments() -> Parser:
@@ -29,6 +33,15 @@ def arguments() -> Parser:
     parser.add_argument("inputs", nargs="+", help="files, folders, globs, URLs, or datasets of the hub")
     parser.add_argument("--out", required=True, help="the pool's folder, or its URL")
     return parser
+
+
+def listed(sources: Sequence[Mapping[str, Any]], states: Sequence[str]) -> list[list[str]]:
+    """The rows of the table of sources: the first ones, and one for all the others together."""
+    shown = sources if len(sources) <= SHOWN else sources[: SHOWN - 1]
+    rows = [[each["uri"], *(f"{each[state]:,}" for state in states)] for each in shown]
+    if others := sources[len(shown) :]:
+        rows.append([f"{len(others):,} others", *(f"{sum(each[state] for each in others):,}" for state in states)])
+    return rows
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,11 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with locked(out.url, say):
             connect(how, out)
             facts = ingest(options.inputs, out.url, settings=settings, say=say)
-    show(
-        "",
-        ["source", *STATES],
-        [[each["uri"], *(f"{each[key]:,}" for key in STATES)] for each in facts["sources"]],
-    )
+    show("", ["source", *STATES], listed(facts["sources"], STATES))
     say(
         f"{facts['samples']:,} samples of {facts['records']:,} records are in {options.out}; "
         f"{options.out}/quarantine.jsonl has the {facts['quarantined']:,} that were set aside"

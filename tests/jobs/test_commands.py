@@ -80,6 +80,14 @@ def test_ingest_makes_a_pool_that_curate_takes(run, tmp_path):
     assert "give one pool, or raw files, not both" in said
 
 
+def test_ingest_lists_the_first_of_many_sources_and_the_others_together():
+    sources = [{"uri": f"{number}.jsonl", "records": 1000, "samples": number} for number in range(1, 26)]
+    rows = ingest.listed(sources, ["records", "samples"])
+    assert rows[18] == ["19.jsonl", "1,000", "19"]
+    assert rows[19:] == [["6 others", "6,000", "135"]]
+    assert ingest.listed(sources[:20], ["samples"])[-1] == ["20.jsonl", "20"]
+
+
 def test_the_manifest_s_command_is_the_one_that_was_asked_for(run, tmp_path):
     jsonl(tmp_path / "in put.jsonl", records(20))
     run("at_random", "in put.jsonl", "--out", "out", "budget=3", store=tmp_path / "store")

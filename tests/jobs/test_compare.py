@@ -43,7 +43,7 @@ def test_recipes_are_compared_and_a_second_run_computes_nothing(run, tmp_path, m
 
     code, said = run("ltd", *words, command=compare)
     assert code == 1
-    assert "lacking: model /no/model: there is no folder" in said
+    assert "lacking: loss.model.name: model /no/model: there is no folder" in said
     assert "pool:" not in said
 
     code, said = run("ltd", *words, "--skip-missing", command=compare)
@@ -67,7 +67,7 @@ def test_recipes_are_compared_and_a_second_run_computes_nothing(run, tmp_path, m
     (before,) = found["notes"]
     assert float(before.removeprefix("before any fine-tune: held-out loss ")) > rows["random-0"]["loss"]
     text = (tmp_path / "o" / "table.md").read_text()
-    assert "- lacking: not compared: model /no/model: there is no folder" in text
+    assert "- lacking: not compared: loss.model.name: model /no/model: there is no folder" in text
     page = (tmp_path / "o" / "report.html").read_text()
     assert all(f">{name}</td>" in page for name in done)
     assert 'id="chart-overlaps"' in page

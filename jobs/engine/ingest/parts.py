@@ -111,11 +111,10 @@ def _sourced(table: pa.Table, split: Placed) -> pa.Table:
 
 def _group(tables: Iterator[pa.Table], waiting: list[pa.Table], rows: int) -> tuple[pa.Table, list[pa.Table]]:
     """Returns the next row group, of `rows` samples or fewer very large ones, and the samples after it."""
-    while sum(map(len, waiting)) < rows and sum(table.nbytes for table in waiting) < GROUP_BYTES:
-        following = next(tables, None)
-        if following is None:
-            break
+    count, size = sum(map(len, waiting)), sum(table.nbytes for table in waiting)
+    while count < rows and size < GROUP_BYTES and (following := next(tables, None)) is not None:
         waiting.append(following)
+        count, size = count + len(following), size + following.nbytes
     held = pa.concat_tables(waiting)
     return held[:rows], [held[rows:]] if len(held) > rows else []
 

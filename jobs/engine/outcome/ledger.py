@@ -139,11 +139,13 @@ def _written(writer: pq.ParquetWriter, tables: Iterable[pa.Table]) -> Tally:
 
 def _joined(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     held: list[pa.Table] = []
+    rows = 0
     for table in tables:
         held.append(table)
-        if sum(map(len, held)) >= GROUP_ROWS:
+        rows += len(table)
+        if rows >= GROUP_ROWS:
             yield pa.concat_tables(held)
-            held = []
+            held, rows = [], 0
     if any(map(len, held)):
         yield pa.concat_tables(held)
 
