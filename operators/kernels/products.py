@@ -26,8 +26,7 @@ def products(rows: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
     """
     count = len(vectors)
     others = _filled(vectors, -(-count // COLUMNS) * COLUMNS).T.contiguous()
-    found = [_filled(block, ROWS) @ others for block in rows.split(ROWS)]
-    return torch.cat(found)[: len(rows), :count] if found else others.new_empty(0, count)
+    return torch.cat([_filled(block, ROWS) @ others for block in rows.split(ROWS)])[: len(rows), :count]
 
 
 def _filled(matrix: torch.Tensor, rows: int) -> torch.Tensor:
