@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from operators.kernels.products import products
 from operators.kernels.sharding import by_row
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ def subtask_cosines(
     found = [np.empty((0, len(vectors)))]
     for start in range(0, len(features), ROWS):
         block = torch.from_numpy(np.array(features[start : start + ROWS], np.float32))
-        found.append(cosines(dots(block, vectors), squares(block)))
+        found.append(cosines(products(block, vectors), squares(block)))
     return np.concatenate(found)
 
 

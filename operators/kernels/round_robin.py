@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from operators.kernels.distance import finite_matrix, spans
+from operators.kernels.on_use import torch
+from operators.kernels.products import products
 from operators.kernels.ranking import ranked
 from operators.kernels.rows import Positions
 from operators.kernels.sharding import by_row
@@ -40,10 +42,11 @@ def best_similarities(vectors: np.ndarray, *, targets: np.ndarray, subtasks: np.
         raise ValueError(f"vectors have {vectors.shape[1]} dimensions, and targets {targets.shape[1]}")
     order = np.argsort(subtasks, kind="stable")
     starts = np.flatnonzero(np.diff(np.asarray(subtasks)[order], prepend=-1))
-    others = _unit(targets[order]).T
+    others = torch.from_numpy(_unit(targets[order]))
     found = np.empty((len(vectors), len(starts)), np.float32)
     for start, stop in spans(len(vectors), BLOCK):
-        found[start:stop] = np.maximum.reduceat(_unit(vectors[start:stop]) @ others, starts, axis=1)
+        similar = products(torch.from_numpy(_unit(vectors[start:stop])), others).numpy()
+        found[start:stop] = np.maximum.reduceat(similar, starts, axis=1)
     return found
 
 

@@ -24,6 +24,7 @@ from operators.kernels.kmeans import kmeans
 from operators.kernels.principal_axes import extremes, moments, principal_axes, turned
 from operators.kernels.prototype import prototype_distance
 from operators.kernels.repr_filter import repr_filter
+from operators.kernels.round_robin import best_similarities
 from operators.kernels.row_variance import axes_variance, row_variance
 from operators.kernels.sharding import sharding
 from operators.kernels.two_round import bounds, two_round
@@ -205,13 +206,15 @@ def test_kernels_of_one_row_each(data):
     at = data.draw(cuts(count))
     found = over_shards(prototype_distance, [points, labels], at, centroids=centroids)
     assert found.tobytes() == prototype_distance(points, labels, centroids).tobytes()
-    targets = {"targets": np.ones((2, width), np.float32), "subtasks": np.array([0, 1])}
-    cosines = subtask_cosines(points, **targets)
-    both = {"targets": [targets["targets"]] * 2, "subtasks": targets["subtasks"], "learning_rates": [3e-5, 1e-5]}
-    found = over_shards(projected_influences, [points, points], at, **both)
-    expected = weighted_influence([cosines, cosines], [3e-5, 1e-5])
-    assert found.scores == pytest.approx(expected.scores, nan_ok=True)
-    assert found.at == pytest.approx(expected.at, nan_ok=True)
+    vectors = random.normal(size=(count, 24)).astype(np.float32)
+    targets = {"targets": random.normal(size=(5, 24)), "subtasks": np.array([0, 1, 1, 0, 2])}
+    found = over_shards(best_similarities, [vectors], at, **targets)
+    assert bits(found) == bits(best_similarities(vectors, **targets))
+    both = {**targets, "targets": [targets["targets"]] * 2, "learning_rates": [3e-5, 1e-5]}
+    found = over_shards(projected_influences, [vectors, vectors], at, **both)
+    assert bits(found) == bits(projected_influences(vectors, vectors, **both))
+    cosines = subtask_cosines(vectors, **targets)
+    assert found.scores == pytest.approx(weighted_influence([cosines, cosines], [3e-5, 1e-5]).scores)
     tables = [random.normal(size=(count, 3)) for _ in range(2)]
     tables[0][count // 2] = np.nan
     found = over_shards(influences, tables, at, learning_rates=[3e-5, 1e-5])
