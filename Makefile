@@ -44,7 +44,7 @@ test: $(VENV)/.test
 
 # Writes docs/reliability.md, the table of the faults that tests inject.
 reliability: $(VENV)/.test
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m fault --reliability docs/reliability.md
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m fault --reliability=docs/reliability.md
 
 check: $(VENV)/.test
 	$(BIN)/ruff check $(PATHS)

@@ -1,6 +1,6 @@
 """The faults that tests inject, and the table of them in docs/reliability.md.
 
-pytest -m fault --reliability docs/reliability.md     # or: make reliability
+pytest -m fault --reliability=docs/reliability.md     # or: make reliability
 
 A test says with the marker `fault` which fault of tests/faults.yaml it injects, how, and what holds all the same. The
 table has a row for each such test, with the seconds that it took. A test that did not run this time keeps its seconds.
@@ -22,8 +22,8 @@ UNTIMED = "–"
 OPENING = """# Reliability
 
 What goes wrong on purpose in the tests, and what holds all the same. The tests write this page: `make reliability` runs
-all of them and notes the seconds of each, and `pytest --reliability docs/reliability.md FILE` those of a file. A test
-fails where the page and the tests say different things. The seconds are of a machine with 2 cores that had other work.
+all of them and notes the seconds of each, and `pytest --reliability=docs/reliability.md FILE` those of a file. A test
+fails where the page and the tests say different things. The seconds are of a machine with 2 cores.
 """
 
 
