@@ -3,7 +3,6 @@
 <store>/held_out/<fingerprint>.json    the loss of one model on one file, so that it is computed once
 """
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,8 @@ from jobs.engine.execute.gpus import hide_other_gpus, task
 from jobs.engine.pool.pool import Pool
 from jobs.engine.samples.reading import Parts, read_samples
 from jobs.engine.terminal.errors import UsageError, WinnowError
-from operators.base import RowError, canonical_digest
+from jobs.methods.remembered import remembered
+from operators.base import RowError
 from operators.checkpoint import Checkpoint
 from operators.losses.loss import Loss
 from operators.training.finetune import Finetune
@@ -52,23 +52,21 @@ class HeldOut:
         loss = Loss(model, adapter, trainer.template, trainer.max_tokens)
         session = self.pool.session
         identity = {"held_out": 2, "loss": loss.fingerprint(), "pool": self.pool.origin.identity("conversation")}
-        name = canonical_digest(identity)[:16]
-        folder, name = session.store.folder.inner("held_out"), f"{name}.json"
-        if not folder.exists(name):
-            execution = session.profile.execution(loss)
-            remote = LOSS.on(execution.gpus).options(num_gpus=execution.gpus, memory=execution.memory)
-            try:
-                found = ray.get(remote.remote(loss, self.pool.parts, self.pool.ids))
-            except RayError as error:
-                raise failure(f"held-out loss: {cause(error)}", error, session) from error
-            folder.make()
-            folder.write(name, json.dumps(found).encode())
-        found = json.loads(folder.content(name))
+        found = remembered(session, "held_out", identity, lambda: self._computed(loss))
         if not found["samples"] or found["failed"] > session.max_errors * self.pool.samples:
             raise WinnowError(
                 f"held-out loss: {found['failed']:,} of {self.pool.samples:,} samples have none; {found['example']}"
             )
         return found
+
+    def _computed(self, loss: Loss) -> dict[str, Any]:
+        session = self.pool.session
+        execution = session.profile.execution(loss)
+        remote = LOSS.on(execution.gpus).options(num_gpus=execution.gpus, memory=execution.memory)
+        try:
+            return ray.get(remote.remote(loss, self.pool.parts, self.pool.ids))
+        except RayError as error:
+            raise failure(f"held-out loss: {cause(error)}", error, session) from error
 
 
 def loss_here(loss: Loss, parts: Parts, ids: np.ndarray) -> dict[str, Any]:

@@ -8,3 +8,6 @@ losses       fine-tunes on each selection with as many steps, and their held-out
 table        the rows of all contenders, as JSON and Markdown
 outcome      what a comparison leaves in its folder
 """
+
+KIND = "comparisons"
+"""The folder in the store with what is measured for comparisons."""

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from jobs.engine.pool.pool import Pool
+from jobs.engine.samples.runs import ids_digest
 from jobs.engine.terminal.screen import say
+from jobs.methods.comparison import KIND
 from jobs.methods.comparison.contenders import RANDOM, Comparison
-from jobs.methods.comparison.remembered import digest, remembered
 from jobs.methods.comparison.results import Result
 from jobs.methods.held_out import HeldOut
+from jobs.methods.remembered import remembered
 from operators.kernels.bootstrap import interval
 
 
@@ -93,14 +95,14 @@ def _losses(
         "losses": 1,
         "trainer": trainer.fingerprint(),
         "pools": [each.origin.identity("conversation") for each in (whole, held_out.pool)],
-        "ids": digest(np.sort(ids)),
+        "ids": ids_digest(np.sort(ids)),
     }
 
     def trained() -> list[float | None]:
         found = held_out.losses(trainer, whole[np.sort(ids)].train(trainer)[-1])
         return [None if np.isnan(each) else float(each) for each in found]
 
-    return remembered(pool.session, identity, trained)
+    return remembered(pool.session, KIND, identity, trained)
 
 
 def _seeds(wanted: Comparison) -> Sequence[int]:

@@ -12,9 +12,11 @@ import ray
 from jobs.engine.pool.pool import Pool
 from jobs.engine.pool.subset import Subset
 from jobs.engine.samples.reading import Parts, read_samples
+from jobs.engine.samples.runs import ids_digest
+from jobs.methods.comparison import KIND
 from jobs.methods.comparison.contenders import Comparison
-from jobs.methods.comparison.remembered import digest, remembered
 from jobs.methods.comparison.results import Result
+from jobs.methods.remembered import remembered
 from jobs.methods.sources import Sources
 from operators.kernels.coverage import coverage
 from operators.kernels.kmeans import kmeans
@@ -53,11 +55,11 @@ class Measures:
                 self.pool.origin.identity("record"),
                 Pool.open(result.folder, self.pool.session).facts["fingerprint"],
             ],
-            "kept": digest(result.kept),
+            "kept": ids_digest(result.kept),
             "embed": self.wanted.embed.fingerprint(),
             "settings": [self.wanted.topics, self.wanted.near, self.wanted.source, self.wanted.seed],
         }
-        return remembered(self.pool.session, identity, lambda: self._measured(result))
+        return remembered(self.pool.session, KIND, identity, lambda: self._measured(result))
 
     @property
     def tokens(self) -> float:
@@ -65,7 +67,7 @@ class Measures:
         counted = self.wanted.tokens
         identity = {"tokens": counted.fingerprint(), "pool": self.pool.origin.identity("conversation")}
         return remembered(
-            self.pool.session, identity, lambda: float(self.pool.map(tokens=counted).values("tokens").mean())
+            self.pool.session, KIND, identity, lambda: float(self.pool.map(tokens=counted).values("tokens").mean())
         )
 
     def _measured(self, result: Result) -> dict[str, Any]:
