@@ -36,6 +36,8 @@ from tests.tiny import TEXTS, tiny_causal, tiny_encoder, tiny_reward
 DEVICE = "cuda"
 LIMIT = 64
 PAIRS = [(asked[:40], answered[: 10 + 15 * at]) for at, asked in enumerate(TEXTS) for answered in TEXTS[:4]]
+if not torch.cuda.is_available():
+    PAIRS = PAIRS[:8]
 
 
 @contextmanager
@@ -106,7 +108,7 @@ def test_embeddings_of_a_causal_model(base):
 
 
 def test_a_batch_that_is_tokenized_in_pieces_has_the_values_of_the_cpu(base, encoder):
-    rows = batch(PAIRS * 5)
+    rows = batch((PAIRS[:2] * 3 * FEWEST_ROWS)[: 2 * FEWEST_ROWS + 8])
     assert rows.num_rows > 2 * FEWEST_ROWS
     there, here = both(Embed(model=Checkpoint(str(encoder)), stored="float32", precision="float32"), rows)
     np.testing.assert_allclose(there, here, atol=1e-4)
@@ -115,6 +117,7 @@ def test_a_batch_that_is_tokenized_in_pieces_has_the_values_of_the_cpu(base, enc
     np.testing.assert_allclose(*means, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.cuda
 def test_a_process_has_its_share_of_a_gpu():
     total = torch.cuda.mem_get_info()[1]
     torch.cuda.set_per_process_memory_fraction(0.25)
@@ -126,6 +129,7 @@ def test_a_process_has_its_share_of_a_gpu():
         torch.cuda.set_per_process_memory_fraction(1.0)
 
 
+@pytest.mark.cuda
 def test_nvidia_s_tool_says_the_memory_that_torch_sees():
     assert torch.cuda.mem_get_info()[1] == pytest.approx(max(gpus_here()), rel=0.05)
 
@@ -246,6 +250,7 @@ def test_training_on_copies(base, tmp_path, lora, precision):
     assert_near(tmp_path / "there", tmp_path / "here", 1e-4 if precision == "float32" else 5e-3)
 
 
+@pytest.mark.cuda
 def test_training_on_shards_of_one_process(base, tmp_path, monkeypatch):
     declaration = declared(base, lora=None, **CALM)
     train(declaration, supervised(base), tmp_path / "here", device="cpu")
