@@ -64,7 +64,7 @@ def plain(values: np.ndarray) -> int:
 
 def test_a_map_s_worker_sees_only_its_own_gpus(seen, tmp_path):
     feature = Store(str(tmp_path)).feature(Looks(), "pool")
-    worker = Worker(Looks(), feature, Attempts(str(tmp_path / "attempts")))
+    worker = Worker(Looks(), feature, Attempts(str(tmp_path)))
     assert os.environ[VISIBLE] == seen
     assert not worker.failure
 
@@ -79,7 +79,7 @@ def test_a_worker_that_shares_a_gpu_keeps_to_its_share_of_the_memory(assigned, b
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", found.append)
     feature = Store(str(tmp_path)).feature(Looks(), "pool")
-    assert not Worker(Looks(), feature, Attempts(str(tmp_path / "attempts"))).failure
+    assert not Worker(Looks(), feature, Attempts(str(tmp_path))).failure
     assert found == bound
 
 
