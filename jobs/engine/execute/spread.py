@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import ray
 
+from jobs.engine.execute.model_room import cluster_gpus
 from jobs.engine.execute.profile import Profile
 from jobs.engine.execute.rows import Rows, row_bytes
 from jobs.engine.execute.session import largest_node_cpus
@@ -14,6 +15,8 @@ from operators.kernels.sharding import sharding
 
 SHARE = 0.25
 """The share of a node's memory up to which columns are reduced in one process, where the profile has no limit."""
+GPU_SHARE = 0.5
+"""The share of a GPU's memory up to which columns are reduced on it; tables of estimates take some of the rest."""
 
 
 class Spread(NamedTuple):
@@ -52,6 +55,8 @@ def spread(kernel: Callable[..., Any], columns: Mapping[str, Rows], rows: int, p
         return alone
     nodes = live_nodes()
     limit = profile.reduce_bytes or SHARE * min((each.get("memory", math.inf) for each in nodes), default=math.inf)
+    if gpus and (of_gpus := cluster_gpus()):
+        limit = min(limit, GPU_SHARE * min(1.0, gpus) * min(of_gpus))
     total = rows * sum(row_bytes(each) for each in columns.values())
     if total <= limit:
         return alone

@@ -180,6 +180,9 @@ def _run(samples: Samples, session: Session, trainer: Finetune, ids: np.ndarray,
     )
     each = f"{gpus:g} GPUs" if gpus else f"{training.threads} CPU threads"
     say(f"train: {len(ids):,} samples, epochs: {trainer.epochs}, workers: {workers} with {each} each, in {folder}")
+    there = ray.cluster_resources().get("GPU", 0.0)
+    if there < workers * gpus:
+        say(f"train: the cluster has {there:g} of {workers * gpus:g} GPUs; waiting for nodes with the others ...")
     one = ALONE.on(gpus).options(num_gpus=gpus)
     try:
         _wait(one.remote(training) if workers == 1 else together.remote(training, workers, gpus), folder, trainer)
