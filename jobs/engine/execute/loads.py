@@ -4,6 +4,8 @@ Ray starts a worker that died anew, as often as it dies. One that dies each time
 memory, would keep its map waiting until the clock of a stall has run out, and nothing would say why.
 """
 
+import os
+from contextlib import suppress
 from dataclasses import dataclass
 from socket import gethostname
 from typing import Any
@@ -19,6 +21,8 @@ MOST = 5
 """How many processes of one worker may end while they load; the next one does not try."""
 MOST_LOST = 3
 """The same where each of them lost its GPU, which it can tell."""
+PRINTED = "See root cause above"
+"""Words of vLLM where a process of its engine did not start: why is only in what that process printed."""
 SUFFIX = ".load"
 
 
@@ -55,7 +59,8 @@ class Loads:
         if all(lengths):
             again = f", {sum(lengths):,} times altogether" if sum(lengths) > len(lengths) else ""
             return f"{len(lengths):,} workers began to load the operator {name}{again}, and none has loaded it"
-        return f"the operator {name} is stuck, or a batch takes longer than that"
+        longer = "or a batch takes longer than that, for which the profile needs more stall_seconds or fewer rows"
+        return f"the operator {name} is stuck, {longer}"
 
 
 def loaded(operator: Operator, loads: Loads) -> Any:
@@ -77,6 +82,8 @@ def loaded(operator: Operator, loads: Loads) -> Any:
         compute = operator.load()
     except Exception as error:
         said = f"{failed}: {type(error).__name__}: {error}"
+        if PRINTED in said:
+            said += f" ({_printed()} on {gethostname()})"
         if device_lost(error):
             if ended + 1 < MOST_LOST:
                 end_process()
@@ -85,6 +92,13 @@ def loaded(operator: Operator, loads: Loads) -> Any:
         raise LoadFailed(said) from error
     loads.end()
     return compute
+
+
+def _printed() -> str:
+    """The file that this process and its children print to, as far as the system tells."""
+    with suppress(OSError):
+        return os.readlink("/proc/self/fd/2")
+    return "in the log of the worker"
 
 
 def _worker() -> str:

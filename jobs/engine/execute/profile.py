@@ -58,7 +58,7 @@ class Profile:
     """GPUs of a reduce. Above 0 the kernels run on CUDA."""
     reduce_bytes: int | None = Field(default=None, ge=1)
     """The bytes of columns up to which a kernel runs in one process; above, it runs over shards of the rows. None for a
-    quarter of the memory of the smallest node. Results do not depend on it."""
+    quarter of the memory of the smallest node, and on GPUs for half of that of a GPU. Results do not depend on it."""
     train_workers: int = Field(default=1, ge=1)
     """Processes that train together. Above 1 they are started by Ray Train and use torch.distributed."""
     train_gpus: Gpus = 0.0
@@ -74,8 +74,8 @@ class Profile:
     local_cpus: int | None = Field(default=None, ge=1)
     """CPUs of the Ray instance that a command starts itself; None for all of the machine."""
     stall_seconds: float = Field(default=900.0, gt=0)
-    """A map without progress for this time fails, and names the operator that is stuck. The time starts when the nodes
-    have the models; a worker has to load them within it."""
+    """A map without progress for this time fails, and names the operator that is stuck. The time starts when there is a
+    node for a worker, for which it waits as long, and the nodes have the models; a worker has to load them within it."""
 
     @field_validator("train_gpus")
     @classmethod

@@ -54,9 +54,7 @@ def spread(kernel: Callable[..., Any], columns: Mapping[str, Rows], rows: int, p
     if declared is None or rows < 2:
         return alone
     nodes = live_nodes()
-    limit = profile.reduce_bytes or SHARE * min((each.get("memory", math.inf) for each in nodes), default=math.inf)
-    if gpus and (of_gpus := cluster_gpus()):
-        limit = min(limit, GPU_SHARE * min(1.0, gpus) * min(of_gpus))
+    limit = profile.reduce_bytes or _limit(nodes, gpus)
     total = rows * sum(row_bytes(each) for each in columns.values())
     if total <= limit:
         return alone
@@ -73,6 +71,13 @@ def spread(kernel: Callable[..., Any], columns: Mapping[str, Rows], rows: int, p
     if shards == 1:
         return alone
     return _dealt(shards, total / shards, threads, nodes)._replace(gpus=gpus)
+
+
+def _limit(nodes: Sequence[Mapping[str, float]], gpus: float) -> float:
+    """The bytes of columns up to which a reduce with so many GPUs runs in one process on any of these nodes."""
+    of_node = SHARE * min((each.get("memory", math.inf) for each in nodes), default=math.inf)
+    of_gpu = GPU_SHARE * min(1.0, gpus) * min(cluster_gpus(), default=math.inf) if gpus else math.inf
+    return min(of_node, of_gpu)
 
 
 def _dealt(shards: int, memory: float, threads: int, nodes: Sequence[Mapping[str, float]]) -> Spread:

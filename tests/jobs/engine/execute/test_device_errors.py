@@ -1,7 +1,10 @@
 """Errors of a device, with stand-ins for those of torch and vLLM: what becomes of the rows and of the worker."""
 
+import os
+import re
 import subprocess
 import sys
+from socket import gethostname
 
 import numpy as np
 import psutil
@@ -158,6 +161,16 @@ def test_a_worker_that_was_killed_each_time_it_loaded_does_not_load_for_ever(tmp
         assert noted.begin() == killed
     with pytest.raises(LoadFailed, match=r"Touchy could not be loaded: 5 processes of one worker ended"):
         Worker(Touchy(), feature, attempts)(batch())
+
+
+def test_where_an_engine_printed_why_it_did_not_start_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(ray, "get_gpu_ids", lambda: ["0"])
+    message = "Engine core initialization failed. See root cause above. Failed core proc(s): {}"
+    operator = Accelerated(message=message, loads=str(tmp_path / "loads"), lost=1)
+    worker = Worker(operator, Store(str(tmp_path)).feature(operator, "p"), Attempts(str(tmp_path)))
+    printed = os.readlink("/proc/self/fd/2")
+    with pytest.raises(LoadFailed, match=re.escape(f"{message} ({printed} on {gethostname()})")):
+        worker(batch())
 
 
 def test_the_children_of_a_worker_that_ends_end_with_it():

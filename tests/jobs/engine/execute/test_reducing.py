@@ -163,7 +163,6 @@ def test_a_reduce_has_as_many_shards_as_its_columns_nodes_and_gpus_ask_for(
     cluster, kernel, fields, expected, vectors, monkeypatch
 ):
     monkeypatch.setattr(ray, "nodes", lambda: cluster)
-    monkeypatch.setattr("jobs.engine.execute.spread.cluster_gpus", list)  # of GPUs whose size is not known
     assert spread(kernel, {"embed": vectors}, N, Profile(**fields)) == expected
 
 
