@@ -75,7 +75,7 @@ class Profile:
     """CPUs of the Ray instance that a command starts itself; None for all of the machine."""
     stall_seconds: float = Field(default=900.0, gt=0)
     """A map without progress for this time fails, and names the operator that is stuck. The time starts when there is a
-    node for a worker, for which it waits as long, and the nodes have the models; a worker has to load them within it."""
+    node for a worker, which may take as long, and the nodes have the models; a worker has to load them within it."""
 
     @field_validator("train_gpus")
     @classmethod
