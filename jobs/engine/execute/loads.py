@@ -12,7 +12,7 @@ from typing import Any
 
 import ray
 
-from jobs.engine.execute.device_errors import device_lost, end_process
+from jobs.engine.execute.device_errors import device_lost, end_process, out_of_memory
 from jobs.engine.execute.gpus import keep_to_share
 from jobs.engine.store.folder import Folder
 from operators.base import Operator
@@ -84,6 +84,8 @@ def loaded(operator: Operator, loads: Loads) -> Any:
         said = f"{failed}: {type(error).__name__}: {error}"
         if PRINTED in said:
             said += f" ({_printed()} on {gethostname()})"
+        if out_of_memory(error):
+            said += f" (on {gethostname()}: its GPU is too small for that, or others use it)"
         if device_lost(error):
             if ended + 1 < MOST_LOST:
                 end_process()

@@ -22,7 +22,8 @@ from jobs.engine.execute.spread import Spread
 from jobs.engine.store.folder import Folder
 from jobs.engine.store.store import Store
 from jobs.engine.terminal.errors import WinnowError
-from jobs.engine.train import train_worker
+from jobs.engine.train import train_worker, whole_model
+from jobs.engine.train.training import say_what_it_waits_for
 from jobs.methods import held_out, targets
 from operators.asking.judge import Judge
 from operators.asking.rewrite import Rewrite
@@ -141,6 +142,28 @@ def test_the_driver_of_several_ranks_sees_no_gpu_and_ranks_on_cpus_see_none_from
     for gpus in (0, 1):
         cast(Any, train_worker.together)._function(SimpleNamespace(folder=str(tmp_path)), 2, gpus)
     assert found == [("", {"env_vars": {VISIBLE: ""}}), ("", {})]
+
+
+def test_a_task_that_merges_an_adapter_sees_only_its_own_gpus(seen, monkeypatch, tmp_path):
+    found = []
+
+    def merge(trainer, epoch, half):
+        half.mkdir()
+        found.append(os.environ[VISIBLE])
+
+    monkeypatch.setattr(whole_model, "_merge", merge)
+    cast(Any, whole_model._merged)._function(
+        None, SimpleNamespace(folder=lambda: tmp_path), Folder(str(tmp_path / "whole"))
+    )
+    assert found == [seen]
+
+
+def test_a_training_says_that_it_waits_for_nodes_with_gpus(monkeypatch, capsys):
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": 4.0})
+    say_what_it_waits_for(8)
+    assert capsys.readouterr().out.startswith("train: the cluster has 4 of 8 GPUs; waiting")
+    say_what_it_waits_for(4)
+    assert not capsys.readouterr().out
 
 
 def test_a_task_of_held_out_losses_sees_only_its_own_gpus(seen, monkeypatch):
