@@ -65,7 +65,7 @@ def spread(kernel: Callable[..., Any], columns: Mapping[str, Rows], rows: int, p
         return where._replace(at_once=at_once)
     shards = math.ceil(total / limit)
     if gpus:
-        shards = int(sum(each.get("GPU", 0.0) for each in nodes) / gpus)
+        shards = sum(int(each.get("GPU", 0.0) / gpus) for each in nodes)  # what is left over on several makes none
     shards = min(max(shards, 1 if gpus else len(nodes)), rows)
     shards = len(declared.cuts(rows, shards)) - 1
     if shards == 1:
