@@ -69,7 +69,7 @@ def _on_demand() -> tuple[Nodes, ...]:
     )
 
 
-def refuse_without_gpus(steps: Mapping[str, object], profile: Profile) -> None:
+def refuse_without_nodes(steps: Mapping[str, object], profile: Profile) -> None:
     """UsageError where a step or a reduce would wait forever for a node that the connected cluster never has.
 
     steps: the operators and trainers of a run by the names of their columns; other steps hold no GPU by themselves.

@@ -1,7 +1,7 @@
-"""How the workers of a map come to load its operator: one file per worker, beside the attempts.
+"""Loads the operator of a map in its workers, and counts the loads: one file per worker, beside the attempts.
 
-Ray starts a worker that died anew, as often as it dies. One that dies each time while it loads, such as for lack of
-memory, would keep its map waiting until the clock of a stall has run out, and nothing would say why.
+Ray starts a worker anew as often as it dies. One that dies each time while it loads, such as for lack of memory, would
+keep its map waiting until the clock of a stall has run out, and nothing would say why.
 """
 
 import os
@@ -40,7 +40,7 @@ class Loads:
     folder: str
 
     def begin(self) -> int:
-        """Notes that this worker begins to load; returns how many of its processes ended while they did."""
+        """Notes that this worker begins to load; returns how many of its processes ended while they did, in a row."""
         folder, name = Folder(self.folder), _worker()
         ended = len(folder.content(name)) if folder.exists(name) else 0
         folder.write(name, b"x" * (ended + 1))
@@ -83,7 +83,7 @@ def loaded(operator: Operator, loads: Loads) -> Any:
     except Exception as error:
         said = f"{failed}: {type(error).__name__}: {error}"
         if PRINTED in said:
-            said += f" ({_printed()} on {gethostname()})"
+            said += f" (see {_printed()} on {gethostname()})"
         if out_of_memory(error):
             said += f" (on {gethostname()}: its GPU is too small for that, or others use it)"
         if device_lost(error):
@@ -100,7 +100,7 @@ def _printed() -> str:
     """The file that this process and its children print to, as far as the system tells."""
     with suppress(OSError):
         return os.readlink("/proc/self/fd/2")
-    return "in the log of the worker"
+    return "the log of the worker"
 
 
 def _worker() -> str:
