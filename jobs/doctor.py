@@ -24,6 +24,7 @@ from jobs.engine.terminal.screen import say, show
 from operators.missing import ModelMissing
 
 if TYPE_CHECKING:
+    from jobs.engine.execute.capacity import Capacity
     from jobs.engine.execute.profile import Profile
     from jobs.engine.recipe.recipe import Recipe
     from jobs.engine.store.folder import Folder
@@ -87,15 +88,14 @@ def cluster(how: Profile, store: Folder) -> Iterator[Finding]:
     """Checks the nodes, CPUs and GPUs of the cluster against the profile."""
     import ray
 
+    from jobs.engine.execute.capacity import Capacity
     from jobs.engine.execute.session import connect
 
     connect(how)
-    resources = ray.cluster_resources()
-    nodes = [node for node in ray.nodes() if node["Alive"]]
-    cpus, gpus = resources.get("CPU", 0), [node["Resources"].get("GPU", 0) for node in nodes]
-    yield "cluster", "ok", f"{len(nodes)} node(s), {cpus:g} CPUs, {sum(gpus):g} GPUs, Ray {ray.__version__}"
-    yield from gpus_against(how, gpus)
-    if len(nodes) > 1:
+    capacity = Capacity.of_cluster()
+    yield "cluster", "ok", f"Ray {ray.__version__} on {capacity}"
+    yield from profile_against(how, capacity)
+    if len(capacity.there) > 1:
         yield shared(store)
 
 
@@ -113,18 +113,18 @@ def shared(store: Folder) -> Finding:
     return "shared store", "ok", f"every node reads and writes {store}"
 
 
-def gpus_against(how: Profile, gpus: Sequence[float]) -> Iterator[Finding]:
-    """Checks the GPUs of each node against those that the profile's workers request."""
-    requests = {"a worker": how.default.gpus, "a reduce": how.reduce_gpus, "a training process": how.train_gpus}
-    others = {name: execution.gpus for name, execution in how.operators.items() if execution.gpus != how.default.gpus}
-    requests |= {f"a worker of {name}": count for name, count in others.items()}
-    most = max(gpus, default=0)
-    for who, count in requests.items():
-        if count > most:
-            yield "profile", "missing", f"{who} takes {count:g} GPUs of one node, and no node has more than {most:g}"
-    if how.train_workers > 1 and (training := how.train_workers * how.train_gpus) > sum(gpus):
-        yield "profile", "missing", f"training takes {training:g} GPUs, and the cluster has {sum(gpus):g}"
-    if sum(gpus) and not any(requests.values()):
+def profile_against(how: Profile, capacity: Capacity) -> Iterator[Finding]:
+    """Checks what the profile's processes request against what a node of the cluster has or may have."""
+    usual = (how.default.cpus, how.default.gpus)
+    others = {f"a worker of {name}": (each.cpus, each.gpus) for name, each in how.operators.items()}
+    requests = {"a worker": usual, "a reduce": (1.0, how.reduce_gpus), "a training process": (1.0, how.train_gpus)}
+    requests |= {who: request for who, request in others.items() if request != usual}
+    for who, (cpus, gpus) in requests.items():
+        if not capacity.has_node(cpus, gpus):
+            yield "profile", "missing", f"{who} takes {cpus:g} CPUs and {gpus:g} GPUs of one node, and none has them"
+    if how.train_workers > 1 and (training := how.train_workers * how.train_gpus) > capacity.most:
+        yield "profile", "missing", f"training takes {training:g} GPUs, and the cluster has at most {capacity.most:g}"
+    if capacity.most and not any(gpus for _, gpus in requests.values()):
         yield "profile", "note", "with this profile all GPUs are hidden from the workers; --profile gpu uses them"
 
 

@@ -104,6 +104,18 @@ class Unloadable(Operator):
 
 
 @dataclass(frozen=True, config=STRICT)
+class KilledLoading(Operator):
+    """An operator whose worker is killed while it loads; writes down each load."""
+
+    loads: str = ""
+
+    def load(self):
+        with open(self.loads, "a") as file:
+            file.write("x")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass(frozen=True, config=STRICT)
 class Stuck(Operator):
     """An operator that never ends."""
 

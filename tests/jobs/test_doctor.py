@@ -2,26 +2,34 @@
 
 import pytest
 
-from jobs.doctor import gpus_against
+from jobs.doctor import profile_against
+from jobs.engine.execute.capacity import Capacity, Nodes
 from jobs.engine.execute.profile import profile
 
 
+def nodes(*gpus: float) -> tuple[Nodes, ...]:
+    return tuple(Nodes(1, 8, each) for each in gpus)
+
+
 @pytest.mark.parametrize(
-    ("name", "gpus", "told"),
+    ("name", "capacity", "told"),
     [
-        ("laptop", [0], []),
-        ("laptop", [8, 0], ["all GPUs are hidden from the workers; --profile gpu"]),
-        ("gpu", [0, 1], []),
-        ("gpu", [0], ["a worker takes 1 GPUs", "a reduce takes 1", "a training process takes 1"]),
-        ("gpu_8", [4, 4], []),
-        ("gpu_8", [4], ["training takes 8 GPUs, and the cluster has 4"]),
-        ("judge_70b", [4], []),
-        ("judge_70b", [2, 2], [f"a worker of {name} takes 4 GPUs of one node, and no node has more than 2" for name in
-                               ("Judge", "Rewrite", "Evolve", "Compare", "Respond")]),
+        ("laptop", Capacity(nodes(0)), []),
+        ("laptop", Capacity(nodes(8, 0)), ["all GPUs are hidden from the workers; --profile gpu"]),
+        ("laptop", Capacity((Nodes(1, 0.5, 0),)), ["a worker takes 0.9 CPUs", "a reduce takes 1 CPUs", "a training"]),
+        ("gpu", Capacity(nodes(0, 1)), []),
+        ("gpu", Capacity(nodes(0)), ["a worker takes 1 CPUs and 1 GPUs", "a reduce takes 1", "a training"]),
+        ("gpu", Capacity(nodes(0), nodes(0, 8)), []),  # started on demand
+        ("gpu_8", Capacity(nodes(4, 4)), []),
+        ("gpu_8", Capacity(nodes(4)), ["training takes 8 GPUs, and the cluster has at most 4"]),
+        ("judge_70b", Capacity(nodes(4)), []),
+        ("judge_70b", Capacity(nodes(2, 2)),
+         [f"a worker of {name} takes 1 CPUs and 4 GPUs of one node, and none has them"
+          for name in ("Judge", "Rewrite", "Evolve", "Compare", "Respond")]),
     ],
 )  # fmt: skip
-def test_a_profile_that_wants_more_gpus_than_there_are_is_told(name, gpus, told):
-    found = list(gpus_against(profile(name), gpus))
+def test_a_profile_that_wants_more_than_a_node_has_is_told(name, capacity, told):
+    found = list(profile_against(profile(name), capacity))
     assert len(found) == len(told)
     for (_, _, said), words in zip(found, told, strict=True):
         assert words in said

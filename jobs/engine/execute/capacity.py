@@ -1,4 +1,4 @@
-"""Whether a cluster has the GPUs that a run asks for, before anything starts."""
+"""Whether a cluster has nodes with the GPUs and CPUs that a run asks for, before anything starts."""
 
 import math
 import os
@@ -38,10 +38,9 @@ class Capacity:
         there = tuple(Nodes(1, each.get("CPU", 0.0), each.get("GPU", 0.0)) for each in alive)
         return cls(there, _on_demand() if "RAY_ADDRESS" in os.environ else ())
 
-    @property
-    def most_of_a_node(self) -> float:
-        """The most GPUs that one node has or may have."""
-        return max((each.gpus for each in (*self.there, *self.on_demand) if each.count), default=0.0)
+    def has_node(self, cpus: float, gpus: float) -> bool:
+        """Whether one node has, or may have, as many CPUs and GPUs."""
+        return any(each.count and each.cpus >= cpus and each.gpus >= gpus for each in (*self.there, *self.on_demand))
 
     @property
     def most(self) -> float:
@@ -70,8 +69,8 @@ def _on_demand() -> tuple[Nodes, ...]:
     )
 
 
-def refuse_without_gpus(steps: Mapping[str, object], profile: Profile) -> None:
-    """UsageError where a step or a reduce would wait forever for GPUs that the connected cluster never has.
+def refuse_without_nodes(steps: Mapping[str, object], profile: Profile) -> None:
+    """UsageError where a step or a reduce would wait forever for a node that the connected cluster never has.
 
     steps: the operators and trainers of a run by the names of their columns; other steps hold no GPU by themselves.
     """
@@ -79,22 +78,28 @@ def refuse_without_gpus(steps: Mapping[str, object], profile: Profile) -> None:
 
 
 def lacking(steps: Mapping[str, object], profile: Profile, capacity: Capacity) -> Iterator[str]:
-    """A sentence for each step, and for the reduces, that ask for more GPUs than the cluster can have."""
+    """A sentence for each step, and for the reduces, that ask for more than a node of the cluster can have."""
     for name, step in steps.items():
-        if isinstance(step, Operator) and (gpus := profile.execution(step).gpus) > capacity.most_of_a_node:
-            yield _sentence(name, f"a worker of {type(step).__name__} takes {gpus:g} GPU(s) of one node", capacity)
+        if isinstance(step, Operator):
+            how = profile.execution(step)
+            if not capacity.has_node(how.cpus, how.gpus):
+                yield _sentence(name, f"a worker of {type(step).__name__} takes {_taken(how.cpus, how.gpus)}", capacity)
         if isinstance(step, Finetune):
             together = profile.train_workers * profile.train_gpus
-            if profile.train_gpus > capacity.most_of_a_node or together > capacity.most:
-                yield _sentence(name, f"training takes {together:g} GPU(s)", capacity)
+            if not capacity.has_node(1, profile.train_gpus) or together > capacity.most:
+                yield _sentence(name, f"training takes {together:g} GPU(s), and a CPU for each process", capacity)
     # What such operators compute is what kernels reduce on GPUs; a recipe without one reduces nothing there.
     reduces = any(isinstance(step, Operator) and step.uses_gpus() for step in steps.values())
-    if reduces and profile.reduce_gpus > capacity.most_of_a_node:
-        yield _sentence("reduce_gpus", f"a reduce takes {profile.reduce_gpus:g} GPU(s) of one node", capacity)
+    if reduces and not capacity.has_node(1, profile.reduce_gpus):
+        yield _sentence("reduce_gpus", f"a reduce takes {_taken(1, profile.reduce_gpus)}", capacity)
+
+
+def _taken(cpus: float, gpus: float) -> str:
+    return f"{f'{gpus:g} GPU(s) and ' if gpus else ''}{cpus:g} CPU(s) of one node"
 
 
 def _sentence(name: str, needs: str, capacity: Capacity) -> str:
     return (
-        f"{name}: with this profile {needs}, and this cluster has {capacity}: add such nodes, or give a --profile "
-        "without GPUs"
+        f"{name}: with this profile {needs}, and this cluster has {capacity}: add such nodes, or give a --profile that "
+        "takes less"
     )

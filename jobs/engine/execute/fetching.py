@@ -1,6 +1,6 @@
-"""Downloads the models of an operator to every node, before its workers start.
+"""Waits for a node, and downloads the models of an operator to every node, before its workers start.
 
-A download takes longer than a map may stand still, and the workers of a node would each begin it.
+Both may take longer than a map may stand still, and the workers of a node would each begin a download.
 """
 
 import time
@@ -9,9 +9,11 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 import ray
+from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from jobs.engine.execute.profile import Execution
+from jobs.engine.execute.workers import places
 from jobs.engine.terminal.errors import WinnowError
 from jobs.engine.terminal.screen import say
 from operators.asking.asking import Asking
@@ -19,23 +21,45 @@ from operators.base import Operator
 from operators.checkpoint import Checkpoint
 
 
-def fetch_models(operator: Operator, name: str, execution: Execution, seconds: float) -> None:
+def wait_for_node(name: str, execution: Execution, seconds: float) -> None:
+    """Returns when a node has what a worker requests; name: the column's name, for messages.
+
+    A request asks an autoscaler for such a node. WinnowError where none has come after that many seconds.
+    """
+    if _nodes(execution):
+        return
+    requests = {"CPUs": execution.cpus, "GPUs": execution.gpus, "GB of memory": (execution.memory or 0) / 1e9}
+    wanted = ", ".join(f"{amount:g} {kind}" for kind, amount in requests.items() if amount)
+    say(f"{name}: no node has the {wanted} that a worker requests; waiting for one ...")
+    placed = _placed.options(num_cpus=execution.cpus, num_gpus=execution.gpus, memory=execution.memory).remote()
+    if not ray.wait([placed], timeout=seconds)[0]:
+        ray.cancel(placed)
+        raise WinnowError(f"{name}: after {seconds:,.0f} s no node has the {wanted} that a worker requests")
+
+
+def fetch_models(operator: Operator, name: str, execution: Execution) -> None:
     """Returns when each node on which the operator may run has its models; name: the column's name, for messages.
 
-    Where there is no such node yet, it waits for one, at most that many seconds, and then for the download on it. A
-    node that joins while others work downloads them when its first worker starts: the others' progress counts for the
-    clock meanwhile. WinnowError where no node comes; RayTaskError where a model cannot be downloaded.
+    A node that joins while others work downloads them when its first worker starts: the others' progress counts for the
+    clock meanwhile. A node that dies is left out. RayTaskError where a model cannot be downloaded.
     """
     models = distant_models(operator)
     if not models:
         return
-    if not _nodes(execution):
-        _wait_for_one(name, execution, seconds)
     nodes = _nodes(execution)
     named = ", ".join(model.name for model in models)
     say(f"{name}: each of {len(nodes):,} nodes gets {named}, where it does not have it yet ...")
     began = time.monotonic()
-    ray.get([_fetched.options(scheduling_strategy=only_on(node)).remote(models) for node in nodes])
+    fetched = [_fetched.options(scheduling_strategy=only_on(node)).remote(models) for node in nodes]
+    for node, each in zip(nodes, fetched, strict=True):
+        try:
+            ray.get(each)
+        except RayTaskError:
+            raise
+        except RayError:
+            if node in _nodes(execution):
+                raise
+            say(f"{name}: the node {node[:12]} died meanwhile")
     say(f"{name}: {named} is on {len(nodes):,} nodes after {time.monotonic() - began:,.0f} s")
 
 
@@ -55,17 +79,8 @@ def _checkpoints(value: Any) -> Iterator[Checkpoint]:
 
 
 def _nodes(execution: Execution) -> list[str]:
-    """The nodes that have the GPUs of a worker, or where it needs none the nodes that have a CPU."""
-    needed, least = ("GPU", execution.gpus) if execution.gpus else ("CPU", 1)
-    return [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get(needed, 0) >= least]
-
-
-def _wait_for_one(name: str, execution: Execution, seconds: float) -> None:
-    """Requests what a worker requests, so that an autoscaler adds a node, and returns when a node has it."""
-    placed = _placed.options(num_cpus=execution.cpus, num_gpus=execution.gpus).remote()
-    if not ray.wait([placed], timeout=seconds)[0]:
-        ray.cancel(placed)
-        raise WinnowError(f"{name}: after {seconds:,.0f} s no node has the {execution.gpus:g} GPUs of a worker")
+    """The nodes on which a worker has room, if nothing else runs there."""
+    return [node["NodeID"] for node in ray.nodes() if node["Alive"] and places(execution, node["Resources"]) >= 1]
 
 
 def only_on(node: str) -> NodeAffinitySchedulingStrategy:

@@ -7,6 +7,10 @@ from typing import Any
 
 import ray
 
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+NONE = ""
+"""The value of the variable that hides all GPUs."""
+
 
 def hide_other_gpus() -> None:
     """Hides the GPUs of the node from this process if Ray assigned none to it; it is called before torch is imported.
@@ -14,7 +18,7 @@ def hide_other_gpus() -> None:
     Ray sets the variable only in a worker that has GPUs. Any other worker would see all of them and use the first.
     """
     if not ray.get_gpu_ids():
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        os.environ[VISIBLE] = NONE
 
 
 def keep_to_share() -> None:

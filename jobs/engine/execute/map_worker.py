@@ -10,9 +10,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from socket import gethostname
 from typing import Any
-from uuid import uuid4
 
 import fsspec
 import numpy as np
@@ -20,7 +18,8 @@ import pyarrow as pa
 
 from jobs.engine.execute.columns import column, computed, joined
 from jobs.engine.execute.device_errors import device_lost, end_process
-from jobs.engine.execute.gpus import hide_other_gpus, keep_to_share
+from jobs.engine.execute.gpus import hide_other_gpus
+from jobs.engine.execute.loads import LoadFailed, Loads, loaded
 from jobs.engine.store.feature import Feature
 from jobs.engine.store.folder import opened
 from jobs.engine.terminal.errors import first_line
@@ -28,17 +27,10 @@ from operators.base import Arriving, Operator, RowError
 
 PIECES = 16
 DEATHS_ALLOWED = 1
-LOSSES_ALLOWED = 2
-"""Workers that may lose their GPU while they load the operator; a map with more ends with their error."""
 REASON = ".reason"
-LOSS = ".lost"
 
 SUMMARY = pa.schema([("first", pa.int64()), ("rows", pa.int64()), ("failed", pa.int64()), ("example", pa.string())])
 """The summary of a batch: its first id, its number of rows, the number that failed, and one of the errors."""
-
-
-class LoadFailed(Exception):
-    """The operator could not be loaded in a worker."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +52,6 @@ class Attempts:
         """Notes that a worker starts on these ids; deaths: the number of workers that died on them before."""
         fs, path = self._path(ids)
         fs.pipe_file(path, b"x" * (deaths + 1))
-
-    def lost_while_loading(self) -> int:
-        """Notes that a worker lost its GPU before it had a batch; returns how many workers of this run have."""
-        fs, root = fsspec.core.url_to_fs(self.folder)
-        fs.pipe_file(f"{root}/{uuid4().hex}{LOSS}", b"")
-        return len(fs.glob(f"{root}/*{LOSS}"))
 
     def explain(self, ids: np.ndarray, reason: str) -> None:
         """Notes why the worker that started on these ids ends."""
@@ -95,24 +81,18 @@ class Worker:
         self.operator = operator
         self.feature = feature
         self.attempts = attempts
-        self.failure: str | None = None
-        # Ray would retry an error here, each time with the imports. An error raised from a call ends the map.
+        self.failure: LoadFailed | None = None
         hide_other_gpus()
+        # Ray would retry an error here, each time with the imports. An error raised from a call ends the map.
         try:
-            keep_to_share()
-            self.compute: Any = operator.load()
-        except Exception as error:  # noqa: BLE001 - any error is reported to the driver
-            self.failure = f"{type(operator).__name__} could not be loaded: {type(error).__name__}: {error}"
-            if device_lost(error):  # Ray starts another worker in the place of this one
-                if attempts.lost_while_loading() <= LOSSES_ALLOWED:
-                    end_process()
-                lost = f"the last of {LOSSES_ALLOWED + 1} workers that lost their GPU while they loaded it"
-                self.failure += f" ({lost}, on {gethostname()})"
+            self.compute = loaded(operator, Loads(attempts.folder))
+        except LoadFailed as error:
+            self.failure = error
 
     def refuse_unloaded(self) -> None:
         """Raises LoadFailed where the operator could not be loaded."""
         if self.failure:
-            raise LoadFailed(self.failure)
+            raise self.failure
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         self.refuse_unloaded()

@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
 
 from jobs.engine.record.declarations import validated, yaml_in
@@ -13,6 +14,16 @@ from operators.base import STRICT, Operator
 from operators.training.finetune import Activations, Layout
 
 PROFILES = Path(__file__).resolve().parents[3] / "cluster" / "profiles"
+
+
+def _shares_or_whole(gpus: float) -> float:
+    """GPUs of one process; ValueError for one and a half, say, which Ray does not schedule."""
+    if gpus > 1 and gpus % 1:
+        raise ValueError("a process has a share of one GPU or whole GPUs: a number up to 1, or a whole one")
+    return gpus
+
+
+Gpus = Annotated[float, Field(ge=0), AfterValidator(_shares_or_whole)]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -25,7 +36,7 @@ class Execution:
     """Samples per batch: a crash loses at most one per worker."""
     cpus: float = Field(default=0.9, ge=0)
     """CPUs per worker; below 1, so that the tasks that feed it find room on the same core."""
-    gpus: float = Field(default=0.0, ge=0)
+    gpus: Gpus = 0.0
     """GPUs per worker; below 1, workers share a GPU, and each has that share of its memory."""
     workers_per_gpu: int = Field(default=1, ge=1)
     """The workers that share a GPU where `gpus` is 1 and the model is small. One of them then reads and tokenizes while
@@ -43,14 +54,14 @@ class Profile:
     """Exceptions to the default, by the class of the operator (Embed, Judge ...)."""
     reduce_threads: int | None = Field(default=None, ge=1)
     """Threads of a reduce; None for one per CPU of the largest node. No map runs at the same time."""
-    reduce_gpus: float = Field(default=0.0, ge=0)
+    reduce_gpus: Gpus = 0.0
     """GPUs of a reduce. Above 0 the kernels run on CUDA."""
     reduce_bytes: int | None = Field(default=None, ge=1)
     """The bytes of columns up to which a kernel runs in one process; above, it runs over shards of the rows. None for a
-    quarter of the memory of the smallest node. Results do not depend on it."""
+    quarter of the memory of the smallest node, and on GPUs for half of that of a GPU. Results do not depend on it."""
     train_workers: int = Field(default=1, ge=1)
     """Processes that train together. Above 1 they are started by Ray Train and use torch.distributed."""
-    train_gpus: float = Field(default=0.0, ge=0)
+    train_gpus: Gpus = 0.0
     """GPUs per training process; 0 trains on CPUs."""
     train_threads: int | None = Field(default=None, ge=1)
     """Threads per training process; None divides the CPUs of the largest node among them."""
@@ -63,8 +74,15 @@ class Profile:
     local_cpus: int | None = Field(default=None, ge=1)
     """CPUs of the Ray instance that a command starts itself; None for all of the machine."""
     stall_seconds: float = Field(default=900.0, gt=0)
-    """A map without progress for this time fails, and names the operator that is stuck. The time starts when the nodes
-    have the models; a worker has to load them within it."""
+    """A map without progress for this time fails, and names the operator that is stuck. The time starts when there is a
+    node for a worker, which may take as long, and the nodes have the models; a worker has to load them within it."""
+
+    @field_validator("train_gpus")
+    @classmethod
+    def _one_process_each(cls, gpus: float, others: ValidationInfo) -> float:
+        if gpus % 1 and (others.data.get("train_workers") or 1) > 1:
+            raise ValueError("the processes of a training cannot share a GPU (NCCL): a whole number")
+        return gpus
 
     @field_validator("train_layout")
     @classmethod

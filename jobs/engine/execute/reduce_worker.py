@@ -65,8 +65,9 @@ class Progress:
 
 
 def reduce_here(request: Request) -> Iterator[str | Found]:
-    """Yields lines about the progress, one every EVERY seconds, and in the end what was found."""
+    """Yields an empty line when it starts, then one about the progress every EVERY seconds, and last what was found."""
     hide_other_gpus()
+    yield ""
     progress = Progress()
     work = _over_shards if request.spread.shards > 1 else _alone
     with ThreadPoolExecutor(1) as thread:

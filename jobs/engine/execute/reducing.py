@@ -1,6 +1,6 @@
 """Runs a reduce: a kernel over whole columns, in one task on a worker, or over shards of the rows on several.
 
-A worker or a node that dies takes the reduce with it. It starts again from the store, with the same result.
+A worker, a node or a GPU that dies takes the reduce with it. It starts again from the store, with the same result.
 """
 
 import time
@@ -18,8 +18,9 @@ from ray.exceptions import (
     WorkerCrashedError,
 )
 
+from jobs.engine.execute.device_errors import device_lost, out_of_memory
 from jobs.engine.execute.failure import cause, failure
-from jobs.engine.execute.reduce_worker import REDUCE, Found, Request
+from jobs.engine.execute.reduce_worker import EVERY, REDUCE, Found, Request
 from jobs.engine.execute.rows import Rows
 from jobs.engine.execute.session import Session
 from jobs.engine.execute.spread import spread
@@ -27,6 +28,8 @@ from jobs.engine.terminal.screen import say
 
 AGAIN = 3
 """How many times a reduce starts again after a worker or a node has died."""
+LESS = "; less reduce_bytes divides the rows among more GPUs, and reduce_gpus: 0 computes on CPUs (in the profile)"
+"""What to do where a GPU had too little memory for a reduce."""
 DIED = (RayActorError, WorkerCrashedError, NodeDiedError, ObjectLostError, OutOfMemoryError)
 
 
@@ -67,10 +70,11 @@ def found_by(asked: Callable[[], Request], what: str, session: Session) -> tuple
         try:
             return request.spread.shards, _once(request)
         except RayError as error:
-            died = isinstance(error.cause if isinstance(error, RayTaskError) else error, DIED)
+            found = error.cause if isinstance(error, RayTaskError) else error
+            died = isinstance(found, DIED) or device_lost(found)
             if not died or start == AGAIN:
-                times = f"; it was started {AGAIN + 1} times" if died else ""
-                raise failure(f"{what}: {cause(error).removesuffix('.')}{times}", error, session) from error
+                more = f"; it was started {AGAIN + 1} times" if died else LESS if out_of_memory(found) else ""
+                raise failure(f"{what}: {cause(error).removesuffix('.')}{more}", error, session) from error
             say(f"{what}: a worker died ({cause(error)}); starting again from the store, {start + 1} of {AGAIN} times")
     raise AssertionError
 
@@ -82,9 +86,13 @@ def _once(request: Request) -> Found:
     gpus = where.gpus if where.shards == 1 else 0
     remote = REDUCE.on(gpus).options(num_cpus=cpus, num_gpus=gpus, name=request.kernel.__name__)
     found: Found | None = None
+    items = remote.remote(request)
+    while not ray.wait([items], timeout=EVERY)[0]:
+        taken = f"{cpus:g} CPUs and {gpus:g} GPUs" if gpus else f"{cpus:g} CPUs"
+        say(f"{request.kernel.__name__}: waiting for a worker with {taken}, for which the cluster has no room yet")
     # To the end, although the result is the last item: Ray 2.60 aborts the driver where a task ends whose items nobody
     # waits for ("Tried to complete task that was not pending").
-    for item in remote.remote(request):
+    for item in items:
         said = ray.get(item)
         if isinstance(said, Found):
             found = said

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import ray
 
+from jobs.engine.execute.model_room import cluster_gpus
 from jobs.engine.execute.profile import Profile
 from jobs.engine.execute.rows import Rows, row_bytes
 from jobs.engine.execute.session import largest_node_cpus
@@ -14,6 +15,8 @@ from operators.kernels.sharding import sharding
 
 SHARE = 0.25
 """The share of a node's memory up to which columns are reduced in one process, where the profile has no limit."""
+GPU_SHARE = 0.5
+"""The share of a GPU's memory up to which columns are reduced on it; tables of estimates take some of the rest."""
 
 
 class Spread(NamedTuple):
@@ -51,7 +54,7 @@ def spread(kernel: Callable[..., Any], columns: Mapping[str, Rows], rows: int, p
     if declared is None or rows < 2:
         return alone
     nodes = live_nodes()
-    limit = profile.reduce_bytes or SHARE * min((each.get("memory", math.inf) for each in nodes), default=math.inf)
+    limit = profile.reduce_bytes or _limit(nodes, gpus)
     total = rows * sum(row_bytes(each) for each in columns.values())
     if total <= limit:
         return alone
@@ -62,12 +65,19 @@ def spread(kernel: Callable[..., Any], columns: Mapping[str, Rows], rows: int, p
         return where._replace(at_once=at_once)
     shards = math.ceil(total / limit)
     if gpus:
-        shards = int(sum(each.get("GPU", 0.0) for each in nodes) / gpus)
+        shards = sum(int(each.get("GPU", 0.0) / gpus) for each in nodes)  # what is left over on several makes none
     shards = min(max(shards, 1 if gpus else len(nodes)), rows)
     shards = len(declared.cuts(rows, shards)) - 1
     if shards == 1:
         return alone
     return _dealt(shards, total / shards, threads, nodes)._replace(gpus=gpus)
+
+
+def _limit(nodes: Sequence[Mapping[str, float]], gpus: float) -> float:
+    """The bytes of columns up to which a reduce with so many GPUs runs in one process on any of these nodes."""
+    of_node = SHARE * min((each.get("memory", math.inf) for each in nodes), default=math.inf)
+    of_gpu = GPU_SHARE * min(1.0, gpus) * min(cluster_gpus(), default=math.inf) if gpus else math.inf
+    return min(of_node, of_gpu)
 
 
 def _dealt(shards: int, memory: float, threads: int, nodes: Sequence[Mapping[str, float]]) -> Spread:

@@ -17,7 +17,8 @@ from ray.exceptions import RayError, RayTaskError
 
 from jobs.engine.execute.failure import cause, failure
 from jobs.engine.execute.feeding import FedWorker, Feed
-from jobs.engine.execute.fetching import fetch_models
+from jobs.engine.execute.fetching import fetch_models, wait_for_node
+from jobs.engine.execute.loads import Loads
 from jobs.engine.execute.map_worker import Attempts
 from jobs.engine.execute.model_memory import shared
 from jobs.engine.execute.profile import Execution
@@ -69,7 +70,8 @@ def stream(
     Folder(attempts.folder).make()
     progress = _Progress(name, len(ids), allowed)
     try:
-        fetch_models(operator, name, execution, session.profile.stall_seconds)
+        wait_for_node(name, execution, session.profile.stall_seconds)
+        fetch_models(operator, name, execution)
         while len(ids):
             dealt = _Dealt(ids, progress.pace() or session.store.pace(operator), operator, execution, session)
             for summary in dealt.summaries(operator, feature, attempts, parts):
@@ -79,8 +81,8 @@ def stream(
             ids = dealt.left()
     except ray.data.exceptions.ExecutionTimeoutError as error:
         message = (
-            f"{name}: no progress for {session.profile.stall_seconds:,.0f} s; the operator {name} is stuck. "
-            "Finished values are kept, and the same command continues from there"
+            f"{name}: no progress for {session.profile.stall_seconds:,.0f} s (stall_seconds of the profile): "
+            f"{Loads(attempts.folder).stall(name)}. Finished values are kept, and the same command continues from there"
         )
         raise failure(message, error, session) from error
     except RayError as error:

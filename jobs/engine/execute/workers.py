@@ -3,12 +3,12 @@
 import math
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import ray
 
 from jobs.engine.execute.profile import Execution
-from jobs.engine.terminal.screen import say
 from operators.base import Operator
 
 BATCHES = 4
@@ -20,6 +20,8 @@ TASKS = 64
 this part of the time, while the others wait."""
 GROWN = 8
 """The number of workers that is assumed for a cluster that may grow without a limit in the profile."""
+TINY = 1e-9
+"""The rounding of a division: 1 / (1 / 93) is below 93."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,9 @@ class Workers:
     def of(cls, execution: Execution, operator: Operator) -> "Workers":
         """As the profile, the operator and the cluster allow; a cluster that others started may grow."""
         allowed = [each for each in (execution.workers, operator.most_workers()) if each]
-        now = max(1, min([*_room(execution), *allowed], default=sys.maxsize))
+        # Of each node by itself: what is left of the GPUs or the CPUs of several nodes makes no worker.
+        room = sum(places(execution, node["Resources"]) for node in ray.nodes() if node["Alive"])
+        now = max(1, int(min(room, *allowed, sys.maxsize)))
         grows = "RAY_ADDRESS" in os.environ
         return cls(now, min(allowed, default=None) if grows else now)
 
@@ -66,14 +70,8 @@ class Workers:
         return ray.data.ActorPoolStrategy(min_size=least, max_size=max(least, min(self.most or tasks, tasks)))
 
 
-def _room(execution: Execution) -> list[int]:
-    """The numbers of workers for which the cluster has CPUs and GPUs now."""
-    resources = ray.cluster_resources()
-    room = [int(resources.get("CPU", 1) / execution.cpus)] if execution.cpus else []
-    if execution.gpus:
-        room.append(int(resources.get("GPU", 0) / execution.gpus))
-        if not room[-1]:
-            say(
-                f"this cluster has no {execution.gpus:g} GPUs, which a worker of the profile requests: waiting for them"
-            )
-    return room
+def places(execution: Execution, resources: Mapping[str, float]) -> float:
+    """How many workers have room on a node with these resources; infinite where a worker requests nothing."""
+    requests = {"CPU": execution.cpus, "GPU": execution.gpus, "memory": execution.memory or 0.0}
+    counts = [resources.get(kind, 0.0) / request + TINY for kind, request in requests.items() if request]
+    return math.floor(min(counts)) if counts else math.inf

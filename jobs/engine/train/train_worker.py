@@ -16,7 +16,7 @@ import numpy as np
 import ray
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 
-from jobs.engine.execute.gpus import hide_other_gpus, task
+from jobs.engine.execute.gpus import NONE, VISIBLE, hide_other_gpus, task
 from jobs.engine.samples.reading import Parts
 from jobs.engine.store.folder import Folder
 from jobs.engine.terminal.errors import OverErrorBudget, WinnowError
@@ -76,6 +76,7 @@ ALONE = task(train_here, max_retries=0)
 @ray.remote(num_cpus=0, max_retries=0, max_calls=1)
 def together(training: Training, workers: int, gpus: float) -> None:
     """Trains in several workers, with `gpus` GPUs each, which add their gradients up."""
+    hide_other_gpus()
     os.environ.setdefault("RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S", str(PATIENCE_SECONDS))
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
@@ -88,7 +89,13 @@ def together(training: Training, workers: int, gpus: float) -> None:
         lambda: train_here(training),
         torch_config=process_group(gpus),
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpus), resources_per_worker=resources),
-        run_config=RunConfig(name="run", storage_path=root, storage_filesystem=PyFileSystem(FSSpecHandler(fs))),
+        run_config=RunConfig(
+            name="run",
+            storage_path=root,
+            storage_filesystem=PyFileSystem(FSSpecHandler(fs)),
+            # Ray Train looks for GPUs before it calls `train_here`, and a process that did has them in view to its end.
+            worker_runtime_env={} if gpus else {"env_vars": {VISIBLE: NONE}},
+        ),
     )
     try:
         group.fit()

@@ -180,6 +180,7 @@ def _run(samples: Samples, session: Session, trainer: Finetune, ids: np.ndarray,
     )
     each = f"{gpus:g} GPUs" if gpus else f"{training.threads} CPU threads"
     say(f"train: {len(ids):,} samples, epochs: {trainer.epochs}, workers: {workers} with {each} each, in {folder}")
+    say_what_it_waits_for(workers * gpus)
     one = ALONE.on(gpus).options(num_gpus=gpus)
     try:
         _wait(one.remote(training) if workers == 1 else together.remote(training, workers, gpus), folder, trainer)
@@ -193,6 +194,13 @@ def _run(samples: Samples, session: Session, trainer: Finetune, ids: np.ndarray,
     if summary is None:
         raise WinnowError(f"the workers left no whole run in {folder}; is it a folder that all nodes share?")
     return summary
+
+
+def say_what_it_waits_for(gpus: float) -> None:
+    """Says so where the cluster has fewer GPUs now than a run takes: it has to start nodes first."""
+    there = ray.cluster_resources().get("GPU", 0.0)
+    if there < gpus:
+        say(f"train: the cluster has {there:g} of {gpus:g} GPUs; waiting for nodes with the others ...")
 
 
 def _wait(task: Any, folder: Folder, trainer: Finetune) -> None:

@@ -257,6 +257,11 @@ def test_profiles_are_validated(tmp_path):
     (tmp_path / "shards.yaml").write_text("train_layout: shards\n")
     with pytest.raises(UsageError, match="train_layout: shards are for several workers: set train_workers above 1"):
         profile(str(tmp_path / "shards.yaml"))
+    (tmp_path / "shares.yaml").write_text("default: {gpus: 1.5}\nreduce_gpus: 2.5\ntrain_workers: 2\ntrain_gpus: 0.5\n")
+    with pytest.raises(UsageError) as refused:
+        profile(str(tmp_path / "shares.yaml"))
+    found = [each.partition(": ")[2].partition(":")[0] for each in str(refused.value).splitlines()]
+    assert found == ["default.gpus", "reduce_gpus", "train_gpus"]
     (tmp_path / "p.yaml").write_text("default: {worker: 3}\n")
     with pytest.raises(UsageError, match=r"profile .*p.yaml: unknown field 'default.worker'"):
         profile(str(tmp_path / "p.yaml"))

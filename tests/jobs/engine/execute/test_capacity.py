@@ -32,6 +32,8 @@ NONE = Nodes(2, 8, 0)
         ("mixed", Capacity((NONE,), (Nodes(16, 8, 0), Nodes(0, 8, 1))), ["embed", "rating", "training"]),
         ("judge_70b", Capacity((Nodes(4, 8, 2),)), ["rating"]),
         ("judge_70b", Capacity((NONE,), (Nodes(math.inf, 8, 8),)), []),
+        ("judge_70b", Capacity((Nodes(1, 64, 0), Nodes(1, 0.5, 8))), ["embed", "rating", "training", "reduce_gpus"]),
+        ("laptop", Capacity((Nodes(4, 0.5, 0),)), ["length", "embed", "rating", "training", "reduce_gpus"]),
         ("gpu_8", Capacity((Nodes(7, 8, 1),)), ["training"]),
         ("gpu_8", Capacity((Nodes(8, 8, 1),)), []),
     ],
@@ -45,7 +47,7 @@ def test_a_step_that_would_wait_forever_is_named(name, capacity, lack):
 def test_reduces_on_gpus_are_refused_where_there_is_none_whatever_the_steps_take():
     asked = Profile(reduce_gpus=1)
     (found,) = lacking(STEPS, asked, Capacity((NONE,)))
-    assert found.startswith("reduce_gpus: with this profile a reduce takes 1 GPU(s) of one node, and this")
+    assert found.startswith("reduce_gpus: with this profile a reduce takes 1 GPU(s) and 1 CPU(s) of one node, and this")
     assert list(lacking({"length": Tokens()}, asked, Capacity((NONE,)))) == []  # nothing is reduced on a GPU
     assert list(lacking(STEPS, asked, Capacity((NONE,), (Nodes(2, 8, 1),)))) == []
 

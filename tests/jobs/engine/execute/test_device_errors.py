@@ -1,7 +1,10 @@
 """Errors of a device, with stand-ins for those of torch and vLLM: what becomes of the rows and of the worker."""
 
+import os
+import re
 import subprocess
 import sys
+from socket import gethostname
 
 import numpy as np
 import psutil
@@ -9,9 +12,10 @@ import pyarrow as pa
 import pytest
 import ray
 
-from jobs.engine.execute import map_worker
+from jobs.engine.execute import loads, map_worker
 from jobs.engine.execute.columns import computed
 from jobs.engine.execute.device_errors import device_lost, out_of_memory
+from jobs.engine.execute.loads import MOST, LoadFailed, Loads
 from jobs.engine.execute.map_worker import Attempts, Worker
 from jobs.engine.store.store import Store
 from tests.batches import batch
@@ -123,14 +127,14 @@ def test_a_worker_that_lost_its_device_ends_and_only_the_row_that_did_it_is_quar
     assert ended == 4  # of the batch, of a piece of three rows, and twice of the row
     values = feature.values(np.delete(np.arange(40), 13), "")
     assert values.tolist() == [5.0] * 10 + [6.0] * 29
-    assert not list((tmp_path / "attempts").iterdir())
+    assert [each.name for each in (tmp_path / "attempts").iterdir()] == ["here.load"]
 
 
 def test_a_worker_that_loses_its_device_while_it_loads_ends_until_too_many_have(tmp_path, monkeypatch):
     def end():
         raise Ended
 
-    monkeypatch.setattr(map_worker, "end_process", end)
+    monkeypatch.setattr(loads, "end_process", end)
     monkeypatch.setattr(ray, "get_gpu_ids", lambda: ["0"])
     operator, feature = Accelerated(loads=str(tmp_path / "loads"), lost=9), Store(str(tmp_path)).feature(Touchy(), "p")
     (tmp_path / "attempts").mkdir()
@@ -138,8 +142,43 @@ def test_a_worker_that_loses_its_device_while_it_loads_ends_until_too_many_have(
         with pytest.raises(Ended):
             Worker(operator, feature, Attempts(str(tmp_path / "attempts")))
     third = Worker(operator, feature, Attempts(str(tmp_path / "attempts")))
-    with pytest.raises(map_worker.LoadFailed, match=r"illegal memory access(?s:.*)the last of 3 workers"):
+    with pytest.raises(LoadFailed, match=r"illegal memory access(?s:.*)the last of 3 processes"):
         third(batch())
+
+
+def test_a_worker_that_was_killed_each_time_it_loaded_does_not_load_for_ever(tmp_path, monkeypatch):
+    monkeypatch.setattr(ray, "get_gpu_ids", lambda: ["0"])
+    attempts, feature = Attempts(str(tmp_path / "attempts")), Store(str(tmp_path)).feature(Touchy(), "p")
+    noted = Loads(attempts.folder)
+    (tmp_path / "attempts").mkdir()
+    assert "no worker of size has started" in noted.stall("size")
+    for killed in range(MOST - 1):
+        assert noted.begin() == killed
+    assert "1 workers began to load the operator size, 4 times altogether, and none has" in noted.stall("size")
+    assert Worker(Touchy(), feature, attempts)(batch())["failed"].to_pylist() == [0]
+    assert "the operator size is stuck" in noted.stall("size")
+    for killed in range(MOST):  # since the load that ended
+        assert noted.begin() == killed
+    with pytest.raises(LoadFailed, match=r"Touchy could not be loaded: 5 processes of one worker ended"):
+        Worker(Touchy(), feature, attempts)(batch())
+
+
+@pytest.mark.parametrize(
+    ("message", "where"),
+    [
+        ("Engine core initialization failed. See root cause above. Failed core proc(s): {}", "/proc/self/fd/2"),
+        ("CUDA error: out of memory", "too small"),
+    ],
+)
+def test_a_load_that_failed_says_where_and_where_an_engine_printed_why(tmp_path, monkeypatch, message, where):
+    monkeypatch.setattr(ray, "get_gpu_ids", lambda: ["0"])
+    operator = Accelerated(message=message, loads=str(tmp_path / "loads"), lost=1)
+    worker = Worker(operator, Store(str(tmp_path)).feature(operator, "p"), Attempts(str(tmp_path)))
+    told = os.readlink(where) if os.path.exists(where) else where
+    with pytest.raises(LoadFailed, match=f"{re.escape(message)}.*") as failed:
+        worker(batch())
+    assert told in str(failed.value)
+    assert gethostname() in str(failed.value)
 
 
 def test_the_children_of_a_worker_that_ends_end_with_it():

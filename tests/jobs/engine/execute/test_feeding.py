@@ -96,7 +96,7 @@ def test_a_worker_that_ended_in_the_middle_of_a_task_left_its_finished_batches(f
 
 
 def test_the_number_of_tasks_depends_on_the_workers_and_not_on_the_pool(monkeypatch):
-    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2})
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2}}])
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     two = Workers.of(Execution(cpus=0.9), Touchy())
     for samples in (10**6, 10**7, 10**8):

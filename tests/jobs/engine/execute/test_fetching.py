@@ -2,10 +2,11 @@
 
 import pytest
 import ray
+from ray.exceptions import NodeDiedError, RayTaskError
 
 from jobs.engine.execute import fetching, stream
-from jobs.engine.execute.fetching import distant_models, fetch_models
-from jobs.engine.execute.profile import Execution
+from jobs.engine.execute.fetching import distant_models, fetch_models, wait_for_node
+from jobs.engine.execute.profile import Execution, Profile
 from jobs.engine.execute.session import Session
 from jobs.engine.samples.runs import Runs
 from jobs.engine.store.store import Store
@@ -15,6 +16,7 @@ from operators.checkpoint import Checkpoint
 from operators.embedding.embed import Embed
 from operators.gradients.gradient import Gradient
 from operators.tokens import Tokens
+from tests.standins import Touchy
 
 BASE, QWEN = Checkpoint("someone/base"), Checkpoint("Qwen/Qwen3-8B")
 
@@ -58,34 +60,41 @@ def fetched(monkeypatch):
 
 @pytest.mark.parametrize(("gpus", "nodes"), [(0, ["head", "one", "two"]), (1, ["one", "two"]), (4, ["one"])])
 def test_every_node_on_which_a_worker_may_run_fetches_once_and_it_is_said(fetched, capsys, gpus, nodes):
-    fetch_models(Judge(model=QWEN), "rating", Execution(gpus=gpus), 900)
+    fetch_models(Judge(model=QWEN), "rating", Execution(gpus=gpus))
     assert fetched == nodes
     assert f"rating: each of {len(nodes)} nodes gets Qwen/Qwen3-8B" in capsys.readouterr().out
 
 
-def test_the_clock_of_a_stall_starts_after_the_models_were_fetched(fetched, make_pool, tmp_path, monkeypatch):
-    pool, session, operator = make_pool(["a", "b"]), Session(Store(str(tmp_path / "store"))), Judge(model=QWEN)
+def test_a_node_that_dies_while_it_fetches_is_left_out_and_a_model_that_is_not_there_ends_the_map(fetched, monkeypatch):
+    def lost(node):
+        raise NodeDiedError("it was preempted")
 
-    class Dealt:
-        drawn = frozenset()
+    monkeypatch.setattr(ray, "get", lost)
+    with pytest.raises(NodeDiedError):
+        fetch_models(Judge(model=QWEN), "rating", Execution(gpus=4))
+    alive, seen = ray.nodes(), iter(["one", "two"])
 
-        def __init__(self, *_):
-            pass
+    def died(node):
+        gone = hexadecimal(next(seen))
+        monkeypatch.setattr(ray, "nodes", lambda: [each for each in alive if each["NodeID"] != gone])
+        raise NodeDiedError("it was preempted")
 
-        def summaries(self, *_):
-            assert fetched == ["head", "one", "two"]
-            yield {"first": 0, "rows": 2, "failed": 0, "example": None}
+    monkeypatch.setattr(ray, "get", died)
+    fetch_models(Judge(model=QWEN), "rating", Execution(gpus=1))
+    assert fetched == ["one", "one", "two"]
 
-        def left(self):
-            return Runs.of(pool.ids[:0])
+    def missing(node):
+        raise RayTaskError("_fetched", "no such model", OSError())
 
-    monkeypatch.setattr(stream, "_Dealt", Dealt)
-    feature = session.store.feature(operator, "pool")
-    assert stream.stream(operator, "rating", feature, pool.parts, Runs.of(pool.ids), 0.0, session) == 0
+    monkeypatch.setattr(ray, "get", missing)
+    with pytest.raises(RayTaskError):
+        fetch_models(Judge(model=QWEN), "rating", Execution(gpus=0))
 
 
-def test_a_node_that_comes_later_is_waited_for_and_fetches_before_the_clock_starts(fetched, monkeypatch):
-    late = {"NodeID": hexadecimal("two"), "Alive": True, "Resources": {"CPU": 64.0, "GPU": 2.0}}
+@pytest.fixture
+def late(monkeypatch):
+    """A cluster whose nodes with GPUs come when they are asked for: the list of what was requested for them."""
+    two = {"NodeID": hexadecimal("two"), "Alive": True, "Resources": {"CPU": 64.0, "GPU": 2.0, "memory": 9e9}}
     nodes, requested = [{"NodeID": hexadecimal("head"), "Alive": True, "Resources": {"CPU": 4.0}}], []
 
     class Placed:
@@ -98,18 +107,47 @@ def test_a_node_that_comes_later_is_waited_for_and_fetches_before_the_clock_star
 
     def joins(waiting, timeout):
         assert (waiting, timeout) == (["placed"], 30)
-        nodes.append(late)
+        nodes.append(two)
         return waiting, []
 
     monkeypatch.setattr(ray, "nodes", lambda: nodes)
     monkeypatch.setattr(fetching, "_placed", Placed())
     monkeypatch.setattr(ray, "wait", joins)
-    fetch_models(Judge(model=QWEN), "rating", Execution(gpus=2, cpus=1), 30)
-    assert (requested, fetched) == ([{"num_cpus": 1, "num_gpus": 2}], ["two"])
-    nodes.pop()
+    return requested
+
+
+@pytest.mark.parametrize(("operator", "nodes"), [(Judge(model=QWEN), ["two"]), (Touchy(), [])])
+def test_the_clock_of_a_stall_starts_when_there_is_a_node_and_the_models_were_fetched(
+    fetched, late, make_pool, tmp_path, monkeypatch, operator, nodes
+):
+    profile = Profile(default=Execution(gpus=2, cpus=1, memory=5e9), stall_seconds=30)
+    pool, session = make_pool(["a", "b"]), Session(Store(str(tmp_path / "store")), profile)
+
+    class Dealt:
+        drawn = frozenset()
+
+        def __init__(self, *_):
+            pass
+
+        def summaries(self, *_):
+            assert (late, fetched) == ([{"num_cpus": 1, "num_gpus": 2, "memory": 5e9}], nodes)
+            yield {"first": 0, "rows": 2, "failed": 0, "example": None}
+
+        def left(self):
+            return Runs.of(pool.ids[:0])
+
+    monkeypatch.setattr(stream, "_Dealt", Dealt)
+    feature = session.store.feature(operator, "pool")
+    assert stream.stream(operator, "rating", feature, pool.parts, Runs.of(pool.ids), 0.0, session) == 0
+
+
+def test_a_node_that_does_not_come_is_named_by_what_it_should_have(late, monkeypatch, capsys):
     cancelled = []
     monkeypatch.setattr(ray, "wait", lambda waiting, timeout: ([], waiting))
     monkeypatch.setattr(ray, "cancel", cancelled.append)
-    with pytest.raises(WinnowError, match="rating: after 30 s no node has the 2 GPUs"):
-        fetch_models(Judge(model=QWEN), "rating", Execution(gpus=2, cpus=1), 30)
-    assert (cancelled, fetched) == (["placed"], ["two"])
+    with pytest.raises(WinnowError, match="rating: after 30 s no node has the 1 CPUs, 2 GPUs that a worker requests"):
+        wait_for_node("rating", Execution(gpus=2, cpus=1), 30)
+    assert cancelled == ["placed"]
+    assert "waiting for one" in capsys.readouterr().out
+    wait_for_node("rating", Execution(gpus=0, cpus=1), 30)
+    assert len(late) == 1

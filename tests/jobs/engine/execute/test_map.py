@@ -11,7 +11,7 @@ from jobs.engine.execute.session import Session
 from jobs.engine.pool.pool import Pool
 from jobs.engine.terminal.errors import OverErrorBudget, WinnowError
 from operators.field import Field
-from tests.standins import Accelerated, Arrives, Hashed, Slow, Stuck, Touchy, Unloadable
+from tests.standins import Accelerated, Arrives, Hashed, KilledLoading, Slow, Stuck, Touchy, Unloadable
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -111,6 +111,14 @@ def test_map_goes_on_where_a_worker_lost_its_device_while_it_loaded(make_pool, s
     pool = replace(pool, session=executed(session, rows=16, workers=1))
     assert len(pool.map(size=Accelerated(loads=str(loads), lost=1))) == 20
     assert loads.read_text() == "xx"
+
+
+def test_map_ends_where_a_worker_is_killed_each_time_it_loads(make_pool, session, tmp_path):
+    loads = tmp_path / "loads"
+    pool = replace(make_pool(["a"]), session=executed(session, rows=16, workers=1, stall_seconds=60.0))
+    with pytest.raises(WinnowError, match="size: KilledLoading could not be loaded: 5 processes of one worker ended"):
+        pool.map(size=KilledLoading(loads=str(loads)))
+    assert loads.read_text() == "xxxxx"
 
 
 @pytest.mark.fault(

@@ -153,6 +153,7 @@ def nodes(count, gpus=0):
         (nodes(3), k_center, {"reduce_bytes": 9000}, Spread(3, 8, 1.0, 0, 3200, 3)),  # all nodes work
         (nodes(1), k_center, {"reduce_bytes": 600}, Spread(16, 1, 0.5, 0, 600, 1)),
         (nodes(2, 4), k_center, {"reduce_bytes": 600, "reduce_gpus": 1}, Spread(8, 2, 1.0, 1, 1200, 2)),
+        (nodes(2, 3), k_center, {"reduce_bytes": 600, "reduce_gpus": 2}, Spread(2, 8, 1.0, 2, 4800, 2)),
         (nodes(1, 1), k_center, {"reduce_bytes": 600, "reduce_gpus": 1}, Spread(threads=8, gpus=1)),
         (nodes(1), projected_influences, {"reduce_bytes": 2400}, Spread(threads=8, at_once=150)),
         (nodes(3), projected_influences, {"reduce_bytes": 2400}, Spread(3, 8, 1.0, 0, 2400, 3, 150)),  # row by row

@@ -1,6 +1,7 @@
 """How many workers a map has and how large their batches are, on clusters that are only told of."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -21,8 +22,9 @@ GPU = Execution(rows=4096, cpus=1, gpus=1)
 def cluster(monkeypatch):
     """Sets what the cluster has, and whether others started it, so that it may grow."""
 
-    def has(gpus: int, cpus: int = 64, joined: bool = True) -> None:
-        monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": cpus, "GPU": gpus})
+    def has(gpus: int, cpus: int = 64, joined: bool = True, more: Sequence[dict] = ()) -> None:
+        nodes = [{"CPU": cpus, "GPU": gpus}, *more]
+        monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": each} for each in nodes])
         monkeypatch.delenv("RAY_ADDRESS", raising=False)
         if joined:
             monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
@@ -35,10 +37,9 @@ def sizes(execution, batches, operator=None):
     return pool.min_size, pool.max_size
 
 
-def test_a_pool_grows_on_a_cluster_that_shows_no_gpu_at_first(cluster, capsys):
+def test_a_pool_grows_on_a_cluster_that_shows_no_gpu_at_first(cluster):
     cluster(gpus=0)
     assert sizes(GPU, 100) == (1, 100)
-    assert "waiting" in capsys.readouterr().out
     assert sizes(Execution(gpus=1, workers=8), 100) == (1, 8)
     assert sizes(Execution(gpus=4, workers=8), 3) == (1, 3)
     cluster(gpus=16)
@@ -46,6 +47,19 @@ def test_a_pool_grows_on_a_cluster_that_shows_no_gpu_at_first(cluster, capsys):
     assert sizes(Execution(gpus=4, workers=8), 100) == (4, 8)
     assert sizes(GPU, 3) == (3, 3)
     assert sizes(GPU, 100, Judge(endpoint="http://server/v1")) == (1, 1)
+
+
+def test_workers_have_room_on_single_nodes_and_not_on_what_is_left_of_several(cluster):
+    head, small = {"CPU": 64.0}, {"CPU": 8.0, "GPU": 2.0}
+    cluster(gpus=6, more=[head, small, small, small])
+    assert sizes(Execution(gpus=4, cpus=1), 100) == (1, 100)  # twelve GPUs, and four of them on one node only
+    assert sizes(GPU, 100) == (12, 100)
+    cluster(gpus=8, cpus=4, more=[head])  # the CPUs of the head are no use to the GPUs
+    assert sizes(GPU, 100) == (4, 100)
+    cluster(gpus=8, more=[head | {"memory": 9e9}])
+    assert sizes(replace(GPU, gpus=0, memory=4e9), 100) == (2, 100)
+    cluster(gpus=1, cpus=512)
+    assert all(sizes(replace(GPU, gpus=1 / share), 1000)[0] == share for share in range(1, 300))
 
 
 def test_a_pool_on_this_machine_has_the_workers_that_it_has_room_for(cluster):
