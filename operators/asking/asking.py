@@ -61,7 +61,7 @@ class Asking(Arriving):
     requests_a_minute: float | None = Field(default=None, gt=0)
     """The maximum number of requests per minute to a server; None for no limit."""
     timeout: float = Field(default=600.0, gt=0)
-    """Seconds that a server may take for one answer."""
+    """Seconds that a server may take for one answer, with all attempts."""
     context: Annotated[int, Field(ge=16)] | None = None
     """Tokens of question and answer together; None for the model's own limit. Longer samples are cut, and flagged."""
     max_tokens: Count = 32
@@ -90,6 +90,14 @@ class Asking(Arriving):
     def uses_gpus(self) -> bool:
         """Not where a server answers: its GPUs are not those of the worker."""
         return not self.endpoint
+
+    def advice(self, kind: str, column: str) -> str:
+        """Names the field that says how fast a server is asked, where it was too fast for the server."""
+        slower = {
+            "rate_limit": f"set {column}.requests_a_minute to what the server allows",
+            "timeout": f"set {column}.concurrency lower or {column}.timeout higher",
+        }
+        return f"{slower[kind]} and run again with --retry-errors" if kind in slower else ""
 
     def check(self) -> None:
         """ModelMissing where the checkpoint is not there, and where no server answers or it refuses the key."""
