@@ -12,6 +12,7 @@ The address of the server and the rate of requests are not part of the identity,
 again.
 """
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
@@ -44,6 +45,10 @@ FIRST_REPLIES = 20
 """A map ends where this many first replies contain no answer."""
 ROOM = 2048
 """A number of tokens in which most models that think first reach the answer to a question about one sample."""
+
+ROUNDS = 8
+"""The questions of a batch for each request that may be open. A server may take a minute for an answer, and a worker
+that finishes no batch for long is taken for stuck."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -86,6 +91,13 @@ class Asking(Arriving):
     def most_workers(self) -> int | None:
         """1 for a server, so that concurrency and the rate limit are those that the fields say."""
         return 1 if self.endpoint else None
+
+    def most_rows(self, seconds: float) -> int | None:
+        """For a server as many as it answers in this time at its rate limit, and at most ROUNDS per open request."""
+        if not self.endpoint:
+            return None
+        limit = math.inf if self.requests_a_minute is None else self.requests_a_minute * seconds / 60
+        return max(1, int(min(limit, ROUNDS * self.concurrency)))
 
     def uses_gpus(self) -> bool:
         """Not where a server answers: its GPUs are not those of the worker."""

@@ -39,7 +39,11 @@ class Engine:
     """The engine of a checkpoint, its tokenizer, its context length, and how much of that there is memory for."""
 
     def __init__(self, folder: Path, context: int | None) -> None:
-        self.llm = _opened(folder, context)
+        import torch
+
+        gpus = torch.cuda.device_count()
+        self.llm = _opened(folder, context, gpus)
+        self.processes = gpus > 1
         self.tokenizer: Any = self.llm.get_tokenizer()
         config = self.llm.llm_engine.model_config
         self.space = int(config.max_model_len)
@@ -48,20 +52,25 @@ class Engine:
         self.context = context or int(config.get_and_verify_max_len(WHAT_FITS))
 
     def add(self, prompts: Sequence[list[int]], params: Any) -> list[str]:
-        """Takes prompts in, as tokens, and returns the name of each; DeviceLost where the engine has died."""
+        """Takes prompts in, as tokens, and returns the name of each."""
         if not prompts:
             return []
-        with _no_loss():
-            added = self.llm.enqueue([{"prompt_token_ids": each} for each in prompts], params, use_tqdm=False)
+        added = self.llm.enqueue([{"prompt_token_ids": each} for each in prompts], params, use_tqdm=False)
         return [name.partition("-")[0] for name in added]  # vLLM appends random characters, which no reply has
 
     def step(self) -> dict[str, Any]:
         """Computes some tokens; returns vLLM's output by the name of the prompt, for those that are finished.
 
-        DeviceLost where the engine has died.
+        DeviceLost where the engine is of no more use: its device failed, or one of its processes, each of which has a
+        GPU where there are several.
         """
-        with _no_loss():
-            return {each.request_id: each.outputs[0] for each in self.llm.llm_engine.step() if each.finished}
+        try:
+            outputs = self.llm.llm_engine.step()
+        except Exception as error:
+            if self.processes or _of_the_device(error):
+                raise DeviceLost(f"vLLM's engine has died: {type(error).__name__}: {error}") from error
+            raise
+        return {each.request_id: each.outputs[0] for each in outputs if each.finished}
 
 
 def sampling(manner: Manner, labels: dict[str, int]) -> Any:
@@ -76,34 +85,23 @@ def sampling(manner: Manner, labels: dict[str, int]) -> Any:
     return SamplingParams(max_tokens=manner.max_tokens, structured_outputs=bound, **drawn)
 
 
-@contextmanager
-def _no_loss() -> Iterator[None]:
-    """Raises DeviceLost for an error in the block after which the engine is of no more use."""
+def _of_the_device(error: Exception) -> bool:
+    """Whether a step failed for its device: requests are then half computed, also where only memory was missing."""
     import torch
     from vllm.v1.engine.exceptions import EngineDeadError
 
-    # EngineDeadError is that of an engine in processes of its own. In this process the error is the device's, and
-    # leaves the requests half computed in the scheduler, also where memory was all that was missing.
-    try:
-        yield
-    except (EngineDeadError, RuntimeError) as error:
-        of_the_device = isinstance(error, EngineDeadError | torch.AcceleratorError | torch.OutOfMemoryError)
-        if of_the_device or any(words in str(error) for words in FULL):
-            raise DeviceLost(f"vLLM's engine has died: {type(error).__name__}: {error}") from error
-        raise
+    known = isinstance(error, EngineDeadError | torch.AcceleratorError | torch.OutOfMemoryError)
+    return known or (isinstance(error, RuntimeError) and any(words in str(error) for words in FULL))
 
 
-def _opened(folder: Path, context: int | None) -> Any:
+def _opened(folder: Path, context: int | None, gpus: int) -> Any:
     """A vllm.LLM; ValueError where vLLM is built for GPUs and this process has none."""
-    import torch
-
-    gpus = torch.cuda.device_count()
+    # The engine in this process, so that none holds a GPU where this process was killed. An engine in a process of its
+    # own that is killed, as where the node's memory is full, leaves this one waiting for ever. Several GPUs still have
+    # a process each.
+    os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     if gpus > 1:
         leave_no_orphans()
-    else:
-        # The engine in this process, so that none holds the GPU where this process was killed. Scheduling then shares
-        # a thread with what reads the replies, and no outputs are pickled and sent between processes.
-        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     if not gpus:  # no compilation, which takes minutes
         os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
@@ -124,6 +122,8 @@ def _opened(folder: Path, context: int | None) -> Any:
     if gpus > 1:  # by processes, not by Ray, whose workers the watcher does not see
         options |= {"tensor_parallel_size": gpus, "distributed_executor_backend": "mp"}
         return LLM(**options, gpu_memory_utilization=USABLE)
+    import torch
+
     share = torch.cuda.get_per_process_memory_fraction()
     with _alone_on_the_gpu(share):
         free, total = torch.cuda.mem_get_info()

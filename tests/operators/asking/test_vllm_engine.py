@@ -9,6 +9,7 @@ import torch
 
 from operators.asking import vllm_engine
 from operators.asking.vllm_engine import Engine
+from operators.base import DeviceLost
 from tests.operators.asking.engines import engine as engine  # a fixture
 from tests.tiny import tiny_causal
 
@@ -30,13 +31,15 @@ def gpus(monkeypatch):
     return pretend
 
 
-@pytest.mark.parametrize(("count", "own_process", "watched"), [(0, "0", 0), (1, "0", 0), (2, None, 1)])
-def test_an_engine_is_in_this_process_or_watched(engine, folder, gpus, monkeypatch, count, own_process, watched):
+@pytest.mark.parametrize(("count", "watched"), [(0, 0), (1, 0), (2, 1)])
+def test_an_engine_is_in_this_process_and_those_of_its_gpus_are_watched(
+    engine, folder, gpus, monkeypatch, count, watched
+):
     gpus(count)
     calls = []
     monkeypatch.setattr(vllm_engine, "leave_no_orphans", lambda: calls.append(len(engine.made)))
     Engine(folder, None)
-    assert os.environ.get("VLLM_ENABLE_V1_MULTIPROCESSING") == own_process
+    assert os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
     assert calls == [0] * watched  # before the engine is made
     assert engine.made[0].get("tensor_parallel_size", 0) == (count if watched else 0)
     assert engine.made[0].get("distributed_executor_backend") == ("mp" if watched else None)
@@ -72,6 +75,15 @@ def test_engines_that_share_a_gpu_are_opened_one_after_another(engine, folder, g
         each.join()
     assert len(engine.made) == 2
     assert max(most) == at_once
+
+
+def test_any_error_of_an_engine_with_processes_is_that_of_a_process(engine, folder, gpus, monkeypatch):
+    monkeypatch.setattr(vllm_engine, "leave_no_orphans", lambda: None)
+    gpus(2)
+    opened = Engine(folder, None)
+    for engine.error in (RuntimeError("cancelled"), AssertionError(), TimeoutError("RPC call timed out")):
+        with pytest.raises(DeviceLost, match=type(engine.error).__name__):
+            opened.step()
 
 
 def test_a_worker_without_a_gpu_says_what_to_do_where_vllm_needs_one(engine, folder, gpus):

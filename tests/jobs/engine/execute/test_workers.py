@@ -2,13 +2,18 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 import ray
 
 from jobs.engine.execute.model_memory import shared
-from jobs.engine.execute.profile import Execution, profile
+from jobs.engine.execute.profile import Execution, Profile, profile
+from jobs.engine.execute.stream import _Dealt
 from jobs.engine.execute.workers import Workers
+from jobs.engine.samples.runs import Runs
 from operators.asking.judge import Judge
 from operators.checkpoint import Checkpoint
 from operators.embedding.embed import Embed
@@ -46,6 +51,15 @@ def test_a_pool_grows_on_a_cluster_that_shows_no_gpu_at_first(cluster, capsys):
     assert sizes(Execution(gpus=4, workers=8), 100) == (4, 8)
     assert sizes(GPU, 3) == (3, 3)
     assert sizes(GPU, 100, Judge(endpoint="http://server/v1")) == (1, 1)
+
+
+def test_a_batch_for_a_server_is_one_that_it_answers_before_the_worker_seems_stuck(cluster):
+    cluster(gpus=0)
+    session: Any = SimpleNamespace(profile=replace(Profile(), stall_seconds=1600))
+    asked = Judge(endpoint="http://server/v1", concurrency=32)
+    for judge, rows in ((asked, 256), (replace(asked, requests_a_minute=9.0), 30), (Judge(), 4096)):
+        dealt = _Dealt(Runs.of(np.arange(1000)), None, judge, Execution(rows=4096), session)
+        assert dealt.rows == rows
 
 
 def test_a_pool_on_this_machine_has_the_workers_that_it_has_room_for(cluster):
