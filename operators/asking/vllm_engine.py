@@ -134,11 +134,13 @@ def float32_head(folder: Path) -> dict[str, str]:
     """vLLM's overrides by which the logits are float32, whatever the model's own type is.
 
     In bfloat16 a logit between 8 and 32 has steps of 0.06 to 0.125, and the mean of a judge's digits such steps as
-    well. Empty for a quantised model, whose head may be quantised too; vLLM then refuses the option.
+    well. Empty for a quantised model, whose head may be quantised too: vLLM then refuses the option. Empty also where
+    its VLLM_BATCH_INVARIANT is set, as the product that it takes for float32 is not one of the invariant ones.
     """
     quantised = "quantization_config" in (folder / "config.json").read_text(encoding="utf-8")
     beside = any((folder / name).exists() for name in ("quantize_config.json", "hf_quant_config.json"))
-    return {} if quantised or beside else {"head_dtype": "float32"}
+    invariant = os.environ.get("VLLM_BATCH_INVARIANT") == "1"
+    return {} if quantised or beside or invariant else {"head_dtype": "float32"}
 
 
 @contextmanager

@@ -94,10 +94,13 @@ def test_a_worker_without_a_gpu_says_what_to_do_where_vllm_needs_one(engine, fol
     assert not engine.made
 
 
-def test_logits_are_float32_on_a_gpu_unless_the_head_may_be_quantised(engine, folder, gpus, tmp_path):
+def test_logits_are_float32_on_a_gpu_where_vllm_can(engine, folder, gpus, tmp_path, monkeypatch):
     gpus(1)
     Engine(folder, None)
     assert engine.made[0]["hf_overrides"] == {"head_dtype": "float32"}
+    monkeypatch.setenv("VLLM_BATCH_INVARIANT", "1")
+    assert vllm_engine.float32_head(folder) == {}
+    monkeypatch.delenv("VLLM_BATCH_INVARIANT")
     (tmp_path / "config.json").write_text('{"text_config": {"quantization_config": {"quant_method": "gptq"}}}')
     assert vllm_engine.float32_head(tmp_path) == {}
     (tmp_path / "config.json").write_text("{}")
