@@ -5,6 +5,7 @@ known before. A checkpoint without a chat template (a base model) gets the plain
 """
 
 import copy
+import time
 from collections.abc import Iterator, Sequence
 from math import exp
 from pathlib import Path
@@ -19,8 +20,8 @@ from operators.sample import Message
 PIECE = 256
 """Questions that are written out and tokenized together, on a thread while the engine answers those before them."""
 
-LOT = 512
-"""Answers that are returned together. They are stored then, for which the engine waits."""
+LOT, LOT_SECONDS = 512, 30.0
+"""Answers that are returned together, or those of this time. They are stored then, for which the engine waits."""
 
 
 class LocalModel:
@@ -33,7 +34,7 @@ class LocalModel:
         self.controls = control_strings(self.tokenizer)
 
     def answers(self, questions: Sequence[Question], manner: Manner) -> Iterator[dict[int, AnswerOrError]]:
-        """The answers in groups of LOT or a few more, as they are finished; the last group may be smaller.
+        """The answers in groups of about LOT, as they are finished; a group that takes long is smaller, as the last is.
 
         ValueError where no prompt can fit, DeviceLost where the engine has died.
         """
@@ -47,6 +48,7 @@ class LocalModel:
         coming = zip(starts, pieces, strict=True)
         waiting: dict[str, tuple[int, Question]] = {}
         lot: dict[int, AnswerOrError] = {}
+        began = time.monotonic()
         # One piece per step: the first step comes early, and what is computed together depends on no clock.
         while (piece := next(coming, None)) or waiting:
             if piece:
@@ -58,9 +60,9 @@ class LocalModel:
             for name, said in self.engine.step().items() if waiting else ():
                 at, question = waiting.pop(name)
                 lot[at] = Answer(said.text, said.finish_reason != "length", question.cut, _masses(said, labels))
-            if len(lot) >= LOT:
+            if len(lot) >= LOT or (lot and time.monotonic() > began + LOT_SECONDS):
                 yield lot
-                lot = {}
+                lot, began = {}, time.monotonic()
         if lot:
             yield lot
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from operators.asking import local_model
 from operators.asking.judge import Judge
 from operators.asking.language_model import Answer, Manner, Question
 from operators.asking.local_model import LocalModel
@@ -61,6 +62,13 @@ def test_answers_come_in_groups_while_others_are_computed_and_each_belongs_to_it
     assert sorted(found) == list(range(1400))
     assert isinstance(found.pop(3), RowError)
     assert all(isinstance(answer, Answer) and f"({at})" in answer.text for at, answer in found.items())
+
+
+def test_answers_of_a_slow_engine_come_before_a_group_is_full(engine, folder, monkeypatch):
+    monkeypatch.setattr(local_model, "LOT_SECONDS", 0.0)
+    engine.finished = 3
+    lots = list(LocalModel(folder, None).answers([question("a")] * 8, Manner(max_tokens=8)))
+    assert [len(lot) for lot in lots] == [3, 3, 2]
 
 
 def test_the_engine_begins_before_all_questions_are_tokenized(engine, folder):
