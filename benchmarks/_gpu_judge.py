@@ -1,5 +1,6 @@
 """The digit judge of benchmarks.gpu, with vLLM, against one forward pass a prompt."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -32,6 +33,7 @@ def judge_line(roofline: Roofline, sizes: Sizes, checkpoint: Checkpoint) -> dict
     rows = tokenizer(prompts, add_special_tokens=False)["input_ids"]
     slow, linear = _naive(checkpoint, rows, roofline)
     if roofline.device.type == "cuda":
+        gc.collect()
         torch.cuda.empty_cache()  # for the engine, which takes what is free
     rate = judge.load()
     list(rate(others))  # not samples of the batch: their prompts would be in the engine's cache

@@ -42,29 +42,38 @@ class LocalModel:
         answer_tokens = 1 if labels else manner.max_tokens
         if self.context <= answer_tokens:
             raise ValueError(f"context {self.context} leaves no room for a question before {manner.max_tokens} tokens")
-        params = sampling(manner, labels)
-        starts = range(0, len(questions), PIECE)
-        pieces = ahead(lambda at: self._fitted_all(questions[at : at + PIECE], manner, answer_tokens), starts)
-        coming = zip(starts, pieces, strict=True)
-        waiting: dict[str, tuple[int, Question]] = {}
         lot: dict[int, AnswerOrError] = {}
         began = time.monotonic()
-        # One piece per step: the first step comes early, and what is computed together depends on no clock.
-        while (piece := next(coming, None)) or waiting:
-            if piece:
-                start, fitted = piece
-                lot |= {start + at: each for at, each in enumerate(fitted) if isinstance(each, RowError)}
-                asked = {start + at: each for at, each in enumerate(fitted) if not isinstance(each, RowError)}
-                names = self.engine.add([tokens for _, tokens in asked.values()], params)
-                waiting |= {name: (at, asked[at][0]) for name, at in zip(names, asked, strict=True)}
-            for name, said in self.engine.step().items() if waiting else ():
-                at, question = waiting.pop(name)
-                lot[at] = Answer(said.text, said.finish_reason != "length", question.cut, _masses(said, labels))
+        for found in self._answered(questions, manner, labels, answer_tokens):
+            lot |= found
             if len(lot) >= LOT or (lot and time.monotonic() > began + LOT_SECONDS):
                 yield lot
                 lot, began = {}, time.monotonic()
         if lot:
             yield lot
+
+    def _answered(
+        self, questions: Sequence[Question], manner: Manner, labels: dict[str, int], answer_tokens: int
+    ) -> Iterator[dict[int, AnswerOrError]]:
+        """What each step of the engine has answered, and which of the questions before it cannot be asked.
+
+        One piece is added per step: the first step comes early, and what is computed together depends on no clock.
+        """
+        params = sampling(manner, labels)
+        starts = range(0, len(questions), PIECE)
+        pieces = ahead(lambda at: self._fitted_all(questions[at : at + PIECE], manner, answer_tokens), starts)
+        coming = zip(starts, pieces, strict=True)
+        waiting: dict[str, tuple[int, Question]] = {}
+        while (piece := next(coming, None)) or waiting:
+            if piece:
+                start, fitted = piece
+                yield {start + at: each for at, each in enumerate(fitted) if isinstance(each, RowError)}
+                asked = {start + at: each for at, each in enumerate(fitted) if not isinstance(each, RowError)}
+                names = self.engine.add([tokens for _, tokens in asked.values()], params)
+                waiting |= {name: (at, asked[at][0]) for name, at in zip(names, asked, strict=True)}
+            said = self.engine.step() if waiting else {}
+            came = [(*waiting.pop(name), each) for name, each in said.items()]
+            yield {at: _answer(each, question, labels) for at, question, each in came}
 
     def _fitted_all(
         self, questions: Sequence[Question], manner: Manner, answer_tokens: int
@@ -145,5 +154,6 @@ def label_tokens(tokenizer: Any, labels: Sequence[str]) -> dict[str, int]:
     return {label: tokens[0] for label, tokens in found.items()}
 
 
-def _masses(said: Any, labels: dict[str, int]) -> dict[str, float]:
-    return {label: exp(said.logprobs[0][token].logprob) for label, token in labels.items()}
+def _answer(said: Any, question: Question, labels: dict[str, int]) -> Answer:
+    masses = {label: exp(said.logprobs[0][token].logprob) for label, token in labels.items()}
+    return Answer(said.text, said.finish_reason != "length", question.cut, masses)
