@@ -2,7 +2,6 @@
 
 import os
 import threading
-import time
 
 import pytest
 import torch
@@ -57,13 +56,15 @@ def test_an_engine_takes_of_a_gpu_what_its_process_may_have_and_is_free(engine, 
 def test_engines_that_share_a_gpu_are_opened_one_after_another(engine, folder, gpus, monkeypatch, share, at_once):
     gpus(1, share)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", f"GPU-{os.getpid()}/0")
-    opening, most = [], []
+    opening, most, together = [], [], threading.Event()
     plain = engine.__init__
 
     def slow(self, **options):
         opening.append(self)
         most.append(len(opening))
-        time.sleep(0.2)
+        if len(opening) == 2:
+            together.set()
+        together.wait(0.3 if at_once == 1 else 20)
         opening.remove(self)
         plain(self, **options)
 
