@@ -24,7 +24,8 @@ from jobs.engine.pool.pool import Pool
 from jobs.engine.samples.runs import Runs
 from jobs.engine.store.store import Store
 from operators.asking.judge import Judge
-from operators.asking.local_model import LocalModel, label_tokens, prompt_text, sampling
+from operators.asking.local_model import LocalModel, label_tokens, prompt_text
+from operators.asking.vllm_engine import sampling
 from operators.checkpoint import Checkpoint
 
 BATCH = 500
@@ -80,9 +81,9 @@ def main() -> None:
         computed = total = 0
         for repeat in range(chosen.repeats):
             ends = []
-            local.llm.reset_prefix_cache()
+            local.engine.llm.reset_prefix_cache()
             for at in range(0, len(prompts), BATCH):
-                replies = local.llm.generate(prompts[at : at + BATCH], wanted, use_tqdm=False)
+                replies = local.engine.llm.generate(prompts[at : at + BATCH], wanted, use_tqdm=False)
                 ends.append(time.perf_counter())
                 total += sum(len(each.prompt_token_ids) for each in replies)
                 computed += sum(len(each.prompt_token_ids) - (each.num_cached_tokens or 0) for each in replies)

@@ -89,6 +89,10 @@ class Operator:
         """The maximum number of workers at a time; None for no maximum."""
         return None
 
+    def most_rows(self, seconds: float) -> int | None:
+        """The maximum number of samples in a batch, which should take about this time at most; None for no maximum."""
+        return None
+
     def uses_gpus(self) -> bool:
         """Whether a worker computes anything on a GPU, if it has one."""
         return True

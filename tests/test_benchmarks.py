@@ -35,19 +35,16 @@ def test_benchmark_wants_no_argument_and_nothing_of_the_tests(monkeypatch, capsy
 
 
 def test_gpu_prints_a_line_each_that_names_the_device(monkeypatch, capsys, engine):  # vLLM itself takes a minute
-    names = [
-        "k_center",
-        "kmeans",
-        "embed",
-        "embed_large",
-        "loss",
-        "less",
-    ]  # the judge is vLLM's, which takes a minute to start
+    rated = []
+    engine.says = staticmethod(lambda tokens: rated.append(tuple(tokens)) or "4")
+    names = ["k_center", "kmeans", "embed", "embed_large", "loss", "less", "judge"]
     found = [json.loads(line) for line in ran(monkeypatch, capsys, "gpu", "--small", *names).splitlines()]
     assert [line["of"] for line in found] == names
     for line in found:
         assert line["device"]
         assert min(line[name] for name in ("seconds", "naive_seconds", "roofline_seconds", "rows_a_second")) > 0
+    # vLLM would compute a prompt once, and the one that is timed would be the second.
+    assert len(set(rated)) == len(rated) > found[-1]["rows"]
 
 
 def test_lobass_length_makes_its_data_or_takes_it(monkeypatch, capsys, tmp_path):

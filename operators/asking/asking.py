@@ -12,6 +12,7 @@ The address of the server and the rate of requests are not part of the identity,
 again.
 """
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
@@ -45,6 +46,10 @@ FIRST_REPLIES = 20
 ROOM = 2048
 """A number of tokens in which most models that think first reach the answer to a question about one sample."""
 
+ROUNDS = 8
+"""The questions of a batch for each request that may be open. A server may take a minute for an answer, and a worker
+that finishes no batch for long is taken for stuck."""
+
 
 @dataclass(frozen=True, config=STRICT)
 class Asking(Arriving):
@@ -61,7 +66,7 @@ class Asking(Arriving):
     requests_a_minute: float | None = Field(default=None, gt=0)
     """The maximum number of requests per minute to a server; None for no limit."""
     timeout: float = Field(default=600.0, gt=0)
-    """Seconds that a server may take for one answer."""
+    """Seconds that a server may take for one answer, with all attempts."""
     context: Annotated[int, Field(ge=16)] | None = None
     """Tokens of question and answer together; None for the model's own limit. Longer samples are cut, and flagged."""
     max_tokens: Count = 32
@@ -87,9 +92,24 @@ class Asking(Arriving):
         """1 for a server, so that concurrency and the rate limit are those that the fields say."""
         return 1 if self.endpoint else None
 
+    def most_rows(self, seconds: float) -> int | None:
+        """For a server as many as it answers in this time at its rate limit, and at most ROUNDS per open request."""
+        if not self.endpoint:
+            return None
+        limit = math.inf if self.requests_a_minute is None else self.requests_a_minute * seconds / 60
+        return max(1, int(min(limit, ROUNDS * self.concurrency)))
+
     def uses_gpus(self) -> bool:
         """Not where a server answers: its GPUs are not those of the worker."""
         return not self.endpoint
+
+    def advice(self, kind: str, column: str) -> str:
+        """Names the field that says how fast a server is asked, where it was too fast for the server."""
+        slower = {
+            "rate_limit": f"set {column}.requests_a_minute to what the server allows",
+            "timeout": f"set {column}.concurrency lower or {column}.timeout higher",
+        }
+        return f"{slower[kind]} and run again with --retry-errors" if kind in slower else ""
 
     def check(self) -> None:
         """ModelMissing where the checkpoint is not there, and where no server answers or it refuses the key."""

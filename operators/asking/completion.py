@@ -42,10 +42,12 @@ class Garbled(Exception):
 class ServerError(Exception):
     """An error in place of an answer, with the HTTP status that it should have had."""
 
-    def __init__(self, message: str, status: int):
+    def __init__(self, message: str, status: int, seconds: float = 0.0):
         super().__init__(message, status)
         self.message = message
         self.status = status
+        self.seconds = seconds
+        """How long the server asks to wait."""
 
     def __str__(self) -> str:
         return self.message

@@ -1,33 +1,36 @@
 """An OpenAI-compatible server as a language model: concurrent requests, each retried where a retry can help.
 
-The client library retries temporary failures (429, 408, 5xx, a broken connection) with growing, jittered pauses, and
-respects Retry-After. A failure that remains is the error of one sample. Where each further request would fail in the
-same way (no connection, a refused key, an unknown model), it ends the map. The key is read from OPENAI_API_KEY only.
+Temporary failures (429, 408, 5xx, a broken connection) are retried after growing, jittered pauses, or as Retry-After
+says, within the time that one answer may take. The client library would take that time for each try. A failure that
+remains is the error of one sample. Where each further request would fail in the same way (no connection, a refused key,
+an unknown model, no credit), it ends the map. The key is read from OPENAI_API_KEY only.
 """
 
+import math
 import os
-import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from operators.asking.completion import TOO_LONG, Garbled, ServerError, complaint, completion
 from operators.asking.language_model import Answer, AnswerOrError, Manner, Question, template_options
+from operators.asking.pacing import Pace, Patience, retry_after
 from operators.base import RowError
 from operators.missing import ModelMissing
 
 KEY = "OPENAI_API_KEY"
-RETRIES = 8
-"""The number of retries where the server is busy, by the client library or here."""
-PAUSE, LONGEST_PAUSE = 0.5, 8.0
-"""Seconds before the first retry, and the maximum; each pause is twice the one before."""
+TRIES = 9
+"""The number of attempts where the server is broken or out of reach."""
 GARBLED = 3
 """Attempts where the reply is not a completion (JSON cut short, no choice in it)."""
-PASSING = (408, 409, 425, 429)
+PASSING = (408, 409, 425)
 """The HTTP statuses below 500 of temporary errors."""
+TOO_FAST = 429
+"""The status of a server that is asked too fast. It is asked again for as long as an answer may take."""
+NO_CREDIT = "insufficient_quota"
+"""Part of the error, with the status of TOO_FAST, of an account without credit; others say 402."""
 OPTIONS = "chat_template"
 """Part of the error of a server that takes no options for its chat template; most call them chat_template_kwargs."""
 LOGPROBS = 20
@@ -69,7 +72,7 @@ class Server:
     requests_a_minute: float | None
     """None for no limit."""
     timeout: float
-    """Seconds that one answer may take."""
+    """Seconds that one answer may take, with all attempts."""
 
 
 class Endpoint:
@@ -81,7 +84,7 @@ class Endpoint:
         self.server = server
         self.pace = Pace(60 / server.requests_a_minute if server.requests_a_minute else 0.0)
         key = os.environ.get(KEY) or "none"
-        self.client = OpenAI(base_url=server.url, api_key=key, max_retries=RETRIES, timeout=server.timeout)
+        self.client = OpenAI(base_url=server.url, api_key=key, max_retries=0)
         self.takes_options = True
         """Whether the server takes options for the chat template, as far as its replies show."""
 
@@ -105,8 +108,6 @@ class Endpoint:
 
     def _answer(self, question: Question, manner: Manner) -> AnswerOrError:
         """The answer to a question, which is cut as long as the server finds it too long."""
-        import openai
-
         asked: Question | None = question
         options = template_options(manner.thinking) if self.takes_options else {}
         refused_options = False
@@ -115,17 +116,6 @@ class Endpoint:
                 answer = self._asked(asked, manner, options)
                 self.takes_options = self.takes_options and not refused_options
                 return answer
-            except openai.APITimeoutError:
-                return RowError("timeout", f"no answer within the timeout, {RETRIES + 1} times")
-            except openai.APIConnectionError as error:
-                raise ServerRefuses(
-                    f"{self.server.url} is gone: {_said(error)}. What was answered is kept; run again"
-                ) from None
-            except openai.APIStatusError as error:
-                status, said = (
-                    error.status_code,
-                    _line(complaint(error.response.content)) or f"HTTP {error.status_code}",
-                )
             except ServerError as error:
                 status, said = error.status, _said(error)
             if options and OPTIONS in said:  # an error may quote the request: the next attempt shows
@@ -140,16 +130,46 @@ class Endpoint:
 
     def _refused(self, status: int, said: str) -> RowError | None:
         """The error of a question; None where a shorter question may be answered. ServerRefuses where none would be."""
+        url = self.server.url
         if status in (401, 403):
-            raise ServerRefuses(f"{_key_refused(self.server.url, status)}. It says: {said}")
+            raise ServerRefuses(f"{_key_refused(url, status)}. It says: {said}")
+        if status == 402 or NO_CREDIT in said:
+            raise ServerRefuses(f"{url} has no credit for this key: {said}. What was answered is kept; run again")
         if status == 404:
-            raise ServerRefuses(f"{self.server.url} does not know the model {self.server.model!r}: {said}")
+            raise ServerRefuses(f"{url} does not know the model {self.server.model!r}: {said}")
+        if status == TOO_FAST:
+            return RowError("rate_limit", said)
         if status not in (400, 413, 422):
             return RowError("server_error", said)
         return None if any(words in said.lower() for words in TOO_LONG) else RowError("bad_request", said)
 
     def _asked(self, question: Question, manner: Manner, options: Mapping[str, Any]) -> AnswerOrError:
-        """The answer to one request, retried where the reply is garbled or a temporary error."""
+        """The answer to one question, asked again where the reply is garbled or a temporary error.
+
+        ServerError for another error and where a temporary one remains; ServerRefuses where the server is gone.
+        """
+        import openai
+
+        request = self._request(question, manner, options)
+        patience = Patience(self.server.timeout)
+        while True:
+            patience.add(self.pace.wait())
+            try:
+                found = self._reply(request, manner, patience.left())
+                return found if isinstance(found, RowError) else replace(found, cut=question.cut)
+            except Garbled as error:
+                if not patience.again(GARBLED):
+                    return RowError("garbled_reply", _said(error))
+            except openai.APITimeoutError:
+                return RowError("timeout", f"no answer within {self.server.timeout:g} s")
+            except openai.APIConnectionError as error:
+                if not patience.again(TRIES):
+                    return self._disconnected(error)
+            except ServerError as error:
+                if not patience.again(_tries(error), error.seconds):
+                    raise
+
+    def _request(self, question: Question, manner: Manner, options: Mapping[str, Any]) -> dict[str, Any]:
         request: dict[str, Any] = {
             "model": self.server.model,
             "messages": question.render(question.texts, ()),
@@ -158,44 +178,36 @@ class Endpoint:
             "max_tokens": manner.max_tokens,
             **_wanted(manner),
         }
-        if options:
-            request["extra_body"] = {"chat_template_kwargs": dict(options)}
-        tries = 0
-        while True:
-            tries += 1
-            self.pace.wait()
-            try:
-                reply = self.client.chat.completions.with_raw_response.create(**request)
-                found = completion(reply.http_response.content, manner.labels)
-            except Garbled as error:
-                if tries >= GARBLED:
-                    return RowError("garbled_reply", _said(error))
-            except ServerError as error:
-                if tries > RETRIES or (error.status < 500 and error.status not in PASSING):
-                    raise
-            else:
-                if isinstance(found, RowError):
-                    return found
-                return Answer(found.text, found.finished, question.cut, found.masses)
-            time.sleep(min(PAUSE * 2 ** (tries - 1), LONGEST_PAUSE))
+        return request | {"extra_body": {"chat_template_kwargs": dict(options)}} if options else request
+
+    def _reply(self, request: Mapping[str, Any], manner: Manner, seconds: float) -> AnswerOrError:
+        """The answer to one request; seconds: the time that it may take. ServerError for any error of the server."""
+        import openai
+
+        try:
+            reply = self.client.chat.completions.with_raw_response.create(**request, timeout=seconds)
+        except openai.APIStatusError as error:
+            said = complaint(error.response.content) or f"HTTP {error.status_code}"
+            raise ServerError(said, error.status_code, retry_after(error.response.headers)) from None
+        found = completion(reply.http_response.content, manner.labels)
+        return found if isinstance(found, RowError) else Answer(found.text, found.finished, False, found.masses)
+
+    def _disconnected(self, error: Exception) -> RowError:
+        """The error of a question that breaks every connection; ServerRefuses where the server answers nobody."""
+        try:
+            check_server(self.server.url)
+        except ModelMissing:
+            raise ServerRefuses(
+                f"{self.server.url} is gone: {_said(error)}. What was answered is kept; run again"
+            ) from None
+        return RowError("server_error", f"the server breaks the connection, {TRIES} times: {_said(error)}")
 
 
-class Pace:
-    """A rate limit over all threads: at most one request within a number of seconds; 0 for no limit."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self.next = 0.0
-        self.lock = threading.Lock()
-
-    def wait(self) -> None:
-        """Returns when the caller may send its request."""
-        if not self.seconds:
-            return
-        with self.lock:
-            turn = max(self.next, time.monotonic())
-            self.next = turn + self.seconds
-        time.sleep(max(0.0, turn - time.monotonic()))
+def _tries(error: ServerError) -> float:
+    """The number of attempts for a question with this error, within its time."""
+    if error.status == TOO_FAST:
+        return 1 if NO_CREDIT in error.message else math.inf
+    return TRIES if error.status >= 500 or error.status in PASSING else 1
 
 
 def _wanted(manner: Manner) -> dict[str, Any]:

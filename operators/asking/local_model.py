@@ -4,46 +4,37 @@ The texts are rendered with the chat template of the checkpoint and passed to th
 known before. A checkpoint without a chat template (a base model) gets the plain text of the messages.
 """
 
-import os
+import copy
+import time
 from collections.abc import Iterator, Sequence
+from math import exp
 from pathlib import Path
 from typing import Any
 
 from operators.asking.language_model import Answer, AnswerOrError, Manner, Question, Thinking, template_options
-from operators.asking.orphans import leave_no_orphans
-from operators.base import DeviceLost, RowError
+from operators.asking.vllm_engine import Engine, sampling
+from operators.base import RowError
+from operators.models.ahead import ahead
 from operators.sample import Message
 
-BLOCK = 32
-"""Tokens per block of the prefix cache on a CPU: the minimum. The default, 128, exceeds many shared prefixes."""
+PIECE = 256
+"""Questions that are written out and tokenized together, on a thread while the engine answers those before them."""
 
-USABLE = 0.9
-"""What vLLM takes of the memory that a process can have, where that is less than the GPU's."""
-
-WHAT_FITS = -1
-"""vLLM's word for a max_model_len that is the model's limit, or less where one request of that length has no memory.
-
-Without it, such a model is refused: a request of the 262,144 tokens of Qwen3-4B-2507 needs 39 GB. A limit fitted to the
-longest prompt of a batch would leave no more memory for the others, as a request takes blocks of the cache only for the
-tokens that it has, and a later batch with a longer prompt would need another engine.
-"""
+LOT, LOT_SECONDS = 512, 30.0
+"""Answers that are returned together, or those of this time. They are stored then, for which the engine waits."""
 
 
 class LocalModel:
-    """A vLLM engine, its tokenizer, its context length, and how much of that there is memory for."""
+    """A model that vLLM runs in this process."""
 
     def __init__(self, folder: Path, context: int | None) -> None:
-        self.llm = _engine(folder, context)
-        self.tokenizer: Any = self.llm.get_tokenizer()
-        config = self.llm.llm_engine.model_config
-        self.space = int(config.max_model_len)
-        # The model's limit decides what is cut. Were it the space, answers would depend on the memory that was free;
-        # so only whether there is an answer depends on it.
-        self.context = context or int(config.get_and_verify_max_len(WHAT_FITS))
+        self.engine = Engine(folder, context)
+        self.tokenizer = copy.deepcopy(self.engine.tokenizer)  # the engine uses its own while a thread uses this one
+        self.context = self.engine.context
         self.controls = control_strings(self.tokenizer)
 
     def answers(self, questions: Sequence[Question], manner: Manner) -> Iterator[dict[int, AnswerOrError]]:
-        """All answers in one group, as the engine batches best with all prompts.
+        """The answers in groups of about LOT, as they are finished; a group that takes long is smaller, as the last is.
 
         ValueError where no prompt can fit, DeviceLost where the engine has died.
         """
@@ -51,33 +42,46 @@ class LocalModel:
         answer_tokens = 1 if labels else manner.max_tokens
         if self.context <= answer_tokens:
             raise ValueError(f"context {self.context} leaves no room for a question before {manner.max_tokens} tokens")
-        prompts = [self._prompt(question, manner) for question in questions]
-        tokens = self._tokens(prompts) if prompts else []
-        fitted = [
-            self._fitted(question, manner, found, answer_tokens)
-            for question, found in zip(questions, tokens, strict=True)
-        ]
-        lot: dict[int, AnswerOrError] = {at: each for at, each in enumerate(fitted) if isinstance(each, RowError)}
-        asked = [(at, *each) for at, each in enumerate(fitted) if not isinstance(each, RowError)]
-        inputs = [{"prompt_token_ids": found} for _, _, found in asked]
-        replies = self._generated(inputs, sampling(manner, labels)) if inputs else []
-        for (at, question, _), reply in zip(asked, replies, strict=True):
-            said = reply.outputs[0]
-            masses = _masses(said, labels)
-            lot[at] = Answer(said.text, said.finish_reason != "length", question.cut, masses)
-        yield lot
+        lot: dict[int, AnswerOrError] = {}
+        began = time.monotonic()
+        for found in self._answered(questions, manner, labels, answer_tokens):
+            lot |= found
+            if len(lot) >= LOT or (lot and time.monotonic() > began + LOT_SECONDS):
+                yield lot
+                lot, began = {}, time.monotonic()
+        if lot:
+            yield lot
 
-    def _generated(self, inputs: list[dict[str, list[int]]], params: Any) -> list[Any]:
-        """vLLM's outputs in the order of the inputs."""
-        import torch
-        from vllm.v1.engine.exceptions import EngineDeadError
+    def _answered(
+        self, questions: Sequence[Question], manner: Manner, labels: dict[str, int], answer_tokens: int
+    ) -> Iterator[dict[int, AnswerOrError]]:
+        """What each step of the engine has answered, and which of the questions before it cannot be asked.
 
-        # EngineDeadError is that of an engine in processes of its own. In this process the error is the device's, and
-        # leaves the requests of the call half computed in the scheduler, also where memory was all that was missing.
-        try:
-            return self.llm.generate(inputs, params, use_tqdm=False)
-        except (EngineDeadError, torch.AcceleratorError, torch.OutOfMemoryError) as error:
-            raise DeviceLost(f"vLLM's engine has died: {type(error).__name__}: {error}") from error
+        One piece is added per step: the first step comes early, and what is computed together depends on no clock.
+        """
+        params = sampling(manner, labels)
+        starts = range(0, len(questions), PIECE)
+        pieces = ahead(lambda at: self._fitted_all(questions[at : at + PIECE], manner, answer_tokens), starts)
+        coming = zip(starts, pieces, strict=True)
+        waiting: dict[str, tuple[int, Question]] = {}
+        while (piece := next(coming, None)) or waiting:
+            if piece:
+                start, fitted = piece
+                yield {start + at: each for at, each in enumerate(fitted) if isinstance(each, RowError)}
+                asked = {start + at: each for at, each in enumerate(fitted) if not isinstance(each, RowError)}
+                names = self.engine.add([tokens for _, tokens in asked.values()], params)
+                waiting |= {name: (at, asked[at][0]) for name, at in zip(names, asked, strict=True)}
+            said = self.engine.step() if waiting else {}
+            came = [(*waiting.pop(name), each) for name, each in said.items()]
+            yield {at: _answer(each, question, labels) for at, question, each in came}
+
+    def _fitted_all(
+        self, questions: Sequence[Question], manner: Manner, answer_tokens: int
+    ) -> list[tuple[Question, list[int]] | RowError]:
+        """Each question with its tokens, cut to the context, or why it cannot be asked."""
+        tokens = self._tokens([self._prompt(question, manner) for question in questions])
+        pairs = zip(questions, tokens, strict=True)
+        return [self._fitted(question, manner, found, answer_tokens) for question, found in pairs]
 
     def _tokens(self, texts: list[str]) -> list[list[int]]:
         """The tokens of prompts; a chat template has already written the special tokens."""
@@ -102,11 +106,12 @@ class LocalModel:
             question = shorter
             (tokens,) = self._tokens([self._prompt(question, manner)])
         needed = len(tokens) + answer_tokens
-        if needed > self.space:
+        space = self.engine.space
+        if needed > space:
             return RowError(
                 "too_long",
-                f"prompt and answer have up to {needed:,} tokens, and there is memory for {self.space:,}: give a "
-                "worker more memory, or set a context, to which longer prompts are cut",
+                f"prompt and answer have up to {needed:,} tokens, and there is memory for {space:,}: give a worker "
+                "more memory, or set a context, to which longer prompts are cut",
             )
         return question, tokens
 
@@ -149,44 +154,6 @@ def label_tokens(tokenizer: Any, labels: Sequence[str]) -> dict[str, int]:
     return {label: tokens[0] for label, tokens in found.items()}
 
 
-def _engine(folder: Path, context: int | None) -> Any:
-    import torch
-
-    gpus = torch.cuda.device_count()
-    if gpus > 1:
-        leave_no_orphans()
-    else:
-        # The engine in this process, so that none holds the GPU where this process was killed. Scheduling then shares
-        # a thread with what reads the replies, and no outputs are pickled and sent between processes.
-        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-    if not gpus:  # no compilation, which takes minutes
-        os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-    from vllm import LLM
-
-    options: dict[str, Any] = {"enable_prefix_caching": True, "disable_log_stats": True}
-    options["max_model_len"] = WHAT_FITS if context is None else context
-    # CUDA is in use already where this process was bound to a share of the GPU.
-    if gpus == 1 and torch.cuda.is_initialized() and (share := torch.cuda.get_per_process_memory_fraction()) < 1:
-        options["gpu_memory_utilization"] = USABLE * share
-    if gpus:
-        return LLM(model=str(folder), tensor_parallel_size=gpus, **options)
-    return LLM(model=str(folder), dtype="float32", enforce_eager=True, block_size=BLOCK, **options)
-
-
-def sampling(manner: Manner, labels: dict[str, int]) -> Any:
-    """vLLM's SamplingParams for a manner; labels: the token ids whose probability is wanted."""
-    from vllm import SamplingParams
-    from vllm.sampling_params import StructuredOutputsParams
-
-    drawn: dict[str, Any] = {"temperature": manner.temperature, "seed": manner.seed if manner.temperature else None}
-    if labels:
-        return SamplingParams(max_tokens=1, logprob_token_ids=list(labels.values()), **drawn)
-    bound = StructuredOutputsParams(json=dict(manner.schema)) if manner.schema else None
-    return SamplingParams(max_tokens=manner.max_tokens, structured_outputs=bound, **drawn)
-
-
-def _masses(said: Any, labels: dict[str, int]) -> dict[str, float]:
-    from math import exp
-
-    return {label: exp(said.logprobs[0][token].logprob) for label, token in labels.items()}
+def _answer(said: Any, question: Question, labels: dict[str, int]) -> Answer:
+    masses = {label: exp(said.logprobs[0][token].logprob) for label, token in labels.items()}
+    return Answer(said.text, said.finish_reason != "length", question.cut, masses)

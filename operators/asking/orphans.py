@@ -1,8 +1,8 @@
 """Processes that end with the one that started them, also where it was killed.
 
-vLLM's engine over several GPUs is a process of its own, with one more per GPU. In vLLM 0.32 the latter end when the
-engine ends (they read from a pipe that it holds), but the engine waits for requests for ever when the process that
-asked it was killed. It would hold the GPUs, and the next worker would find no memory.
+vLLM has a process per GPU where a worker has several. In vLLM 0.32 such a process ends by itself when the worker was
+killed, unless it waits in a kernel for another one that has ended. It would hold its GPU, and the next worker would
+find no memory. An engine in a process of its own (VLLM_ENABLE_V1_MULTIPROCESSING=1) waits for requests for ever.
 """
 
 import os

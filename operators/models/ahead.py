@@ -20,6 +20,7 @@ PIECES = 8
 FEWEST_ROWS = 64
 """The fewest rows of a piece, so that passes of samples of like length stay large."""
 
+Piece = TypeVar("Piece")
 Tokenized = TypeVar("Tokenized")
 
 
@@ -33,7 +34,7 @@ def overlapped(
     """
 
     def values(batch: pa.Table) -> Values:
-        return _joined([compute(each) for each in _ahead(tokenize, _pieces(batch, device))])
+        return _joined([compute(each) for each in ahead(tokenize, _pieces(batch, device))])
 
     return values
 
@@ -45,7 +46,7 @@ def _pieces(batch: pa.Table, device: str) -> list[pa.Table]:
     return [batch.slice(start, rows) for start in range(0, max(1, batch.num_rows), rows)]
 
 
-def _ahead(tokenize: Callable[[pa.Table], Tokenized], pieces: Sequence[pa.Table]) -> Iterator[Tokenized]:
+def ahead(tokenize: Callable[[Piece], Tokenized], pieces: Sequence[Piece]) -> Iterator[Tokenized]:
     """What `tokenize` makes of each piece, in order; the next one is made while this one is used."""
     if len(pieces) == 1:
         yield tokenize(pieces[0])

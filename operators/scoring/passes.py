@@ -17,7 +17,7 @@ from torch import Tensor
 from operators.base import RowError
 from operators.models.by_length import Budget
 from operators.models.memory import forward_budget
-from operators.scoring.label_head import predict_only
+from operators.scoring.label_head import predict_in_float32, predict_only
 from operators.scoring.windows import Tokens
 
 
@@ -74,9 +74,12 @@ def label_passes(model: Any, tokens: Sequence[int]) -> Passes:
 
 
 def classifier_passes(model: Any) -> Passes:
-    """The passes of a sequence classifier; each text is a pass by itself where it has no padding token.
+    """The passes of a sequence classifier, from now on with float32 logits.
+
+    Each text is a pass by itself where the model has no padding token.
 
     Classifiers made of causal models find the end of a text by that token, and refuse more than one text without it.
     """
+    predict_in_float32(model)
     padding = model.config.get_text_config().pad_token_id
     return Passes(model, "right", padding=padding or 0, budget=Budget(1) if padding is None else forward_budget(model))

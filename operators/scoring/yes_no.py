@@ -10,6 +10,7 @@ from torch import Tensor
 from operators.base import RowError
 from operators.models.by_length import Budget
 from operators.models.memory import body_budget
+from operators.scoring.label_head import predict_only
 
 
 def answer_ids(tokenizer: Any) -> tuple[int, int]:
@@ -26,10 +27,14 @@ class YesNo:
 
     model: Any
     answers: tuple[int, int]
-    """The tokens of yes and no."""
+    """The logits of yes and no: their tokens, or, of a model that is not float32, the two that are left."""
     budget: Budget = field(init=False)
 
     def __post_init__(self) -> None:
+        head = self.model.get_output_embeddings()
+        if head.weight.dtype != torch.float32:
+            predict_only(self.model, self.answers)
+            self.answers = (0, 1)
         self.budget = body_budget(self.model)
 
     def shares(self, rows: Sequence[Sequence[int]]) -> list[float | RowError]:

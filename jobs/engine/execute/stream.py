@@ -102,7 +102,8 @@ class _Dealt:
     def __init__(self, ids: Runs, pace: float | None, operator: Operator, execution: Execution, session: Session):
         self.execution, self.stall = execution, session.profile.stall_seconds
         self.workers = Workers.of(execution, operator)
-        self.rows = self.workers.rows(execution, len(ids))
+        most = operator.most_rows(self.stall * TASK_SHARE) or sys.maxsize
+        self.rows = min(self.workers.rows(execution, len(ids)), most)
         drawn, others = _drawn(ids)
         # Each of the first tasks has ids from the whole pool, as they end in any order and the first one is judged by
         # itself. A worker reads them: row groups from everywhere would be much to read for the driver.

@@ -1,8 +1,11 @@
 """A server as a language model: what is retried, what is an error of one sample, and what ends the map."""
 
+import threading
+import time
+
 import pytest
 
-from operators.asking import endpoint
+from operators.asking import pacing
 from operators.base import RowError
 from tests.batches import TEXTS, batch
 from tests.operators.asking.asked import remote, values
@@ -58,6 +61,8 @@ def test_what_does_not_help_is_not_tried_again():
     [
         (failed(401, "Incorrect API key provided: sk-canary"), "refuses the key .HTTP 401.: set OPENAI_API_KEY"),
         (failed(404, "The model `any` does not exist"), "does not know the model 'any'"),
+        (failed(402, "Insufficient Balance"), "has no credit for this key: Insufficient Balance"),
+        ((429, {}, b'{"error": {"message": "Pay.", "code": "insufficient_quota"}}'), "has no credit .*: Pay"),
     ],
 )
 @pytest.mark.fault(
@@ -70,6 +75,7 @@ def test_a_server_that_will_never_answer_ends_the_map_and_the_key_is_not_told(mo
     with served(lambda request: reply) as server, pytest.raises(Exception, match=message) as caught:
         values(remote(server))
     assert "sk-canary" not in str(caught.value)
+    assert len(server.requests) <= len(TEXTS)
     assert server.headers[0]["authorization"] == "Bearer sk-canary"
 
 
@@ -117,7 +123,7 @@ def test_an_error_that_repeats_the_request_does_not_switch_the_thinking_on():
 
 
 def test_an_error_that_may_pass_is_asked_again_though_its_status_is_200(monkeypatch):
-    monkeypatch.setattr(endpoint, "PAUSE", 0.01)
+    monkeypatch.setattr(pacing, "PAUSE", 0.01)
     replies = [
         {"error": {"message": "overloaded", "type": "server_error"}},
         {"error": {"message": "slow down", "code": 429}},
@@ -127,6 +133,56 @@ def test_an_error_that_may_pass_is_asked_again_though_its_status_is_200(monkeypa
         (found,) = values(remote(server), batch([("a", "b")]))
     assert found["score"] == 4
     assert len(server.requests) == 3
+
+
+@pytest.mark.fault(
+    "a server fails, stalls or answers nonsense",
+    how="a local server that keeps one question and never answers it",
+    holds="the timeout is that of all attempts; the sample has an error, and the others have values",
+)
+def test_a_question_that_is_never_answered_takes_the_timeout_once():
+    ended = threading.Event()
+    began = time.monotonic()
+
+    def reply(request):
+        if "a0\n" in prompt(request):
+            ended.wait(20)
+        return "4\n"
+
+    with served(reply) as server:
+        stuck, other = values(remote(server, timeout=0.5), batch([("a0", "b"), ("a1", "b")]))
+        ended.set()
+    assert time.monotonic() - began < 4
+    assert isinstance(stuck, RowError)
+    assert (stuck.kind, stuck.message) == ("timeout", "no answer within 0.5 s")
+    assert other["score"] == 4
+    assert len(server.requests) == 2
+
+
+def test_a_server_that_is_asked_too_fast_is_asked_again_for_as_long_as_an_answer_may_take(monkeypatch):
+    monkeypatch.setattr(pacing, "PAUSE", 0.0001)
+    with served(lambda request: failed(429) if len(server.requests) < 13 else "4\n") as server:
+        (found,) = values(remote(server), batch([("a", "b")]))
+    assert (found["score"], len(server.requests)) == (4, 13)
+    monkeypatch.setattr(pacing, "PAUSE", 0.2)
+    for seconds, most in ((None, 4), (1000.0, 1)):
+        with served(lambda request, seconds=seconds: failed(429, "slow down", seconds)) as server:
+            (found,) = values(remote(server, timeout=0.5), batch([("a", "b")]))
+        assert isinstance(found, RowError)
+        assert (found.kind, found.message) == ("rate_limit", "slow down")
+        assert len(server.requests) <= most
+    assert "set judge.requests_a_minute" in remote(server).advice(found.kind, "judge")
+
+
+def test_a_question_that_breaks_every_connection_is_an_error_and_a_server_that_is_gone_ends_the_map(monkeypatch):
+    monkeypatch.setattr(pacing, "PAUSE", 0.001)
+    with served(lambda request: None if "a0\n" in prompt(request) else "4\n") as server:
+        broken, other = values(remote(server), batch([("a0", "b"), ("a1", "b")]))
+    assert isinstance(broken, RowError)
+    assert broken.kind == "server_error"
+    assert other["score"] == 4
+    with pytest.raises(Exception, match=r"is gone: .*What was answered is kept"):
+        values(remote(server), batch([("a0", "b")]))
 
 
 def html(request):
@@ -150,7 +206,7 @@ def html(request):
     ],
 )
 def test_a_body_that_is_no_answer_is_an_error_in_the_server_s_words(monkeypatch, reply, kind, message, tries):
-    monkeypatch.setattr(endpoint, "PAUSE", 0.001)
+    monkeypatch.setattr(pacing, "PAUSE", 0.001)
     with served(reply) as server:
         (found,) = values(remote(server), batch([("a", "b")]))
     assert isinstance(found, RowError)

@@ -1,12 +1,11 @@
-"""The engine in the worker: what it is opened with, and an engine that dies."""
-
-import os
+"""Asking vLLM: the order in which it is asked, what fits its memory, and an engine that dies."""
 
 import pytest
 import torch
 
 from operators.asking import local_model
 from operators.asking.judge import Judge
+from operators.asking.language_model import Answer, Manner, Question
 from operators.asking.local_model import LocalModel
 from operators.base import DeviceLost, RowError
 from operators.checkpoint import Checkpoint
@@ -23,8 +22,14 @@ def folder(tmp_path_factory):
 
 @pytest.mark.parametrize(
     "error",
-    [EngineDeadError("see above"), torch.AcceleratorError("CUDA error: 700"), torch.OutOfMemoryError("2 GiB")],
-    ids=lambda error: type(error).__name__,
+    [
+        EngineDeadError("see above"),
+        torch.AcceleratorError("CUDA error: 700"),
+        torch.OutOfMemoryError("2 GiB"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("CUDA driver error: out of memory"),
+    ],
+    ids=lambda error: str(error)[:20],
 )
 @pytest.mark.fault(
     "a language model's engine dies",
@@ -38,31 +43,38 @@ def test_an_engine_that_died_is_no_row_s_error(engine, folder, error):
         list(compute(batch([("a", "b"), ("c", "d")])))
 
 
-def test_another_error_of_the_engine_stays_what_it_is(engine, folder):
-    engine.error = ValueError("no such parameter")
+@pytest.mark.parametrize("error", [ValueError("no such parameter"), RuntimeError("no such parameter")])
+def test_another_error_of_the_engine_stays_what_it_is(engine, folder, error):
+    engine.error = error
     compute = Judge(model=Checkpoint(str(folder))).load()
-    with pytest.raises(ValueError, match="no such parameter"):
+    with pytest.raises(type(error), match="no such parameter"):
         list(compute(batch([("a", "b")])))
 
 
-@pytest.mark.parametrize(("gpus", "own_process", "watched"), [(0, "0", 0), (1, "0", 0), (2, None, 1)])
-def test_an_engine_is_in_this_process_or_watched(engine, folder, monkeypatch, gpus, own_process, watched):
-    calls = []
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    monkeypatch.setattr(local_model, "leave_no_orphans", lambda: calls.append(len(engine.made)))
-    LocalModel(folder, None)
-    assert os.environ.get("VLLM_ENABLE_V1_MULTIPROCESSING") == own_process
-    assert calls == [0] * watched  # before the engine is made
-    assert engine.made[0].get("tensor_parallel_size", 0) == gpus
+def test_answers_come_in_groups_while_others_are_computed_and_each_belongs_to_its_question(engine, folder):
+    engine.finished = 100
+    model = LocalModel(folder, None)
+    engine.says = staticmethod(model.tokenizer.decode)
+    questions = [question("long" * LIMIT) if at == 3 else question(f"({at})") for at in range(1400)]
+    lots = list(model.answers(questions, Manner(max_tokens=8)))
+    assert [len(lot) for lot in lots] == [601, 600, 199]
+    found = {at: answer for lot in lots for at, answer in lot.items()}
+    assert sorted(found) == list(range(1400))
+    assert isinstance(found.pop(3), RowError)
+    assert all(isinstance(answer, Answer) and f"({at})" in answer.text for at, answer in found.items())
 
 
-def test_an_engine_takes_its_process_s_share_of_a_gpu(engine, folder, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    for share, taken in ((0.5, 0.45), (1.0, None)):
-        monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
-        monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda share=share: share)
-        LocalModel(folder, None)
-        assert engine.made[-1].get("gpu_memory_utilization") == taken
+def test_answers_of_a_slow_engine_come_before_a_group_is_full(engine, folder, monkeypatch):
+    monkeypatch.setattr(local_model, "LOT_SECONDS", 0.0)
+    engine.finished = 3
+    lots = list(LocalModel(folder, None).answers([question("a")] * 8, Manner(max_tokens=8)))
+    assert [len(lot) for lot in lots] == [3, 3, 2]
+
+
+def test_the_engine_begins_before_all_questions_are_tokenized(engine, folder):
+    model = LocalModel(folder, None)
+    assert len(list(model.answers([question("a")] * 1000, Manner(max_tokens=8)))) == 2
+    assert model.engine.llm.begun == [256, 512, 768, 1000]
 
 
 def test_a_context_that_has_no_memory_is_fitted_and_only_what_it_holds_is_answered(engine, folder):
@@ -89,6 +101,11 @@ def test_a_context_that_was_asked_for_is_not_fitted(engine, folder):
     LocalModel(folder, 1000)
     with pytest.raises(ValueError, match="does not fit"):
         LocalModel(folder, 1001)
+
+
+def question(text: str) -> Question:
+    """A question of this text, which may not be cut."""
+    return Question({}, lambda texts, tokens: [{"role": "user", "content": text}])
 
 
 def answered(engine, folder, fits: int, texts) -> list:

@@ -3,13 +3,18 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 import ray
 
 from jobs.engine.execute.model_memory import shared
-from jobs.engine.execute.profile import Execution, profile
+from jobs.engine.execute.profile import Execution, Profile, profile
+from jobs.engine.execute.stream import _Dealt
 from jobs.engine.execute.workers import Workers
+from jobs.engine.samples.runs import Runs
 from operators.asking.judge import Judge
 from operators.checkpoint import Checkpoint
 from operators.embedding.embed import Embed
@@ -60,6 +65,15 @@ def test_workers_have_room_on_single_nodes_and_not_on_what_is_left_of_several(cl
     assert sizes(replace(GPU, gpus=0, memory=4e9), 100) == (2, 100)
     cluster(gpus=1, cpus=512)
     assert all(sizes(replace(GPU, gpus=1 / share), 1000)[0] == share for share in range(1, 300))
+
+
+def test_a_batch_for_a_server_is_one_that_it_answers_before_the_worker_seems_stuck(cluster):
+    cluster(gpus=0)
+    session: Any = SimpleNamespace(profile=replace(Profile(), stall_seconds=1600))
+    asked = Judge(endpoint="http://server/v1", concurrency=32)
+    for judge, rows in ((asked, 256), (replace(asked, requests_a_minute=9.0), 30), (Judge(), 4096)):
+        dealt = _Dealt(Runs.of(np.arange(1000)), None, judge, Execution(rows=4096), session)
+        assert dealt.rows == rows
 
 
 def test_a_pool_on_this_machine_has_the_workers_that_it_has_room_for(cluster):
