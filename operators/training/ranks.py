@@ -109,6 +109,7 @@ class Shards(Ranks):
         weights and sums of gradients keep the dtype of the weights.
         """
         layers = transformer_layers(model)
+        self._agree_on_dtypes(model)
         frozen = any(not weight.requires_grad for weight in model.parameters())
         copies = {weight for weight in model.parameters() if weight.dim() < 2 or (frozen and weight.requires_grad)}
         _receive([weight for weight in model.parameters() if weight in copies], device)
@@ -127,6 +128,12 @@ class Shards(Ranks):
             part.set_gradient_divide_factor(1.0)  # a sum: each row's loss is weighted already
             part.set_force_sum_reduction_for_comms(True)  # gloo has no other
             part.set_reduce_scatter_unused_params(True)  # such as an expert that none of a rank's samples used
+
+    def _agree_on_dtypes(self, model: Any) -> None:
+        """Gives an empty model the dtypes of rank 0's, as a class may read some of its weights in float32 always."""
+        tensors = [*model.parameters(), *model.buffers()]
+        for tensor, dtype in zip(tensors, self.exchanged([each.dtype for each in tensors])[0], strict=True):
+            tensor.data = tensor.data.to(dtype)
 
     def shares(self, passes: int) -> list[tuple[int, int]]:
         """The same number on each rank: one with none left repeats the last and cheapest pass, with weight 0."""
