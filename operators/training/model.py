@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from operators.models.loading import loaded_model
+from operators.models.loading import attention, loaded_model
 from operators.positions import token_limit
 from operators.supervision.labels import Labels
 from operators.training.finetune import Finetune, LoRA, TrainingPrecision
@@ -72,7 +72,7 @@ def empty_model(declaration: Finetune, epoch: Path | None) -> Any:
     kind, options = _kind(declaration.labels)
     config = AutoConfig.from_pretrained(folder, local_files_only=True, **options)
     with init_empty_weights(include_buffers=False):
-        model = kind.from_config(config, dtype=_dtype(declaration))
+        model = kind.from_config(config, dtype=_dtype(declaration), **attention(config))
     model.tie_weights()  # in the context each name has a parameter of its own
     model.config.get_text_config().use_cache = False
     if declaration.labels:
