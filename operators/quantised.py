@@ -3,14 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
+QUANTISED = ("quantization_config", "compression_config")
+"""The entries of config.json that say how weights are quantised."""
+
 
 def quantised_by(config: Mapping[str, Any]) -> str | None:
     """The method by which a model's weights are quantised, such as fp8, awq or bitsandbytes; None where they are not.
 
     config: the content of config.json.
     """
-    found = config.get("quantization_config") or config.get("compression_config")
-    return None if not found else str(found.get("quant_method") or "in an unknown way")
+    found = next((each for name in QUANTISED if (each := config.get(name))), None)
+    return None if found is None else str(found.get("quant_method") or "in an unknown way")
 
 
 def refuse_quantised(config: Mapping[str, Any], name: str) -> None:

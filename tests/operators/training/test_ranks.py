@@ -23,6 +23,7 @@ import torch, torch.distributed as dist
 from operators.training import epochs, model as models, ranks
 from operators.training.loop import train
 from operators.training.model import empty_model, trained_model
+from torch.distributed.fsdp import FSDPModule
 runs, meeting, rank = sys.argv[1:]
 def refuse(*paths, **options):
     raise AssertionError("weights and moments of shards are read by rank 0 alone")
@@ -33,9 +34,10 @@ for declaration, samples, folder, layout in pickle.loads(Path(runs).read_bytes()
     models.loaded_model, epochs.load_file = reading if rank == "0" or layout == "copies" else (refuse, refuse)
     found = train(declaration, samples, folder, tokens=100, layout=layout)
     assert [path.name for path in found] == ["epoch-1", "epoch-2"]
-    last[layout] = declaration, found[-1]
+    if folder.name in ("copies", "whole", "clipped"):
+        last[folder.name] = declaration, found[-1], layout
 models.loaded_model = reading[0]
-for layout, (declaration, epoch) in last.items():
+for declaration, epoch, layout in last.values():
     expected = trained_model(declaration, epoch)
     tensors = [*expected.named_parameters(), *expected.named_buffers()]
     values = {name: weight.detach().clone() for name, weight in tensors}
@@ -51,6 +53,10 @@ for layout, (declaration, epoch) in last.items():
     held = sum((weight.to_local() if layout == "shards" else weight).numel() for weight in model.parameters()
                if weight.dim() > 1)
     assert (held < 0.6 * whole) == (layout == "shards")
+    ends = [model.get_input_embeddings(), model.get_output_embeddings()]
+    tied = ends[0].weight is ends[1].weight  # of a matrix at both ends no module can be gathered alone
+    if layout == "shards":
+        assert [isinstance(end, FSDPModule) for end in ends] == [not tied, not tied]
 dist.destroy_process_group()
 """
 
