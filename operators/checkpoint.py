@@ -90,6 +90,14 @@ class Checkpoint:
         except (ModelMissing, ValueError):  # ValueError: not a valid name of a hub model, or no JSON
             return None
 
+    def weights_here(self) -> int | None:
+        """The bytes of the model's weights, if this machine has their files, else None; the hub is not asked."""
+        try:
+            folder = self._local() or hub.cached(self.name, self.revision)
+        except (ModelMissing, ValueError):
+            return None
+        return sum(path.stat().st_size for path in folder.glob("*.safetensors")) if folder else None
+
     def identity(self) -> dict[str, str | None]:
         """What enters a fingerprint: the content of a local model, or the name and the commit of a hub model.
 

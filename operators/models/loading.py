@@ -8,6 +8,7 @@ import torch
 
 from operators import positions
 from operators.models.precision import Precision
+from operators.quantised import refuse_quantised
 
 
 def loaded_model(
@@ -22,17 +23,21 @@ def loaded_model(
 
     kind: one of transformers' auto classes. dtype: of all weights. may_lack: whether a weight of the model, by its
     name, may be missing from the checkpoint; it is then random. config: entries that replace those of config.json.
-    ValueError where another weight is missing.
+    ValueError where another weight is missing, and for quantised weights.
     """
+    from transformers import AutoConfig
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    stored = AutoConfig.from_pretrained(folder, local_files_only=True)
+    refuse_quantised(stored.to_dict(), f"the model in {folder}")
     model, report = kind.from_pretrained(
         folder,
         dtype=dtype,
         use_safetensors=True,
         local_files_only=True,
         output_loading_info=True,
+        **attention(stored),
         **(config or {}),
     )
     missing = sorted(weight for weight in report["missing_keys"] if not may_lack(model, weight))
@@ -40,6 +45,16 @@ def loaded_model(
         raise ValueError(f"the checkpoint in {folder} lacks {len(missing)} weights of its model, such as {missing[0]}")
     model.config.get_text_config().use_cache = False
     return model.eval()
+
+
+def attention(config: Any) -> dict[str, str]:
+    """The options of a class of models with which it computes its attention as it was trained.
+
+    config: transformers' object. Where attention scores are capped, as in Gemma 2, torch's fused attention would leave
+    the caps out without a word.
+    """
+    capped = getattr(config.get_text_config(), "attn_logit_softcapping", None)
+    return {"attn_implementation": "eager"} if capped else {}
 
 
 def placed_model(folder: Path, kind: Any, precision: Precision) -> Any:

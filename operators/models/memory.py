@@ -1,7 +1,7 @@
 """The memory of a model's passes: bytes per token from its configuration, and the tokens of a pass from what is free.
 
-The bytes are bounds, from counting what autograd keeps of Llama, Qwen3 and BERT layers. They suppose an attention that
-keeps no table of tokens by tokens.
+The bytes are bounds, from counting what autograd keeps of Llama, Qwen3, Gemma, GPT-OSS and BERT layers and of mixtures
+of experts.
 """
 
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from operators.models.by_length import Budget
+from operators.positions import USUAL_TOKENS
 
 SHARE = 0.7
 """The share of the free memory that a pass may take; the rest is for workspaces and fragments."""
@@ -21,6 +22,9 @@ MOST_TOKENS = 65536
 INNER = ("moe_intermediate_size", "intermediate_size", "d_ff", "n_inner", "ffn_dim")
 """The names of the width of a feed-forward layer, in the configurations of several models."""
 
+FOUR_NORMS = ("gemma2", "gemma3", "gemma4", "glm4")
+"""How the types of models begin that have norms after attention and feed-forward layer, too."""
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -30,28 +34,43 @@ class Shape:
     width: int
     inner: int
     """The width of a feed-forward layer; of a mixture of experts, of all experts that a token is sent to."""
+    queries: int
+    """The width of the queries of all heads."""
     keys: int
     """The width of the keys of all heads, which is that of the values too; of no heads, the width."""
     vocabulary: int
+    norms: int = 2
+    """The norms of a layer, which keep float32."""
+    experts: int = 0
+    """The experts that a token is sent to, each with a copy of it."""
+    tables: int = 0
+    """The heads whose attention keeps a table of tokens by tokens, as transformers' `eager` does; others keep none."""
 
     @classmethod
     def of(cls, config: Any) -> "Shape":
-        """The shape of a model with this configuration (transformers' object, or that of its text part)."""
+        """The shape of a model with this configuration: transformers' object, as the model itself has it."""
+        eager = getattr(config, "_attn_implementation", None) == "eager"
         config = config.get_text_config()
         width, heads = config.hidden_size, getattr(config, "num_attention_heads", None) or 1
         inner = next((known for name in INNER if (known := getattr(config, name, None))), 4 * width)
         head = getattr(config, "head_dim", None) or width // heads
+        experts = getattr(config, "num_experts_per_tok", None) or 0
         return cls(
             layers=config.num_hidden_layers,
             width=width,
-            inner=inner * (getattr(config, "num_experts_per_tok", None) or 1),
+            inner=inner * max(1, experts),
+            queries=heads * (getattr(config, "qk_head_dim", None) or head),
             keys=head * (getattr(config, "num_key_value_heads", None) or heads),
             vocabulary=config.vocab_size,
+            norms=4 if config.model_type.startswith(FOUR_NORMS) else 2,
+            experts=experts,
+            tables=heads if eager else 0,
         )
 
     def body_bytes(self, itemsize: int) -> int:
         """Bytes per token of a pass without gradients, up to the last hidden states; one layer is held at a time."""
-        return itemsize * (6 * self.width + 2 * self.keys + 4 * self.inner) + 12 * self.width
+        products = 4 * self.width + 2 * self.queries + 2 * self.keys + 4 * self.inner
+        return itemsize * products + 12 * self.width + self._further_bytes(itemsize)
 
     def logits_bytes(self, itemsize: int) -> int:
         """Bytes per token of its logits: as computed, in float32, their softmax and their gradients."""
@@ -63,7 +82,12 @@ class Shape:
 
     def kept_bytes(self, itemsize: int) -> int:
         """Bytes per token and layer that are kept for the backward pass."""
-        return itemsize * (14 * self.width + 4 * self.inner) + 28 * self.width
+        products = 3 * self.width + 6 * (self.queries + self.keys) + 4 * self.inner
+        return itemsize * products + 10 * self.norms * self.width + self._further_bytes(itemsize)
+
+    def _further_bytes(self, itemsize: int) -> int:
+        """Of a layer: the copies of a token for its experts, and the tables of samples of the usual longest length."""
+        return 2 * itemsize * self.experts * self.width + (4 * itemsize + 4) * self.tables * USUAL_TOKENS
 
     def backward_bytes(self, itemsize: int) -> int:
         """Bytes per token of a forward and backward pass of a language model."""

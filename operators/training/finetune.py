@@ -17,6 +17,7 @@ from pydantic.dataclasses import dataclass
 from operators.base import STRICT, canonical_digest, described
 from operators.checkpoint import Checkpoint
 from operators.positions import SampleTokens, refuse_too_many
+from operators.quantised import refuse_quantised
 from operators.supervision.labels import Labels
 from operators.supervision.supervised import Template
 
@@ -94,9 +95,10 @@ class Finetune:
     def check(self) -> None:
         """Raises ModelMissing where `base` or `after` is not there; loads no model.
 
-        ValueError where the base has fewer positions than max_tokens.
+        ValueError where the base has fewer positions than max_tokens, and for quantised weights.
         """
         self.base.check()
+        refuse_quantised(self.base.config(), self.base.name)
         if self.after is not None:
             self.after.check()
         refuse_too_many(self.base, self.max_tokens)

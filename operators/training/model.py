@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from operators.models.loading import loaded_model
+from operators.models.loading import attention, loaded_model
 from operators.positions import token_limit
 from operators.supervision.labels import Labels
-from operators.training.finetune import Finetune, LoRA, TrainingPrecision
+from operators.training.finetune import Activations, Finetune, Layout, LoRA, TrainingPrecision
 from operators.training.ranks import transformer_layers
 
 DTYPES: dict[TrainingPrecision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -64,19 +64,10 @@ def empty_model(declaration: Finetune, epoch: Path | None) -> Any:
     Parameters are on the meta device, for a rank that receives their values from another (ranks.py). Buffers, which are
     computed and not read, are on the CPU.
     """
-    from accelerate import init_empty_weights
     from peft import PeftConfig, get_peft_model
-    from transformers import AutoConfig
 
     folder = epoch if epoch is not None and declaration.lora is None else declaration.base.folder()
-    kind, options = _kind(declaration.labels)
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, **options)
-    with init_empty_weights(include_buffers=False):
-        model = kind.from_config(config, dtype=_dtype(declaration))
-    model.tie_weights()  # in the context each name has a parameter of its own
-    model.config.get_text_config().use_cache = False
-    if declaration.labels:
-        model.config.pad_token_id = _padding(model.config)
+    model = _bare_and_empty(declaration, folder)
     if declaration.lora is None:
         return _float32(model)
     if epoch is None:
@@ -84,6 +75,40 @@ def empty_model(declaration: Finetune, epoch: Path | None) -> Any:
     stored = PeftConfig.from_pretrained(str(epoch))
     stored.inference_mode = False
     return _float32(get_peft_model(model, stored))
+
+
+def refuse_unfit(declaration: Finetune, layout: Layout, activations: Activations) -> None:
+    """Raises ValueError, before any weight is read, where the base cannot be trained so.
+
+    That is a base without the adapter's modules, one for shards whose layers are not found, and one whose class cannot
+    compute activations again.
+    """
+    model = _bare_and_empty(declaration, declaration.base.folder())
+    if declaration.lora is not None:
+        _check(model, declaration.lora)
+    if layout == "shards":
+        try:
+            transformer_layers(model)
+        except ValueError as error:
+            raise ValueError(f"{error}, which shards need: set train_layout to copies in the profile") from error
+    if activations == "recomputed" and not model.supports_gradient_checkpointing:
+        raise ValueError(f"{type(model).__name__} cannot compute activations again: set train_activations to kept")
+
+
+def _bare_and_empty(declaration: Finetune, folder: Path) -> Any:
+    """The model in a folder, without adapters and without the values of its parameters."""
+    from accelerate import init_empty_weights
+    from transformers import AutoConfig
+
+    kind, options = _kind(declaration.labels)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, **options)
+    with init_empty_weights(include_buffers=False):
+        model = kind.from_config(config, dtype=_dtype(declaration), **attention(config))
+    model.tie_weights()  # in the context each name has a parameter of its own
+    model.config.get_text_config().use_cache = False
+    if declaration.labels:
+        model.config.pad_token_id = _padding(model.config)
+    return model
 
 
 def recompute_activations(model: Any) -> None:

@@ -2,9 +2,11 @@
 
 Copies: each process has the whole model and takes its share of a step's passes. Then they add their gradients up.
 
-Shards: each process has a share of every matrix, of its gradient and of Adam's moments (torch's `fully_shard`). A
-layer's matrices are gathered when a pass reaches the layer and freed after it; gradients are added up in the backward
-pass. So all ranks have to be at the same layer at the same time, and to go through the same number of passes.
+Shards: each process has a share of every matrix, of its gradient and of Adam's moments (torch's `fully_shard`). The
+matrices of a layer, of the embeddings and of the head are gathered when a pass reaches them and freed after it; one
+that is used in several places, such as embeddings that are the head too, is gathered during the whole pass. Gradients
+are added up in the backward pass. So all ranks have to be at the same layer at the same time, and to go through the
+same number of passes.
 
 Copies read the model's files on each rank. Of shards rank 0 alone reads them and sends the values, one layer after the
 other, to the other ranks, so that the model is once in the memory of a machine with eight GPUs, and not eight times.
@@ -27,6 +29,9 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
 from operators.training.finetune import Layout, TrainingPrecision
+
+WHOLE = MixedPrecisionPolicy()
+"""Gathered in the dtype of the weights."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,7 @@ class Shards(Ranks):
         weights and sums of gradients keep the dtype of the weights.
         """
         layers = transformer_layers(model)
+        self._agree_on_dtypes(model)
         frozen = any(not weight.requires_grad for weight in model.parameters())
         copies = {weight for weight in model.parameters() if weight.dim() < 2 or (frozen and weight.requires_grad)}
         _receive([weight for weight in model.parameters() if weight in copies], device)
@@ -116,17 +122,23 @@ class Shards(Ranks):
         mesh = DeviceMesh.from_group(dist.group.WORLD, device.type)  # type: ignore[arg-type]  # there are several ranks
         narrow = torch.bfloat16 if precision == "bfloat16" else None
         gathering = MixedPrecisionPolicy(narrow, torch.float32, cast_forward_inputs=False)
+        embedding, head = ends(model)
+        alone = [*((layer, gathering) for layer in layers), (embedding, WHOLE), (head, gathering)]
         parts = []
-        for layer in layers:
-            _receive([weight for weight in layer.parameters() if weight not in copies], device)
-            parts.append(fully_shard(layer, mesh=mesh, mp_policy=gathering, ignored_params=copies))
-        rest = [weight for weight in model.parameters() if weight not in copies and not isinstance(weight, DTensor)]
-        _receive(rest, device)
-        parts.append(fully_shard(model, mesh=mesh, ignored_params=copies))
+        for part, policy in [*((part, policy) for part, policy in alone if part is not None), (model, WHOLE)]:
+            rest = [each for each in part.parameters() if each not in copies and not isinstance(each, DTensor)]
+            _receive(rest, device)
+            parts.append(fully_shard(part, mesh=mesh, mp_policy=policy, ignored_params=copies))
         for part in parts:
             part.set_gradient_divide_factor(1.0)  # a sum: each row's loss is weighted already
             part.set_force_sum_reduction_for_comms(True)  # gloo has no other
             part.set_reduce_scatter_unused_params(True)  # such as an expert that none of a rank's samples used
+
+    def _agree_on_dtypes(self, model: Any) -> None:
+        """Gives an empty model the dtypes of rank 0's, as a class may read some of its weights in float32 always."""
+        tensors = [*model.parameters(), *model.buffers()]
+        for tensor, dtype in zip(tensors, self.exchanged([each.dtype for each in tensors])[0], strict=True):
+            tensor.data = tensor.data.to(dtype)
 
     def shares(self, passes: int) -> list[tuple[int, int]]:
         """The same number on each rank: one with none left repeats the last and cheapest pass, with weight 0."""
@@ -165,6 +177,16 @@ def transformer_layers(model: Any) -> nn.ModuleList:
         if isinstance(module, nn.ModuleList) and len(module) == count:
             return module
     raise ValueError(f"{type(model).__name__} has no list of its {count} layers")
+
+
+def ends(model: Any) -> tuple[nn.Module | None, nn.Module | None]:
+    """The embeddings and the language head of a model, which shards gather each by itself; None for what it lacks.
+
+    Where they are one matrix, both are None: it is used at both ends of a pass, and stays gathered between them.
+    """
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    tied = head is not None and head.weight is embedding.weight
+    return (None, None) if tied else (embedding, head)
 
 
 def _receive(tensors: Sequence[Tensor], device: torch.device) -> None:

@@ -47,7 +47,7 @@ class Memory:
     compared: float = 0.0
     """The adapter whose gradient is taken, with its moments and the directions of LESS's targets, at their defaults."""
     activations: float = 0.0
-    """A bound for one pass."""
+    """A bound for one pass, with what is gathered or copied of the weights for it."""
     cache: float = 0.0
     """The keys and values of one request of a judge."""
 
@@ -71,7 +71,9 @@ def needed(step: Operator | Finetune, how: Profile) -> Memory | None:
     if model is None or not gpus_of(step, how):
         return None
     sizes = Sizes.here(model)
-    return None if sizes is None else needed_by(step, how, sizes)
+    if sizes is None or (sizes.stored and not isinstance(step, Asking)):  # only vLLM reads quantised weights
+        return None
+    return needed_by(step, how, sizes)
 
 
 def model_of(step: Operator | Finetune) -> Checkpoint | None:
@@ -88,10 +90,12 @@ def needed_by(step: Operator | Finetune, how: Profile, sizes: Sizes) -> Memory |
         return _of_training(step, how, sizes)
     if isinstance(step, Asking):
         gpus = max(1.0, gpus_of(step, how))
-        return Memory(2 * sizes.parameters / gpus, cache=(step.context or CONTEXT) * sizes.shape.cache_bytes() / gpus)
+        weights = sizes.stored or 2 * sizes.parameters
+        return Memory(weights / gpus, cache=(step.context or CONTEXT) * sizes.shape.cache_bytes() / gpus)
     if isinstance(step, Embed):  # `auto` begins with float32
         itemsize = 2 if step.precision == "bfloat16" else 4
-        return Memory(itemsize * sizes.body, activations=512 * sizes.shape.body_bytes(itemsize))
+        tokens = step.max_tokens or sizes.positions or USUAL_TOKENS
+        return Memory(itemsize * sizes.body, activations=tokens * sizes.shape.body_bytes(itemsize))
     if not isinstance(step, Loss | ClassError | Scorer | Reward | UniEval | Gradient | GradientNorm):
         return None
     itemsize = 4 if step.precision == "float32" else 2
@@ -172,16 +176,26 @@ def _of_training(trainer: Finetune, how: Profile, sizes: Sizes) -> Memory:
     itemsize = 4 if trainer.precision == "float32" else 2
     shards = how.train_workers if how.train_layout == "shards" else 1
     tokens = max(how.train_tokens, trainer.max_tokens or USUAL_TOKENS)
-    # Of shards, two layers and the embeddings are whole while they are used.
-    shape = sizes.shape
-    layer = (sizes.parameters - 2 * shape.vocabulary * shape.width) / shape.layers
-    whole = itemsize * (2 * layer + 2 * shape.vocabulary * shape.width) if shards > 1 else 0
     recomputed = how.train_activations == "recomputed"
-    a_token = shape.recomputed_bytes(itemsize) if recomputed else shape.backward_bytes(itemsize)
-    activations = whole + tokens * a_token
+    a_token = sizes.shape.recomputed_bytes(itemsize) if recomputed else sizes.shape.backward_bytes(itemsize)
+    activations = tokens * a_token + (_whole(trainer, sizes, itemsize) if shards > 1 else 0)
     if trainer.lora is None:
         each = 4 * sizes.parameters / shards
+        if shards == 1 and itemsize == 2:  # autocast keeps a copy of each matrix for the backward pass
+            activations += 2 * sizes.parameters
         return Memory(each, gradients=each, moments=2 * each, activations=activations)
     adapter = 4 * sizes.adapter(trainer.lora)
     frozen = itemsize * sizes.parameters / shards
     return Memory(frozen + adapter, gradients=adapter, moments=2 * adapter, activations=activations)
+
+
+def _whole(trainer: Finetune, sizes: Sizes, itemsize: int) -> int:
+    """The bytes of what is whole during a pass of a sharded model: two layers, and the embeddings or the head.
+
+    Where they are trained, so is a gradient, and the float32 that is added up over the ranks. Embeddings that are the
+    head too are gathered in float32, and autocast makes a copy of them.
+    """
+    if trainer.lora is not None:
+        return itemsize * (2 * sizes.layer + 2 * sizes.ends)
+    summed = itemsize + 4
+    return sizes.layer * (2 * itemsize + summed) + sizes.ends * ((8 if sizes.tied else summed) + itemsize)

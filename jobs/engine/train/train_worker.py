@@ -125,11 +125,13 @@ def carry_out(training: Training) -> None:
     from operators.supervision.supervised import Supervision
     from operators.training import ranks
     from operators.training.loop import train
+    from operators.training.model import refuse_unfit
 
     trainer = training.trainer
     torch.set_num_threads(max(1, min(training.threads, os.cpu_count() or 1)))
     try:
         base = trainer.base.folder()
+        refuse_unfit(trainer, training.layout, training.activations)  # tokenizing can take longer
         tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
         config = AutoConfig.from_pretrained(base, local_files_only=True).get_text_config().to_dict()
         limit = sample_tokens(config, trainer.max_tokens, trainer.base.name)

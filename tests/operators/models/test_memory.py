@@ -4,7 +4,18 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from transformers import BertConfig, BertModel, LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    BertConfig,
+    BertModel,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
+)
 
 from operators.models import memory
 from operators.models.memory import MOST_TOKENS, Shape, tokens_that_fit
@@ -68,13 +79,34 @@ def kept(model, run) -> int:
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "autocast"])
-@pytest.mark.parametrize("kind", ["llama", "qwen3", "bert"])
-def test_what_autograd_keeps_of_a_layer_is_within_the_bound_and_not_far_below(kind, precision):
+@pytest.mark.parametrize("kind", ["llama", "qwen3", "wide heads", "gemma3", "experts", "eager", "bert"])
+def test_what_autograd_keeps_of_a_layer_is_within_the_bound_and_not_far_below(kind, precision, monkeypatch):
+    monkeypatch.setattr(memory, "USUAL_TOKENS", 256)  # the length of the samples below, on which tables depend
     shape = {"vocab_size": 100, "hidden_size": 256, "intermediate_size": 688, "num_attention_heads": 8}
     made = {
         "llama": lambda layers: LlamaForCausalLM(LlamaConfig(**shape, num_hidden_layers=layers)),
         "qwen3": lambda layers: Qwen3ForCausalLM(
             Qwen3Config(**shape, num_hidden_layers=layers, num_key_value_heads=8, head_dim=32)
+        ),
+        "wide heads": lambda layers: Qwen3ForCausalLM(
+            Qwen3Config(**shape, num_hidden_layers=layers, num_key_value_heads=4, head_dim=64)
+        ),
+        "gemma3": lambda layers: Gemma3ForCausalLM(
+            Gemma3TextConfig(**shape, num_hidden_layers=layers, num_key_value_heads=4, head_dim=32)
+        ),
+        "experts": lambda layers: Qwen3MoeForCausalLM(
+            Qwen3MoeConfig(
+                **shape,
+                num_hidden_layers=layers,
+                num_key_value_heads=4,
+                head_dim=32,
+                moe_intermediate_size=96,
+                num_experts=8,
+                num_experts_per_tok=4,
+            )
+        ),
+        "eager": lambda layers: LlamaForCausalLM(
+            LlamaConfig(**shape, num_hidden_layers=layers, attn_implementation="eager")
         ),
         "bert": lambda layers: BertModel(
             BertConfig(**shape, num_hidden_layers=layers, attention_probs_dropout_prob=0.0)

@@ -67,6 +67,13 @@ def test_rates_are_those_of_transformers(schedule):
         expected.step()
 
 
+def test_a_quantised_base_is_refused_before_it_is_read(tmp_path):
+    (tmp_path / "config.json").write_text('{"quantization_config": {"quant_method": "awq"}}')
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(ValueError, match=r"are quantised \(awq\)"):
+        declared(tmp_path).check()
+
+
 def test_identity_is_the_declaration_and_the_content_of_the_base(base, tmp_path):
     assert declared(base).fingerprint() == declared(str(base) + "/").fingerprint()
     others = [declared(base, lora=None), declared(base, lora=LoRA(rank=4)), declared(base, seed=1, warmup=0.0)]

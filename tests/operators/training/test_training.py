@@ -3,12 +3,14 @@
 import json
 import shutil
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
+from transformers import Gemma2Config
 
 from operators.checkpoint import Checkpoint
 from operators.missing import ModelMissing
@@ -17,7 +19,7 @@ from operators.supervision.supervised import IGNORED, Supervised
 from operators.training.epochs import whole_epochs
 from operators.training.files import epoch_outcomes
 from operators.training.finetune import LoRA
-from operators.training.loop import NonFinite, train
+from operators.training.loop import NonFinite, optimiser, train
 from operators.training.losses import summed_losses
 from operators.training.model import empty_model, recompute_activations, trained_model, untrained_model
 from tests.full_disk import files_up_to
@@ -368,3 +370,24 @@ def test_an_empty_model_has_the_parameters_of_the_whole_one(base, samples, tmp_p
 
 def facts_of(model) -> dict:
     return {name: (weight.shape, weight.dtype, weight.requires_grad) for name, weight in model.named_parameters()}
+
+
+def test_an_empty_model_computes_its_attention_as_the_whole_one(tmp_path):
+    shape: Any = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2}
+    Gemma2Config(**shape, vocab_size=50, head_dim=8, attn_logit_softcapping=1.0).save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").touch()
+    assert empty_model(declared(tmp_path, lora=None), None).config._attn_implementation == "eager"
+
+
+def test_a_step_on_a_gpu_is_one_kernel_that_makes_the_step_of_the_cpu(base, samples):
+    weights = {}
+    for device in ("cpu", "cuda"):  # the kernel that a GPU would have is there for tensors of a CPU, too
+        model = untrained_model(declared(base, lora=None))
+        adam = optimiser(model, declared(base, weight_decay=0.1), torch.device(device))
+        assert bool(adam.defaults["fused"]) == (device == "cuda")
+        for _ in range(2):
+            summed_losses(model, samples[:3], None)[0].sum().backward()
+            adam.step()
+        weights[device] = dict(model.named_parameters())
+    for name, weight in weights["cpu"].items():
+        torch.testing.assert_close(weights["cuda"][name], weight, rtol=1e-3, atol=1e-5)

@@ -4,10 +4,17 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaConfig, T5Config, T5EncoderModel, T5ForConditionalGeneration
+from transformers import (
+    BertConfig,
+    LlamaConfig,
+    T5Config,
+    T5EncoderModel,
+    T5ForConditionalGeneration,
+)
 
 from jobs.engine.execute import memory_table
 from jobs.engine.execute.model_memory import needed, needed_by, refusal
@@ -18,7 +25,7 @@ from operators.checkpoint import Checkpoint
 from operators.embedding.embed import Embed
 from operators.losses.loss import Loss
 from operators.scoring.unieval import UniEval
-from operators.training.finetune import Finetune, LoRA
+from operators.training.finetune import LIKE_ALPACA, Finetune, LoRA
 from operators.training.model import untrained_model
 from tests.tiny import tiny_causal, tiny_unieval
 
@@ -81,6 +88,38 @@ def test_an_embedder_needs_neither_a_language_head_nor_a_decoder():
     assert found.held == 4 * sizes.body
 
 
+def test_of_quantised_weights_a_judge_needs_what_their_files_have(base, tmp_path):
+    folder = tmp_path / "awq"
+    shutil.copytree(base.name, folder)
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(settings | {"quantization_config": {"quant_method": "awq"}}))
+    model = Checkpoint(str(folder))
+    assert needed(Judge(model=model), ON_GPUS).weights == (folder / "model.safetensors").stat().st_size
+    (folder / "model.safetensors").unlink()
+    assert needed(Judge(model=model), ON_GPUS) is None
+
+
+def test_an_embedder_takes_texts_as_long_as_its_positions():
+    shape: Any = {"vocab_size": 1000, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    sizes = Sizes.of(BertConfig(**shape, max_position_embeddings=8192))
+    assert needed_by(Embed(), ON_GPUS, sizes).activations == 8192 * sizes.shape.body_bytes(4)
+    assert needed_by(Embed(max_tokens=64), ON_GPUS, sizes).activations == 64 * sizes.shape.body_bytes(4)
+
+
+def test_what_a_pass_gathers_of_shards_and_copies_for_autocast_is_counted():
+    sizes = memory_table.sizes("4B")
+    whole = replace(LIKE_ALPACA, precision="bfloat16")
+    shards = Profile(train_workers=8, train_gpus=1, train_layout="shards")
+    passes = 4096 * sizes.shape.backward_bytes(2)
+    embeddings = 151936 * 2560
+    gathered = needed_by(whole, shards, sizes).activations - passes
+    assert embeddings * (4 + 4 + 2) < gathered < embeddings * (4 + 4 + 2 + 4) + 2e9  # two copies, the gradient, a sum
+    assert needed_by(whole, ON_GPUS, sizes).activations - passes == 2 * sizes.parameters
+    assert needed_by(replace(whole, precision="float32"), ON_GPUS, sizes).activations < 2 * passes
+    frozen = needed_by(Finetune(Checkpoint("any")), shards, sizes).activations - passes
+    assert 2 * embeddings <= frozen < gathered / 2
+
+
 def test_what_is_on_no_gpu_needs_none_of_its_memory(base):
     assert needed(Loss(base), Profile()) is None
     assert needed(Finetune(base), Profile()) is None
@@ -118,7 +157,8 @@ def test_of_a_shared_gpu_a_worker_has_its_share(base):
 def test_a_model_whose_size_is_not_known_here_is_not_refused(base, tmp_path):
     assert needed(Loss(Checkpoint("someone/never-downloaded")), ON_GPUS) is None
     settings = json.loads((Path(base.name) / "config.json").read_text())
-    for number, other in enumerate(({"model_type": "of another library"}, {"quantization_config": {"bits": 4}})):
+    quantised = {"quantization_config": {"quant_method": "awq", "bits": 4}}
+    for number, other in enumerate(({"model_type": "of another library"}, quantised)):
         folder = tmp_path / str(number)
         shutil.copytree(base.name, folder)
         (folder / "config.json").write_text(json.dumps(settings | other))
@@ -132,6 +172,6 @@ def test_the_page_shows_the_table():
 
 def test_the_largest_models_of_a_profile_are_those_of_the_table():
     found = memory_table.largest_models(profile("gpu_8"), 80 * GIB)
-    assert found == {"judge": "32B", "loss, score": "32B", "gradients": "8B", "LoRA": "8B", "all weights": "8B"}
+    assert found == {"judge": "32B", "loss, score": "32B", "gradients": "8B", "LoRA": "14B", "all weights": "8B"}
     assert memory_table.largest_models(Profile(), 80 * GIB) == {}
     assert set(memory_table.largest_models(profile("gpu"), GIB).values()) == {None}

@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from transformers import AlbertConfig, CTRLConfig
 
 from jobs.engine.terminal.errors import OverErrorBudget, WinnowError
 from jobs.engine.train.tokenized import Tokenized, tokenized
 from jobs.engine.train.train_worker import Training, carry_out, process_group
 from operators.base import RowError
 from operators.checkpoint import Checkpoint
+from operators.supervision.labels import Labels
 from operators.supervision.supervised import IGNORED, Supervised
 from operators.training.finetune import LoRA
 from operators.training.ranks import Copies
@@ -91,6 +93,29 @@ def test_ranks_wait_while_one_of_them_writes_a_large_checkpoint():
 def test_what_cannot_be_trained_is_told(make_pool, base, tmp_path, fields, told):
     with pytest.raises(WinnowError, match=told):
         carry_out(asked_of(make_pool(TEXTS[:8]), declared(base, **fields), tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "changed", "told"),
+    [
+        ({"lora": LoRA(modules=("c_attn",))}, {}, "no linear layer named c_attn"),
+        ({}, {"layout": "shards"}, "has no list of its 12 layers, which shards need: set train_layout to copies"),
+        ({}, {"activations": "recomputed"}, "cannot compute activations again: set train_activations to kept"),
+    ],
+)
+def test_what_the_base_s_layers_do_not_allow_is_told_before_a_sample_is_tokenized(
+    make_pool, base, tmp_path, fields, changed, told
+):
+    folder = base
+    if changed:
+        folder = tmp_path / "base"
+        shutil.copytree(base, folder)
+        kind = AlbertConfig if "layout" in changed else CTRLConfig  # one that shares a layer; one of 2019
+        kind(vocab_size=600, pad_token_id=0, eos_token_id=2).save_pretrained(folder)
+    labels = Labels(classes=("a", "b")) if changed else None
+    trainer = declared(folder, max_tokens=4, labels=labels, **{"lora": None, **fields})  # no sample fits into 4 tokens
+    with pytest.raises(WinnowError, match=told):
+        carry_out(replace(asked_of(make_pool(TEXTS[:8]), trainer, tmp_path / "run"), **changed))
 
 
 def test_the_batch_and_the_tokens_that_nobody_asked_for_are_recorded(make_pool, base, tmp_path):
