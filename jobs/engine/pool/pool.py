@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jobs.engine.execute.session import Session
+from jobs.engine.execute.session import Session, connect
 from jobs.engine.grow.growing import Lineage, grown, lineage
 from jobs.engine.ingest import IngestSettings, ingest
 from jobs.engine.ingest.findings import is_over, refuse_unreadable, say_reasons
@@ -66,6 +66,7 @@ class Pool(Subset):
         for line in found if known else ():
             say(line)
         if not known:
+            connect(session.profile, session.store.folder)
             ingest(inputs, folder, settings=reading, say=say, apart=session.store.url)
         pool = cls.open(folder, session)
         if known and not pools and is_over(pool.facts, session.max_unreadable):
