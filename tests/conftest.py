@@ -12,6 +12,7 @@ from contextlib import nullcontext
 os.environ.update(
     RAY_AUTH_MODE="disabled",
     RAY_USAGE_STATS_ENABLED="0",
+    RAY_ENABLE_AUTO_CONNECT="0",  # a test that needs Ray asks for it, and does not join what else runs here
     RAY_worker_niceness="0",
     RAY_DATA_DISABLE_PROGRESS_BARS="1",
     RAY_health_check_initial_delay_ms="1000",  # a node that does not answer five times in a row is dead

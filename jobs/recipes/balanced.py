@@ -25,6 +25,7 @@ class Balanced(Recipe):
     def select(self, pool: Pool) -> Selection:
         """Keeps the first samples of the order."""
         sources = Sources.read(pool, self.source)
-        kept = self.within(pool, pool.ranking(pool.ids[balanced_order(sources.of, self.seed)]))
+        drawn = pool.bind(source=sources.of).reduce(balanced_order, "source", seed=self.seed)
+        kept = self.within(pool, drawn)
         facts = {"sources": len(sources.names)}
         return pool.selection(kept, because={"not drawn": pool, "drawn at random": kept}, facts=facts)

@@ -15,13 +15,13 @@ from typing import ClassVar
 from pydantic.dataclasses import dataclass
 
 from jobs.engine.command.places import missing
-from jobs.engine.recipe import Pool, Ranking, Reads, Recipe, Selection, Step
+from jobs.engine.recipe import Pool, Reads, Recipe, Selection, Step
 from jobs.engine.terminal.errors import WinnowError
 from jobs.methods.targets import AUTO, Targets
+from jobs.methods.turns import Turns
 from operators.base import STRICT
 from operators.checkpoint import Checkpoint
 from operators.embedding.hidden_state import HiddenState
-from operators.kernels.round_robin import best_similarities, round_robin
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -57,16 +57,9 @@ class RDS(Recipe):
         if failed := targets.pool - read:
             raise WinnowError(f"targets: {len(failed)} cannot be read; the first is sample {failed.ids[0]}")
         shown = pool.map(hidden=self.hidden)
-        compared = {"targets": read.values("hidden"), "subtasks": targets.subtasks}
-        similarity = shown.reduce(best_similarities, "hidden", **compared)
-        scored = shown.bind(
-            similarity=similarity, score=similarity.max(axis=1).astype(float), subtask=similarity.argmax(axis=1)
-        )
-
-        def chosen(k: int) -> Ranking:
-            return scored.reduce(round_robin, "similarity", count=k).positions
-
-        kept = self.within(pool, chosen)
+        turns = Turns(shown, "hidden", read.values("hidden"), targets.subtasks)
+        kept = self.within(pool, turns.first)
+        scored = turns.scored()
         return pool.selection(
             kept,
             score="score",

@@ -39,7 +39,7 @@ class Influence:
     scores: np.ndarray
     """(n,) float64, from -1 to 1; NaN for a sample with a feature that is not finite."""
     subtasks: np.ndarray
-    """(n,) int64 the subtask that has the score, the lowest on ties; -1 where the score is NaN."""
+    """(n,) int32 the subtask that has the score, the lowest on ties; -1 where the score is NaN."""
     at: np.ndarray
     """(n, c) float32 mean cosine with that subtask's targets at each checkpoint; NaN where the score is NaN."""
 
@@ -188,7 +188,7 @@ def _best(scores: np.ndarray, by_checkpoint: Sequence[np.ndarray]) -> Influence:
     best = scores.argmax(axis=1)
     return Influence(
         scores=np.where(bad, np.nan, scores.max(axis=1)),
-        subtasks=np.where(bad, -1, best),
+        subtasks=np.where(bad, -1, best).astype(np.int32),
         at=np.stack(
             [np.where(bad, np.nan, table[np.arange(len(best)), best]) for table in by_checkpoint], axis=1
         ).astype(np.float32),

@@ -32,7 +32,7 @@ def stratified_sample(labels: np.ndarray, size: int, seed: int) -> Positions:
     return np.sort(np.concatenate(chosen)) if len(names) else np.empty(0, int)
 
 
-def balanced_order(labels: np.ndarray, seed: int) -> np.ndarray:
+def balanced_order(labels: np.ndarray, seed: int) -> Positions:
     """(n,) int64 positions in a random order in which the labels take turns, as long as each has rows.
 
     The first rows therefore hold as many of one label as of another, or all of a label that has fewer. Within a turn

@@ -40,6 +40,11 @@ class Sharding(NamedTuple):
         """Whether each row is computed by itself, so that not all rows of a shard have to be in memory."""
         return self.driver is joined
 
+    @property
+    def in_pieces(self) -> bool:
+        """Whether not all rows of a shard have to be in memory: also where shards drop them at the first question."""
+        return self.by_row or getattr(self.shard, "condensed", False)
+
     def cuts(self, rows: int, shards: int) -> list[int]:
         """Where so many shards begin, and the end; shards are fewer where there are fewer parts."""
         at = sorted(set(self.parts(rows))) if self.parts else range(rows + 1)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import is_dataclass
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -87,7 +87,7 @@ def _alone(request: Request, progress: Progress) -> Found:
     if declared is None:
         device = {"device": "cuda"} if request.spread.gpus else {}
         return Found(request.kernel(*map(read, request.columns), **device, **request.params))
-    asked = Asked(here(_held(declared, request.columns, 0, request.spread)))
+    asked = Asked(_held(declared, request.columns, 0, request.spread))
     return Found(declared.driver(asked, tell=progress, **request.params), asked.rounds)
 
 
@@ -136,12 +136,16 @@ def _wait_for_room(workers: list[Any], request: Request) -> None:
             )
 
 
-def _held(declared: Sharding, columns: Sequence[Rows], offset: int, spread: Spread) -> Any:
-    """The shard with these rows, in memory or read as they are asked for; offset: the position of the first."""
+def _held(declared: Sharding, columns: Sequence[Rows], offset: int, spread: Spread) -> Ask:
+    """Asks the shard with these rows, in memory or read as they are asked for; offset: the position of the first."""
     if spread.at_once:
-        return InTurn(declared, columns, offset, spread.at_once)
+        return (
+            here(InTurn(declared, columns, offset, spread.at_once))
+            if declared.by_row
+            else Pieces(declared, columns, offset, spread.at_once)
+        )
     device = {"device": "cuda"} if spread.gpus else {}
-    return declared.shard(*map(read, columns), offset=offset, **device)
+    return here(declared.shard(*map(read, columns), offset=offset, **device))
 
 
 class InTurn(NamedTuple):
@@ -154,11 +158,31 @@ class InTurn(NamedTuple):
 
     def rows(self, params: dict[str, Any]) -> Any:
         """What the kernel returns of the rows of this shard."""
-        answers = []
-        for start in range(0, count(self.columns[0]), self.at_once):
-            columns = (read(part(each, start, start + self.at_once)) for each in self.columns)
-            answers.append(self.declared.shard(*columns, offset=self.offset + start).rows(params))
-        return in_order(answers)
+        pieces = _pieces(self.declared, self.columns, self.offset, self.at_once)
+        return in_order([piece.rows(params) for piece in pieces])
+
+
+class Pieces:
+    """Asks the pieces of a shard, each of which drops its rows when it is asked first; then the next is read."""
+
+    def __init__(self, declared: Sharding, columns: Sequence[Rows], offset: int, at_once: int):
+        self.unread = _pieces(declared, columns, offset, at_once)
+        self.read: list[Any] = []
+
+    def __call__(self, method: str, *arguments: Any) -> list[Any]:
+        """The answers of the pieces, in their order."""
+        answers = here(*self.read)(method, *arguments)
+        for piece in self.unread:
+            answers.append(getattr(piece, method)(*arguments))
+            self.read.append(piece)
+        return answers
+
+
+def _pieces(declared: Sharding, columns: Sequence[Rows], offset: int, at_once: int) -> Iterator[Any]:
+    """Gives shards of so many rows, one after another as they are read."""
+    for start in range(0, count(columns[0]), at_once):
+        rows = (read(part(each, start, start + at_once)) for each in columns)
+        yield declared.shard(*rows, offset=offset + start)
 
 
 class Shard:
@@ -173,11 +197,11 @@ class Shard:
         _set_threads(spread.threads)
         declared = sharding(kernel)
         assert declared is not None
-        self.shard = _held(declared, columns, offset, spread)
+        self.ask = _held(declared, columns, offset, spread)
 
-    def answer(self, method: str, *arguments: Any) -> Any:
-        """What a method of the shard returns."""
-        return getattr(self.shard, method)(*arguments)
+    def answer(self, method: str, *arguments: Any) -> list[Any]:
+        """What a method of the shard returns, or of each of its pieces."""
+        return self.ask(method, *arguments)
 
 
 SHARD: Any = ray.remote(Shard)
@@ -186,7 +210,7 @@ SHARD: Any = ray.remote(Shard)
 def _answers(workers: list[Any], method: str, *arguments: Any) -> list[Any]:
     """The answers of the shards, in their order; a large argument is put into the object store once."""
     given = [ray.put(each) if _bytes(each) > INLINE else each for each in arguments]
-    return ray.get([worker.answer.remote(method, *given) for worker in workers])
+    return list(chain.from_iterable(ray.get([worker.answer.remote(method, *given) for worker in workers])))
 
 
 class Asked:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import psutil
 import ray
+from ray._private.services import canonicalize_bootstrap_address
 
 from jobs.engine.execute.profile import Profile
 from jobs.engine.execute.shared import refuse_unshared
@@ -27,6 +28,7 @@ from jobs.engine.terminal.arguments import MAX_UNREADABLE
 from jobs.engine.terminal.errors import WinnowError, first_line
 from jobs.engine.terminal.screen import say
 
+AUTO = "auto"
 JOIN_SECONDS = 5.0
 PAUSE_SECONDS = 20.0
 TOO_SLOW = "timed out during startup"
@@ -94,13 +96,16 @@ def _below_error(record: logging.LogRecord) -> bool:
 def _join(address: str) -> None:
     """Connects to a running cluster; WinnowError where there is none.
 
-    The port is tried first, because Ray would wait for minutes where nothing listens, and then abort the process.
+    address: as Ray takes it; "auto" is the head that runs on this machine, or else the one in Ray's file of the last
+    cluster, which outlives a head that was killed. The port is tried first, because Ray would wait for 14 minutes where
+    nothing listens (20 attempts of 41 seconds).
     """
-    place = urlsplit(address if "://" in address else f"//{address}")
     try:
+        found = (canonicalize_bootstrap_address(address) or address) if address == AUTO else address
+        place = urlsplit(found if "://" in found else f"//{found}")
         if place.hostname and place.port:
             socket.create_connection((place.hostname, place.port), JOIN_SECONDS).close()
-        ray.init(logging_level=logging.WARNING)
+        ray.init(address=found, logging_level=logging.WARNING)
     except (OSError, ValueError, RuntimeError) as error:
         raise WinnowError(
             f"RAY_ADDRESS={address}: no Ray cluster can be reached there ({first_line(error)}). Set it to the address "

@@ -34,7 +34,7 @@ class Spread(NamedTuple):
     nodes: int = 0
     """The nodes that the shards were dealt to."""
     at_once: int = 0
-    """The rows that a process has in memory at a time, for a kernel that computes each by itself; 0: all of its."""
+    """The rows that a process has in memory at a time, where it does not need all of its; 0: all."""
 
 
 def live_nodes() -> list[Mapping[str, float]]:
@@ -45,7 +45,7 @@ def live_nodes() -> list[Mapping[str, float]]:
 def spread(kernel: Callable[..., Any], columns: Mapping[str, Rows], rows: int, profile: Profile) -> Spread:
     """One process where the columns fit, or where the kernel has no shards; else shards over all nodes or GPUs.
 
-    A kernel that computes each row by itself has one shard per node, which reads some of its rows after others.
+    Where not all rows have to be in memory there is one shard per node, which reads some of its rows after others.
     """
     gpus = profile.reduce_gpus if "device" in inspect.signature(kernel).parameters else 0.0
     threads = profile.reduce_threads or int(largest_node_cpus())
@@ -58,7 +58,7 @@ def spread(kernel: Callable[..., Any], columns: Mapping[str, Rows], rows: int, p
     total = rows * sum(row_bytes(each) for each in columns.values())
     if total <= limit:
         return alone
-    if declared.by_row:
+    if declared.in_pieces:
         at_once = max(1, int(limit * rows / total))
         shards = min(max(1, len(nodes)), rows)
         where = alone if shards == 1 else _dealt(shards, min(limit, total / shards), threads, nodes)

@@ -1,38 +1,34 @@
 """A column of samples: an operator's values in the store, or values that a recipe computed from other columns."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 
 from jobs.engine.execute.rows import Rows, Stored
-from jobs.engine.pool.ids import compact
+from jobs.engine.pool.held import BLOCK, Held
+from jobs.engine.pool.ids import Compact, among, compact, held_by
+from jobs.engine.pool.series import Series
 from jobs.engine.store.feature import Feature
-
-BLOCK = 1 << 16
-"""Values that are picked at a time: to pick all at once takes more memory than they do."""
-
-
-class Series(NamedTuple):
-    """Some samples, and one value per sample."""
-
-    ids: np.ndarray
-    """(m,) int64, ascending."""
-    values: np.ndarray
-    """(m, ...), aligned with `ids`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Column:
     """The values of the samples that have one. A field is read from the store once and kept in memory."""
 
-    ids: np.ndarray = compact()  # noqa: RUF009 - a descriptor, which keeps the ids of each instance apart
+    ids: Compact = compact()  # noqa: RUF009 - a descriptor, which keeps the ids of each instance apart
     """The samples that have a value, ascending; (m,) int64."""
     feature: Feature | None = None
     """Where the values are stored; None for values that were computed from other columns."""
     read: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
-    """The values in memory, by field, aligned with `ids`; "" is the whole value."""
+    """The values in memory, by field, one for each of `places`; "" is the whole value."""
+    over: Held | None = None
+    """More samples than those of `ids`, which `read` has values of, NaN for those that are not in `ids`."""
+
+    @property
+    def places(self) -> Held:
+        """The samples that `read` has values of, in their order."""
+        return self.over or held_by(self)
 
     def stored(self) -> Feature:
         """The feature with the values; ValueError where they are not in the store."""
@@ -40,36 +36,46 @@ class Column:
             raise ValueError("these values were computed from other columns and are not stored")
         return self.feature
 
-    def values(self, ids: np.ndarray, field: str) -> np.ndarray:
-        """The values of a field for these ids, in their order; KeyError where an id has no value."""
-        own = self.ids
-        if ids is own:
-            return self.whole(field)
-        held = self.whole(field)
-        found = np.empty((len(ids), *held.shape[1:]), held.dtype)
-        for start in range(0, len(ids), BLOCK):
-            wanted = ids[start : start + BLOCK]
-            places = np.minimum(np.searchsorted(own, wanted), max(len(own) - 1, 0))
-            known = own[places] == wanted if len(own) else np.zeros(len(wanted), bool)
+    def values(self, ids: np.ndarray | Held, field: str) -> np.ndarray:
+        """The values of a field for these ids, in their order; KeyError where an id has no value.
+
+        For all of `ids` they cannot be written to, as a copy would be as large as they are.
+        """
+        whole = isinstance(ids, Held) and ids == held_by(self) and not self.over
+        kept = self.whole(field)
+        if whole:
+            return kept
+        found, begin = np.empty((len(ids), *kept.shape[1:]), kept.dtype), 0
+        for wanted in ids.blocks() if isinstance(ids, Held) else _blocks(ids):
+            known = held_by(self).find(wanted)[1]
             if not known.all():
                 raise KeyError(f"there is no value for id {wanted[~known][0]}")
-            found[start : start + BLOCK] = held[places]
+            found[begin : begin + len(wanted)] = kept[self.places.find(wanted)[0]]
+            begin += len(wanted)
         return found
 
     def whole(self, field: str) -> np.ndarray:
-        """The values of a field for all of `ids`, which cannot be written to: a copy would be as large as they are."""
+        """The values of a field for all of `places`, which cannot be written to."""
         if field not in self.read:
             self.read[field] = self.stored().values(self.ids, field)
         whole = self.read[field].view()
         whole.flags.writeable = False
         return whole
 
-    def rows(self, ids: np.ndarray, field: str) -> Rows:
+    def series(self, ids: Held, field: str) -> Series:
+        """The values of a field for these ids; nothing is copied. KeyError where an id has no value."""
+        if not ids == held_by(self) and not among(ids, held_by(self)).all():
+            raise KeyError("there is no value for some of the ids")
+        return Series(ids, self.whole(field), None if ids == self.places else self.places)
+
+    def rows(self, ids: np.ndarray | Held, field: str) -> Rows:
         """The values of these ids as an argument of a kernel on a worker.
 
         Values in the store are passed by reference, so that they do not go through the driver.
         """
-        return Stored(self.feature, field, ids) if self.feature else self.values(ids, field)
+        if not self.feature:
+            return self.values(ids, field)
+        return Stored(self.feature, field, ids.ids() if isinstance(ids, Held) else ids)
 
     def fields(self) -> tuple[str, ...]:
         """The names of the fields of the values; empty where the values are not structs, or not in the store."""
@@ -87,16 +93,24 @@ def joined(first: Mapping[str, Column], second: Mapping[str, Column]) -> dict[st
         one, other = first[name], second[name]
         if one is other or one.feature != other.feature:
             continue
-        ids = one.ids if np.array_equal(one.ids, other.ids) else np.union1d(one.ids, other.ids)
+        same = held_by(one) == held_by(other)
         if one.feature:
-            columns[name] = Column(ids, one.feature)
-        else:
+            columns[name] = one if same else Column(np.union1d(one.ids, other.ids), one.feature)
+        elif not same:
             further = np.setdiff1d(other.ids, one.ids)
-            held = np.concatenate([one.values(one.ids, ""), other.values(further, "")])
-            columns[name] = Column(ids, read={"": held[np.argsort(np.concatenate([one.ids, further]))]})
+            values = np.concatenate([one.values(held_by(one), ""), other.values(further, "")])
+            ids = np.concatenate([one.ids, further])
+            order = np.argsort(ids)
+            columns[name] = Column(ids[order], read={"": values[order]})
     return columns
 
 
 def features(columns: Mapping[str, Column]) -> dict[str, Feature]:
     """The features of the columns that are in the store, by column name."""
     return {name: column.feature for name, column in columns.items() if column.feature}
+
+
+def _blocks(ids: np.ndarray) -> Iterator[np.ndarray]:
+    """Ids some at a time: to pick all values at once takes more memory than they do."""
+    for start in range(0, len(ids), BLOCK):
+        yield ids[start : start + BLOCK]

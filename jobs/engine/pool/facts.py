@@ -7,7 +7,10 @@ import numpy as np
 import ray
 
 from jobs.engine.execute.session import Session
-from jobs.engine.pool.column import Column, Series
+from jobs.engine.pool.column import Column
+from jobs.engine.pool.held import Run
+from jobs.engine.pool.ids import among, held_by
+from jobs.engine.pool.series import Series
 from jobs.engine.samples.pool_folder import Samples
 from jobs.engine.samples.reading import Parts, read_samples
 from operators.kernels.correlation import spearman
@@ -36,30 +39,37 @@ def common_facts(
     }
     if score is not None:
         known = np.isfinite(score.values)
-        scored = score if known.all() else Series(score.ids[known], score.values[known])
-        facts["not scored"] = samples.samples - len(scored.ids)
-        correlation = _correlation(samples, scored)
+        if score.over is not None:
+            known &= among(score.places, held_by(score))
+        facts["not scored"] = samples.samples - int(np.count_nonzero(known))
+        correlation = _correlation(samples, score, known)
         if np.isfinite(correlation):
             facts["rank correlation with response length"] = correlation
     cut = [column for column in columns.values() if "truncated" in column.fields()]
     if cut:
-        ids = [column.ids[column.values(column.ids, "truncated").astype(bool)] for column in cut]
-        facts["truncated"] = len(np.unique(np.concatenate(ids)))
+        marks = np.zeros(samples.samples, bool)
+        for column in cut:
+            own = held_by(column)
+            marks[own.at(np.flatnonzero(column.values(own, "truncated").astype(bool)))] = True
+        facts["truncated"] = int(np.count_nonzero(marks))
     return facts
 
 
-def _correlation(samples: Samples, scored: Series) -> float:
+def _correlation(samples: Samples, score: Series, known: np.ndarray) -> float:
     """Spearman's rank correlation of the scores with the number of characters of the responses.
 
-    It is computed over at most COMPARED samples. NaN where either is constant, and for fewer than two samples.
+    It is computed over at most COMPARED samples; known: which values are scores. NaN where either is constant, and for
+    fewer than two samples.
     """
-    places = np.random.default_rng(0).permutation(len(scored.ids))[:COMPARED]
+    places = np.random.default_rng(0).permutation(int(np.count_nonzero(known)))[:COMPARED].copy()
     places.sort()
-    ids = scored.ids[places]
+    if not known.all():
+        places = Run(0, len(known)).where(known).at(places)
+    ids = score.places.at(places)
     if not len(ids):
         return float("nan")
     read = ray.get(_in_a_task.remote(samples.parts, ids)) if len(ids) > READ_HERE else _lengths(samples.parts, ids)
-    return spearman(scored.values[places], read)
+    return spearman(score.values[places], read)
 
 
 def _lengths(parts: Parts, ids: np.ndarray) -> np.ndarray:

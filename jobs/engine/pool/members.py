@@ -1,15 +1,18 @@
 """Some samples of a pool, by id, with the columns that are bound to them: parts of them, values and thresholds."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from copy import copy
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
 
 from jobs.engine.execute.session import Session
-from jobs.engine.pool.column import Column, Series
-from jobs.engine.pool.ids import compact, inside
-from jobs.engine.pool.scores import among
+from jobs.engine.pool.column import Column
+from jobs.engine.pool.held import Held, held
+from jobs.engine.pool.ids import Compact, among, compact, held_by
+from jobs.engine.pool.scores import found_among
+from jobs.engine.pool.series import Series
 from jobs.engine.samples.pool_folder import Samples
 from operators.kernels.threshold import (
     are_above,
@@ -28,7 +31,7 @@ class Members:
     origin: Samples
     """The samples of the whole pool."""
     session: Session
-    ids: np.ndarray = compact()  # noqa: RUF009 - a descriptor, which keeps the ids of each instance apart
+    ids: Compact = compact()  # noqa: RUF009 - a descriptor, which keeps the ids of each instance apart
     """The ids of the samples in this subset, ascending; (n,) int64."""
     columns: Mapping[str, Column] = field(default_factory=dict)
 
@@ -38,7 +41,7 @@ class Members:
         return self.ids
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(held_by(self))
 
     def __getitem__(self, some: np.ndarray | slice) -> Self:
         """The samples with these ids, or those at a slice of `order`, or where a mask over `order` is True.
@@ -49,35 +52,48 @@ class Members:
 
     def _chosen(self, some: np.ndarray | slice) -> np.ndarray:
         if isinstance(some, np.ndarray) and some.dtype != bool:
-            return inside(self.order, np.sort(some))
+            return self._inside(held(np.unique(some)))
         mask = np.zeros(len(self), bool)
         mask[some] = True
         return mask
 
+    def _inside(self, some: Held) -> np.ndarray:
+        """Which samples, in the order of `order`, are among these; (n,) bool."""
+        return among(held_by(self), some)
+
     def __and__(self, other: "Members") -> Self:
         """The samples of these that are in the other too."""
-        return self._where(inside(self.order, other.ids))
+        return self._where(self._inside(held_by(other)))
 
     def __sub__(self, other: "Members") -> Self:
         """The samples of this subset that are not in the other."""
-        return self._where(~inside(self.order, other.ids))
+        return self._where(~self._inside(held_by(other)))
 
     def _where(self, mask: np.ndarray) -> Self:
-        return self if mask.all() else replace(self, ids=self.ids[mask])
+        return self if mask.all() else self._with(ids=held_by(self).where(mask))
+
+    def _with(self, **changed: Any) -> Self:
+        """These samples with some fields changed; `replace` of dataclasses would make the array of the ids."""
+        other = copy(self)
+        vars(other).update(changed)
+        return other
 
     def bind(self, **columns: np.ndarray) -> Self:
         """These samples with additional columns of values, each aligned with `order`.
 
         A NaN or an infinity in a column of numbers counts as no value: `having` leaves such samples out.
         """
-        bound = {}
-        for name, values in columns.items():
-            values = self._by_id(np.asarray(values))
-            ids = self.ids
-            if values.dtype.kind == "f" and values.ndim == 1 and not (known := np.isfinite(values)).all():
-                ids, values = ids[known], values[known]
-            bound[name] = Column(ids, read={"": values})
-        return replace(self, columns={**self.columns, **bound})
+        bound = {name: self._bound(self._by_id(np.asarray(values))) for name, values in columns.items()}
+        return self._with(columns={**self.columns, **bound})
+
+    def _bound(self, values: np.ndarray) -> Column:
+        """The column of values that are aligned with `ids`. They are not copied: places without a value stay in it."""
+        own = held_by(self)
+        if values.dtype.kind != "f" or values.ndim != 1 or (known := np.isfinite(values)).all():
+            return Column(own, read={"": values})
+        if not np.isnan(values[~known]).all():
+            values = np.where(known, values, np.nan)
+        return Column(own.where(known), read={"": values}, over=own)
 
     def _by_id(self, values: np.ndarray) -> np.ndarray:
         """Values that are aligned with `order`, aligned with `ids`."""
@@ -87,11 +103,11 @@ class Members:
         """The samples that have a value in every one of these columns."""
         having = self
         for name in names:
-            valued = self.columns[name].ids
-            if having.ids is not valued:
-                having = having._where(inside(having.order, valued))
+            valued = held_by(self.columns[name])
+            if held_by(having) is not valued:
+                having = having._where(having._inside(valued))
                 if len(having) == len(valued):
-                    having = replace(having, ids=valued)  # one array for both
+                    having = having._with(ids=valued)  # one for both
         return having
 
     def values(self, name: str) -> np.ndarray:
@@ -101,12 +117,16 @@ class Members:
         wide columns. KeyError where a sample has no value.
         """
         column, _, field = name.partition(".")
-        return self.columns[column].values(self.order, field)
+        return self.columns[column].values(self._ordered(), field)
+
+    def _ordered(self) -> np.ndarray | Held:
+        """The ids in the order of `order`."""
+        return held_by(self)
 
     def column(self, name: str) -> Series:
         """The ids and the values of a column, by ascending id, for the details of a selection."""
         column, _, field = name.partition(".")
-        return Series(self.ids, self.columns[column].values(self.ids, field))
+        return self.columns[column].series(held_by(self), field)
 
     def above(self, name: str, threshold: float = -np.inf, *, share: float | None = None) -> Self:
         """The samples whose value is strictly above the threshold.
@@ -151,4 +171,4 @@ class Members:
 
     def _among(self, kernel: Callable[..., Any], name: str, **params: Any) -> Any:
         """What a kernel finds among the values of a column, in the order of `ids`."""
-        return among(kernel, self.columns[name.partition(".")[0]], name, self, self.session, **params)
+        return found_among(kernel, self.columns[name.partition(".")[0]], name, held_by(self), self.session, **params)

@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from jobs.engine.execute.session import Session
+from jobs.engine.execute.session import Session, connect
 from jobs.engine.grow.growing import Lineage, grown, lineage
 from jobs.engine.ingest import IngestSettings, ingest
 from jobs.engine.ingest.findings import is_over, refuse_unreadable, say_reasons
-from jobs.engine.pool.column import Column, Series, features, joined
+from jobs.engine.pool.column import Column, features, joined
 from jobs.engine.pool.facts import common_facts
-from jobs.engine.pool.selection import Selection, floats, smallest, spread
+from jobs.engine.pool.ids import held_by
+from jobs.engine.pool.selection import Selection
+from jobs.engine.pool.series import Series, smallest, spread
 from jobs.engine.pool.subset import Ranking, Subset
 from jobs.engine.record.entries import inputs_read
 from jobs.engine.samples.pool_folder import Samples, ingested_folder, is_pool
@@ -66,6 +68,7 @@ class Pool(Subset):
         for line in found if known else ():
             say(line)
         if not known:
+            connect(session.profile, session.store.folder)
             ingest(inputs, folder, settings=reading, say=say, apart=session.store.url)
         pool = cls.open(folder, session)
         if known and not pools and is_over(pool.facts, session.max_unreadable):
@@ -76,7 +79,7 @@ class Pool(Subset):
         return pool
 
     def _where(self, mask: np.ndarray) -> Subset:  # type: ignore[override] - some samples of a pool are not a pool
-        ids = self.ids if mask.all() else self.ids[mask]
+        ids = held_by(self) if mask.all() else held_by(self).where(mask)
         return Subset(self.origin, self.session, ids, self.columns)
 
     def beside(self, *inputs: str) -> "Pool":
@@ -142,22 +145,24 @@ class Pool(Subset):
         better. details: additional columns of selection.parquet. facts: additional facts for the manifest. vector: the
         column of embeddings in which `explain` finds the nearest samples. ValueError where `kept` has a sample twice.
         """
-        if len(np.unique(kept.order)) != len(kept):
-            raise ValueError("a selection contains a sample twice")
         reason = np.zeros(self.samples, smallest(0, len(because)))
-        for position, held in enumerate(because.values(), start=1):
-            reason[held.ids] = position
+        reason[kept.order] = 1
+        if np.count_nonzero(reason) != len(kept.order):
+            raise ValueError("a selection contains a sample twice")
+        reason[kept.order] = 0
+        for position, those in enumerate(because.values(), start=1):
+            for ids in held_by(those).blocks():
+                reason[ids] = position
         columns: dict[str, Column] = {}
         for each in (*because.values(), kept):
             columns = joined(columns, each.columns)
         if isinstance(score, str):
             name, _, field = score.partition(".")
-            ids = columns[name].ids
-            score = Series(ids, floats(columns[name].values(ids, field)))
+            score = columns[name].series(held_by(columns[name]), field)
         found = common_facts(self.origin, self.session, score, columns)
         return Selection(
             ids=kept.order,
-            score=spread(self.samples, score or Series(self.ids[:0], np.empty(0))),
+            score=spread(self.samples, score.as_floats() if score else Series(np.empty(0, np.int64))),
             folder=self.folder,
             reason=reason,
             reasons=(UNSCORED, *because),

@@ -8,11 +8,11 @@ from jobs.engine.execute.rows import Stored
 from jobs.engine.execute.session import Session
 from jobs.engine.execute.spread import spread
 from jobs.engine.pool.column import Column
-from jobs.engine.pool.ids import Identified, same
+from jobs.engine.pool.held import Held
 
 
-def among(
-    kernel: Callable[..., Any], column: Column, name: str, samples: Identified, session: Session, **params: Any
+def found_among(
+    kernel: Callable[..., Any], column: Column, name: str, samples: Held, session: Session, **params: Any
 ) -> Any:
     """What a kernel finds among the values of a column for these samples, by ascending id.
 
@@ -21,10 +21,9 @@ def among(
     """
     field = name.partition(".")[2]
     if column.feature and field not in column.read:
-        rows = Stored(column.feature, field, samples.ids)
+        rows = Stored(column.feature, field, samples.ids())
         where = spread(kernel, {name: rows}, len(rows.ids), session.profile)
         if where.shards > 1 or where.at_once:
             return reduced(kernel, {name: rows}, len(rows.ids), params, session)
         del rows
-    values = column.whole(field) if same(samples, column) else column.values(samples.ids, field)
-    return kernel(values, **params)
+    return kernel(column.values(samples, field), **params)

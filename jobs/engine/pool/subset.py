@@ -9,7 +9,7 @@ Nothing is changed in place: every verb returns a new subset.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -17,7 +17,8 @@ import numpy as np
 from jobs.engine.execute.mapping import mapped
 from jobs.engine.execute.reducing import reduced
 from jobs.engine.pool.column import Column, joined
-from jobs.engine.pool.ids import chosen, inside, positions
+from jobs.engine.pool.held import BLOCK, Held
+from jobs.engine.pool.ids import held_by, inside
 from jobs.engine.pool.kernels import in_positions, translated
 from jobs.engine.pool.members import Members
 from jobs.engine.train.training import Afterwards, trained
@@ -30,8 +31,6 @@ from operators.training.finetune import Finetune
 
 Places = Callable[[int], np.ndarray]
 """places(k): the positions of the k best samples in `ids`, the best first."""
-BLOCK = 1 << 16
-"""Samples whose positions become ids, or the other way round, at a time: all at once take more than their values."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +51,7 @@ class Subset(Members):
         for name, operator in operators.items():
             feature, ids = mapped(self.origin, self.session, name, operator, self.ids)
             bound[name] = Column(ids, feature)
-        return replace(self, columns={**self.columns, **bound}).having(*bound)
+        return self._with(columns={**self.columns, **bound}).having(*bound)
 
     def reduce(self, kernel: Callable[..., Any], *columns: str, **params: Any) -> Any:
         """Calls a kernel with whole columns on a worker, and returns its result.
@@ -65,7 +64,7 @@ class Subset(Members):
         rows = {}
         for name in columns:
             column, _, field = name.partition(".")
-            rows[name] = self.columns[column].rows(self.order, field)
+            rows[name] = self.columns[column].rows(self._ordered(), field)
         found = reduced(kernel, rows, len(self), in_positions(kernel, params, self.order), self.session)
         return translated(kernel, found, self._named)
 
@@ -95,7 +94,7 @@ class Subset(Members):
         return self._ranked(lambda k: random_order(len(self), seed)[:k])
 
     def _ranked(self, places: Places) -> "Ranking":
-        return Ranked(self.origin, self.session, self.ids, self.columns, places=places)
+        return Ranked(self.origin, self.session, held_by(self), self.columns, places=places)
 
     def ranking(self, order: np.ndarray) -> "Ranking":
         """A ranking of the samples with these ids, in this order."""
@@ -117,16 +116,22 @@ class Ranking(Subset):
 
     def __add__(self, other: "Ranking") -> "Ranking":
         """These samples in their order, followed by the samples of the other ranking that are not in this one."""
-        return (self | other).ranking(np.concatenate([self.order, other.order[~inside(other.order, self.ids)]]))
+        return (self | other).ranking(np.concatenate([self.order, other.order[~inside(other.order, held_by(self))]]))
 
     def _by_id(self, values: np.ndarray) -> np.ndarray:
         by_id = np.empty_like(values)
         for start in range(0, len(values), BLOCK):
-            by_id[positions(self, self.order[start : start + BLOCK])] = values[start : start + BLOCK]
+            by_id[held_by(self).find(self.order[start : start + BLOCK])[0]] = values[start : start + BLOCK]
         return by_id
 
+    def _ordered(self) -> np.ndarray | Held:
+        return self.order
+
+    def _inside(self, some: Held) -> np.ndarray:
+        return inside(self.order, some)
+
     def _passed(self, mask: np.ndarray) -> "Ranking":  # type: ignore[override] - as `_where`
-        return self._where(inside(self.order, self.ids[mask]))
+        return self._where(self._inside(held_by(self).where(mask)))
 
     def _where(self, mask: np.ndarray) -> "Ranking":  # type: ignore[override] - a part of a `Ranked` is sorted already
         return self if mask.all() else self.ranking(self.order[mask])
@@ -159,7 +164,7 @@ class Ranked(Ranking):
         if not found.flags.writeable:  # it came from a worker
             found = found.copy()
         for start in range(0, len(found), BLOCK):
-            found[start : start + BLOCK] = chosen(self, found[start : start + BLOCK])
+            found[start : start + BLOCK] = held_by(self).at(found[start : start + BLOCK])
         return found
 
 

@@ -3,9 +3,9 @@
 The names that recipes are written in can be imported from here.
 """
 
-from jobs.engine.pool.column import Series
 from jobs.engine.pool.pool import Pool
 from jobs.engine.pool.selection import Selection
+from jobs.engine.pool.series import Series
 from jobs.engine.pool.subset import Ranking, Subset
 from jobs.engine.recipe.budget import Budget
 from jobs.engine.recipe.recipe import Recipe

@@ -104,7 +104,7 @@ class Recipe:
             size = self.budget_size(pool)
             return ranking[:size] if isinstance(ranking, Ranking) else ranking(size)
         best = (lambda k: ranking[:k]) if isinstance(ranking, Ranking) else ranking
-        mean = pool.columns["tokens"].values(pool.columns["tokens"].ids, "").mean()
+        mean = pool.columns["tokens"].whole("").mean()
         guess = max(1, math.ceil(1.2 * self._tokens() / max(mean, 1)))
         while True:
             first = best(min(guess, pool.samples))

@@ -14,13 +14,11 @@ import pyarrow.parquet as pq
 from jobs.engine.store.folder import Folder
 from jobs.engine.store.parquet import opened
 from jobs.engine.store.rows import Wanted, blocks
-from jobs.engine.store.states import ERROR, MISSING, VALUE, states
+from jobs.engine.store.states import ERROR, MERGED, MISSING, VALUE, states
 from jobs.engine.store.writing import write_atomically
 
 __all__ = ["ERROR", "MERGED", "MISSING", "VALUE", "Feature", "digest"]
 
-MERGED = "part-merged-"
-"""How the names of merged parts begin. No name of another part is behind it in their order."""
 LISTED_AGAIN = 3
 """How often a reader lists the parts: another process may merge them while they are read."""
 

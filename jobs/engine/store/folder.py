@@ -1,8 +1,10 @@
 """A folder on any file system that fsspec writes, by its URL: a pool, a run's output, or a store."""
 
 import os
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from glob import has_magic
 from pathlib import PurePath
 from typing import BinaryIO, cast
 
@@ -96,6 +98,16 @@ class Folder:
         with naming(self.file(name)), suppress(FileNotFoundError):  # another process may remove it at the same time
             if fs.exists(path):
                 fs.rm(path, recursive=True)
+
+    def remove_files(self, names: Sequence[str]) -> None:
+        """Removes the files of these names, of an object store many in a request."""
+        fs, root = self.opened()
+        with naming(self.url):
+            if self.local or has_magic(root) or not names:
+                for name in names:
+                    fs.rm_file(f"{root}/{name}")
+            else:
+                fs.rm([f"{root}/{name}" for name in names])
 
     def remove_unfinished(self) -> None:
         """Removes the files that a process was writing when it was killed."""

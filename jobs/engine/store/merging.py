@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from jobs.engine.store.feature import MERGED, Feature, digest
 from jobs.engine.store.folder import Folder
-from jobs.engine.store.parquet import opened
+from jobs.engine.store.parquet import small_ones
 from jobs.engine.store.states import VALUE, Apply, Scanned, Size, States, kind, remember, scans, states
 from jobs.engine.store.writing import write_atomically
 
@@ -61,9 +61,7 @@ def _merge(feature: Feature, known: States, apply: Apply) -> None:
     # The name of a batch's part may come again with other values, where errors are retried, and that of a merged part
     # does not without this file being written: so the file holds the names of merged parts only.
     remember(feature.folder, known)
-    fs, root = Folder(feature.folder).opened()
-    for name in old.keys() - new.keys():
-        fs.rm_file(f"{root}/{name}")
+    Folder(feature.folder).remove_files(sorted(old.keys() - new.keys()))
 
 
 def _small(size: Size) -> bool:
@@ -105,7 +103,8 @@ def _standing(part: Scanned, known: States) -> np.ndarray:
 
 def merged(folder: str, parts: Sequence[Kept]) -> tuple[str, Size] | None:
     """Writes one part with the kept rows of these parts; returns its name and size, None where there is no row."""
-    table = pa.concat_tables([_read(folder, part) for part in parts]).sort_by("id")
+    files = zip(parts, small_ones(folder, [part.name for part in parts]), strict=True)
+    table = pa.concat_tables([_kept(part, file) for part, file in files]).sort_by("id")
     if not len(table):
         return None
     ids = table["id"].to_numpy()
@@ -117,7 +116,6 @@ def merged(folder: str, parts: Sequence[Kept]) -> tuple[str, Size] | None:
     return name, Size(len(ids), table.nbytes, int(ids[0]), kind(table.schema))
 
 
-def _read(folder: str, part: Kept) -> pa.Table:
-    with opened(f"{folder}/{part.name}") as file:
-        table = file.read()
+def _kept(part: Kept, file: pq.ParquetFile) -> pa.Table:
+    table = file.read()
     return table if part.rows is None else table.take(pa.array(part.rows))

@@ -17,10 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.engine.store.folder import Folder
-from jobs.engine.store.parquet import opened
+from jobs.engine.store.parquet import opened, small_ones
 from jobs.engine.store.writing import write_atomically
 
 MISSING, VALUE, ERROR = 0, 1, 2
+MERGED = "part-merged-"
+"""How the names of merged parts begin. No name of another part is behind it in their order."""
 FILE = "states.parquet"
 AT_ONCE = 256
 """The number of parts that one task reads the states of."""
@@ -74,17 +76,22 @@ class States:
 
 def scanned(folder: str, names: Sequence[str]) -> list[Scanned]:
     """What these parts of a feature say about their samples, without reading the values."""
-    return [_scanned(folder, name) for name in names]
+    found = {}
+    for name in names:
+        if name.startswith(MERGED):  # too large to be fetched whole
+            with opened(f"{folder}/{name}") as file:
+                found[name] = _scanned(file)
+    small = [name for name in names if name not in found]
+    found |= {name: _scanned(file) for name, file in zip(small, small_ones(folder, small), strict=True)}
+    return [found[name] for name in names]
 
 
-def _scanned(folder: str, name: str) -> Scanned:
-    with opened(f"{folder}/{name}") as file:
-        table = file.read(columns=["id", "error"])
-        groups = [file.metadata.row_group(group) for group in range(file.num_row_groups)]
-        of = kind(file.schema_arrow)
+def _scanned(file: pq.ParquetFile) -> Scanned:
+    table = file.read(columns=["id", "error"])
+    groups = [file.metadata.row_group(group) for group in range(file.num_row_groups)]
     ids = table["id"].to_numpy()
     lowest = int(ids.min()) if len(ids) else 0
-    size = Size(len(ids), sum(each.total_byte_size for each in groups), lowest, of)
+    size = Size(len(ids), sum(each.total_byte_size for each in groups), lowest, kind(file.schema_arrow))
     return Scanned(size, ids, table["error"].is_valid().to_numpy())
 
 

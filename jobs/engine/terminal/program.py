@@ -53,6 +53,8 @@ def exit_code(main: Callable[[], int]) -> int:
     0: done; 1: failed; 2: wrong usage; 3: over the error budget or nothing selected; 130 or 143: ended by a signal.
     """
     signal.signal(signal.SIGTERM, end_in_time)
+    # Ray would join the last cluster of this machine, dead or not, where something needs it before it is connected.
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
     if isinstance(sys.stdout, io.TextIOWrapper):  # a text that the terminal has no letters for ends no run
         sys.stdout.reconfigure(errors="backslashreplace")
     try:

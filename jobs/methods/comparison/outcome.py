@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.engine.execute.session import Session, connect
+from jobs.engine.execute.session import Session
 from jobs.engine.pool.pool import Pool
 from jobs.engine.report.comparison_page import write_comparison_page
 from jobs.engine.samples.pool_folder import known_facts
@@ -80,7 +80,6 @@ def look_into(held_out: str, session: Session) -> None:
     facts = known_facts([held_out], session.store, session.reading)
     if not facts:
         with locked(session.store.url, say):
-            connect(session.profile, session.store.folder)
             facts = Pool.of([held_out], session).facts
     if not facts["samples"]:
         raise UsageError(f"--heldout {held_out} has no sample to compute a loss of")

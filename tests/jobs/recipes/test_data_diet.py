@@ -89,7 +89,7 @@ def test_each_part_of_the_mean_over_runs(six, overrides, ids):
     chosen = selected(six, "budget=2", *overrides)
     assert chosen.ids.tolist() == ids
     if "aggregate" not in str(overrides):
-        assert chosen.score.tolist() == MEANS.tolist()
+        assert chosen.score[:].tolist() == MEANS.tolist()
         assert chosen.details["loss"].tolist() == (2 * MEANS).tolist()
         assert chosen.details["spread"].tolist() == [1 / 16, 0, 1 / 16, 1 / 16, 2 / 16, 0]
 
@@ -110,10 +110,10 @@ def test_facts_say_how_far_runs_agree_and_which_classes_go(six):
 @ray_is_up
 def test_a_summed_loss_s_gradient_is_the_mean_one_s_times_the_tokens(six):
     chosen = selected(six, "budget=1", "keep=top", score="grand")
-    assert (chosen.ids.tolist(), chosen.score.tolist()) == ([4], MEANS.tolist())
+    assert (chosen.ids.tolist(), chosen.score[:].tolist()) == ([4], MEANS.tolist())
     chosen = selected(six, "budget=1", "keep=top", "aggregate=sum", score="grand_lora")
     assert chosen.ids.tolist() == [5]
-    assert chosen.score.tolist() == (MEANS * TOKENS).tolist()
+    assert chosen.score[:].tolist() == (MEANS * TOKENS).tolist()
 
 
 @ray_is_up

@@ -58,7 +58,7 @@ def six(make_pool):
 def test_the_released_filter_s_outcomes(six, overrides, expected):
     chosen = selected(six, COMPLEXITY, QUALITY, at(0, 10, 30, 50, 60, 90), *overrides)
     assert chosen.ids.tolist() == expected
-    assert chosen.score.tolist() == [17, 16, 15, 6, 15, 9]
+    assert chosen.score[:].tolist() == [17, 16, 15, 6, 15, 9]
 
 
 def test_a_sample_near_a_dropped_one_alone_is_kept(six):
@@ -77,8 +77,8 @@ def test_the_ledger_s_details_name_the_rank_the_blocker_and_the_similarity(six):
         "high evol score, and not similar to a sample kept before it",
         "ranked below the last sample compared",
     ]
-    assert chosen.details["evol_rank"].tolist() == [1, 2, 3, 6, 4, 5]
-    assert chosen.details["blocker"].tolist() == [-1, 0, -1, -1, -1, -1]
+    assert chosen.details["evol_rank"][:].tolist() == [1, 2, 3, 6, 4, 5]
+    assert chosen.details["blocker"][:].tolist() == [-1, 0, -1, -1, -1, -1]
     assert chosen.details["similarity"][1] == pytest.approx(np.cos(np.deg2rad(10)), abs=1e-6)
     found = {"threshold": 0.9, "samples embedded": 6, "samples compared": 4, "acceptance": 0.75}
     assert chosen.facts.items() >= {**found, "not scored": 0, "truncated": 0}.items()
@@ -94,7 +94,7 @@ def test_all_ranks_are_embedded_where_the_last_is_the_first_that_differs(six):
     chosen = selected(six, falling, [[1]] * 6, at(0, 1, 2, 3, 4, 90), "budget=2")
     assert chosen.ids.tolist() == [0, 5]
     assert (chosen.facts["samples embedded"], chosen.facts["samples compared"]) == (6, 6)
-    assert chosen.details["blocker"].tolist() == [-1, 0, 0, 0, 0, -1]
+    assert chosen.details["blocker"][:].tolist() == [-1, 0, 0, 0, 0, -1]
 
 
 def test_a_budget_in_tokens_ends_the_walk_where_it_is_spent(six):

@@ -69,7 +69,7 @@ def six(make_pool):
 def test_each_version_has_its_order(six, overrides, order, scores):
     chosen = selected(six, "budget=6", *overrides)
     assert "".join("ABCDEF"[at] for at in chosen.ids) == order
-    assert chosen.score.tolist() == pytest.approx(scores, rel=1e-6)
+    assert chosen.score[:].tolist() == pytest.approx(scores, rel=1e-6)
     assert selected(six, "budget=2", *overrides).ids.tolist() == chosen.ids[:2].tolist()
 
 

@@ -1,9 +1,13 @@
 """RDS+'s choice against its definition, on random scores and on ties."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
-from operators.kernels.round_robin import best_similarities, round_robin
+from operators.kernels import round_robin
+from operators.kernels.round_robin import Similarities, best_similarities, chosen_in_turn, in_turn
+from operators.kernels.sharding import here, sharding
 
 
 def test_each_subtask_has_its_highest_cosine_to_a_target():
@@ -22,16 +26,33 @@ def test_a_row_of_zeros_has_no_similarity_and_other_dimensions_are_refused():
         best_similarities(np.zeros((1, 3)), targets=np.ones((1, 2)), subtasks=np.array([0]))
 
 
-def test_subtasks_take_turns_and_each_takes_its_best_that_is_left():
-    rng = np.random.default_rng(1)
-    for _ in range(20):
-        scores = rng.integers(0, 4, (rng.integers(1, 30), rng.integers(1, 4))).astype(float)
-        left, expected = list(range(len(scores))), []
-        while left:
-            task = len(expected) % scores.shape[1]
-            expected.append(max(left, key=lambda row: (scores[row, task], -row)))
-            left.remove(expected[-1])
-        for count in (0, 3, len(scores), 99):
-            found = round_robin(scores, count=count)
-            assert found.positions.tolist() == expected[:count]
-            assert found.subtasks.tolist() == [turn % scores.shape[1] for turn in range(len(found.positions))]
+def expected(scores, count):
+    left, order = list(range(len(scores))), []
+    while left and len(order) < count:
+        task = len(order) % scores.shape[1]
+        order.append(max(left, key=lambda row: (scores[row, task], -row)))
+        left.remove(order[-1])
+    return order
+
+
+@pytest.mark.parametrize("shards", [1, 2, 3, 4])
+def test_subtasks_take_turns_and_each_takes_its_best_that_is_left_over_any_shards(monkeypatch, shards):
+    monkeypatch.setattr(round_robin, "LEAST", 2)  # so that the shards are asked several times
+    monkeypatch.setattr(round_robin, "MOST", 3)
+    rng = np.random.default_rng(shards)
+    for case in range(20):
+        rows, tasks = int(rng.integers(1, 40)), int(rng.integers(1, 5))
+        # Of few directions, so that many rows tie, also across shards; and of random ones.
+        vectors = rng.integers(-1, 2, (rows, 3)).astype(np.float32) if case % 2 else rng.normal(size=(rows, 3))
+        targets, subtasks = rng.normal(size=(tasks + 2, 3)), np.r_[np.arange(tasks), rng.integers(0, tasks, 2)]
+        similar = best_similarities(vectors, targets=targets, subtasks=subtasks)
+        cuts = sharding(chosen_in_turn).cuts(rows, shards)  # type: ignore[union-attr]
+        for count in (0, 3, rows, 99):
+            asked = here(*(Similarities(vectors[a:b], offset=a) for a, b in pairwise(cuts)))
+            found = in_turn(asked, targets=targets, subtasks=subtasks, count=count)
+            assert found.positions.tolist() == expected(similar, count)
+            assert found.chosen_by.tolist() == [turn % tasks for turn in range(len(found.positions))]
+            assert np.array_equal(found.scores, similar.max(axis=1))
+            assert np.array_equal(found.subtasks, similar.argmax(axis=1))
+    with pytest.raises(ValueError, match="count is at least 0"):
+        chosen_in_turn(np.eye(2), targets=np.eye(2), subtasks=np.arange(2), count=-1)

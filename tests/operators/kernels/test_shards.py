@@ -24,7 +24,7 @@ from operators.kernels.kmeans import kmeans
 from operators.kernels.principal_axes import extremes, moments, principal_axes, turned
 from operators.kernels.prototype import prototype_distance
 from operators.kernels.repr_filter import repr_filter
-from operators.kernels.round_robin import best_similarities
+from operators.kernels.round_robin import chosen_in_turn
 from operators.kernels.row_variance import axes_variance, row_variance
 from operators.kernels.sharding import sharding
 from operators.kernels.two_round import bounds, two_round
@@ -208,8 +208,8 @@ def test_kernels_of_one_row_each(data):
     assert found.tobytes() == prototype_distance(points, labels, centroids).tobytes()
     vectors = random.normal(size=(count, 24)).astype(np.float32)
     targets = {"targets": random.normal(size=(5, 24)), "subtasks": np.array([0, 1, 1, 0, 2])}
-    found = over_shards(best_similarities, [vectors], at, **targets)
-    assert bits(found) == bits(best_similarities(vectors, **targets))
+    found = over_shards(chosen_in_turn, [vectors], at, **targets, count=count // 2)
+    assert bits(found) == bits(chosen_in_turn(vectors, **targets, count=count // 2))
     both = {**targets, "targets": [targets["targets"]] * 2, "learning_rates": [3e-5, 1e-5]}
     found = over_shards(projected_influences, [vectors, vectors], at, **both)
     assert bits(found) == bits(projected_influences(vectors, vectors, **both))

@@ -1,8 +1,11 @@
 """What a command refuses before it starts Ray: who has mistyped something is told at once, and told all of it."""
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -232,6 +235,63 @@ def test_a_cluster_that_is_not_there_is_told_in_one_line_and_within_seconds():
     assert "WinnowError: RAY_ADDRESS=127.0.0.1:9: no Ray cluster can be reached there" in done.stderr
     with pytest.raises(WinnowError, match=r"RAY_ADDRESS=http://127\.0\.0\.1:9: no Ray cluster"):
         _join("http://127.0.0.1:9")
+
+
+STALE = """
+import sys
+from jobs.engine.terminal.program import exit_code
+
+
+def main():
+    import ray
+    from ray._private import services
+    from ray.exceptions import RaySystemError
+    from jobs.engine.execute.session import Session, _join
+    from jobs.engine.pool.pool import Pool
+    from jobs.engine.store.store import Store
+    from jobs.engine.terminal.errors import WinnowError
+
+    search, services.find_gcs_addresses = services.find_gcs_addresses, frozenset  # as if no other head ran here
+    for name in ("127.0.0.1:9", "127.0.0.1:265012"):
+        open("{folder}/ray/ray_current_cluster", "w").write(name)
+        try:
+            _join("auto")
+        except WinnowError as error:
+            print(error)
+    services.find_gcs_addresses = search
+    try:
+        ray.put(1)
+    except RaySystemError:
+        print("not joined", flush=True)
+    assert Pool.of(["{file}"], Session(Store("{folder}/store"))).samples == 3
+    return 0
+
+
+sys.exit(exit_code(main))
+"""
+
+
+@pytest.mark.fault(
+    "Ray's file of the last cluster names a head that is gone",
+    how="such a file in a folder for temporary files, with RAY_ADDRESS=auto and without RAY_ADDRESS",
+    holds="one line within seconds; without RAY_ADDRESS nothing looks at it, and Ray is started on this machine",
+)
+def test_the_file_of_a_cluster_that_is_gone_makes_nothing_wait(tmp_path):
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # the paths of Ray's sockets may not be long
+        Path(folder, "ray").mkdir()
+        script = STALE.format(folder=folder, file=jsonl(tmp_path / "in.jsonl", records(3)))
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            text=True,
+            capture_output=True,
+            check=False,
+            timeout=90,
+            env=os.environ | {"RAY_TMPDIR": folder},
+        )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line for line in lines if line.startswith("RAY_ADDRESS=auto: no Ray cluster can be reached")] == lines[:2]
+    assert lines[2:4] == ["not joined", "starting Ray on this machine ..."]
 
 
 @pytest.mark.fault(

@@ -19,9 +19,11 @@ from jobs.engine.execute.rows import Stored, count, read, row_bytes
 from jobs.engine.execute.spread import Spread, spread
 from jobs.engine.store.feature import Feature
 from jobs.engine.terminal.errors import WinnowError
+from operators.kernels import round_robin
 from operators.kernels.influence import projected_influences
 from operators.kernels.k_center import cover, k_center
 from operators.kernels.kmeans import kmeans
+from operators.kernels.round_robin import chosen_in_turn
 from operators.kernels.row_variance import row_variance
 from operators.kernels.shard import Shard
 from operators.kernels.sharding import sharded
@@ -157,6 +159,7 @@ def nodes(count, gpus=0):
         (nodes(1, 1), k_center, {"reduce_bytes": 600, "reduce_gpus": 1}, Spread(threads=8, gpus=1)),
         (nodes(1), projected_influences, {"reduce_bytes": 2400}, Spread(threads=8, at_once=150)),
         (nodes(3), projected_influences, {"reduce_bytes": 2400}, Spread(3, 8, 1.0, 0, 2400, 3, 150)),  # row by row
+        (nodes(3), chosen_in_turn, {"reduce_bytes": 2400}, Spread(3, 8, 1.0, 0, 2400, 3, 150)),
         (nodes(2, 4), row_variance, {"reduce_bytes": 600, "reduce_gpus": 1}, Spread(threads=8)),  # one block of rows
     ],
 )
@@ -177,6 +180,21 @@ def test_rows_that_are_computed_by_themselves_are_read_some_after_others(stored,
     expected = projected_influences(vectors, vectors, **params)
     assert found.scores == pytest.approx(expected.scores)
     assert found.subtasks.tolist() == expected.subtasks.tolist()
+
+
+def test_shards_that_drop_their_rows_when_they_are_asked_read_some_after_others(stored, vectors, monkeypatch):
+    params = {"targets": vectors[:3], "subtasks": np.array([0, 1, 1]), "count": 50}
+    expected = chosen_in_turn(vectors, **params)
+    monkeypatch.setattr(round_robin, "LEAST", 8)
+    monkeypatch.setattr(round_robin, "MOST", 8)
+    request = reduce_worker.Request(chosen_in_turn, [stored], N, params, Spread(at_once=70))
+    sizes = []
+    monkeypatch.setattr(reduce_worker, "read", lambda rows: sizes.append(count(rows)) or read(rows))
+    found = reduce_worker._alone(request, reduce_worker.Progress())
+    assert sizes == [70] * (N // 70) + [N % 70]
+    assert found.rounds > 2
+    assert vars(found.result).keys() == vars(expected).keys()
+    assert all(np.array_equal(vars(found.result)[name], vars(expected)[name]) for name in vars(expected))
 
 
 class Unplaced:

@@ -15,8 +15,9 @@ from jobs.engine.outcome.earlier import _whole
 from jobs.engine.outcome.explanation import ledger_rows
 from jobs.engine.outcome.ledger import ledger_in
 from jobs.engine.outcome.outcome import desk, written
-from jobs.engine.pool.column import Column, Series
+from jobs.engine.pool.column import Column
 from jobs.engine.pool.pool import Pool
+from jobs.engine.pool.series import Series
 from jobs.engine.report.excerpts import some_dropped
 from jobs.engine.report.measures import measures
 from jobs.engine.store.feature import Feature

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from jobs.engine.pool.column import Column, Series
+from jobs.engine.pool.column import Column
 from jobs.engine.pool.pool import Pool
-from jobs.engine.pool.selection import spread
+from jobs.engine.pool.series import Series, spread
 from jobs.engine.samples.pool_folder import Samples
 
 SAMPLES = 1_000_000
@@ -53,6 +53,53 @@ def test_the_driver_holds_few_bytes_for_each_sample_at_any_moment(session, kind,
     assert chosen.reason.dtype == np.int8
     assert {name: each.dtype for name, each in chosen.details.items()} == {"score": kind, "centroid": np.int8}
     assert kept.order.tolist() == np.argsort(-values, kind="stable")[:1000].tolist()
+
+
+def test_samples_that_lack_values_take_no_more(session):
+    random = np.random.default_rng(0)
+    with traced() as bytes_a_sample:
+        values = random.integers(0, 1 << 20, SAMPLES) / 3  # no float32, and many of them tie
+        values[random.random(SAMPLES) < 0.3] = np.nan
+        labels = np.arange(SAMPLES) % 100
+        pool = pool_of(session)
+        scored = pool.bind(score=values, centroid=labels).having("score", "centroid")
+        odd = scored[np.arange(1, SAMPLES, 2)]
+        good = odd.at_least("score", share=0.5)
+        near = good.below("score", threshold=300_000.0)
+        kept = near.ranked("score")[: SAMPLES // 20]
+        chosen = pool.selection(
+            kept,
+            because={"even": scored, "too low": odd, "too high": good, "beyond the budget": near, "the best": kept},
+            details={
+                "all": scored.column("score"),
+                "odd": odd.column("score"),
+                "near": near.column("score"),
+                "centroid": good.column("centroid"),
+            },
+        )
+        now, most = bytes_a_sample()
+    assert now <= 22
+    assert round(most) <= ALLOWED
+    known = np.flatnonzero(np.isfinite(values))
+    odds = known[known % 2 == 1]
+    # By sorting, as it is written down: the share nearest to a half, ties by id.
+    descending = odds[np.lexsort((odds, -values[odds]))]
+    lowest = values[descending[len(odds) // 2]]
+    passed = odds[(values[odds] >= good.values("score").min()) & (values[odds] < 300_000)]
+    assert abs(good.values("score").min() - lowest) < 2
+    best = passed[np.lexsort((passed, -values[passed]))][: SAMPLES // 20]
+    assert np.array_equal(chosen.ids, best)
+    assert np.array_equal(np.bincount(chosen.reason)[:2], [SAMPLES - len(known), len(known) - len(odds)])
+    every = np.full((3, SAMPLES), np.nan)
+    for place, some in enumerate((known, odds, passed)):
+        every[place, some] = values[some]
+    assert np.array_equal(chosen.details["all"], every[0], equal_nan=True)
+    assert np.array_equal(chosen.details["odd"], every[1], equal_nan=True)
+    assert np.array_equal(chosen.details["near"][SAMPLES // 2 :], every[2, SAMPLES // 2 :], equal_nan=True)
+    centroid = chosen.details["centroid"]
+    assert centroid[good.ids].tolist() == (good.ids % 100).tolist()
+    assert centroid[0] == centroid[odds[values[odds] < lowest - 2]].max() == -1
+    assert (centroid.dtype, len(centroid)) == (np.int8, SAMPLES)
 
 
 def test_a_ranking_of_all_samples_and_their_ranks_take_as_little(session):

@@ -7,7 +7,8 @@ import pytest
 
 from jobs.engine.execute.session import Session
 from jobs.engine.outcome.outcome import desk, written
-from jobs.engine.pool.column import Column, Series
+from jobs.engine.pool.column import Column
+from jobs.engine.pool.series import Series
 from jobs.engine.store.folder import Folder
 from jobs.engine.store.store import Store
 from tests.jobs.engine.report.pretend import FAULTY, OTHER, feature_of, grown_from, manifest_of, pool_of, vectors_for
@@ -43,8 +44,9 @@ def outcome_of(tmp_path, ray_session):
 def _values(given):
     """Pairs of ids and values as a selection takes them."""
     if isinstance(given, dict):
-        return {name: Series(*map(np.asarray, pair)) for name, pair in given.items()}
-    return Series(*map(np.asarray, given))
+        return {name: _values(pair) for name, pair in given.items()}
+    ids, values = map(np.asarray, given)
+    return Series(ids, values)
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """Parts that are merged, the file of their states, and processes that are killed in between."""
 
+import time
+from collections import Counter
 from typing import ClassVar
 
 import fsspec
@@ -127,6 +129,29 @@ def test_many_small_parts_become_few_and_later_ones_join_them(tmp_path, monkeypa
     assert feature.names() == sorted({*first, feature.names()[0], feature.names()[-1]})
     assert (feature.values(np.array([31, 7, 0]))[:, 0] == [30, 6, 0]).all()
     assert feature.states(SAMPLES)[[0, 30]].tolist() == [VALUE, VALUE]
+
+
+def test_small_parts_of_an_object_store_are_fetched_many_at_a_time_and_removed_in_one_request(s3):
+    feature = Feature(f"{s3.bucket()}/feature")
+    fill(feature)
+    parts = len(feature.parts())
+    methods, inside, most = Counter(), [], []
+
+    def slow(method, path):
+        methods[method] += 1
+        inside.append(path)
+        most.append(len(inside))
+        time.sleep(0.05)
+        inside.remove(path)
+
+    s3.fault = slow
+    states = settled(feature, SAMPLES)
+    s3.fault = None
+    assert parts > 4
+    assert max(most) > 4
+    assert (methods["DELETE"], methods["POST"]) == (0, 1)
+    assert all(name.startswith(MERGED) for name in feature.names())
+    assert np.array_equal(states, feature.states(SAMPLES))
 
 
 def test_states_are_read_from_their_file_and_not_from_the_parts(tmp_path):
