@@ -42,7 +42,7 @@ from jobs.engine.store.writing import UNFINISHED
 from jobs.engine.terminal.place_errors import regardless
 from operators.base import canonical_json
 
-VERSION = 4
+VERSION = 5
 """Raise it when the same inputs and settings make a different pool than before."""
 
 TEMPORARY = ".tmp-"

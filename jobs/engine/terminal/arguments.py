@@ -38,7 +38,7 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
 }
 """The options that mean the same in every command that has them."""
 
-COLUMN_ROLES = ("instruction", "input", "response", "system", "messages", "tools")
+COLUMN_ROLES = ("instruction", "input", "response", "reasoning", "system", "messages", "tools")
 LIMITS = ("max_record_bytes", "max_turns", "max_nesting", "max_expansion")
 MAX_UNREADABLE = 0.05
 AMOUNT = re.compile(r"(?P<number>\d+(?:\.\d+)?|\.\d+|\d{1,3}(?:,\d{3})+)(?P<percent>%?)")

@@ -7,16 +7,26 @@ from typing import Any
 from jobs.engine.ingest.faults import RecordFault
 from jobs.engine.ingest.records.messages import conversation, is_message
 from jobs.engine.ingest.records.values import Record, decoded, field_names, literal
+from jobs.engine.ingest.settings import BOOKKEEPING
 
 ASKED = (
     *("instruction", "question", "prompt", "query", "problem", "user", "human", "input", "inputs", "source"),
     *("task", "request", "q", "instruct", "问题", "指令", "提问", "输入"),
 )
 ANSWERED = (
-    *("response", "output", "answer", "completion", "solution", "assistant", "gpt", "bot", "target", "targets"),
-    *("reply", "generation", "summary", "chosen", "text", "a", "回答", "答案", "回复", "输出"),
+    *("response", "output", "answer", "completion", "attempt", "deepseek_attempt"),
+    *("deepseek_solution", "generated_solution", "solution", "assistant", "gpt", "bot", "target", "targets"),
+    *("reply", "generation", "summary", "chosen", "text", "content", "a", "回答", "答案", "回复", "输出"),
 )
-"""Names, in lower case, that fields of an instruction and of its response have, the likeliest first."""
+REASONED = (
+    *("reasoning", "reasoning_content", "thinking", "thinking_trajectories", "deepseek_thinking_trajectory"),
+    *("deepseek_reasoning", "complex_cot", "chain_of_thought", "cot", "rationale", "thought", "thoughts"),
+    *("思考", "推理"),
+)
+"""Names, in lower case, that fields of an instruction, of its response and of the thoughts before it have, the
+likeliest first."""
+TALKS = {"data", "chat", "talk", "turns", "utterances", "dialogs", "dialogues", "对话"}
+"""Names of fields whose texts are a conversation, the user's first."""
 ALONE = {"text", "content", "body", "document"}
 
 
@@ -27,7 +37,12 @@ def no_format(record: Record) -> RecordFault:
         return RecordFault("missing_field", "the record is a single message; a sample is a list of them, as `messages`")
     if is_columns(record) or _is_rows(record):
         return RecordFault("wrong_type", TABLE)
-    if columns := _conversation(record) or _turn(record):
+    if len(talks := _conversations(record)) > 1:
+        names = ", ".join(talks)
+        return RecordFault(
+            "missing_field", f"{found}; name one of the conversations ({names}): --columns messages=FIELD"
+        )
+    if columns := f"messages={talks[0]}" if talks else _turn(record):
         return RecordFault("missing_field", f"{found}; to read them: --columns {shlex.quote(columns)}")
     if len(texts := [name for name in record if isinstance(record[name], str)]) == 1 and texts[0].lower() in ALONE:
         return RecordFault(
@@ -63,17 +78,28 @@ def _is_rows(record: Record) -> bool:
     values = list(record.values())
     rows = len(values) > 1 and all(isinstance(each, dict) and each for each in values)
     alike = rows and len({frozenset(each) for each in values}) == 1
-    return alike and bool(_turn(values[0]) or _conversation(values[0]))
+    return alike and bool(_turn(values[0]) or _conversations(values[0]))
 
 
-def _conversation(record: Record) -> str:
-    """Returns the column of messages: a list of objects that name their speakers, in a field or one level deeper."""
-    for path, value in _paths(record):
-        listed = literal(decoded(value, "["))
-        messages = isinstance(listed, list) and bool(listed) and all(map(is_message, listed))
-        if messages and "=" not in path and any(item["role"] == "assistant" for item, _ in conversation(listed, path)):
-            return f"messages={path}"
-    return ""
+def _conversations(record: Record) -> list[str]:
+    """Returns the columns of messages: lists of objects that name their speakers, in a field or one level deeper."""
+    texts = [name for name, value in record.items() if isinstance(value, str) and name.lower() not in BOOKKEEPING]
+    return [path for path, value in _paths(record) if "=" not in path and _is_conversation(path, value, not texts)]
+
+
+def _is_conversation(path: str, value: Any, alone: bool) -> bool:
+    """Whether a field holds a conversation. alone: whether the record has no text, which would be a part of it."""
+    listed = literal(decoded(value, "["))
+    if not (isinstance(listed, list) and listed):
+        return False
+    if all(isinstance(each, str) for each in listed):
+        return alone and len(listed) > 1 and path.rsplit(".", 1)[-1].lower() in TALKS
+    if not all(is_message(each) or (alone and isinstance(each, dict)) for each in listed):
+        return False
+    try:
+        return any(item["role"] == "assistant" for item, _ in conversation(listed, path))
+    except RecordFault:
+        return False
 
 
 def _paths(record: Record) -> Iterator[tuple[str, Any]]:
@@ -87,7 +113,17 @@ def _turn(record: Record) -> str:
     """Returns the columns of an instruction and its response, by the names of fields that hold texts."""
     texts = {name.lower(): name for name, value in record.items() if isinstance(value, str) and value}
     asked, answered = _first(ASKED, texts), _first(ANSWERED, texts)
-    return f"instruction={texts[asked]},response={texts[answered]}" if asked and answered else ""
+    if not (asked and answered):
+        return ""
+    thoughts = {name.lower(): name for name, value in record.items() if _is_thought(value)}
+    reasoned = _first(REASONED, thoughts)
+    more = f",reasoning={thoughts[reasoned]}" if reasoned else ""
+    return f"instruction={texts[asked]},response={texts[answered]}{more}"
+
+
+def _is_thought(value: Any) -> bool:
+    """Whether a value is a text, or a list of one, as --columns reasoning=FIELD reads it."""
+    return isinstance(value[0] if isinstance(value, list) and len(value) == 1 else value, str) and bool(value)
 
 
 def _first(names: Sequence[str], among: Record) -> str | None:

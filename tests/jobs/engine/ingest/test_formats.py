@@ -163,7 +163,7 @@ def test_messages_of_named_columns_override_recognition():
         ({"instruction": "a", "output": None}, "wrong_type", "output is null, expected a string"),
         ({"instruction": ["a"], "output": "b"}, "wrong_type", "instruction is an array, expected a string"),
         ({"instruction": "a", "output": True}, "wrong_type", "output is a boolean"),
-        ({"question": "a", "choices": ["b", "c"], "answer": 1}, "wrong_type", "answer is a number, expected a string"),
+        ({"question": "a", "choices": ["b", "c"], "answer": 1}, "wrong_type", "answer is a number, which counts the"),
         ({"instruction": " ", "output": "\n"}, "empty_record", "the conversation has no text at all"),
         ({"messages": []}, "empty_record", "no text at all"),
         ({"messages": HELLO[1:]}, "missing_field", "the conversation has no user message"),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from jobs.engine.ingest import IngestSettings, RecordFault
 from jobs.engine.ingest.records.records import samples_of
 from jobs.engine.ingest.records.written import written
+from jobs.engine.terminal.arguments import columns_given
 
 Q, A, S = (
     {"role": "user", "content": "问 q"},
@@ -90,6 +91,14 @@ def test_a_question_and_its_answer_are_the_same_sample_in_every_shape(record):
         (chat(Q, {"role": "assistant", "content": 42}), [Q, {**A, "content": "42"}]),
         ({"conversation": [{"system": "s", "input": "问 q", "output": "答 a"}, {"input": "问 q", "output": "b"}]},
          [S, Q, A, Q, WRONG]),
+        ({"conversations": [{"user": "问 q", "assistant": "答 a", "source": "x"}]}, [Q, A]),
+        (chat(Q, {**A, "content": "<|begin_of_thought|>\n\nt\n\n<|end_of_thought|>\n\n<|begin_of_solution|>\n\n答 a\n\n"
+                  "<|end_of_solution|>"}), [Q, {**A, "reasoning": "t"}]),
+        ({"input": [Q], "output": "<think>t</think>答 a", "reasoning": "on"}, [Q, {**A, "reasoning": "t"}]),
+        ({"system_prompt": "s", "conversations": [S, Q, A]}, [S, Q, A]),
+        ({**chat(Q, A), "chat_template_kwargs": {"custom_instructions": "s", "xml_tools": ['{"name": "f"}']}},
+         [{"role": "tools", "content": '[{"name": "f"}]'}, S, Q, A]),
+        ({"question": "问 q", "solution": "答 a", "answer": "a"}, [Q, A]),
     ],
 )  # fmt: skip
 def test_what_a_shape_says_besides_is_read_too(record, messages):
@@ -242,3 +251,38 @@ def test_any_value_in_any_place_makes_samples_or_a_reason_and_no_other_error(rec
         made = samples_of(written(each.raw or raw, "new", "", "done"), IngestSettings(answers="optional"))
         said = [message["content"] for message in made[0].messages if message["role"] in ("user", "assistant")]
         assert said == ["new", "done"]
+
+
+@pytest.mark.parametrize(
+    ("record", "columns", "messages"),
+    [
+        ({"Question": "问 q", "Complex_CoT": "t", "Response": "答 a"},
+         "instruction=Question,response=Response,reasoning=Complex_CoT", [Q, {**A, "reasoning": "t"}]),
+        ({"question": "问 q", "solution": "x", "thinking_trajectories": ["t"], "attempt": "答 a"},
+         "instruction=question,response=attempt,reasoning=thinking_trajectories", [Q, {**A, "reasoning": "t"}]),
+        ({"id": "1", "data": ["问 q", "答 a"]}, "messages=data", [Q, A]),
+        ({"images": [None], "texts": [{"user": "问 q", "assistant": "答 a", "source": "x"}]}, "messages=texts", [Q, A]),
+    ],
+)  # fmt: skip
+def test_the_advice_about_a_record_reads_all_that_it_says(record, columns, messages):
+    with pytest.raises(RecordFault) as raised:
+        sample(record)
+    assert raised.value.message.endswith(f"to read them: --columns {columns}")
+    assert sample(record, columns=columns_given(columns)).messages == messages
+
+
+def test_no_advice_leaves_a_part_of_a_record_out():
+    several = {"winner": "a", "conversation_a": [Q, A], "conversation_b": [Q, WRONG]}
+    with pytest.raises(RecordFault, match=r"one of the conversations \(conversation_a, conversation_b\)"):
+        sample(several)
+    with pytest.raises(RecordFault, match="name those of yours"):
+        sample({"instruction": "问", "instances": [{"input": "q", "output": "答 a"}]})
+
+
+def test_a_new_turn_has_not_the_thoughts_before_the_old_response():
+    record = {"question": "问 q", "answer": "答 a", "reasoning_content": "t", "reasoning": "on"}
+    made = written(json.dumps(record).encode(), "new", "", "b")
+    assert json.loads(made) == {"question": "new", "answer": "b", "reasoning": "on"}
+    named = {"q": "问 q", "a": "答 a", "cot": ["t"]}
+    columns = {"instruction": "q", "response": "a", "reasoning": "cot"}
+    assert json.loads(written(json.dumps(named).encode(), "new", "", "b", columns)) == {"q": "new", "a": "b"}
