@@ -29,6 +29,7 @@ from jobs.engine.ingest.dedup import (
     write_duplicates,
 )
 from jobs.engine.ingest.faults import InputError
+from jobs.engine.ingest.files.arrays import by_array
 from jobs.engine.ingest.files.inputs import Say, Source, silent, sources_of
 from jobs.engine.ingest.files.splits import Split, splits_of
 from jobs.engine.ingest.findings import described, say_findings
@@ -117,8 +118,9 @@ def _clean(pool: Folder) -> None:
 
 
 def _ingested(
-    sources: Sequence[Source], pool: Folder, interim: Folder, settings: IngestSettings, tasks: Tasks
+    given: Sequence[Source], pool: Folder, interim: Folder, settings: IngestSettings, tasks: Tasks
 ) -> dict[str, Any]:
+    sources = by_array(given, settings, tasks.results, tasks.say)
     splits = splits_of(sources, settings.split_bytes)
     calls = [(split, number, settings, interim) for number, split in enumerate(splits)]
     parsed: list[Parsed] = tasks.results("read", parse_split, calls)
@@ -148,7 +150,7 @@ def _ingested(
     found |= {
         **fingerprints(found["samples"], [shares for _, shares in written]),
         "parts": [part for batch in batches for part in batch.parts()],
-        "key": _key(sources, settings),
+        "key": _key(given, settings),
     }
     _check(found, sum(rows for rows, _ in written), fetched(duplicates), fetched(quarantined))
     with pool.writing("pool.json") as file:

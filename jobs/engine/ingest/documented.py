@@ -23,7 +23,7 @@ from jobs.engine.ingest.records.trees import MESSAGE, PARENT, TREE
 
 FILES = (
     ("JSON lines", "one object per line, also with a comma after each"),
-    ("JSON", "an array of objects, objects one after another, or an array under a single key such as `data`"),
+    ("JSON", "an array of objects, objects one after another, or one or several arrays under keys such as `data`"),
     ("Parquet, Arrow, Feather", "one record per row; a folder of `save_to_disk` with its `train` split"),
     ("csv, tsv", "a header, then one record per row; by the file's name"),
     ("tar", "the records of its json members: one each, as in a WebDataset, or many"),

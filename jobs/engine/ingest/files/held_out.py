@@ -34,5 +34,10 @@ def training_only(
     return kept
 
 
+def names_split(name: str) -> bool:
+    """Whether a word of a name says that it is a split, for training or for tests."""
+    return WORD.search(f"/{name}.") is not None
+
+
 def _words(path: str, root: str) -> list[re.Match[str]]:
     return list(WORD.finditer(path, len(root.rstrip("/")) + 1))

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from fsspec import AbstractFileSystem
@@ -23,6 +23,8 @@ FORMATS = (
 SNIFFED = 200
 """The number of files in a folder, of names that say nothing, whose heads are looked at."""
 MAGIC = "*?["
+ARRAY_MARK = "#"
+"""What is between the name of a file and that of one of its arrays."""
 
 # What a file system says of the content of a file, the most reliable first. A memory:// file has only "created".
 STAMPS = ("ETag", "etag", "md5Hash", "sha256", "blob_id", "mtime", "LastModified", "last_modified", "updated")
@@ -47,6 +49,8 @@ class Source:
 
     size: int | None
     stamp: str
+    array: str | None = None
+    """The one array of the file that is meant, where it has several."""
 
 
 def sources_of(inputs: Sequence[str], say: Say, apart: str | None = None) -> list[Source]:
@@ -60,10 +64,11 @@ def sources_of(inputs: Sequence[str], say: Say, apart: str | None = None) -> lis
     found: dict[str, Source] = {}
     for given in inputs:
         for source in _sources_of_one(given, say, apart):
-            if source.path in found:
-                say(f"skipped {source.uri}: it is {found[source.path].uri}, which is read already")
+            place = f"{source.path}{ARRAY_MARK}{source.array or ''}"
+            if place in found:
+                say(f"skipped {source.uri}: it is {found[place].uri}, which is read already")
             else:
-                found[source.path] = source
+                found[place] = source
     return list(found.values())
 
 
@@ -86,6 +91,9 @@ def _sources_of_one(given: str, say: Say, apart: str | None) -> list[Source]:
             return _readable(fs, given, _matching(fs, given, root, say, apart), say)
     except (ImportError, ValueError, OSError) as error:
         raise InputError(f"{given}: cannot be looked at: {error}") from error
+    file, mark, array = given.rpartition(ARRAY_MARK)
+    if mark and array and located(file)[0].isfile(located(file)[1]):
+        return [replace(each, uri=given, array=array) for each in _sources_of_one(file, say, apart)]
     names = [name.strip() for name in given.split(",")]
     separated = len(names) > 1 and all(map(_exists, names))
     hint = f"; inputs are separated by spaces: {' '.join(names)}" if separated else ""

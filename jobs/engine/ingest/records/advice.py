@@ -6,6 +6,7 @@ from typing import Any
 
 from jobs.engine.ingest.faults import RecordFault
 from jobs.engine.ingest.records.messages import conversation, is_message
+from jobs.engine.ingest.records.rendered import NAMES
 from jobs.engine.ingest.records.values import Record, decoded, field_names, literal
 from jobs.engine.ingest.settings import BOOKKEEPING
 
@@ -46,7 +47,9 @@ def no_format(record: Record) -> RecordFault:
         return RecordFault("missing_field", f"{found}; to read them: --columns {shlex.quote(columns)}")
     if len(texts := [name for name in record if isinstance(record[name], str)]) == 1 and texts[0].lower() in ALONE:
         return RecordFault(
-            "missing_field", f"{found}: a text alone, as for pretraining, has no instruction and response"
+            "missing_field",
+            f"{found}: a text alone, as for pretraining, has no instruction and response; if a chat template wrote it, "
+            f"those that are read are {', '.join(NAMES)}",
         )
     return RecordFault(
         "missing_field",

@@ -1,12 +1,15 @@
-"""A conversation in one text, as a chat template or a prompt template wrote it.
+"""A conversation in one text, as a chat template or a prompt template wrote it. `NAMES` lists the templates.
 
-<|im_start|>user\\n…<|im_end|>          ChatML
+<|im_start|>user\\n…<|im_end|>          ChatML; with <|im_sep|> in place of the line end, Phi 4
 <|start_header_id|>user<|end_header_id|>\\n\\n…<|eot_id|>      Llama 3
-<s>[INST] … [/INST] … </s>            Llama 2
+<s>[INST] … [/INST] … </s>            Llama 2, Mistral
 <start_of_turn>user\\n…<end_of_turn>    Gemma
-<|user|>\\n…</s>                        Zephyr, Phi
+<|user|>\\n…</s>                        Zephyr, Phi 3
+<｜User｜>…<｜Assistant｜>…             DeepSeek
 ### Human: … ### Assistant: …         Guanaco
 ### Instruction:\\n… ### Response:\\n…    Alpaca
+USER: … ASSISTANT: …</s>              Vicuna
+Human: … \\n Assistant: …              on lines of their own; also User and, of Phi 2, Instruct and Output
 """
 
 import re
@@ -25,21 +28,32 @@ class Template(NamedTuple):
     """What stands before a message; its group is the word for the role."""
     end: re.Pattern[str]
     """What stands after a message."""
+    words: bool = False
+    """Whether the marks are words that a message may have too. The speakers take turns then, or it is no such text."""
 
 
-def _template(mark: str, end: str) -> Template:
-    return Template(re.compile(mark), re.compile(rf"(?:{end})\s*\Z"))
+def _template(mark: str, end: str, *, words: bool = False) -> Template:
+    return Template(re.compile(mark), re.compile(rf"(?:{end})\s*\Z"), words)
 
 
 TEMPLATES = (
-    _template(r"<\|im_start\|>(\w+)[ \t]*\n?", r"<\|im_end\|>(?:\s*<\|endoftext\|>)?"),
+    _template(r"<\|im_start\|>(\w+)(?:<\|im_sep\|>|[ \t]*\n?)", r"<\|im_end\|>(?:\s*<\|endoftext\|>)?|<\|endoftext\|>"),
     _template(r"<\|start_header_id\|>(\w+)<\|end_header_id\|>\s*", r"<\|(?:eot_id|end_of_text)\|>"),
     _template(r"<start_of_turn>(\w+)[ \t]*\n?", r"<end_of_turn>(?:\s*<eos>)?"),
-    _template(r"<\|(system|user|assistant)\|>[ \t]*\n?", r"</s>|<\|end\|>|<\|endoftext\|>"),
+    _template(r"<\|(system|user|assistant)\|>[ \t]*\n?", r"</s>|<\|end\|>(?:\s*<\|endoftext\|>)?|<\|endoftext\|>"),
     _template(r"(?:<s>\s*)?\[(/?INST)\]", r"</s>"),
+    _template(r"<｜(User|Assistant)｜>", r"<｜end▁of▁sentence｜>"),
     _template(r"(?:\A|\n*)### ?(Human|Assistant|System): ?", r"</s>"),
     _template(r"(?:\A|\n+)### ?(Instruction|Input|Response): *\n?", r"</s>|<\|endoftext\|>|<\|end_of_text\|>"),
+    _template(r"(?:\A|(?<=\s)|(?<=</s>))(USER|ASSISTANT):(?:\s+|\Z)", r"</s>", words=True),
+    _template(r"(?:\A\s*|\n+)(Human|User|Assistant|System): ?", r"</s>|<\|endoftext\|>", words=True),
+    _template(r"(?:\A\s*|\n+)(Instruct|Output): ?", r"<\|endoftext\|>", words=True),
 )
+NAMES = (
+    *("ChatML", "Llama 2 and 3", "Gemma", "Zephyr and Phi", "DeepSeek", "`### Human:`", "Alpaca's `### Instruction:`"),
+    *("Vicuna's `USER:`", "`Human:` or `User:` at the beginning of a line"),
+)
+"""The templates, for messages and the documentation."""
 WORDS = {
     **ROLES,
     "inst": "user",
@@ -47,36 +61,74 @@ WORDS = {
     "instruction": "user",
     "input": "input",
     "response": "assistant",
+    "instruct": "user",
+    "output": "assistant",
 }
-BEFORE = re.compile(r"\s*(?:<s>|<bos>|<\|begin_of_text\|>)?\s*(?:Below is an instruction that describes[^#]*)?")
+BEFORE = re.compile(
+    r"\s*(?:<s>|<bos>|<\|begin_of_text\|>|<｜begin▁of▁sentence｜>)?\s*"
+    r"(?:Below is an instruction that describes[^#]*|(?P<system>A chat between a curious [^\n]*?)\s*)?"
+)
+ENDS = (":", ">", "]", "assistant", "model")
+"""How a prompt ends that a template wrote up to the answer."""
 SYSTEM = re.compile(r"\s*<<SYS>>\s*(.*?)\s*<</SYS>>\s*", re.DOTALL)
+
+
+class _Found(NamedTuple):
+    template: Template
+    system: str
+    """The system prompt that stands before the first mark."""
+    messages: list[tuple[str, str]]
+    """The word for the role and the text of each message."""
 
 
 def is_rendered(record: Record) -> bool:
     """Whether the field `text` begins as one of the templates writes it."""
-    return isinstance(record["text"], str) and _template_of(record["text"]) is not None
+    return isinstance(record["text"], str) and _found(record["text"]) is not None
 
 
-def _template_of(text: str) -> Template | None:
+def _found(text: str) -> _Found | None:
     for template in TEMPLATES:
         first = template.mark.search(text)
-        if first and BEFORE.fullmatch(text, 0, first.start()):
-            return template
+        before = BEFORE.fullmatch(text, 0, first.start()) if first else None
+        if before:
+            _, *split = template.mark.split(text)
+            found = _Found(
+                template, before["system"] or "", list(zip(split[::2], map(str.strip, split[1::2]), strict=True))
+            )
+            if not template.words or _takes_turns([WORDS[word.lower()] for word, _ in found.messages]):
+                return found
     return None
+
+
+def _takes_turns(roles: list[str]) -> bool:
+    """Whether user and assistant speak in turns, the user first, after what the system says."""
+    spoken = roles[1:] if roles[:1] == ["system"] else roles
+    return len(spoken) > 1 and all(role == ("user", "assistant")[place % 2] for place, role in enumerate(spoken))
 
 
 def rendered(record: Record) -> Iterator[Spoken]:
     """Gives the messages in the field `text`, which `is_rendered`. RecordFault for a speaker that is not known."""
-    template = _template_of(record["text"])
-    if template:
-        _, *found = template.mark.split(record["text"])
-        yield from _messages(found, template.end)
+    if found := _found(record["text"]):
+        yield from _messages(found)
 
 
-def _messages(found: list[str], end: re.Pattern[str]) -> Iterator[Spoken]:
-    held: list[tuple[str, str]] = []
-    for word, said in zip(found[::2], found[1::2], strict=True):
-        role, text = WORDS.get(word.lower()), end.sub("", said).strip()
+def opened(prompt: str) -> tuple[list[Spoken], re.Pattern[str]] | None:
+    """Returns the messages of a prompt that a template wrote up to the answer, and what stands after that answer.
+
+    None for any other text. RecordFault for a speaker that is not known.
+    """
+    if not prompt.rstrip().endswith(ENDS):
+        return None
+    found = _found(prompt)
+    if found is None or found.messages[-1][1] or WORDS.get(found.messages[-1][0].lower()) != "assistant":
+        return None
+    return list(_messages(found._replace(messages=found.messages[:-1]))), found.template.end
+
+
+def _messages(found: _Found) -> Iterator[Spoken]:
+    held: list[tuple[str, str]] = [("system", found.system)] if found.system else []
+    for word, said in found.messages:
+        role, text = WORDS.get(word.lower()), found.template.end.sub("", said).strip()
         if role is None:
             raise RecordFault("wrong_type", f"'text' marks a message of {word!r}, which is no role that is known")
         if role == "input":

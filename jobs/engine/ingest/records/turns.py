@@ -5,6 +5,7 @@ from typing import Any, TypeGuard
 
 from jobs.engine.ingest.records.contents import together
 from jobs.engine.ingest.records.messages import NO_MORE, REASONING_FIELDS, Spoken, conversation, is_message, spoken
+from jobs.engine.ingest.records.rendered import opened
 from jobs.engine.ingest.records.values import Record, decoded, filled, literal, text_in, wrong_type
 from operators.sample import Message
 
@@ -30,7 +31,12 @@ def single_turn(
     answered = text_in(record, response)
     if record.get("history"):
         yield from history(record["history"])
-    yield {"role": "user", "content": asked}, NO_MORE
+    if begun := opened(asked):
+        before, end = begun
+        yield from before
+        answered = end.sub("", answered).strip()
+    else:
+        yield {"role": "user", "content": asked}, NO_MORE
     yield from with_thoughts(record, spoken("assistant", answered, response), reasoning)
 
 
@@ -64,7 +70,13 @@ def two_sides(record: Record, *, instruction: str, response: str) -> Iterator[Sp
     """Gives the messages of two texts, or of two lists of messages (TRL's conversational form)."""
     if record.get("history"):
         yield from history(record["history"])
-    yield from side(record, instruction, "user")
+    texts = isinstance(record[instruction], str) and isinstance(record[response], str)
+    if texts and (begun := opened(record[instruction])):
+        before, end = begun
+        yield from before
+        record = {**record, response: end.sub("", record[response]).strip()}
+    else:
+        yield from side(record, instruction, "user")
     yield from with_thoughts(record, side(record, response, "assistant"))
 
 

@@ -50,6 +50,16 @@ PLAIN = [
     {"text": "<bos><start_of_turn>user\n问 q<end_of_turn>\n<start_of_turn>model\n答 a<end_of_turn>\n"},
     {"text": "<|user|>\n问 q</s>\n<|assistant|>\n答 a</s>\n"},
     {"text": "### Human: 问 q### Assistant: 答 a"},
+    {"text": "USER: 问 q ASSISTANT: 答 a</s>"},
+    {"text": "Human: 问 q\n\nAssistant: 答 a"},
+    {"text": "User:问 q\nAssistant:答 a"},
+    {"text": "Instruct: 问 q\nOutput: 答 a"},
+    {"text": "<|im_start|>user<|im_sep|>问 q<|im_end|><|im_start|>assistant<|im_sep|>答 a<|im_end|>"},
+    {"text": "<|user|>\n问 q<|end|>\n<|assistant|>\n答 a<|end|>\n<|endoftext|>"},
+    {"text": "<｜begin▁of▁sentence｜><｜User｜>问 q<｜Assistant｜>答 a<｜end▁of▁sentence｜>"},
+    {"prompt": "\n\nHuman: 问 q\n\nAssistant:", "completion": " 答 a"},
+    {"prompt": "<|im_start|>user\n问 q<|im_end|>\n<|im_start|>assistant\n", "completion": "答 a<|im_end|>"},
+    {"instruction": "### Instruction:\n问 q\n\n### Response:", "input": "", "output": "答 a"},
     {"text": "Below is an instruction that describes a task. Write.\n\n### Instruction:\n问 q\n\n### Response:\n答 a"},
 ]  # fmt: skip
 
@@ -99,6 +109,12 @@ def test_a_question_and_its_answer_are_the_same_sample_in_every_shape(record):
         ({**chat(Q, A), "chat_template_kwargs": {"custom_instructions": "s", "xml_tools": ['{"name": "f"}']}},
          [{"role": "tools", "content": '[{"name": "f"}]'}, S, Q, A]),
         ({"question": "问 q", "solution": "答 a", "answer": "a"}, [Q, A]),
+        ({"text": "A chat between a curious user and an artificial intelligence assistant. It helps. USER: 问 q "
+                  "ASSISTANT: 答 a</s>USER: 问 q ASSISTANT: b</s>"},
+         [{**S, "content": "A chat between a curious user and an artificial intelligence assistant. It helps."},
+          Q, A, Q, WRONG]),
+        ({"instruction": "Human:问 q\nAssistant:答 a\nHuman:问 q\nAssistant:", "input": "", "output": "b"},
+         [Q, A, Q, WRONG]),
     ],
 )  # fmt: skip
 def test_what_a_shape_says_besides_is_read_too(record, messages):
@@ -286,3 +302,21 @@ def test_a_new_turn_has_not_the_thoughts_before_the_old_response():
     named = {"q": "问 q", "a": "答 a", "cot": ["t"]}
     columns = {"instruction": "q", "response": "a", "reasoning": "cot"}
     assert json.loads(written(json.dumps(named).encode(), "new", "", "b", columns)) == {"q": "new", "a": "b"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A story. USER: 问 q ASSISTANT: 答 a",  # words that no template wrote stand before it
+        "USER: he said ASSISTANT: no USER: and USER: again ASSISTANT: 答",  # who says what is not certain
+        "Human: 问\nHuman: q\nAssistant: 答",
+        "User: root\nPassword: x",
+        "Assistant: 答 a",
+    ],
+)
+def test_a_text_whose_speakers_are_not_certain_is_refused_with_the_templates(text):
+    with pytest.raises(RecordFault, match=r"a text alone.*those that are read are ChatML, Llama 2 and 3.*Vicuna"):
+        sample({"text": text})
+    asked = {"prompt": f"{text}\nAssistant:", "completion": "b"}
+    if not text.startswith(("Assistant", "User: ")):
+        assert sample(asked).messages == [{**Q, "content": asked["prompt"]}, WRONG]
