@@ -21,8 +21,6 @@ LOCAL = ("file://", "local://")
 
 def opened(url: str) -> tuple[AbstractFileSystem, str]:
     """Returns the file system of a path or URL, and the path there."""
-    if "://" not in url:  # a path, even where it holds ::, which chains URLs
-        return LocalFileSystem(), str(LocalFileSystem._strip_protocol(url))
     # A listing that was kept would hide what other processes have written since.
     return url_to_fs(url, use_listings_cache=False)
 

@@ -59,11 +59,3 @@ def test_a_local_path_becomes_absolute_and_a_url_stays(tmp_path, monkeypatch):
     assert Folder.at("out").local
     assert Folder.at("memory://out/").url == "memory://out"
     assert not Folder.at("memory://out").local
-
-
-def test_a_local_path_may_hold_what_chains_urls(tmp_path):
-    inner = Folder.at(tmp_path / "a::b" / "c::d")
-    inner.make()
-    inner.write("x", b"1")
-    assert (tmp_path / "a::b" / "c::d" / "x").read_bytes() == b"1"
-    assert inner.content("x") == b"1"
