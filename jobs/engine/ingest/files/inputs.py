@@ -93,11 +93,22 @@ def _sources_of_one(given: str, say: Say, apart: str | None) -> list[Source]:
         raise InputError(f"{given}: cannot be looked at: {error}") from error
     file, mark, array = given.rpartition(ARRAY_MARK)
     if mark and array and located(file)[0].isfile(located(file)[1]):
-        return [replace(each, uri=given, array=array) for each in _sources_of_one(file, say, apart)]
+        return [_with_array(given, source, array) for source in _sources_of_one(file, say, apart)]
     names = [name.strip() for name in given.split(",")]
     separated = len(names) > 1 and all(map(_exists, names))
     hint = f"; inputs are separated by spaces: {' '.join(names)}" if separated else ""
     raise InputError(f"{given}: there is no such file or folder{hint}")
+
+
+def _with_array(given: str, source: Source, array: str) -> Source:
+    """Returns the source of one array of a file. InputError for a file that has no arrays with names."""
+    fs, path = located(source.path)
+    form = _head(fs, path, source)
+    if form is None or not form.wrapped:
+        raise InputError(
+            f'{given}: the file has no arrays with names, such as {{"{array}": [...]}}; name the file alone'
+        )
+    return replace(source, uri=given, array=array)
 
 
 def _exists(name: str) -> bool:

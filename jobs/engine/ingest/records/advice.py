@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from jobs.engine.ingest.faults import RecordFault
-from jobs.engine.ingest.records.messages import conversation, is_message
+from jobs.engine.ingest.records.messages import ROLES, conversation, is_message
 from jobs.engine.ingest.records.rendered import NAMES
 from jobs.engine.ingest.records.values import Record, decoded, field_names, literal
 from jobs.engine.ingest.settings import BOOKKEEPING
@@ -38,7 +38,10 @@ def no_format(record: Record) -> RecordFault:
         return RecordFault("missing_field", "the record is a single message; a sample is a list of them, as `messages`")
     if is_columns(record) or _is_rows(record):
         return RecordFault("wrong_type", TABLE)
-    if len(talks := _conversations(record)) > 1:
+    talks = _conversations(record)
+    if not talks and _has_no_text(record) and any(map(_is_list_of_records, record.values())):
+        return RecordFault("wrong_type", f"{found}; {APART}")
+    if len(talks) > 1:
         names = ", ".join(talks)
         return RecordFault(
             "missing_field", f"{found}; name one of the conversations ({names}): --columns messages=FIELD"
@@ -58,6 +61,10 @@ def no_format(record: Record) -> RecordFault:
     )
 
 
+APART = (
+    "where they hold lists of records, write each list to a file of its own, "
+    "or rename a field to data or train, and all are read as arrays of records"
+)
 TABLE = (
     "the object holds a table and not a record; write its rows one by one, "
     "with pandas df.to_json(path, orient='records', lines=True, force_ascii=False)"
@@ -84,10 +91,26 @@ def _is_rows(record: Record) -> bool:
     return alike and bool(_turn(values[0]) or _conversations(values[0]))
 
 
+def _is_list_of_records(value: Any) -> bool:
+    """Whether a value is a list of objects, each with an instruction and its response."""
+    return isinstance(value, list) and len(value) > 0 and all(isinstance(each, dict) and _turn(each) for each in value)
+
+
 def _conversations(record: Record) -> list[str]:
     """Returns the columns of messages: lists of objects that name their speakers, in a field or one level deeper."""
-    texts = [name for name, value in record.items() if isinstance(value, str) and name.lower() not in BOOKKEEPING]
-    return [path for path, value in _paths(record) if "=" not in path and _is_conversation(path, value, not texts)]
+    alone = _has_no_text(record)
+    return [path for path, value in _paths(record) if "=" not in path and _is_conversation(path, value, alone)]
+
+
+def _names_speakers(item: Any) -> bool:
+    """Whether a value is an object with the texts of both speakers, by their names: {"user": …, "assistant": …}."""
+    if not isinstance(item, dict):
+        return False
+    return {ROLES.get(name.lower()) for name in item if name not in ("question", "answer")} >= {"user", "assistant"}
+
+
+def _has_no_text(record: Record) -> bool:
+    return not any(isinstance(value, str) and name.lower() not in BOOKKEEPING for name, value in record.items())
 
 
 def _is_conversation(path: str, value: Any, alone: bool) -> bool:
@@ -97,7 +120,7 @@ def _is_conversation(path: str, value: Any, alone: bool) -> bool:
         return False
     if all(isinstance(each, str) for each in listed):
         return alone and len(listed) > 1 and path.rsplit(".", 1)[-1].lower() in TALKS
-    if not all(is_message(each) or (alone and isinstance(each, dict)) for each in listed):
+    if not all(is_message(each) or (alone and _names_speakers(each)) for each in listed):
         return False
     try:
         return any(item["role"] == "assistant" for item, _ in conversation(listed, path))

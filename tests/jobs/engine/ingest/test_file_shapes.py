@@ -181,6 +181,9 @@ def test_an_array_for_tests_beside_one_for_training_is_read_only_by_its_name(tmp
         f"skipped in {path}: the arrays for tests, as there is one for training; to read them name {path}#test" in said
     )
     assert read(f"{path}#test") == (RECORDS[:1], [])
+    (tmp_path / "lines.jsonl").write_text(TEXT)
+    with pytest.raises(InputError, match="#train: the file has no arrays with names"):
+        sources_of([f"{tmp_path}/lines.jsonl#train"], print)
     with pytest.raises(InputError, match="#dev: there is no array of this name; those in the file are test, train, x"):
         sources(f"{path}#dev")
 

@@ -293,6 +293,10 @@ def test_no_advice_leaves_a_part_of_a_record_out():
         sample(several)
     with pytest.raises(RecordFault, match="name those of yours"):
         sample({"instruction": "问", "instances": [{"input": "q", "output": "答 a"}]})
+    with pytest.raises(
+        RecordFault, match=r"found \(math, code\); where they hold lists of records, write each list to"
+    ):
+        sample({"math": [{"instruction": "问", "output": "答"}], "code": [{"q": "x", "a": "y"}, {"q": "z", "a": "y"}]})
 
 
 def test_a_new_turn_has_not_the_thoughts_before_the_old_response():
