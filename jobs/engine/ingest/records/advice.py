@@ -16,12 +16,31 @@ ASKED = (
 )
 ANSWERED = (
     *("response", "output", "answer", "completion", "attempt", "deepseek_attempt"),
-    *("deepseek_solution", "generated_solution", "solution", "assistant", "gpt", "bot", "target", "targets"),
+    *(
+        "model_answer",
+        "deepseek_solution",
+        "generated_solution",
+        "solution",
+        "assistant",
+        "gpt",
+        "bot",
+        "target",
+        "targets",
+    ),
     *("reply", "generation", "summary", "chosen", "text", "content", "a", "回答", "答案", "回复", "输出"),
 )
 REASONED = (
     *("reasoning", "reasoning_content", "thinking", "thinking_trajectories", "deepseek_thinking_trajectory"),
-    *("deepseek_reasoning", "complex_cot", "chain_of_thought", "cot", "rationale", "thought", "thoughts"),
+    *(
+        "model_reasoning",
+        "deepseek_reasoning",
+        "complex_cot",
+        "chain_of_thought",
+        "cot",
+        "rationale",
+        "thought",
+        "thoughts",
+    ),
     *("思考", "推理"),
 )
 """Names, in lower case, that fields of an instruction, of its response and of the thoughts before it have, the

@@ -163,6 +163,16 @@ def _pair(needs: Set[str], spoken: Callable[[Record], Iterable[Spoken]], apart: 
     return Format("preference", needs, spoken, apart={apart}, example="two answers to one prompt")
 
 
+def _rendered(name: str, field: str) -> Format:
+    return Format(
+        name,
+        {field},
+        partial(rendered, field=field),
+        fits=partial(is_rendered, field=field),
+        example="a text in which a chat template marks who speaks",
+    )
+
+
 FORMATS = (
     _pair({"chosen", "rejected"}, partial(pair, answer="chosen"), "rejected"),
     _pair({"messages", "rejected_response"}, partial(conversation_in, field="messages"), "rejected_response"),
@@ -209,7 +219,8 @@ FORMATS = (
     _turn("inputs-targets", "inputs", "targets"),
     _turn("input-target", "input", "target"),
     _chat("gemini", "contents"),
-    Format("text", {"text"}, rendered, fits=is_rendered, example="a text in which a chat template marks who speaks"),
+    _rendered("text", "text"),
+    _rendered("text", "chat"),
 )
 
 REJECTED: Mapping[str, Callable[[Record], Iterable[Spoken]]] = {

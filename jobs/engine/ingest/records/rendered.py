@@ -8,10 +8,11 @@
 <｜User｜>…<｜Assistant｜>…             DeepSeek
 ### Human: … ### Assistant: …         Guanaco
 ### Instruction:\\n… ### Response:\\n…    Alpaca
-USER: … ASSISTANT: …</s>              Vicuna
+USER: … ASSISTANT: …</s>              Vicuna; with FUNCTION RESPONSE: …, Glaive
 Human: … \\n Assistant: …              on lines of their own; also User and, of Phi 2, Instruct and Output
 """
 
+import itertools
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -45,7 +46,9 @@ TEMPLATES = (
     _template(r"<｜(User|Assistant)｜>", r"<｜end▁of▁sentence｜>"),
     _template(r"(?:\A|\n*)### ?(Human|Assistant|System): ?", r"</s>"),
     _template(r"(?:\A|\n+)### ?(Instruction|Input|Response): *\n?", r"</s>|<\|endoftext\|>|<\|end_of_text\|>"),
-    _template(r"(?:\A|(?<=\s)|(?<=</s>))(USER|ASSISTANT):(?:\s+|\Z)", r"</s>", words=True),
+    _template(
+        r"(?:\A|(?<=\s)|(?<=</s>))(USER|ASSISTANT|FUNCTION RESPONSE):(?:\s+|\Z)", r"</s>|<\|endoftext\|>", words=True
+    ),
     _template(r"(?:\A\s*|\n+)(Human|User|Assistant|System): ?", r"</s>|<\|endoftext\|>", words=True),
     _template(r"(?:\A\s*|\n+)(Instruct|Output): ?", r"<\|endoftext\|>", words=True),
 )
@@ -63,7 +66,10 @@ WORDS = {
     "response": "assistant",
     "instruct": "user",
     "output": "assistant",
+    "function response": "tool",
 }
+AFTER = {"user": ("assistant",), "assistant": ("user", "tool"), "tool": ("assistant", "tool")}
+"""Who may speak after whom."""
 BEFORE = re.compile(
     r"\s*(?:<s>|<bos>|<\|begin_of_text\|>|<｜begin▁of▁sentence｜>)?\s*"
     r"(?:Below is an instruction that describes[^#]*|(?P<system>A chat between a curious [^\n]*?)\s*)?"
@@ -81,9 +87,9 @@ class _Found(NamedTuple):
     """The word for the role and the text of each message."""
 
 
-def is_rendered(record: Record) -> bool:
-    """Whether the field `text` begins as one of the templates writes it."""
-    return isinstance(record["text"], str) and _found(record["text"]) is not None
+def is_rendered(record: Record, field: str) -> bool:
+    """Whether a field holds a text that begins as one of the templates writes it."""
+    return isinstance(record[field], str) and _found(record[field]) is not None
 
 
 def _found(text: str) -> _Found | None:
@@ -103,12 +109,14 @@ def _found(text: str) -> _Found | None:
 def _takes_turns(roles: list[str]) -> bool:
     """Whether user and assistant speak in turns, the user first, after what the system says."""
     spoken = roles[1:] if roles[:1] == ["system"] else roles
-    return len(spoken) > 1 and all(role == ("user", "assistant")[place % 2] for place, role in enumerate(spoken))
+    return spoken[:2] == ["user", "assistant"] and all(
+        role in AFTER.get(before, ()) for before, role in itertools.pairwise(spoken)
+    )
 
 
-def rendered(record: Record) -> Iterator[Spoken]:
-    """Gives the messages in the field `text`, which `is_rendered`. RecordFault for a speaker that is not known."""
-    if found := _found(record["text"]):
+def rendered(record: Record, field: str) -> Iterator[Spoken]:
+    """Gives the messages in a field, which `is_rendered`. RecordFault for a speaker that is not known."""
+    if found := _found(record[field]):
         yield from _messages(found)
 
 
@@ -130,7 +138,7 @@ def _messages(found: _Found) -> Iterator[Spoken]:
     for word, said in found.messages:
         role, text = WORDS.get(word.lower()), found.template.end.sub("", said).strip()
         if role is None:
-            raise RecordFault("wrong_type", f"'text' marks a message of {word!r}, which is no role that is known")
+            raise RecordFault("wrong_type", f"the text marks a message of {word!r}, which is no role that is known")
         if role == "input":
             _, asked = held.pop() if held and held[-1][0] == "user" else ("", "")
             role, text = "user", "\n".join(filter(None, [asked, text]))

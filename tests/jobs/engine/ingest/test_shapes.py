@@ -113,6 +113,12 @@ def test_a_question_and_its_answer_are_the_same_sample_in_every_shape(record):
                   "ASSISTANT: 答 a</s>USER: 问 q ASSISTANT: b</s>"},
          [{**S, "content": "A chat between a curious user and an artificial intelligence assistant. It helps."},
           Q, A, Q, WRONG]),
+        ({"system": "s", "chat": "USER: 问 q\n\n\nASSISTANT: 答 a <|endoftext|>\n\n\nFUNCTION RESPONSE: {}\n\n\n"
+                                "ASSISTANT: b <|endoftext|>\n\n\n"},
+         [S, Q, A, {"role": "tool", "content": "{}"}, WRONG]),
+        ({"system_message": "s", "conversations": [Q, A]}, [S, Q, A]),
+        ({"prompt": "Human: 问 q\n\nAssistant: 答 a\n\nHuman: 问 q\n\nAssistant:", "chosen": "b", "rejected": "c"},
+         [Q, A, Q, WRONG]),
         ({"instruction": "Human:问 q\nAssistant:答 a\nHuman:问 q\nAssistant:", "input": "", "output": "b"},
          [Q, A, Q, WRONG]),
     ],
@@ -158,6 +164,7 @@ PAIRS = [
     {"instruction": "问 q", "input": "", "chosen": "答 a", "rejected": "b"},
     {"instruction": "问 q", "output": ["答 a", "b"]},
     {"question": "问 q", "accepted": "答 a", "rejected": "b"},
+    {"instruction": "问 q", "chosen_response": "答 a", "rejected_response": "b"},
     {"question": "问 q", "chosen": ["答 a"], "rejected": ["b"]},
     {"input": {"messages": [Q]}, "preferred_output": [A], "non_preferred_output": [WRONG]},
 ]  # fmt: skip
