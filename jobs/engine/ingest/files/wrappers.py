@@ -4,6 +4,7 @@ It is found by the beginning of the file: an array of objects or of lists under 
 which a record is told.
 """
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from jobs.engine.ingest.files.element import QUOTE, Element
 from jobs.engine.ingest.files.held_out import names_split
 from jobs.engine.ingest.files.text import Text
 from jobs.engine.ingest.records.formats import FORMATS
+from jobs.engine.ingest.records.messages import is_message
 
 STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 KEY = re.compile(rb"[\s,]*(" + STRING + rb")\s*:\s*")
@@ -43,12 +45,24 @@ def wraps(head: bytes) -> bool:
         else:
             held = not above or above[-1] in {*WRAPPING, "splits"}
             known = names_split(name) or (not above and name in WRAPPING)
-            found = found or bool(held and known and OPENS.match(head, at))
+            found = found or bool(held and known and _holds_records(head, at))
             at = _after(head, at)
         while above and (close := CLOSES.match(head, at)):
             above.pop()
             at = close.end()
     return found
+
+
+def _holds_records(head: bytes, at: int) -> bool:
+    """Whether an array of objects or of lists begins here whose first element is no message of a conversation."""
+    opens = OPENS.match(head, at)
+    if not opens:
+        return False
+    begin = opens.end() - 1
+    try:
+        return not is_message(json.loads(head[begin : _after(head, begin)]))
+    except (ValueError, RecursionError):  # the first element does not end in the head, or is broken
+        return True
 
 
 def _name(key: bytes) -> str:

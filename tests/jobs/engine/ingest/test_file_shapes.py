@@ -204,7 +204,8 @@ def test_a_fault_in_a_file_of_several_arrays_is_said_once(tmp_path):
 def test_a_record_that_holds_a_list_of_records_is_no_wrapper(tmp_path):
     seed = {"id": "s", "instruction": "问", "instances": [{"input": "q", "output": "a"}]}
     talk = {"id": 1, "examples": [{"input": "q", "output": "a"}], "messages": [{"role": "user", "content": "q"}]}
-    for records in ([seed, seed], [seed], [talk], [talk, talk]):
+    items = {"id": 1, "items": [{"value": "问", "from": "human"}, {"value": "答", "from": "gpt"}]}
+    for records in ([seed, seed], [seed], [talk], [talk, talk], [items], [items, items]):
         (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, records)))
         (tmp_path / "b.json").write_text(json.dumps(records[0], indent=1))
         assert read(tmp_path / "a.jsonl") == (records, [])
