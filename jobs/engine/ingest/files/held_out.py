@@ -26,12 +26,16 @@ def training_only(
         (left if held_out else kept).append((path, file))
     if left:
         names = [path[len(root) :].lstrip("/") for path, _ in left]
-        shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
         say(
-            f"skipped in {given}: {len(names):,} files of splits for tests ({shown}), as there is one for training; "
+            f"skipped in {given}, of splits for tests, as there is one for training: {few(names)}; "
             "name them to read them"
         )
     return kept
+
+
+def few(names: Sequence[str]) -> str:
+    """Returns the first names of a list for a message, and how many others there are."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
 
 
 def names_split(name: str) -> bool:

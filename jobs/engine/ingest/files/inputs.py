@@ -11,7 +11,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from jobs.engine.ingest.faults import FileFault, InputError
 from jobs.engine.ingest.files.forms import HEAD_BYTES, Form, form_of, suffix_of
-from jobs.engine.ingest.files.held_out import training_only
+from jobs.engine.ingest.files.held_out import few, training_only
 from jobs.engine.ingest.files.hub import dataset_of, parquet_files, refuse_offline
 from jobs.engine.ingest.files.links import found_under
 from jobs.engine.ingest.files.own import OUTPUTS, RUN, written_above, written_by, written_under
@@ -152,8 +152,7 @@ def _readable(fs: AbstractFileSystem, given: str, files: list[tuple[str, Source]
             known = _head(fs, path, file) is not None
         (readable if known else others).append(file)
     if others:
-        shown = ", ".join(file.uri for file in others[:5]) + (", ..." if len(others) > 5 else "")
-        say(f"skipped in {given}: {len(others):,} files of other formats ({shown})")
+        say(f"skipped in {given}, files of other formats: {few([file.uri for file in others])}")
     if not readable:
         raise InputError(f"{given}: no file to read is there; {FORMATS}")
     return readable
@@ -179,7 +178,7 @@ def _refuse_stand_in(fs: AbstractFileSystem, path: str, file: Source) -> None:
 
 def _under(fs: AbstractFileSystem, uri: str, root: str, say: Say, apart: str | None) -> list[tuple[str, Source]]:
     """Returns all files under a folder except hidden ones and those that Winnow wrote, sorted by path."""
-    listed = found_under(fs, root, say) if isinstance(fs, LocalFileSystem) else fs.find(root, detail=True)
+    listed = found_under(fs, root, uri, say) if isinstance(fs, LocalFileSystem) else fs.find(root, detail=True)
     found = cast(dict[str, dict[str, Any]], listed)
     ours = written_under(fs, root, found, apart)
     for folder, what in sorted(ours.items()):

@@ -61,7 +61,7 @@ def read_as(recognised: Format, record: Record) -> Read:
     messages, more = list(opening), []
     try:
         for message, rest in recognised.spoken(record):
-            if not rest and len(messages) == len(opening) and opening[-1:] == [message]:
+            if opening and not rest and len(messages) == len(opening) and message == opening[-1]:
                 continue  # the system prompt, which a field of the record repeats
             if rest:
                 more.append((len(messages), rest))
@@ -117,12 +117,12 @@ def _opening(record: Record, recognised: Format) -> list[Message]:
     for field in recognised.system:
         if field in record and filled(record, field):
             opening.append({"role": "system", "content": "\n".join(content_of(record[field], field).texts)})
-    return opening or _given_to_the_template(record)
+    return opening if opening or TEMPLATE_FIELD not in record else _given_to_the_template(record)
 
 
 def _given_to_the_template(record: Record) -> list[Message]:
     """Returns the tools and the system prompt that a record gives to the chat template, as SmolTalk 2 does."""
-    given = decoded(record.get(TEMPLATE_FIELD), "{")
+    given = decoded(record[TEMPLATE_FIELD], "{")
     if not isinstance(given, dict):
         return []
     opening: list[Message] = []

@@ -170,7 +170,11 @@ def spoken(role: str, value: Any, where: str) -> Iterator[Spoken]:
 
 def is_plain(value: Any, role: str) -> TypeGuard[str]:
     """Whether a content is a text without parts and thoughts, as nearly all are. It is what the message says."""
-    return isinstance(value, str) and value[:1] != "[" and (role != "assistant" or not thinks(value))
+    return (
+        isinstance(value, str)
+        and value[:1] != "["
+        and (role != "assistant" or ("think>" not in value and "_of_thought|>" not in value))
+    )
 
 
 def _message(item: Record, word: Any, role_field: str, where: str) -> Iterator[Spoken]:

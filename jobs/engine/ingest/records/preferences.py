@@ -27,8 +27,8 @@ from jobs.engine.ingest.records.values import Record, decoded, field_names, fill
 ASKED_IN = ("instruction", "question", "query", "input")
 CHATS_IN = ("messages", "conversations", "conversation")
 PREFERRED = ("input", "preferred_output", "non_preferred_output")
-SPELLED = (("accepted", "rejected"), ("chosen_response", "rejected_response"))
-"""Other names of the two answers."""
+SPELLED = {"rejected": "accepted", "rejected_response": "chosen_response"}
+"""Other names of the chosen answer, by that of the rejected one."""
 TAG = "kto_tag"
 LABELS = ("label", TAG)
 """The fields that say whether the one answer of a record is desired."""
@@ -43,8 +43,8 @@ def respelled(record: Record) -> Record:
         asked = record.get("input")
         others = {name: record[name] for name in record if name not in PREFERRED}
         return {**others, **(asked if isinstance(asked, dict) else {"input": asked}), **more}
-    for better, worse in SPELLED:
-        if better in record and worse in record and "chosen" not in record:
+    for worse, better in SPELLED.items():
+        if worse in record and better in record and "chosen" not in record:
             names = {better: "chosen", worse: "rejected"}
             return {names.get(name, name): value for name, value in record.items()}
     answers = record.get("output")

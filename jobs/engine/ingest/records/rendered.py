@@ -74,7 +74,10 @@ BEFORE = re.compile(
     r"\s*(?:<s>|<bos>|<\|begin_of_text\|>|<｜begin▁of▁sentence｜>)?\s*"
     r"(?:Below is an instruction that describes[^#]*|(?P<system>A chat between a curious [^\n]*?)\s*)?"
 )
-ENDS = (":", ">", "]", "assistant", "model")
+ENDS = (
+    *("Assistant:", "ASSISTANT:", "Response:", "Output:", "[/INST]", "assistant", "model"),
+    *("<|assistant|>", "<｜Assistant｜>", "<|end_header_id|>", "<|im_sep|>"),
+)
 """How a prompt ends that a template wrote up to the answer."""
 SYSTEM = re.compile(r"\s*<<SYS>>\s*(.*?)\s*<</SYS>>\s*", re.DOTALL)
 
