@@ -19,6 +19,7 @@ from jobs.engine.ingest.records.messages import (
     TEXT_FIELDS,
 )
 from jobs.engine.ingest.records.preferences import LABELS
+from jobs.engine.ingest.records.rendered import NAMES
 from jobs.engine.ingest.records.trees import MESSAGE, PARENT, TREE
 
 FILES = (
@@ -79,6 +80,7 @@ def _words() -> Iterator[str]:
     yield f"| media, which stay in the record | {_names([*MEDIA, *LISTS])} |"
     given = f"and what `{TEMPLATE_FIELD}` has of them"
     yield f"| system prompt, tools on offer | {_names([*SYSTEM_FIELDS, *TOOL_FIELDS])}, {given} |"
+    yield f"| chat templates in a text | {', '.join(NAMES)} |"
     yield f"| the rejected answer of a pair | {_names(REJECTED)} |"
     yield f"| whether the answer is desired (KTO) | {_names(LABELS)} |"
 
