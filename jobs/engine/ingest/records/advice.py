@@ -1,5 +1,6 @@
 """What is said of a record that no format fits: the command that reads it, if one does."""
 
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -47,6 +48,8 @@ REASONED = (
 likeliest first."""
 TALKS = {"data", "chat", "talk", "turns", "utterances", "dialogs", "dialogues", "对话"}
 """Names of fields whose texts are a conversation, the user's first."""
+NUMBERED = re.compile(r"(?:response|answer|completion|output|reply)_?(?:\d|[abjk])")
+"""Names of the fields of several answers."""
 ALONE = {"text", "content", "body", "document"}
 
 
@@ -67,6 +70,12 @@ def no_format(record: Record) -> RecordFault:
         )
     if columns := f"messages={talks[0]}" if talks else _turn(record):
         return RecordFault("missing_field", f"{found}; to read them: --columns {shlex.quote(columns)}")
+    if answers := _several_answers(record):
+        return RecordFault(
+            "missing_field",
+            f"{found}; {', '.join(answers)} hold several answers: write the one to train on as `response`, "
+            "or the better and the worse one as `chosen` and `rejected`",
+        )
     if len(texts := [name for name in record if isinstance(record[name], str)]) == 1 and texts[0].lower() in ALONE:
         return RecordFault(
             "missing_field",
@@ -108,6 +117,23 @@ def _is_rows(record: Record) -> bool:
     rows = len(values) > 1 and all(isinstance(each, dict) and each for each in values)
     alike = rows and len({frozenset(each) for each in values}) == 1
     return alike and bool(_turn(values[0]) or _conversations(values[0]))
+
+
+def _several_answers(record: Record) -> list[str]:
+    """Returns the fields that hold several answers to one question: lists of objects, or fields with a number each."""
+    if not _first(ASKED, {name.lower(): name for name in record}):
+        return []
+    lists = [name for name, value in record.items() if _is_list_of_answers(value)]
+    numbered = [name for name, value in record.items() if isinstance(value, str) and NUMBERED.fullmatch(name.lower())]
+    return lists or (numbered if len(numbered) > 1 else [])
+
+
+def _is_list_of_answers(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) > 0
+        and all(isinstance(each, dict) and not is_message(each) and bool(_first(ANSWERED, each)) for each in value)
+    )
 
 
 def _is_list_of_records(value: Any) -> bool:
