@@ -298,8 +298,16 @@ def test_no_advice_leaves_a_part_of_a_record_out():
     several = {"winner": "a", "conversation_a": [Q, A], "conversation_b": [Q, WRONG]}
     with pytest.raises(RecordFault, match=r"one of the conversations \(conversation_a, conversation_b\)"):
         sample(several)
-    with pytest.raises(RecordFault, match="name those of yours"):
-        sample({"instruction": "问", "instances": [{"input": "q", "output": "答 a"}]})
+    several = (
+        {"instances": [{"input": "q", "output": "答 a"}]},
+        {"completions": [{"model": "m", "response": "a"}]},
+        {"response_0": "a", "response_1": "b"},
+    )
+    for answers in several:
+        with pytest.raises(
+            RecordFault, match=f"; {', '.join(answers)} hold several answers: write the one to train on"
+        ):
+            sample({"instruction": "问", **answers})
     with pytest.raises(
         RecordFault, match=r"found \(math, code\); where they hold lists of records, write each list to"
     ):
