@@ -49,7 +49,12 @@ TEMPLATES = (
     _template(
         r"(?:\A|(?<=\s)|(?<=</s>))(USER|ASSISTANT|FUNCTION RESPONSE):(?:\s+|\Z)", r"</s>|<\|endoftext\|>", words=True
     ),
-    _template(r"(?:\A\s*|\n+)(Human|User|Assistant|System): ?", r"</s>|<\|endoftext\|>", words=True),
+    # The words that begin a text are its marks; with blank lines between the messages, lines inside one are none.
+    *(
+        _template(rf"(?:\A\s*|{between})({user}|Assistant|System): ?", r"</s>|<\|endoftext\|>", words=True)
+        for between in (r"\n\n+", r"\n+")
+        for user in ("Human", "User")
+    ),
     _template(r"(?:\A\s*|\n+)(Instruct|Output): ?", r"<\|endoftext\|>", words=True),
 )
 NAMES = (

@@ -113,6 +113,8 @@ def test_a_question_and_its_answer_are_the_same_sample_in_every_shape(record):
                   "ASSISTANT: 答 a</s>USER: 问 q ASSISTANT: b</s>"},
          [{**S, "content": "A chat between a curious user and an artificial intelligence assistant. It helps."},
           Q, A, Q, WRONG]),
+        ({"text": "Human: 问 q\n\nAssistant: 答 a\n\nHuman: 问 q\n\nAssistant: As in\nHuman: x\nAssistant: y"},
+         [Q, A, Q, {**WRONG, "content": "As in\nHuman: x\nAssistant: y"}]),
         ({"system": "s", "chat": "USER: 问 q\n\n\nASSISTANT: 答 a <|endoftext|>\n\n\nFUNCTION RESPONSE: {}\n\n\n"
                                 "ASSISTANT: b <|endoftext|>\n\n\n"},
          [S, Q, A, {"role": "tool", "content": "{}"}, WRONG]),
@@ -329,6 +331,7 @@ def test_a_new_turn_has_not_the_thoughts_before_the_old_response():
         "A story. USER: 问 q ASSISTANT: 答 a",  # words that no template wrote stand before it
         "USER: he said ASSISTANT: no USER: and USER: again ASSISTANT: 答",  # who says what is not certain
         "Human: 问\nHuman: q\nAssistant: 答",
+        "Human: 问\nAssistant: As in\nUser: x\nAssistant: y",
         "User: root\nPassword: x",
         "Assistant: 答 a",
     ],
