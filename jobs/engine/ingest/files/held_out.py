@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 HELD_OUT = r"test|testing|eval|evaluation|validation|valid|val|dev"
 WORD = re.compile(rf"(?<=[-._ /])(?:(train|training)|(?:{HELD_OUT}))(?=[-._ /0-9])", re.IGNORECASE)
@@ -38,9 +38,10 @@ def few(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
 
 
-def names_split(name: str) -> bool:
-    """Whether a word of a name says that it is a split, for training or for tests."""
-    return WORD.search(f"/{name}.") is not None
+def split_named(name: str) -> Literal["train", "test", ""]:
+    """Returns which split a word of a name says that it is; empty for none."""
+    found = WORD.search(f"/{name}.")
+    return "" if found is None else "train" if found.group(1) else "test"
 
 
 def _words(path: str, root: str) -> list[re.Match[str]]:

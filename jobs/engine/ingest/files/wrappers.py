@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from jobs.engine.ingest.faults import Piece
 from jobs.engine.ingest.files.element import QUOTE, Element
-from jobs.engine.ingest.files.held_out import names_split
+from jobs.engine.ingest.files.held_out import split_named
 from jobs.engine.ingest.files.text import Text
 from jobs.engine.ingest.records.formats import FORMATS
 from jobs.engine.ingest.records.messages import is_message
@@ -33,24 +33,33 @@ DEEPEST = 8
 
 
 def wraps(head: bytes) -> bool:
-    """Whether a text that begins with these bytes, a bracket first, is an object that only wraps arrays of records."""
-    found, at, above = False, 1, []
+    """Whether a text that begins with these bytes, a bracket first, is an object that only wraps arrays of records.
+
+    An object with texts or numbers of its own is one if it stands alone, and if an array of it has another name than
+    that of a split for tests: {"task": "sort", "test": [...]} is a task with its tests.
+    """
+    kinds, plain, at, above = set[str](), False, 1, list[str]()
     while key := KEY.match(head, at):
         name, at = _name(key.group(1)), key.end()
         if not above and name in RECORD_FIELDS:
             return False
-        if head[at : at + 1] == b"{" and len(above) < DEEPEST:
+        opening = head[at : at + 1]
+        if opening == b"{" and len(above) < DEEPEST:
             above.append(name)
             at += 1
         else:
             held = not above or above[-1] in {*WRAPPING, "splits"}
-            known = names_split(name) or (not above and name in WRAPPING)
-            found = found or bool(held and known and _holds_records(head, at))
+            known = "data" if not above and name in WRAPPING else split_named(name)
+            if held and known and _holds_records(head, at):
+                kinds.add(known)
+            plain = plain or (not above and opening != b"[")
             at = _after(head, at)
         while above and (close := CLOSES.match(head, at)):
             above.pop()
             at = close.end()
-    return found
+    end = CLOSES.match(head, at)
+    several = end is not None and head[end.end() :].lstrip(b" \t\r\n,")[:1] == b"{"
+    return bool(kinds) if not plain else bool(kinds - {"test"}) and not several
 
 
 def _holds_records(head: bytes, at: int) -> bool:

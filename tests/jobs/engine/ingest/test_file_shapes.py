@@ -205,11 +205,15 @@ def test_a_record_that_holds_a_list_of_records_is_no_wrapper(tmp_path):
     seed = {"id": "s", "instruction": "问", "instances": [{"input": "q", "output": "a"}]}
     talk = {"id": 1, "examples": [{"input": "q", "output": "a"}], "messages": [{"role": "user", "content": "q"}]}
     items = {"id": 1, "items": [{"value": "问", "from": "human"}, {"value": "答", "from": "gpt"}]}
-    for records in ([seed, seed], [seed], [talk], [talk, talk], [items], [items, items]):
+    task = {"id": 7, "description": "sort", "test": [{"input": "q", "output": "a"}]}
+    group = {"topic": "t", "data": [{"input": "q", "output": "a"}]}
+    few = ([seed], [talk], [items], [task])
+    for records in (*few, *(2 * records for records in few), [group, group]):
         (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, records)))
         (tmp_path / "b.json").write_text(json.dumps(records[0], indent=1))
         assert read(tmp_path / "a.jsonl") == (records, [])
-        assert read(tmp_path / "b.json") == (records[:1], [])
+        if records[0] is not group:
+            assert read(tmp_path / "b.json") == (records[:1], [])
     objects = "\n".join(json.dumps({"data": RECORDS[n : n + 2]}) for n in (0, 2, 4))
     (tmp_path / "c.jsonl").write_text(objects)  # several objects that wrap
     assert read(tmp_path / "c.jsonl") == (RECORDS, [])
