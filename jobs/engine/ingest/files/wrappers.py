@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from jobs.engine.ingest.faults import Piece
-from jobs.engine.ingest.files.element import QUOTE, Element
+from jobs.engine.ingest.files.element import Element
 from jobs.engine.ingest.files.held_out import split_named
 from jobs.engine.ingest.files.text import Text
 from jobs.engine.ingest.records.formats import FORMATS
@@ -75,7 +75,11 @@ def _holds_records(head: bytes, at: int) -> bool:
 
 
 def _name(key: bytes) -> str:
-    return key[1:-1].decode("utf-8", "replace")
+    try:
+        name = json.loads(key)
+    except ValueError:  # an escape that is none, or no UTF-8
+        name = key[1:-1].decode("utf-8", "replace")
+    return name.encode("utf-8", "replace").decode()
 
 
 def _after(head: bytes, at: int) -> int:
@@ -127,10 +131,15 @@ class Wrapped:
                     return
                 above.pop()
                 continue
-            name = self._key()
-            if name is None:  # what follows is no object any more, as where one has ended
-                self.closed = True
+            key = Element(text).piece() if byte == b'"' else None
+            if key and key.fault:
+                yield Found(self.array, key._replace(line=None))
+            colon = text.next_byte()
+            if key is None or key.fault or colon not in (b":", b""):
+                self.closed = True  # what follows is no object any more, as where one has ended
                 return
+            text.begin += len(colon)
+            name = _name(key.raw)
             following = text.next_byte()
             if following == b"{":
                 above.append(name)
@@ -139,17 +148,6 @@ class Wrapped:
                 yield from self._elements(".".join([*above, name]))
             elif following and (value := Element(text).piece()).fault:
                 yield Found(self.array, value._replace(line=None))
-
-    def _key(self) -> str | None:
-        """Returns the next key, and moves behind its colon; None where there is none."""
-        text = self.text
-        if text.buffer[text.begin] != QUOTE:
-            return None
-        key = Element(text).piece()
-        if key.fault or text.next_byte() != b":":
-            return None
-        text.begin += 1
-        return _name(key.raw)
 
     def _elements(self, array: str) -> Iterator[Found]:
         """Gives the elements of an array; of one of texts or numbers alone, none."""
