@@ -109,9 +109,16 @@ def _found(text: str) -> _Found | None:
             found = _Found(
                 template, before["system"] or "", list(zip(split[::2], map(str.strip, split[1::2]), strict=True))
             )
-            if not template.words or _takes_turns([WORDS[word.lower()] for word, _ in found.messages]):
+            if not template.words or _is_certain(found):
                 return found
     return None
+
+
+def _is_certain(found: _Found) -> bool:
+    """Whether the marks of a text are no words of its messages: the speakers take turns, and all answers end alike."""
+    said = [(WORDS[word.lower()], text) for word, text in found.messages]
+    ended = {found.template.end.search(text) is not None for role, text in said if role == "assistant" and text}
+    return len(ended) < 2 and _takes_turns([role for role, _ in said])
 
 
 def _takes_turns(roles: list[str]) -> bool:

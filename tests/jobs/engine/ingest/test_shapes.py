@@ -330,6 +330,7 @@ def test_a_new_turn_has_not_the_thoughts_before_the_old_response():
     [
         "A story. USER: 问 q ASSISTANT: 答 a",  # words that no template wrote stand before it
         "USER: he said ASSISTANT: no USER: and USER: again ASSISTANT: 答",  # who says what is not certain
+        "USER: 问 ASSISTANT: as in USER: x ASSISTANT: y</s>USER: 问 ASSISTANT: 答</s>",
         "Human: 问\nHuman: q\nAssistant: 答",
         "Human: 问\nAssistant: As in\nUser: x\nAssistant: y",
         "User: root\nPassword: x",
