@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from importlib import metadata
 
 from jobs.engine.terminal.errors import UsageError
 from jobs.engine.terminal.modules import commands, docstring, nearest, recipe_names
@@ -9,6 +10,7 @@ from jobs.engine.terminal.program import exit_code
 from jobs.engine.terminal.screen import say
 
 HELP = ("-h", "--help", "help")
+VERSION = ("-V", "--version", "version")
 
 
 def overview() -> str:
@@ -26,6 +28,9 @@ def run(words: list[str]) -> int:
     if not words or words[0] in HELP:
         say(overview())
         return 0 if words else UsageError.exit_code
+    if words[0] in VERSION:
+        say(f"winnow {metadata.version('winnow')}")
+        return 0
     name, files = words[0].replace("-", "_"), commands()
     if name in recipe_names():
         raise UsageError(f"{words[0]} is a recipe: winnow curate {' '.join(words)}")

@@ -59,11 +59,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     options = parsed(arguments(), argv)
 
-    from jobs.engine.command.places import look_at, out_file, store_at
+    from jobs.engine.command.places import look_at, store_at
     from jobs.engine.execute.profile import profile
     from jobs.engine.execute.session import Session
     from jobs.engine.ingest import settings_of
-    from jobs.engine.outcome.evaluation import checked, evaluated
+    from jobs.engine.outcome.evaluation import checked, evaluated, out_evaluation
     from operators.losses.class_error import ClassError
     from operators.losses.loss import Loss
     from operators.positions import sample_tokens
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             partial(store_at, options.store),
             partial(checked, options.model, overrides),
             partial(look_at, inputs),
-            *([partial(out_file, options.out, inputs)] if options.out else []),
+            *([partial(out_evaluation, options.out, inputs)] if options.out else []),
         ]
     )
     answers = "optional" if isinstance(operator, ClassError) else "needed"

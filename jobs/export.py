@@ -79,7 +79,8 @@ def _for_trainer(kept: Kept, trainer: str, out: Folder) -> None:
     done = export_for(trainer, kept, out)
     for reason, (count, line) in done.left_out.items():
         say(f"left out {count:,}: {reason} (the first is {kept.folder}/selected.jsonl:{line})")
-    say(f"{done.written:,} of {kept.count:,} samples are in {done.data}; {done.configuration} names them for {trainer}")
+    data, configuration = (f"{out}/{path.rpartition('/')[2]}" for path in (done.data, done.configuration))
+    say(f"{done.written:,} of {kept.count:,} samples are in {data}; {configuration} names them for {trainer}")
 
 
 def _repository(options: argparse.Namespace) -> Repository | None:

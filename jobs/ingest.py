@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from jobs.engine.command.places import look_at, out_pool
     from jobs.engine.execute.profile import profile
     from jobs.engine.execute.session import connect
-    from jobs.engine.ingest import ingest, ingest_key, settings_of
+    from jobs.engine.ingest import ingest, ingest_key, refuse_foreign, settings_of
     from jobs.engine.ingest.checked import refuse_other_sources
     from jobs.engine.ingest.findings import STATES, is_over, refuse_unreadable, say_reasons
     from jobs.engine.samples.pool_folder import facts_in, is_pool
@@ -74,6 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(f"{options.out} holds the pool of these inputs already")
         say_reasons(facts, options.out, say)
     else:
+        refuse_foreign(out)
         with locked(out.url, say):
             connect(how, out)
             facts = ingest(options.inputs, out.url, settings=settings, say=say)

@@ -38,10 +38,11 @@ def demo(folder: Path, store: Path) -> None:
 
     file, out = folder / "corpus.jsonl", folder / "ltd"
     out_folder(str(out), str(store))
-    _make_room(out, file)
     made = corpus()
+    text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in made)
+    _make_room(out, file, text)
     folder.mkdir(parents=True, exist_ok=True)
-    file.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in made))
+    file.write_text(text)
     kinds = Counter(record["kind"] for record in made)
     say(
         f"made {file}: {len(made):,} samples, among them {kinds['near_duplicate']} near-duplicates, "
@@ -59,12 +60,14 @@ def demo(folder: Path, store: Path) -> None:
     say(f"your own data    {program('curate')} ltd FILE --out FOLDER budget=5%")
 
 
-def _make_room(out: Path, file: Path) -> None:
-    """Removes an earlier run of the demo. UsageError where anything else is in the folder."""
+def _make_room(out: Path, file: Path, text: str) -> None:
+    """Removes an earlier run of the demo. UsageError where anything else is in its place, or in that of its corpus."""
     from jobs.engine.command.taken import manifest_in
     from jobs.engine.store.folder import Folder
 
-    if not out.exists():
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        if file.exists() and file.read_bytes() != text.encode():
+            raise UsageError(f"{file} is there already, and not from an earlier demo; give another --out")
         return
     if manifest_in(Folder.at(str(out))).get("run", {}).get("inputs") != [str(file)]:
         raise UsageError(f"{out} holds something else than an earlier demo; give another --out")

@@ -155,3 +155,8 @@ def test_the_demo_removes_no_run_but_its_own(tmp_path):
         demo(tmp_path, tmp_path / "store")
     assert theirs.exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ltd"]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/corpus.jsonl").write_text("mine")
+    with pytest.raises(UsageError, match=r"corpus.jsonl is there already, and not from an earlier demo; give another"):
+        demo(tmp_path / "other", tmp_path / "store")
+    assert (tmp_path / "other/corpus.jsonl").read_text() == "mine"

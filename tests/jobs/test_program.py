@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 
@@ -47,6 +48,8 @@ def test_the_overview_has_a_line_for_each_command(monkeypatch, capsys):
     assert "explain        Why one sample was kept or dropped." in said
     assert [name for name in commands() if f"\n  {name} " not in said] == []
     assert winnow(monkeypatch, capsys) == (2, said)
+    code, said = winnow(monkeypatch, capsys, "--version")
+    assert (code, said.strip()) == (0, f"winnow {metadata.version('winnow')}")
 
 
 def test_an_unknown_command_is_refused_with_the_nearest_name(monkeypatch, capsys):
@@ -62,7 +65,7 @@ def test_an_unknown_command_is_refused_with_the_nearest_name(monkeypatch, capsys
         ("curate LTD in.jsonl", "no recipe 'LTD'; did you mean 'ltd'? There are:"),
         ("ltd in.jsonl", "ltd is a recipe: winnow curate ltd in.jsonl"),
         ("ingest in.jsonl --out p --colums a=b", "did you mean --columns? `winnow ingest --help` describes"),
-        ("ingest in.jsonl --out p --max-unreadable most", "most is not a share from 0 to 1"),
+        ("ingest in.jsonl --out p --max-unreadable most", "most is not a share, such as 0.05 or 5%"),
         ("submit --adress http://h -- curate ltd", "unrecognized arguments: --adress; did you mean --address?"),
         ("train_scorer in.jsonl --out s --epochs 3", "there is no option --epochs. A field has no dashes"),
     ],

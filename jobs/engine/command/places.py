@@ -23,6 +23,8 @@ SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """The environment variable that Ray sets for the driver of a submitted job."""
 PACKAGES = "runtime_resources"
 """The folder in which Ray unpacks what is submitted."""
+CHAIN = "::"
+"""What fsspec takes for the joint of two URLs."""
 EXTRA = ("s3fs", "gcsfs")
 PRIVATE = ("memory:",)
 """The prefixes of URLs that only one process can read."""
@@ -82,6 +84,8 @@ def _writable(option: str, given: str, inside: str | None = None) -> Folder:
         if not folder.local:
             _refuse_unwritable_url(f"{option} {given}", folder)
             return folder
+    elif CHAIN in given:
+        raise UsageError(f"{option} {given}: {CHAIN} chains URLs, and a folder cannot have it in its name")
     folder = Folder.at(inside or given)
     _refuse_lost(option, given)
     _refuse_unwritable(f"{option} {given}", Path(folder.url))

@@ -8,10 +8,19 @@ A pool is a folder of part-*.parquet (the samples), duplicates.parquet, quaranti
 pool.json: where that is, the pool is complete.
 """
 
-from jobs.engine.ingest.build import ingest, ingest_key
+from jobs.engine.ingest.build import ingest, ingest_key, refuse_foreign
 from jobs.engine.ingest.checked import settings_of
 from jobs.engine.ingest.faults import InputError, RecordFault
 from jobs.engine.ingest.records.formats import messages_of
 from jobs.engine.ingest.settings import IngestSettings
 
-__all__ = ["IngestSettings", "InputError", "RecordFault", "ingest", "ingest_key", "messages_of", "settings_of"]
+__all__ = [
+    "IngestSettings",
+    "InputError",
+    "RecordFault",
+    "ingest",
+    "ingest_key",
+    "messages_of",
+    "refuse_foreign",
+    "settings_of",
+]

@@ -5,6 +5,7 @@ The driver holds only names and counts. A task that runs twice writes the same f
 
 import hashlib
 import json
+import re
 import uuid
 from collections.abc import Sequence
 from functools import partial
@@ -29,6 +30,7 @@ from jobs.engine.ingest.dedup import (
     write_duplicates,
 )
 from jobs.engine.ingest.faults import InputError
+from jobs.engine.ingest.files.arrays import by_array
 from jobs.engine.ingest.files.inputs import Say, Source, silent, sources_of
 from jobs.engine.ingest.files.splits import Split, splits_of
 from jobs.engine.ingest.findings import described, say_findings
@@ -37,12 +39,14 @@ from jobs.engine.ingest.parts import Shares, batches_of, fingerprints, join_quar
 from jobs.engine.ingest.settings import IngestSettings
 from jobs.engine.ingest.tasks import Tasks, fetched
 from jobs.engine.store.folder import Folder
+from jobs.engine.store.lock_file import NAME as LOCK
 from jobs.engine.store.runs import few
 from jobs.engine.store.writing import UNFINISHED
+from jobs.engine.terminal.errors import UsageError
 from jobs.engine.terminal.place_errors import regardless
 from operators.base import canonical_json
 
-VERSION = 4
+VERSION = 5
 """Raise it when the same inputs and settings make a different pool than before."""
 
 TEMPORARY = ".tmp-"
@@ -107,18 +111,29 @@ def _refuse_inside(pool: Folder, inputs: Sequence[str]) -> None:
             raise InputError(f"{given}: the pool would lie inside this input ({place}); name another destination")
 
 
+def refuse_foreign(pool: Folder) -> None:
+    """UsageError if the folder for a pool has files that no ingest wrote."""
+    locks = re.compile(rf"{re.escape(LOCK)}|lock-.*\.taken")
+    if others := [name for name in pool.names() if not (_is_of_a_pool(name) or locks.fullmatch(name))]:
+        raise UsageError(f"{pool} is not empty and holds no pool, but {others[0]}; give another --out")
+
+
+def _is_of_a_pool(name: str) -> bool:
+    part = name.startswith("part-") and name.endswith(".parquet")
+    return part or name.startswith(TEMPORARY) or bool(UNFINISHED.fullmatch(name)) or name in OTHER_FILES
+
+
 def _clean(pool: Folder) -> None:
     """Removes the files of an earlier ingest, pool.json first: without it a folder is no pool."""
-    names = pool.names()
-    for name in sorted(names, key=lambda name: name != "pool.json"):
-        part = name.startswith("part-") and name.endswith(".parquet")
-        if part or name.startswith(TEMPORARY) or UNFINISHED.fullmatch(name) or name in OTHER_FILES:
+    for name in sorted(pool.names(), key=lambda name: name != "pool.json"):
+        if _is_of_a_pool(name):
             pool.remove(name)
 
 
 def _ingested(
-    sources: Sequence[Source], pool: Folder, interim: Folder, settings: IngestSettings, tasks: Tasks
+    given: Sequence[Source], pool: Folder, interim: Folder, settings: IngestSettings, tasks: Tasks
 ) -> dict[str, Any]:
+    sources = by_array(given, settings, tasks.results, tasks.say)
     splits = splits_of(sources, settings.split_bytes)
     calls = [(split, number, settings, interim) for number, split in enumerate(splits)]
     parsed: list[Parsed] = tasks.results("read", parse_split, calls)
@@ -148,7 +163,7 @@ def _ingested(
     found |= {
         **fingerprints(found["samples"], [shares for _, shares in written]),
         "parts": [part for batch in batches for part in batch.parts()],
-        "key": _key(sources, settings),
+        "key": _key(given, settings),
     }
     _check(found, sum(rows for rows, _ in written), fetched(duplicates), fetched(quarantined))
     with pool.writing("pool.json") as file:

@@ -7,9 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from jobs.engine.ingest.files.forms import COMPRESSED, MARKS
-from jobs.engine.ingest.records.contents import LISTS, MEDIA, RESULTS
+from jobs.engine.ingest.records.contents import LISTS, MEDIA, RESULTS, THOUGHTS_IN
 from jobs.engine.ingest.records.format import SYSTEM_FIELDS, TOOL_FIELDS
-from jobs.engine.ingest.records.formats import FORMATS, REJECTED
+from jobs.engine.ingest.records.formats import FORMATS, REJECTED, TEMPLATE_FIELD
 from jobs.engine.ingest.records.messages import (
     CALL_FIELDS,
     CALL_ROLES,
@@ -19,11 +19,12 @@ from jobs.engine.ingest.records.messages import (
     TEXT_FIELDS,
 )
 from jobs.engine.ingest.records.preferences import LABELS
+from jobs.engine.ingest.records.rendered import NAMES
 from jobs.engine.ingest.records.trees import MESSAGE, PARENT, TREE
 
 FILES = (
     ("JSON lines", "one object per line, also with a comma after each"),
-    ("JSON", "an array of objects, objects one after another, or an array under a single key such as `data`"),
+    ("JSON", "an array of objects, objects one after another, or one or several arrays under keys such as `data`"),
     ("Parquet, Arrow, Feather", "one record per row; a folder of `save_to_disk` with its `train` split"),
     ("csv, tsv", "a header, then one record per row; by the file's name"),
     ("tar", "the records of its json members: one each, as in a WebDataset, or many"),
@@ -74,9 +75,12 @@ def _words() -> Iterator[str]:
         yield f"| {part} | {_names(words)} |"
     yield f"| a call of the assistant | {_names([*CALL_FIELDS, *sorted(CALL_ROLES - set(CALL_FIELDS))])} |"
     yield f"| the result of a call, among parts | {_names(sorted(RESULTS))} |"
-    yield f"| what the assistant thinks | `<think>` … `</think>` before the answer, {_names(REASONING_FIELDS)} |"
+    marks = " or ".join(f"`{begin}` … `{end}`" for begin, end in THOUGHTS_IN).replace("|", "\\|")
+    yield f"| what the assistant thinks | {marks} before the answer, {_names(REASONING_FIELDS)} |"
     yield f"| media, which stay in the record | {_names([*MEDIA, *LISTS])} |"
-    yield f"| system prompt, tools on offer | {_names([*SYSTEM_FIELDS, *TOOL_FIELDS])} |"
+    given = f"and what `{TEMPLATE_FIELD}` has of them"
+    yield f"| system prompt, tools on offer | {_names([*SYSTEM_FIELDS, *TOOL_FIELDS])}, {given} |"
+    yield f"| chat templates in a text | {', '.join(NAMES)} |"
     yield f"| the rejected answer of a pair | {_names(REJECTED)} |"
     yield f"| whether the answer is desired (KTO) | {_names(LABELS)} |"
 

@@ -139,9 +139,10 @@ def refuse_unreadable(found: Mapping[str, Any], folder: str, share: float) -> No
         return
     lost, records = _unreadable(found), found["records"]
     enough = math.ceil(100 * lost / records) / 100
+    allowed = f", or allow as many: --max-unreadable {enough:g}" if found["samples"] else ""
     raise OverErrorBudget(
         f"{lost:,} of {records:,} records cannot be read, and the share that may be is {share:g}. Mend them "
-        f"({folder}/quarantine.jsonl has them all), or allow as many: --max-unreadable {enough:g}"
+        f"({folder}/quarantine.jsonl has them all){allowed}"
     )
 
 

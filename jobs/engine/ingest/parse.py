@@ -10,11 +10,11 @@ from typing import Protocol
 from jobs.engine.ingest.faults import FileFault, Piece, RecordFault
 from jobs.engine.ingest.files.archives import Members
 from jobs.engine.ingest.files.elements import Elements
-from jobs.engine.ingest.files.forms import HEAD_BYTES, form_of, transcoded
+from jobs.engine.ingest.files.forms import HEAD_BYTES, decompressed_text, form_of
 from jobs.engine.ingest.files.lines import Lines
 from jobs.engine.ingest.files.parquet import Batches, Rows
 from jobs.engine.ingest.files.splits import Split
-from jobs.engine.ingest.files.streams import Range, decompressed, file_at
+from jobs.engine.ingest.files.streams import Range, file_at
 from jobs.engine.ingest.files.tables import Table
 from jobs.engine.ingest.records.quarantine import Quarantine
 from jobs.engine.ingest.records.records import compact, samples_of
@@ -178,11 +178,10 @@ def reader_of(split: Split, hashed: Range, settings: IngestSettings) -> Reader:
     if form.kind == "tar":
         hashed.file.seek(0)
         return Members(hashed.file, limit)
-    blocks = decompressed(chain([first], blocks), form.compression, settings.max_expansion)
-    blocks = transcoded(blocks, form.encoding)
+    blocks = decompressed_text(chain([first], blocks), form, settings.max_expansion)
     if form.kind == "lines":
         return Lines(blocks, limit)
-    return Elements(blocks, limit) if form.kind == "elements" else Table(blocks, limit, form.delimiter)
+    return Elements(blocks, limit, split.array) if form.kind == "elements" else Table(blocks, limit, form.delimiter)
 
 
 TABULAR = {"parquet": Rows, "arrow": Batches}

@@ -53,7 +53,7 @@ class IngestSettings:
     """The most bytes that a byte of a .gz or .zst file may become. Files that stay below 16 MiB have no limit."""
 
     columns: dict[str, str] = field(default_factory=dict)
-    """The field of each role (instruction, input, response, system). Where it is given, no format is recognised."""
+    """The field of each role, such as instruction and response. Where it is given, no format is recognised."""
 
     ignore: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Fields that are left out when records are compared, besides those of BOOKKEEPING."""
@@ -95,7 +95,7 @@ class IngestSettings:
         absent = [role for role in needed if role not in columns]
         if absent:
             raise ValueError(f"--columns names {', '.join(columns)} but not {' and '.join(absent)}")
-        if "messages" in columns and (more := {"instruction", "input", "response"} & columns.keys()):
+        if "messages" in columns and (more := {"instruction", "input", "response", "reasoning"} & columns.keys()):
             raise ValueError(f"--columns names messages and {', '.join(sorted(more))}; a record has one or the other")
         return columns
 

@@ -12,6 +12,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from jobs.engine.command.config import configured
+from jobs.engine.command.places import out_file
 from jobs.engine.execute.session import Session
 from jobs.engine.execute.starting import started
 from jobs.engine.pool.pool import Pool
@@ -88,6 +89,22 @@ def checked(model: str, overrides: Iterable[str]) -> tuple[Evaluation, Loss | Cl
     operator = losses(model, wanted)
     operator.check()
     return wanted, operator
+
+
+def out_evaluation(out: str, inputs: Sequence[str]) -> tuple[Folder, str]:
+    """Returns the folder and the name of the file to write.
+
+    UsageError as `out_file`, and if the file is there and is no earlier evaluation.
+    """
+    folder, name = out_file(out, inputs)
+    if folder.exists(name):
+        try:
+            found = json.loads(folder.content(name))
+        except ValueError:
+            found = None
+        if not (isinstance(found, dict) and {"model", "overall"} <= found.keys()):
+            raise UsageError(f"--out {out} is there already and is no evaluation; give another --out")
+    return folder, name
 
 
 def _declaration(folder: Folder) -> dict[str, Any]:

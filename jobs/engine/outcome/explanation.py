@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 from pyarrow.dataset import Dataset
 
 from jobs.engine.execute.session import Session
+from jobs.engine.ingest.files.inputs import ARRAY_MARK
 from jobs.engine.outcome.ledger import DROPPED, FILE, KEPT, LEDGER, ledger_in
 from jobs.engine.outcome.manifest import finished_manifest
 from jobs.engine.pool.pool import Pool
@@ -47,12 +48,19 @@ def ledger_rows(folder: Folder, which: str) -> list[dict[str, Any]]:
 
 
 def _similar(rows: Dataset, source: str, line: int) -> list[str]:
-    """The first few places with this line in a source whose path ends like the one that was given, or has its name."""
+    """The first few places with this line in a source whose path ends like the one that was given, or has its name.
+
+    An array of a file has the path of the file too.
+    """
     sources = rows.to_table(["source"], filter=pc.field("line") == line)["source"].unique().to_pylist()
     for ending in (f"/{source.lstrip('./')}", f"/{source.rpartition('/')[2]}"):
-        if found := [each for each in sources if f"/{each}".endswith(ending)]:
+        if found := [each for each in sources if _ends(each, ending) or _ends(each.rpartition(ARRAY_MARK)[0], ending)]:
             return [f"{each}:{line}" for each in sorted(found)[:LISTED]]
     return []
+
+
+def _ends(path: str, ending: str) -> bool:
+    return f"/{path}".endswith(ending)
 
 
 def nearest_kept(feature: Feature, sample: int, kept: np.ndarray) -> tuple[int, float]:

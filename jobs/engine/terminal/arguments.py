@@ -16,11 +16,10 @@ Nothing heavy is imported here, so that `--help` is quick.
 
 import argparse
 import itertools
-import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from jobs.engine.terminal.errors import UsageError
@@ -38,7 +37,7 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
 }
 """The options that mean the same in every command that has them."""
 
-COLUMN_ROLES = ("instruction", "input", "response", "system", "messages", "tools")
+COLUMN_ROLES = ("instruction", "input", "response", "reasoning", "system", "messages", "tools")
 LIMITS = ("max_record_bytes", "max_turns", "max_nesting", "max_expansion")
 MAX_UNREADABLE = 0.05
 AMOUNT = re.compile(r"(?P<number>\d+(?:\.\d+)?|\.\d+|\d{1,3}(?:,\d{3})+)(?P<percent>%?)")
@@ -104,7 +103,7 @@ def reading_options(max_unreadable: float | None = MAX_UNREADABLE) -> argparse.A
 def _before(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--near-duplicates",
-        type=float,
+        type=_similarity,
         metavar="SIMILARITY",
         help="leave out samples whose text is as similar to an earlier one, from 0.5 to 1, for example 0.9",
     )
@@ -129,13 +128,27 @@ def _before(group: argparse._ArgumentGroup) -> None:
 
 
 def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = math.nan
+    """A share as 0.05 or 5%."""
+    share = _decimal(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     if not 0 <= share <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a share from 0 to 1")
-    return share
+        raise argparse.ArgumentTypeError(f"{text} is not a share, such as 0.05 or 5%")
+    return float(share)
+
+
+def _similarity(text: str) -> float:
+    similarity = _decimal(text)
+    if not Decimal("0.5") <= similarity <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a similarity from 0.5 to 1, such as 0.9")
+    return float(similarity)
+
+
+def _decimal(text: str) -> Decimal:
+    """The number that a text writes; -1 for other texts."""
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return Decimal(-1)
+    return number if number.is_finite() else Decimal(-1)
 
 
 def words_of(argv: Sequence[str] | None) -> list[str]:

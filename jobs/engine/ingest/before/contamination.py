@@ -60,7 +60,7 @@ def refuse_unreadable_tests(settings: IngestSettings) -> None:
 def _records(sources: Sequence[Source], settings: IngestSettings) -> Iterator[tuple[str, Any]]:
     """Gives the place and the record of each test record."""
     for number, source in enumerate(sources):
-        split = Split(number, source.uri, source.path)
+        split = Split(number, source.uri, source.path, array=source.array)
         try:
             with file_at(source.path) as file:
                 for piece in reader_of(split, Range(file), settings):

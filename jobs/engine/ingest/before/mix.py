@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from jobs.engine.ingest.before.rows import ASIDE
 from jobs.engine.ingest.dedup import Marks, Placed
 from jobs.engine.ingest.faults import InputError
-from jobs.engine.ingest.files.inputs import Source
+from jobs.engine.ingest.files.inputs import ARRAY_MARK, Source
 from jobs.engine.ingest.parse import keys_name
 from jobs.engine.store.folder import Folder
 from jobs.engine.store.runs import write_run
@@ -59,7 +59,7 @@ def parts_of(mix: Mapping[str, float], sources: Sequence[Source]) -> list[Part]:
     """
     parts: list[Part] = []
     for name, amount in mix.items():
-        meant = frozenset(number for number, source in enumerate(sources) if _means(name, source.uri))
+        meant = frozenset(number for number, source in enumerate(sources) if _means(name, source))
         if not meant:
             some = ", ".join(source.uri for source in sources[:5]) + (", ..." if len(sources) > 5 else "")
             raise InputError(f"--mix {name}: no input has this name; the inputs are {some}")
@@ -77,12 +77,14 @@ def parts_of(mix: Mapping[str, float], sources: Sequence[Source]) -> list[Part]:
     return parts
 
 
-def _means(name: str, uri: str) -> bool:
+def _means(name: str, source: Source) -> bool:
     """Whether a name is that of a source: its path, a folder above it, a pattern, or its file name with or without
-    what follows the first dot."""
-    file = posixpath.basename(uri)
+    what follows the first dot. An array of a file also has the names of the file."""
+    uri = source.uri
+    whole = uri.removesuffix(f"{ARRAY_MARK}{source.array}")
+    file = posixpath.basename(whole)
     return (
-        name in (uri, file, file.split(".")[0])
+        name in (uri, whole, file, file.split(".")[0])
         or uri.startswith(name.rstrip("/") + "/")
         or fnmatch.fnmatchcase(uri, name)
     )

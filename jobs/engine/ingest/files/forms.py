@@ -1,7 +1,7 @@
 """The form of a file: how its records are laid out, decided by its first bytes. Its name only helps.
 
 lines      one object per line, with or without a comma after it
-elements   the objects of an array, of an array under a single key, or objects one after another
+elements   the objects of an array, of the arrays in an object, or objects one after another
 parquet, arrow, tar, csv
 """
 
@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from jobs.engine.ingest.faults import FileFault
-from jobs.engine.ingest.files.elements import TOKEN
+from jobs.engine.ingest.files.element import TOKEN
 from jobs.engine.ingest.files.lines import BOM
 from jobs.engine.ingest.files.streams import decompressed
-from jobs.engine.ingest.files.wrappers import WRAPPER
+from jobs.engine.ingest.files.wrappers import wraps
 from jobs.engine.ingest.records.trees import in_rows
 
 Kind = Literal["lines", "elements", "parquet", "arrow", "tar", "csv"]
@@ -63,6 +63,8 @@ class Form(NamedTuple):
     """The encoding that a mark at the beginning names; None for UTF-8."""
     delimiter: str = ","
     """What is between the fields of a csv file."""
+    wrapped: bool = False
+    """Whether the head is an object that only wraps arrays of records."""
     trees: bool = False
     """Whether records belong together, as the messages of a tree do, so that one task reads them all."""
 
@@ -150,6 +152,8 @@ def _text(head: bytes, suffix: str) -> Form:
         return Form("csv", delimiter=_delimiter(begin, delimiter))
     if not begin or begin[:1] not in (b"{", b"["):
         return Form("lines")
+    if begin[:1] == b"{" and wraps(begin):
+        return Form("elements", wrapped=True)
     kind = "lines" if in_lines(begin, suffix.startswith((".jsonl", ".ndjson"))) else "elements"
     return Form(kind, trees=in_rows(begin))
 
@@ -163,11 +167,9 @@ def _delimiter(head: bytes, usual: str) -> str:
 def in_lines(head: bytes, named: bool) -> bool:
     """Whether a file holds one record per line, judged by its beginning, which is a bracket.
 
-    It does if its first value ends on its line and is not all that a wrapper or an array of records holds. named:
-    whether the name says so, which decides where the first line does not end in the head.
+    It does if its first value ends on its line and is not all that an array of records holds. named: whether the name
+    says so, which decides where the first line does not end in the head.
     """
-    if WRAPPER.match(head):
-        return False
     line, end, after = head.partition(b"\n")
     following = after.lstrip()[:1]
     depth = _depth(line)
@@ -210,3 +212,8 @@ def transcoded(blocks: Iterator[bytes], encoding: str | None) -> Iterator[bytes]
         decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:
         raise FileFault("corrupt_file", f"not readable as {encoding}: {error.reason}") from None
+
+
+def decompressed_text(blocks: Iterator[bytes], form: Form, max_expansion: int) -> Iterator[bytes]:
+    """Gives the blocks of a text file, packed or in another encoding, as UTF-8. FileFault for broken ones."""
+    return transcoded(decompressed(blocks, form.compression, max_expansion), form.encoding)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 HELD_OUT = r"test|testing|eval|evaluation|validation|valid|val|dev"
 WORD = re.compile(rf"(?<=[-._ /])(?:(train|training)|(?:{HELD_OUT}))(?=[-._ /0-9])", re.IGNORECASE)
@@ -26,12 +26,22 @@ def training_only(
         (left if held_out else kept).append((path, file))
     if left:
         names = [path[len(root) :].lstrip("/") for path, _ in left]
-        shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
         say(
-            f"skipped in {given}: {len(names):,} files of splits for tests ({shown}), as there is one for training; "
+            f"skipped in {given}, of splits for tests, as there is one for training: {few(names)}; "
             "name them to read them"
         )
     return kept
+
+
+def few(names: Sequence[str]) -> str:
+    """Returns the first names of a list for a message, and how many others there are."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
+
+
+def split_named(name: str) -> Literal["train", "test", ""]:
+    """Returns which split a word of a name says that it is; empty for none."""
+    found = WORD.search(f"/{name}.")
+    return "" if found is None else "train" if found.group(1) else "test"
 
 
 def _words(path: str, root: str) -> list[re.Match[str]]:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from fsspec import AbstractFileSystem
@@ -11,7 +11,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from jobs.engine.ingest.faults import FileFault, InputError
 from jobs.engine.ingest.files.forms import HEAD_BYTES, Form, form_of, suffix_of
-from jobs.engine.ingest.files.held_out import training_only
+from jobs.engine.ingest.files.held_out import few, training_only
 from jobs.engine.ingest.files.hub import dataset_of, parquet_files, refuse_offline
 from jobs.engine.ingest.files.links import found_under
 from jobs.engine.ingest.files.own import OUTPUTS, RUN, written_above, written_by, written_under
@@ -23,6 +23,8 @@ FORMATS = (
 SNIFFED = 200
 """The number of files in a folder, of names that say nothing, whose heads are looked at."""
 MAGIC = "*?["
+ARRAY_MARK = "#"
+"""What is between the name of a file and that of one of its arrays."""
 
 # What a file system says of the content of a file, the most reliable first. A memory:// file has only "created".
 STAMPS = ("ETag", "etag", "md5Hash", "sha256", "blob_id", "mtime", "LastModified", "last_modified", "updated")
@@ -47,6 +49,8 @@ class Source:
 
     size: int | None
     stamp: str
+    array: str | None = None
+    """The one array of the file that is meant, where it has several."""
 
 
 def sources_of(inputs: Sequence[str], say: Say, apart: str | None = None) -> list[Source]:
@@ -60,10 +64,11 @@ def sources_of(inputs: Sequence[str], say: Say, apart: str | None = None) -> lis
     found: dict[str, Source] = {}
     for given in inputs:
         for source in _sources_of_one(given, say, apart):
-            if source.path in found:
-                say(f"skipped {source.uri}: it is {found[source.path].uri}, which is read already")
+            place = f"{source.path}{ARRAY_MARK}{source.array or ''}"
+            if place in found:
+                say(f"skipped {source.uri}: it is {found[place].uri}, which is read already")
             else:
-                found[source.path] = source
+                found[place] = source
     return list(found.values())
 
 
@@ -86,10 +91,24 @@ def _sources_of_one(given: str, say: Say, apart: str | None) -> list[Source]:
             return _readable(fs, given, _matching(fs, given, root, say, apart), say)
     except (ImportError, ValueError, OSError) as error:
         raise InputError(f"{given}: cannot be looked at: {error}") from error
+    file, mark, array = given.rpartition(ARRAY_MARK)
+    if mark and array and located(file)[0].isfile(located(file)[1]):
+        return [_with_array(given, source, array) for source in _sources_of_one(file, say, apart)]
     names = [name.strip() for name in given.split(",")]
     separated = len(names) > 1 and all(map(_exists, names))
     hint = f"; inputs are separated by spaces: {' '.join(names)}" if separated else ""
     raise InputError(f"{given}: there is no such file or folder{hint}")
+
+
+def _with_array(given: str, source: Source, array: str) -> Source:
+    """Returns the source of one array of a file. InputError for a file that has no arrays with names."""
+    fs, path = located(source.path)
+    form = _head(fs, path, source)
+    if form is None or not form.wrapped:
+        raise InputError(
+            f'{given}: the file has no arrays with names, such as {{"{array}": [...]}}; name the file alone'
+        )
+    return replace(source, uri=given, array=array)
 
 
 def _exists(name: str) -> bool:
@@ -133,8 +152,7 @@ def _readable(fs: AbstractFileSystem, given: str, files: list[tuple[str, Source]
             known = _head(fs, path, file) is not None
         (readable if known else others).append(file)
     if others:
-        shown = ", ".join(file.uri for file in others[:5]) + (", ..." if len(others) > 5 else "")
-        say(f"skipped in {given}: {len(others):,} files of other formats ({shown})")
+        say(f"skipped in {given}, files of other formats: {few([file.uri for file in others])}")
     if not readable:
         raise InputError(f"{given}: no file to read is there; {FORMATS}")
     return readable
@@ -160,7 +178,7 @@ def _refuse_stand_in(fs: AbstractFileSystem, path: str, file: Source) -> None:
 
 def _under(fs: AbstractFileSystem, uri: str, root: str, say: Say, apart: str | None) -> list[tuple[str, Source]]:
     """Returns all files under a folder except hidden ones and those that Winnow wrote, sorted by path."""
-    listed = found_under(fs, root, say) if isinstance(fs, LocalFileSystem) else fs.find(root, detail=True)
+    listed = found_under(fs, root, uri, say) if isinstance(fs, LocalFileSystem) else fs.find(root, detail=True)
     found = cast(dict[str, dict[str, Any]], listed)
     ours = written_under(fs, root, found, apart)
     for folder, what in sorted(ours.items()):

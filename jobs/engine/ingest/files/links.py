@@ -6,11 +6,14 @@ from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
 
+from jobs.engine.ingest.files.held_out import few
 
-def found_under(fs: LocalFileSystem, root: str, say: Callable[[str], None]) -> dict[str, dict[str, Any]]:
+
+def found_under(fs: LocalFileSystem, root: str, given: str, say: Callable[[str], None]) -> dict[str, dict[str, Any]]:
     """Returns the description of each file under a folder, by its path. A link that leads nowhere is named.
 
-    A folder that is reached both by its own path and by a link is read by its own path.
+    given: the folder as the user names it. A folder that is reached both by its own path and by a link is read by its
+    own path.
     """
     files: list[str] = []
     links: list[str] = []
@@ -22,8 +25,8 @@ def found_under(fs: LocalFileSystem, root: str, say: Callable[[str], None]) -> d
             _walk(link, files, links, seen)
     dangling = [path for path in files if not os.path.exists(path)]
     if dangling:
-        shown = ", ".join(f"{path} -> {os.readlink(path)}" for path in sorted(dangling)[:5])
-        say(f"skipped in {root}: {len(dangling):,} links that lead nowhere ({shown})")
+        shown = [f"{path[len(root) :].lstrip('/')} -> {os.readlink(path)}" for path in sorted(dangling)]
+        say(f"skipped in {given}, links that lead nowhere: {few(shown)}")
     return {path: fs.info(path) for path in sorted(set(files) - set(dangling))}
 
 

@@ -36,6 +36,9 @@ class Split:
     hash_block: int | None = None
     """The number of bytes per hashed block, if the file is read in several pieces."""
 
+    array: str | None = None
+    """The array of the file that is read; None for all that it has."""
+
 
 def splits_of(sources: Sequence[Source], split_bytes: int) -> list[Split]:
     """Returns the splits of all sources, in order. Only large files are opened here."""
@@ -45,8 +48,8 @@ def splits_of(sources: Sequence[Source], split_bytes: int) -> list[Split]:
 
 
 def _splits(place: int, source: Source, split_bytes: int) -> list[Split]:
-    whole = [Split(place, source.uri, source.path)]
-    if source.size is None or source.size <= split_bytes:
+    whole = [Split(place, source.uri, source.path, array=source.array)]
+    if source.size is None or source.size <= split_bytes or source.array is not None:
         return whole
     try:
         with file_at(source.path) as file:

@@ -27,12 +27,13 @@ def _of_columns(pairs: tuple[tuple[str, str], ...]) -> Format:
         spoken = partial(conversation_in, field=field)
         return Format("columns", {field}, spoken, system=system, tools=tools, chat=field)
     asked, response, context = columns["instruction"], columns["response"], columns.get("input")
+    thoughts = (columns["reasoning"],) if "reasoning" in columns else REASONING_FIELDS
 
     def one_turn(record: Record) -> Iterable[Spoken]:
         plain = {key: value for key, value in record.items() if key != "history"}
-        return single_turn(plain, instruction=asked, context=context, response=response)
+        return single_turn(plain, instruction=asked, context=context, response=response, reasoning=thoughts)
 
-    also = {*REASONING_FIELDS, *([context] if context else [])}
+    also = {*thoughts, *([context] if context else [])}
     turn = (asked, context or "", response)
     return Format("columns", {asked, response}, one_turn, also, system=system, tools=tools, turn=turn)
 

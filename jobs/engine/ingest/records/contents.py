@@ -3,6 +3,7 @@
 A medium stays in the record. In the text it is a placeholder, such as <image>.
 """
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,9 +26,10 @@ LISTS = {"images": "image", "audios": "audio", "videos": "video"}
 BARE = ("text", "value", "content")
 KINDS = {*TEXTS, *THOUGHTS, *CALLED, *RESULTS, *MEDIA}
 
-THINK, THOUGHT = "<think>", "</think>"
-THINKS = "think>"
-"""What both have."""
+THOUGHTS_IN = (("<think>", "</think>"), ("<|begin_of_thought|>", "<|end_of_thought|>"))
+"""The marks around the thoughts at the beginning of an answer."""
+SOLUTION = re.compile(r"\s*<\|begin_of_solution\|>\s*(.*?)\s*(?:<\|end_of_solution\|>)?\s*\Z", re.DOTALL)
+"""The marks around the answer, where the second pair is around the thoughts."""
 
 
 @dataclass
@@ -168,19 +170,26 @@ def media_in(record: Record, more: Sequence[tuple[int, Record]]) -> Counter[str]
     return Counter([kind for kind in found if kind]) if found else NO_MEDIA
 
 
+def thinks(text: str) -> bool:
+    """Whether a text has a mark of thoughts."""
+    return "think>" in text or "_of_thought|>" in text
+
+
 def apart(text: str) -> tuple[str, str]:
-    """Returns the thoughts between <think> and </think> at the beginning of an answer, and the rest of it.
+    """Returns the thoughts at the beginning of an answer, between the marks of THOUGHTS_IN, and the rest of it.
 
     The rest is empty where the thoughts do not end: there is no answer then. The first mark is absent where it stood in
     the prompt.
     """
-    begun = text.lstrip()
-    if THINK not in text and THOUGHT in text:
-        begun = THINK + begun
-    if not begun.startswith(THINK):
-        return "", text
-    thoughts, _, answer = begun[len(THINK) :].partition(THOUGHT)
-    return thoughts.strip(), answer.lstrip()
+    for begin, end in THOUGHTS_IN:
+        begun = text.lstrip()
+        if begin not in text and end in text:
+            begun = begin + begun
+        if begun.startswith(begin):
+            thoughts, _, answer = begun[len(begin) :].partition(end)
+            marked = SOLUTION.match(answer)
+            return thoughts.strip(), marked.group(1) if marked else answer.lstrip()
+    return "", text
 
 
 def together(values: Sequence[str]) -> str:

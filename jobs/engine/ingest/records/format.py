@@ -7,7 +7,7 @@ from functools import cached_property
 from jobs.engine.ingest.records.messages import Spoken
 from jobs.engine.ingest.records.values import Record
 
-SYSTEM_FIELDS, TOOL_FIELDS = ("system", "system_prompt", "systemInstruction"), ("tools", "functions")
+SYSTEM_FIELDS, TOOL_FIELDS = ("system", "system_prompt", "system_message", "systemInstruction"), ("tools", "functions")
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from jobs.engine.ingest.records.values import Record, as_json, decoded, filled, 
 from operators.sample import Message
 
 SHAPES = 1024
+TEMPLATE_FIELD = "chat_template_kwargs"
 NO_COLUMNS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -60,6 +61,8 @@ def read_as(recognised: Format, record: Record) -> Read:
     messages, more = list(opening), []
     try:
         for message, rest in recognised.spoken(record):
+            if opening and not rest and len(messages) == len(opening) and message == opening[-1]:
+                continue  # the system prompt, which a field of the record repeats
             if rest:
                 more.append((len(messages), rest))
             messages.append(message)
@@ -114,6 +117,20 @@ def _opening(record: Record, recognised: Format) -> list[Message]:
     for field in recognised.system:
         if field in record and filled(record, field):
             opening.append({"role": "system", "content": "\n".join(content_of(record[field], field).texts)})
+    return opening if opening or TEMPLATE_FIELD not in record else _given_to_the_template(record)
+
+
+def _given_to_the_template(record: Record) -> list[Message]:
+    """Returns the tools and the system prompt that a record gives to the chat template, as SmolTalk 2 does."""
+    given = decoded(record[TEMPLATE_FIELD], "{")
+    if not isinstance(given, dict):
+        return []
+    opening: list[Message] = []
+    for tools in (given.get("xml_tools"), given.get("python_tools")):
+        if isinstance(tools, list) and tools:
+            opening.append({"role": "tools", "content": as_json([decoded(unpadded(each), "{") for each in tools])})
+    if isinstance(prompt := given.get("custom_instructions"), str) and prompt.strip():
+        opening.append({"role": "system", "content": prompt})
     return opening
 
 
@@ -146,6 +163,16 @@ def _pair(needs: Set[str], spoken: Callable[[Record], Iterable[Spoken]], apart: 
     return Format("preference", needs, spoken, apart={apart}, example="two answers to one prompt")
 
 
+def _rendered(name: str, field: str) -> Format:
+    return Format(
+        name,
+        {field},
+        partial(rendered, field=field),
+        fits=partial(is_rendered, field=field),
+        example="a text in which a chat template marks who speaks",
+    )
+
+
 FORMATS = (
     _pair({"chosen", "rejected"}, partial(pair, answer="chosen"), "rejected"),
     _pair({"messages", "rejected_response"}, partial(conversation_in, field="messages"), "rejected_response"),
@@ -175,6 +202,15 @@ FORMATS = (
     ),
     _turn("query-response", "query", "response"),
     _turn("openorca", "question", "response"),
+    Format(
+        "question-solution",
+        {"question", "solution", "answer"},
+        partial(single_turn, instruction="question", context=None, response="solution"),
+        {"history", *REASONING_FIELDS},
+        apart={"answer"},
+        turn=("question", "", "solution"),
+        example="texts; the solution is the response, and the answer its result",
+    ),
     _turn("question-answer", "question", "answer"),
     _turn("problem-solution", "problem", "solution"),
     _sides("prompt-completion", "prompt", "completion"),
@@ -183,7 +219,8 @@ FORMATS = (
     _turn("inputs-targets", "inputs", "targets"),
     _turn("input-target", "input", "target"),
     _chat("gemini", "contents"),
-    Format("text", {"text"}, rendered, fits=is_rendered, example="a text in which a chat template marks who speaks"),
+    _rendered("text", "text"),
+    _rendered("text", "chat"),
 )
 
 REJECTED: Mapping[str, Callable[[Record], Iterable[Spoken]]] = {

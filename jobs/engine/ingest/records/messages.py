@@ -13,7 +13,7 @@ from typing import Any, TypeGuard
 
 from jobs.engine.ingest.faults import RecordFault
 from jobs.engine.ingest.records.calls import calls_in
-from jobs.engine.ingest.records.contents import THINKS, Content, apart, content_of, is_data, together
+from jobs.engine.ingest.records.contents import Content, apart, content_of, is_data, thinks, together
 from jobs.engine.ingest.records.values import (
     Record,
     as_json,
@@ -131,11 +131,17 @@ def messages_in(item: Any, where: str) -> Iterator[Spoken]:
     if {role for role, _ in sides} >= {"user", "assistant"}:
         yield from _sides(item, sides, where)
         return
-    speakers = {name: text for name, text in item.items() if text is not None}
-    if not speakers or not all(ROLES.get(name.lower()) for name in speakers):
+    speakers = {name: text for name, text in item.items() if text is not None and name.lower() in ROLES}
+    more = {name: value for name, value in item.items() if name not in speakers and filled(item, name)}
+    roles = {ROLES[name.lower()] for name in speakers}
+    if not speakers or (more and not roles >= {"user", "assistant"}):
         raise RecordFault("missing_field", f"{where} has neither 'role' nor 'from'; found: {field_names(item)}")
-    for name in sorted(speakers, key=lambda name: ORDER.index(ROLES[name.lower()])):
-        yield from spoken(ROLES[name.lower()], speakers[name], f"{where}.{name}")
+    in_order = sorted(speakers, key=lambda name: ORDER.index(ROLES[name.lower()]))
+    *before, (last, rest) = (
+        each for name in in_order for each in spoken(ROLES[name.lower()], speakers[name], f"{where}.{name}")
+    )
+    yield from before
+    yield last, {**rest, **more} or NO_MORE
 
 
 def _sides(item: Record, sides: list[tuple[str, str]], where: str) -> Iterator[Spoken]:
@@ -164,7 +170,11 @@ def spoken(role: str, value: Any, where: str) -> Iterator[Spoken]:
 
 def is_plain(value: Any, role: str) -> TypeGuard[str]:
     """Whether a content is a text without parts and thoughts, as nearly all are. It is what the message says."""
-    return isinstance(value, str) and value[:1] != "[" and (role != "assistant" or THINKS not in value)
+    return (
+        isinstance(value, str)
+        and value[:1] != "["
+        and (role != "assistant" or ("think>" not in value and "_of_thought|>" not in value))
+    )
 
 
 def _message(item: Record, word: Any, role_field: str, where: str) -> Iterator[Spoken]:
@@ -216,7 +226,7 @@ def _said(role: str, content: Content, item: Record, used: Set[str | None]) -> I
         if isinstance(info, dict) and isinstance(info.get("think_content"), str):
             thoughts.append(info["think_content"])
             used |= {"info"} if filled_names(info) <= THOUGHT_INFO else set()
-        if THINKS in text:
+        if thinks(text):
             thought, text = apart(text)
             thoughts.append(thought)
     calls = calls_in(content.calls)

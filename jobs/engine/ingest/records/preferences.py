@@ -10,7 +10,7 @@ These are spelled otherwise, and read as the first two:
 
 {"input": {"messages": […]}, "preferred_output": […], "non_preferred_output": […]}    OpenAI
 {"instruction": …, "output": ["chosen", "rejected"]}                                  LLaMA-Factory, formerly
-{"prompt": …, "accepted": …, "rejected": …}
+{"prompt": …, "accepted": …, "rejected": …}    also chosen_response and rejected_response
 """
 
 import re
@@ -20,12 +20,15 @@ from typing import Any
 
 from jobs.engine.ingest.faults import RecordFault
 from jobs.engine.ingest.records.messages import NO_MORE, Spoken, conversation, is_message
+from jobs.engine.ingest.records.rendered import opened
 from jobs.engine.ingest.records.turns import history, side
 from jobs.engine.ingest.records.values import Record, decoded, field_names, filled, text_in
 
 ASKED_IN = ("instruction", "question", "query", "input")
 CHATS_IN = ("messages", "conversations", "conversation")
 PREFERRED = ("input", "preferred_output", "non_preferred_output")
+SPELLED = {"rejected": "accepted", "rejected_response": "chosen_response"}
+"""Other names of the chosen answer, by that of the rejected one."""
 TAG = "kto_tag"
 LABELS = ("label", TAG)
 """The fields that say whether the one answer of a record is desired."""
@@ -40,8 +43,10 @@ def respelled(record: Record) -> Record:
         asked = record.get("input")
         others = {name: record[name] for name in record if name not in PREFERRED}
         return {**others, **(asked if isinstance(asked, dict) else {"input": asked}), **more}
-    if "accepted" in record and "rejected" in record and "chosen" not in record:
-        return {("chosen" if name == "accepted" else name): value for name, value in record.items()}
+    for worse, better in SPELLED.items():
+        if worse in record and better in record and "chosen" not in record:
+            names = {better: "chosen", worse: "rejected"}
+            return {names.get(name, name): value for name, value in record.items()}
     answers = record.get("output")
     if type(answers) is list and len(answers) == 2 and isinstance(record.get("instruction"), str) and _texts(answers):
         others = {name: value for name, value in record.items() if name != "output"}
@@ -118,7 +123,8 @@ def _transcript(text: str) -> Iterator[Spoken]:
 def _prompt(record: Record) -> Iterator[Spoken]:
     chat = _first(record, CHATS_IN)
     if filled(record, "prompt"):
-        yield from side(record, "prompt", "user")
+        begun = opened(record["prompt"]) if isinstance(record["prompt"], str) else None
+        yield from begun[0] if begun else side(record, "prompt", "user")
     elif chat:
         spoken = list(conversation(record[chat], chat))
         answers = len(list(takewhile(lambda each: each[0]["role"] == "assistant", reversed(spoken))))

@@ -1,14 +1,18 @@
-"""A conversation in one text, as a chat template or a prompt template wrote it.
+"""A conversation in one text, as a chat template or a prompt template wrote it. `NAMES` lists the templates.
 
-<|im_start|>user\\n…<|im_end|>          ChatML
+<|im_start|>user\\n…<|im_end|>          ChatML; with <|im_sep|> in place of the line end, Phi 4
 <|start_header_id|>user<|end_header_id|>\\n\\n…<|eot_id|>      Llama 3
-<s>[INST] … [/INST] … </s>            Llama 2
+<s>[INST] … [/INST] … </s>            Llama 2, Mistral
 <start_of_turn>user\\n…<end_of_turn>    Gemma
-<|user|>\\n…</s>                        Zephyr, Phi
+<|user|>\\n…</s>                        Zephyr, Phi 3
+<｜User｜>…<｜Assistant｜>…             DeepSeek
 ### Human: … ### Assistant: …         Guanaco
 ### Instruction:\\n… ### Response:\\n…    Alpaca
+USER: … ASSISTANT: …</s>              Vicuna; with FUNCTION RESPONSE: …, Glaive
+Human: … \\n Assistant: …              on lines of their own; also User and, of Phi 2, Instruct and Output
 """
 
+import itertools
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -25,21 +29,39 @@ class Template(NamedTuple):
     """What stands before a message; its group is the word for the role."""
     end: re.Pattern[str]
     """What stands after a message."""
+    words: bool = False
+    """Whether the marks are words that a message may have too. The speakers take turns then, or it is no such text."""
 
 
-def _template(mark: str, end: str) -> Template:
-    return Template(re.compile(mark), re.compile(rf"(?:{end})\s*\Z"))
+def _template(mark: str, end: str, *, words: bool = False) -> Template:
+    return Template(re.compile(mark), re.compile(rf"(?:{end})\s*\Z"), words)
 
 
 TEMPLATES = (
-    _template(r"<\|im_start\|>(\w+)[ \t]*\n?", r"<\|im_end\|>(?:\s*<\|endoftext\|>)?"),
+    _template(r"<\|im_start\|>(\w+)(?:<\|im_sep\|>|[ \t]*\n?)", r"<\|im_end\|>(?:\s*<\|endoftext\|>)?|<\|endoftext\|>"),
     _template(r"<\|start_header_id\|>(\w+)<\|end_header_id\|>\s*", r"<\|(?:eot_id|end_of_text)\|>"),
     _template(r"<start_of_turn>(\w+)[ \t]*\n?", r"<end_of_turn>(?:\s*<eos>)?"),
-    _template(r"<\|(system|user|assistant)\|>[ \t]*\n?", r"</s>|<\|end\|>|<\|endoftext\|>"),
+    _template(r"<\|(system|user|assistant)\|>[ \t]*\n?", r"</s>|<\|end\|>(?:\s*<\|endoftext\|>)?|<\|endoftext\|>"),
     _template(r"(?:<s>\s*)?\[(/?INST)\]", r"</s>"),
+    _template(r"<｜(User|Assistant)｜>", r"<｜end▁of▁sentence｜>"),
     _template(r"(?:\A|\n*)### ?(Human|Assistant|System): ?", r"</s>"),
     _template(r"(?:\A|\n+)### ?(Instruction|Input|Response): *\n?", r"</s>|<\|endoftext\|>|<\|end_of_text\|>"),
+    _template(
+        r"(?:\A|(?<=\s)|(?<=</s>))(USER|ASSISTANT|FUNCTION RESPONSE):(?:\s+|\Z)", r"</s>|<\|endoftext\|>", words=True
+    ),
+    # The words that begin a text are its marks; with blank lines between the messages, lines inside one are none.
+    *(
+        _template(rf"(?:\A\s*|{between})({user}|Assistant|System): ?", r"</s>|<\|endoftext\|>", words=True)
+        for between in (r"\n\n+", r"\n+")
+        for user in ("Human", "User")
+    ),
+    _template(r"(?:\A\s*|\n+)(Instruct|Output): ?", r"<\|endoftext\|>", words=True),
 )
+NAMES = (
+    *("ChatML", "Llama 2 and 3", "Gemma", "Zephyr and Phi", "DeepSeek", "`### Human:`", "Alpaca's `### Instruction:`"),
+    *("Vicuna's `USER:`", "`Human:` or `User:` at the beginning of a line"),
+)
+"""The templates, for messages and the documentation."""
 WORDS = {
     **ROLES,
     "inst": "user",
@@ -47,38 +69,91 @@ WORDS = {
     "instruction": "user",
     "input": "input",
     "response": "assistant",
+    "instruct": "user",
+    "output": "assistant",
+    "function response": "tool",
 }
-BEFORE = re.compile(r"\s*(?:<s>|<bos>|<\|begin_of_text\|>)?\s*(?:Below is an instruction that describes[^#]*)?")
+AFTER = {"user": ("assistant",), "assistant": ("user", "tool"), "tool": ("assistant", "tool")}
+"""Who may speak after whom."""
+BEFORE = re.compile(
+    r"\s*(?:<s>|<bos>|<\|begin_of_text\|>|<｜begin▁of▁sentence｜>)?\s*"
+    r"(?:Below is an instruction that describes[^#]*|(?P<system>A chat between a curious [^\n]*?)\s*)?"
+)
+ENDS = (
+    *("Assistant:", "ASSISTANT:", "Response:", "Output:", "[/INST]", "assistant", "model"),
+    *("<|assistant|>", "<｜Assistant｜>", "<|end_header_id|>", "<|im_sep|>"),
+)
+"""How a prompt ends that a template wrote up to the answer."""
 SYSTEM = re.compile(r"\s*<<SYS>>\s*(.*?)\s*<</SYS>>\s*", re.DOTALL)
 
 
-def is_rendered(record: Record) -> bool:
-    """Whether the field `text` begins as one of the templates writes it."""
-    return isinstance(record["text"], str) and _template_of(record["text"]) is not None
+class _Found(NamedTuple):
+    template: Template
+    system: str
+    """The system prompt that stands before the first mark."""
+    messages: list[tuple[str, str]]
+    """The word for the role and the text of each message."""
 
 
-def _template_of(text: str) -> Template | None:
+def is_rendered(record: Record, field: str) -> bool:
+    """Whether a field holds a text that begins as one of the templates writes it."""
+    return isinstance(record[field], str) and _found(record[field]) is not None
+
+
+def _found(text: str) -> _Found | None:
     for template in TEMPLATES:
         first = template.mark.search(text)
-        if first and BEFORE.fullmatch(text, 0, first.start()):
-            return template
+        before = BEFORE.fullmatch(text, 0, first.start()) if first else None
+        if before:
+            _, *split = template.mark.split(text)
+            found = _Found(
+                template, before["system"] or "", list(zip(split[::2], map(str.strip, split[1::2]), strict=True))
+            )
+            if not template.words or _is_certain(found):
+                return found
     return None
 
 
-def rendered(record: Record) -> Iterator[Spoken]:
-    """Gives the messages in the field `text`, which `is_rendered`. RecordFault for a speaker that is not known."""
-    template = _template_of(record["text"])
-    if template:
-        _, *found = template.mark.split(record["text"])
-        yield from _messages(found, template.end)
+def _is_certain(found: _Found) -> bool:
+    """Whether the marks of a text are no words of its messages: the speakers take turns, and all answers end alike."""
+    said = [(WORDS[word.lower()], text) for word, text in found.messages]
+    ended = {found.template.end.search(text) is not None for role, text in said if role == "assistant" and text}
+    return len(ended) < 2 and _takes_turns([role for role, _ in said])
 
 
-def _messages(found: list[str], end: re.Pattern[str]) -> Iterator[Spoken]:
-    held: list[tuple[str, str]] = []
-    for word, said in zip(found[::2], found[1::2], strict=True):
-        role, text = WORDS.get(word.lower()), end.sub("", said).strip()
+def _takes_turns(roles: list[str]) -> bool:
+    """Whether user and assistant speak in turns, the user first, after what the system says."""
+    spoken = roles[1:] if roles[:1] == ["system"] else roles
+    return spoken[:2] == ["user", "assistant"] and all(
+        role in AFTER.get(before, ()) for before, role in itertools.pairwise(spoken)
+    )
+
+
+def rendered(record: Record, field: str) -> Iterator[Spoken]:
+    """Gives the messages in a field, which `is_rendered`. RecordFault for a speaker that is not known."""
+    if found := _found(record[field]):
+        yield from _messages(found)
+
+
+def opened(prompt: str) -> tuple[list[Spoken], re.Pattern[str]] | None:
+    """Returns the messages of a prompt that a template wrote up to the answer, and what stands after that answer.
+
+    None for any other text. RecordFault for a speaker that is not known.
+    """
+    if not prompt.rstrip().endswith(ENDS):
+        return None
+    found = _found(prompt)
+    if found is None or found.messages[-1][1] or WORDS.get(found.messages[-1][0].lower()) != "assistant":
+        return None
+    return list(_messages(found._replace(messages=found.messages[:-1]))), found.template.end
+
+
+def _messages(found: _Found) -> Iterator[Spoken]:
+    held: list[tuple[str, str]] = [("system", found.system)] if found.system else []
+    for word, said in found.messages:
+        role, text = WORDS.get(word.lower()), found.template.end.sub("", said).strip()
         if role is None:
-            raise RecordFault("wrong_type", f"'text' marks a message of {word!r}, which is no role that is known")
+            raise RecordFault("wrong_type", f"the text marks a message of {word!r}, which is no role that is known")
         if role == "input":
             _, asked = held.pop() if held and held[-1][0] == "user" else ("", "")
             role, text = "user", "\n".join(filter(None, [asked, text]))

@@ -1,47 +1,82 @@
 """The messages of an instruction and its response, which stand in fields of their own."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeGuard
 
 from jobs.engine.ingest.records.contents import together
 from jobs.engine.ingest.records.messages import NO_MORE, REASONING_FIELDS, Spoken, conversation, is_message, spoken
+from jobs.engine.ingest.records.rendered import opened
 from jobs.engine.ingest.records.values import Record, decoded, filled, literal, text_in, wrong_type
 from operators.sample import Message
 
+SWITCHES = {"on", "off", "true", "false", "yes", "no", "enabled", "disabled", "none", "low", "medium", "high"}
+"""What a field such as `reasoning` says where it tells how the model was to think, and not what it thought."""
 
-def single_turn(record: Record, *, instruction: str, context: str | None, response: str) -> Iterator[Spoken]:
-    """Gives an instruction and its response after the turns of `history`. The context is put on a new line."""
+
+def single_turn(
+    record: Record,
+    *,
+    instruction: str,
+    context: str | None,
+    response: str,
+    reasoning: Sequence[str] = REASONING_FIELDS,
+) -> Iterator[Spoken]:
+    """Gives an instruction and its response after the turns of `history`. The context is put on a new line.
+
+    reasoning: the fields that may have the thoughts of the response.
+    """
     asked = text_in(record, instruction)
     if context is not None and record.get(context) is not None and (more := text_in(record, context)):
         asked = f"{asked}\n{more}"
     answered = text_in(record, response)
     if record.get("history"):
         yield from history(record["history"])
-    yield {"role": "user", "content": asked}, NO_MORE
-    yield from with_thoughts(record, spoken("assistant", answered, response))
+    if begun := opened(asked):
+        before, end = begun
+        yield from before
+        answered = end.sub("", answered).strip()
+    else:
+        yield {"role": "user", "content": asked}, NO_MORE
+    yield from with_thoughts(record, spoken("assistant", answered, response), reasoning)
 
 
-def with_thoughts(record: Record, said: Iterator[Spoken]) -> Iterator[Spoken]:
-    """Gives messages, the last with the thoughts that the record has in fields of their own."""
-    given = [record[name] for name in REASONING_FIELDS if filled(record, name)]
+def with_thoughts(record: Record, said: Iterator[Spoken], fields: Sequence[str] = REASONING_FIELDS) -> Iterator[Spoken]:
+    """Gives messages, the last with the thoughts that the record has in these fields."""
+    given = [only(record[name]) for name in fields if filled(record, name)]
     if not given:
         yield from said
         return
     *before, (message, more) = said
     yield from before
-    others = [each for each in given if not isinstance(each, str)]
-    thoughts = together([message.get("reasoning") or "", *(each for each in given if isinstance(each, str))])
+    others = [each for each in given if not is_thought(each)]
+    thoughts = together([message.get("reasoning") or "", *(each for each in given if is_thought(each))])
     yield (
         ({**message, "reasoning": thoughts} if thoughts else message),
         {**more, "reasoning": others} if others else more,
     )
 
 
+def is_thought(value: Any) -> TypeGuard[str]:
+    """Whether a value says what a model thought, and not how it was to think."""
+    return isinstance(value, str) and value.strip().lower() not in SWITCHES
+
+
+def only(value: Any) -> Any:
+    """The text in a list of one text; any other value unchanged."""
+    return value[0] if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str) else value
+
+
 def two_sides(record: Record, *, instruction: str, response: str) -> Iterator[Spoken]:
     """Gives the messages of two texts, or of two lists of messages (TRL's conversational form)."""
     if record.get("history"):
         yield from history(record["history"])
-    yield from side(record, instruction, "user")
+    texts = isinstance(record[instruction], str) and isinstance(record[response], str)
+    if texts and (begun := opened(record[instruction])):
+        before, end = begun
+        yield from before
+        record = {**record, response: end.sub("", record[response]).strip()}
+    else:
+        yield from side(record, instruction, "user")
     yield from with_thoughts(record, side(record, response, "assistant"))
 
 

@@ -33,6 +33,11 @@ def text_in(record: Record, field: str, where: str | None = None) -> str:
         return value
     if is_number(value) and not record.keys() & CHOICES:
         return as_json(value)
+    if is_number(value):
+        counted = ", ".join(sorted(record.keys() & CHOICES))
+        raise RecordFault(
+            "wrong_type", f"{where or field} is a number, which counts the {counted}; write the answer as text"
+        )
     raise wrong_type(where or field, value, "a string")
 
 

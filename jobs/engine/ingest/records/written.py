@@ -13,6 +13,7 @@ from jobs.engine.ingest.records.formats import NO_COLUMNS, read
 from jobs.engine.ingest.records.messages import ROLE_FIELDS, ROLES, TEXT_FIELDS, is_message
 from jobs.engine.ingest.records.preferences import respelled
 from jobs.engine.ingest.records.records import record_of
+from jobs.engine.ingest.records.turns import is_thought, only
 from jobs.engine.ingest.records.values import Record
 
 OPENING = ("tools", "system")
@@ -24,7 +25,8 @@ def written(
     """Returns a record's JSON text with this turn in place of its conversation. The opening and other fields stay.
 
     The context follows the instruction on a new line if the record has no field for it. columns: those with which the
-    record was ingested. The turns in `history` are dropped: the field becomes an empty list.
+    record was ingested. The turns in `history` are dropped: the field becomes an empty list. So are the
+    thoughts before the old response.
     """
     record = record_of(raw, sys.maxsize)
     record = record if columns else dict(respelled(record))
@@ -46,7 +48,7 @@ def written(
             kept = "" if record[more] is not None else None
             record |= {asked: instruction, more: context or kept, answered: response}
         else:
-            record |= {asked: together, answered: response}
+            record |= {asked: together, answered: response, **dict.fromkeys(made.apart, "")}
     elif made.turn and all(_is_chat(record.get(field)) for field in made.turn if field):
         asked, _, answered = made.turn
         *before, answer = _chat([*record[asked], *record[answered]], together, response)
@@ -58,7 +60,8 @@ def written(
         record = {**opening, **others, "messages": turn}
     if record.get("history"):
         record["history"] = []
-    return _spelled(record)
+    old = {name for name in made.also - {"history", *(made.turn or ())} if is_thought(only(record.get(name)))}
+    return _spelled({name: value for name, value in record.items() if name not in old})
 
 
 def _is_chat(value: Any) -> bool:

@@ -58,7 +58,10 @@ def test_options_for_what_is_left_out_take_shares_percentages_and_numbers_for_an
         (["--mix", "a"], "--mix a: it is not SOURCE=SHARE"),
         (["--mix", "a=1", "a=2"], "a is named twice"),
         (["--mix", "a=0,5"], "write a share, as 0.3 or 30%, or a whole number of samples, as 5000"),
-        (["--columns", "question=a"], "no such role: 'question'; the roles are instruction, input, response, system"),
+        (
+            ["--columns", "question=a"],
+            "no such role: 'question'; the roles are instruction, input, response, reasoning",
+        ),
         (["--columns", "instruction=a"], "but not response"),
         (["--columns", "instruction"], "'instruction' is not NAME=VALUE"),
         (["--columns", "instruction=a,instruction=b,response=c"], "instruction is named twice"),
@@ -89,6 +92,7 @@ def test_every_command_that_reads_raw_files_takes_them_anywhere(command, words):
         options = (parser.parse_args if command is ingest else parser.parse_intermixed_args)(words_of(line))
         assert reading_given(options) == {"columns": {"instruction": "q", "response": "a"}}
         assert options.max_unreadable == 0.5
+    assert ingest.arguments().parse_args(["f", "--out", "o", "--max-unreadable", "2.5%"]).max_unreadable == 0.025
 
 
 @pytest.mark.parametrize("option", ["--store", "--profile", "--columns", "--max-unreadable"])

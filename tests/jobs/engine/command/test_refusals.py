@@ -69,6 +69,7 @@ def refused(run, tmp_path):
         (["in.jsonl", "--out", "in.jsonl"], "--out in.jsonl"),
         (["in.jsonl", "--out", "gs://bucket/out"], "pip install 'winnow[cloud]'"),
         (["in.jsonl", "--out", ""], "--out is an empty word"),
+        (["in.jsonl", "--out", "a::b"], "--out a::b: :: chains URLs, and a folder cannot have it in its name"),
         (["in.jsonl", "--out", "memory://out"], "--out memory://out: a place in memory is private to one process"),
         (["memory://in.jsonl", "--out", "out"], "the input memory://in.jsonl: a place in memory is private"),
         (["in.jsonl", "--out", "out", "--store", "memory://s"], "--store memory://s: a place in memory is private"),
@@ -102,6 +103,17 @@ def test_every_command_refuses_a_missing_input_and_an_out_that_cannot_be_written
     told = refused(command, *words, "--out", "file/out")
     assert "none.jsonl" in told
     assert "--out file/out: nothing can be written there" in told
+
+
+def test_what_others_wrote_is_not_written_over(refused, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/notes.txt").write_text("x")
+    for command in ("ingest", "curate"):
+        told = refused(command, *COMMANDS[command], "--out", "full")
+        assert "full is not empty and holds no" in told
+        assert "give another --out" in told
+    told = refused("evaluate", "model", "in.jsonl", "--out", "text.yaml")
+    assert "--out text.yaml is there already and is no evaluation; give another --out" in told
 
 
 def test_all_refusals_of_a_run_are_told_at_once_and_each_once(refused):

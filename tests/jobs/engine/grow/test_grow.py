@@ -76,6 +76,7 @@ def test_every_format_that_is_read_can_be_written():
         {"dialog": ["Sort", "x"]},
         {"inputs": "Sort", "targets": "x", "id": 1},
         {"input": "Sort", "target": "x"},
+        {"question": "Sort", "solution": "x", "answer": "1"},
         {"text": "### Human: Sort### Assistant: x"},
         {"contents": [{"role": "user", "parts": [{"text": "Sort"}]}, {"role": "model", "parts": [{"text": "x"}]}]},
         {"instruction": "Sort", "response": "x", "conversations": [*asked, {"from": "gpt", "value": "x"}], "id": 1},

@@ -7,8 +7,10 @@ import pytest
 from jobs.engine.ingest import IngestSettings, RecordFault
 from jobs.engine.ingest.faults import Piece
 from jobs.engine.ingest.files.forms import Form, form_of
+from jobs.engine.ingest.findings import refuse_unreadable
 from jobs.engine.ingest.records.records import samples_of
 from jobs.engine.ingest.records.trees import whole_trees
+from jobs.engine.terminal.errors import OverErrorBudget
 
 ASKED = {"role": "user", "content": "1+1?"}
 TOLD = {"role": "assistant", "content": "2"}
@@ -146,3 +148,11 @@ def test_the_rows_of_a_tree_are_the_samples_of_the_tree():
         samples_of(second.raw, IngestSettings())
     assert form_of(pieces[0].raw + b"\n", "a.jsonl") == Form("lines", trees=True)
     assert not form_of(pieces[0].raw + b"\n", "a.jsonl").splittable
+
+
+def test_a_corpus_without_any_sample_is_not_told_to_allow_for_that():
+    for samples, told in ((0, "has them all)"), (1, "or allow as many: --max-unreadable 0.98")):
+        facts = {"records": 50, "quarantined": 50 - samples, "samples": samples, "reasons": {"missing_field": 50}}
+        with pytest.raises(OverErrorBudget) as raised:
+            refuse_unreadable(facts, "pool", 0.05)
+        assert str(raised.value).endswith(told)

@@ -178,3 +178,32 @@ def test_scanner_unreadable_file_quarantines_what_it_broke_in():
 def test_scanner_nesting_bomb_is_one_element():
     pieces = pieces_of(b"[" + b"[" * 100_000 + b"]" * 100_000 + b',{"a":1}]')
     assert [len(piece.raw) for piece in pieces] == [200_000, 7]
+
+
+PLAIN = NASTY | st.none() | st.booleans() | st.integers()
+RECORDS = st.lists(st.dictionaries(NASTY, VALUES, min_size=1, max_size=3), min_size=1, max_size=3)
+MEMBERS = st.dictionaries(st.sampled_from(["train", "rows", "more", "é", 'a"b']), RECORDS | PLAIN, max_size=4)
+
+
+@settings(deadline=None, max_examples=100)
+@given(MEMBERS, MEMBERS, LAYOUTS, st.integers(1, 40))
+def test_scanner_gives_all_arrays_of_an_object_and_each_alone(outer, inner, layout, size):
+    whole = {"data": [{"x": 1}], **outer, "inner": inner}
+    arrays = {"data": whole["data"]} | {name: value for name, value in whole.items() if isinstance(value, list)}
+    arrays |= {f"inner.{name}": value for name, value in inner.items() if isinstance(value, list)}
+    text = json.dumps(whole, **layout).encode()
+    records = [record for array in arrays.values() for record in array]
+    assert found(pieces_of(text, size)) == list(enumerate(records, 1))
+    for name, array in arrays.items():
+        assert found(Elements(blocks_of(text, size), LIMIT, name)) == list(enumerate(array, 1))
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.binary(max_size=60), st.integers(1, 20), st.integers(0, 60))
+def test_scanner_any_bytes_in_an_object_of_arrays_end_and_are_said(data, size, at):
+    text = b'{"data": [{"x": 1}, {"y": 2}], "train": [{"z": 3}]}'
+    broken = text[:at] + data + text[at:]
+    assume(BOM not in data)
+    pieces = pieces_of(broken, size)
+    assert pieces
+    assert len(pieces) <= len(broken)

@@ -12,9 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.engine.ingest import IngestSettings, InputError, RecordFault
+from jobs.engine.ingest.files.arrays import by_array
 from jobs.engine.ingest.files.inputs import sources_of
 from jobs.engine.ingest.files.splits import splits_of
-from jobs.engine.ingest.parse import parse_split, rows_name
+from jobs.engine.ingest.files.streams import Range
+from jobs.engine.ingest.parse import parse_split, reader_of, rows_name
 from jobs.engine.ingest.records.records import record_of, samples_of
 from jobs.engine.store.folder import Folder
 from tests.jobs.engine.ingest.test_forms import LINES, RECORDS, TEXT, read, written
@@ -132,11 +134,89 @@ def test_a_record_that_is_no_json_in_utf_8_says_what_to_do(raw, says):
         samples_of(b'{"from": "human", "value": "a"}', IngestSettings())
 
 
-def test_an_array_after_the_first_of_a_file_is_named(tmp_path):
-    (tmp_path / "a.json").write_text(json.dumps({"train": RECORDS, "test": RECORDS}))
-    records, (fault,) = read(tmp_path / "a.json")
-    assert records == RECORDS
-    assert 'follow the end of the array, beginning with "test": one array is read of a file' in fault
+WRAPPED = [
+    ({"train": RECORDS[:2], "more": RECORDS[2:]}, ["train", "more"]),
+    ({"v": "1", "info": {"by": ["a"]}, "data": RECORDS[:2], "n": None, "train": RECORDS[2:]}, ["data", "train"]),
+    ({"data": {"train_sft": RECORDS[:4], "extra": RECORDS[4:]}}, ["data.train_sft", "data.extra"]),
+    ({"dataset": RECORDS[:1], "empty": [], "tags": ["x", "y"], "data": RECORDS[1:]}, ["dataset", "data"]),
+    ({"data": RECORDS}, []),
+    ({"data": {"train": RECORDS}, "licenses": ["MIT"]}, []),
+]  # fmt: skip
+
+
+def sources(path):
+    """The sources of a file as ingest takes them, and what it says of them."""
+    said = []
+
+    def run(verb, function, calls):
+        return [function(*call) for call in calls]
+
+    return by_array(sources_of([str(path)], said.append), IngestSettings(), run, said.append), said
+
+
+@pytest.mark.parametrize("layout", [{}, {"indent": 2}, {"separators": (",", ":")}])
+@pytest.mark.parametrize(("content", "arrays"), WRAPPED)
+def test_each_array_of_a_file_is_a_source_and_none_is_lost(content, arrays, layout, tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps(content, **layout))
+    assert read(tmp_path / "a.json") == (RECORDS, [])
+    found, _ = sources(tmp_path / "a.json")
+    assert [source.uri for source in found] == [
+        f"{tmp_path}/a.json{f'#{name}' if name else ''}" for name in arrays or [""]
+    ]
+    lines = []
+    for split in splits_of(found, 1):
+        with open(split.path, "rb") as file:
+            pieces = list(reader_of(split, Range(file), IngestSettings()))
+        lines += [(json.loads(piece.raw), piece.line) for piece in pieces]
+        assert [piece.line for piece in pieces] == [*range(1, len(pieces) + 1)]
+    assert [record for record, _ in lines] == RECORDS
+
+
+def test_an_array_for_tests_beside_one_for_training_is_read_only_by_its_name(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_bytes(gzip.compress(json.dumps({"test": RECORDS[:1], "train": RECORDS[1:], "x": [{}]}).encode()))
+    found, said = sources(path)
+    assert [source.uri for source in found] == [f"{path}#train", f"{path}#x"]
+    assert (
+        f"skipped in {path}: the arrays for tests, as there is one for training; to read them name {path}#test" in said
+    )
+    assert read(f"{path}#test") == (RECORDS[:1], [])
+    (tmp_path / "lines.jsonl").write_text(TEXT)
+    with pytest.raises(InputError, match="#train: the file has no arrays with names"):
+        sources_of([f"{tmp_path}/lines.jsonl#train"], print)
+    with pytest.raises(InputError, match="#dev: there is no array of this name; those in the file are test, train, x"):
+        sources(f"{path}#dev")
+
+
+def test_a_fault_in_a_file_of_several_arrays_is_said_once(tmp_path):
+    text = json.dumps({"train": RECORDS[:2], "x": RECORDS[2:]}, indent=1)
+    (tmp_path / "cut.json").write_text(text[: text.rindex('"output"')])
+    (tmp_path / "more.json").write_text(text + "{")
+    (tmp_path / "odd.json").write_text(text.replace('"x": [', '"x" ['))
+    for name in ("cut", "more", "odd"):
+        faults = []
+        for split in splits_of(sources(tmp_path / f"{name}.json")[0], 1):
+            with open(split.path, "rb") as file:
+                faults += [piece.fault for piece in reader_of(split, Range(file), IngestSettings()) if piece.fault]
+        assert len(faults) == 1, name
+
+
+def test_a_record_that_holds_a_list_of_records_is_no_wrapper(tmp_path):
+    seed = {"id": "s", "instruction": "问", "instances": [{"input": "q", "output": "a"}]}
+    talk = {"id": 1, "examples": [{"input": "q", "output": "a"}], "messages": [{"role": "user", "content": "q"}]}
+    items = {"id": 1, "items": [{"value": "问", "from": "human"}, {"value": "答", "from": "gpt"}]}
+    task = {"id": 7, "description": "sort", "test": [{"input": "q", "output": "a"}]}
+    group = {"topic": "t", "data": [{"input": "q", "output": "a"}]}
+    few = ([seed], [talk], [items], [task])
+    for records in (*few, *(2 * records for records in few), [group, group]):
+        (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, records)))
+        (tmp_path / "b.json").write_text(json.dumps(records[0], indent=1))
+        assert read(tmp_path / "a.jsonl") == (records, [])
+        if records[0] is not group:
+            assert read(tmp_path / "b.json") == (records[:1], [])
+    objects = "\n".join(json.dumps({"data": RECORDS[n : n + 2]}) for n in (0, 2, 4))
+    (tmp_path / "c.jsonl").write_text(objects)  # several objects that wrap
+    assert read(tmp_path / "c.jsonl") == (RECORDS, [])
 
 
 @pytest.fixture
@@ -164,7 +244,10 @@ def test_of_a_folder_with_splits_those_for_tests_are_left_out_and_named(folder):
     ]
     found, said = folder(*kept, *left, "other_dev.jsonl", "train/test_cases.jsonl", "latest.jsonl")
     assert found == sorted([*kept, "other_dev.jsonl", "train/test_cases.jsonl", "latest.jsonl"])
-    assert any("skipped in" in line and "4 files of splits for tests (data/test-0" in line for line in said)
+    assert any(
+        "skipped in" in line and "of splits for tests, as there is one for training: data/test-0" in line
+        for line in said
+    )
 
 
 def test_splits_for_tests_alone_are_read(folder):
@@ -180,7 +263,7 @@ def test_descriptions_of_data_are_no_records_and_a_cache_is_read_by_its_snapshot
     (cache / "snapshots" / "1" / "train.jsonl").symlink_to("../../blobs/new")
     found, said = folder("dataset_info.json", "sub/dataset_infos.json", "a.jsonl")
     assert found == ["a.jsonl", "datasets--o--n/snapshots/1/train.jsonl"]
-    assert any("2 files of other formats" in line and "dataset_info.json" in line for line in said)
+    assert any("files of other formats: " in line and line.count("dataset_info") == 2 for line in said)
 
 
 def test_a_record_of_an_archive_is_one_line_of_the_pool_with_its_rejected_answer_and_its_label(tmp_path):

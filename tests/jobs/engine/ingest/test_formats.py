@@ -163,7 +163,7 @@ def test_messages_of_named_columns_override_recognition():
         ({"instruction": "a", "output": None}, "wrong_type", "output is null, expected a string"),
         ({"instruction": ["a"], "output": "b"}, "wrong_type", "instruction is an array, expected a string"),
         ({"instruction": "a", "output": True}, "wrong_type", "output is a boolean"),
-        ({"question": "a", "choices": ["b", "c"], "answer": 1}, "wrong_type", "answer is a number, expected a string"),
+        ({"question": "a", "choices": ["b", "c"], "answer": 1}, "wrong_type", "answer is a number, which counts the"),
         ({"instruction": " ", "output": "\n"}, "empty_record", "the conversation has no text at all"),
         ({"messages": []}, "empty_record", "no text at all"),
         ({"messages": HELLO[1:]}, "missing_field", "the conversation has no user message"),
@@ -180,7 +180,7 @@ def test_messages_of_named_columns_override_recognition():
         ({"body": {"turns": HELLO}}, "missing_field", "to read them: --columns messages=body.turns"),
         ({"prompt": HELLO[:1], "answer": "2"}, "missing_field", "instruction=FIELD"),  # a question alone
         ({"text": "Once upon a time"}, "missing_field", "(text): a text alone, as for pretraining"),
-        ({"text": "<|im_start|>narrator\nx<|im_end|>"}, "wrong_type", "'text' marks a message of 'narrator'"),
+        ({"text": "<|im_start|>narrator\nx<|im_end|>"}, "wrong_type", "the text marks a message of 'narrator'"),
         ({"instruction": ["a", "b"], "output": ["c", "d"]}, "wrong_type", "a table and not a record"),
         ({"instruction": {"0": "a"}, "output": {"0": "c"}}, "wrong_type", "with pandas df.to_json(path, orient='recor"),
         ({"x1": {"q": "a", "a": "b"}, "x2": {"q": "c", "a": "d"}}, "wrong_type", "a table and not a record"),

@@ -127,7 +127,7 @@ def test_a_table_has_the_names_of_its_header(name, delimiter, tmp_path):
         ("a.jsonl", b"\xff\xfe" + TEXT.encode("utf-16-le")[:-1], "not readable as utf-16-le"),
         ("a.arrow", stream()[:-200], "not readable as Arrow"),
         ("a.tar", archive()[:700], "not readable as a tar archive"),
-        ("a.json", json.dumps({"train": RECORDS, "test": RECORDS}).encode(), "bytes follow the end of the array"),
+        ("a.json", json.dumps({"train": RECORDS}).encode() + b" x", "1 bytes follow the end of the object"),
     ],
 )
 def test_a_broken_file_says_what_is_wrong(name, data, says, tmp_path):

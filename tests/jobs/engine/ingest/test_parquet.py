@@ -5,12 +5,15 @@ import decimal
 import io
 import json
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 
 from jobs.engine.ingest import IngestSettings, RecordFault
 from jobs.engine.ingest.files.parquet import Rows
+from jobs.engine.ingest.files.tabular import rows_at, schema_at
 from jobs.engine.ingest.records.records import samples_of
 
 
@@ -119,3 +122,18 @@ def test_rows_of_a_corrupt_file_are_one_fault():
         (piece,) = Rows(io.BytesIO(content), 100)
         assert (piece.line, piece.fault.kind) == (None, "corrupt_file")
         assert "not readable as parquet" in piece.fault.message
+
+
+@pytest.mark.parametrize("write", [pq.write_table, pyarrow.feather.write_feather])
+def test_rows_of_views_can_be_taken_and_sorted(write, tmp_path):
+    schema = pa.schema([("image", pa.binary_view()), ("at", pa.string_view()), ("n", pa.int64())])
+    rows = [{"image": b"\xff", "at": f"时{n}", "n": n} for n in range(5)]
+    if write is not pq.write_table:  # which writes no views inside lists
+        schema = schema.append(pa.field("said", pa.list_(pa.struct([("content", pa.string_view())]))))
+        rows = [{**row, "said": [{"content": "问"}]} for row in rows]
+    write(pa.Table.from_pylist(rows, schema), str(tmp_path / "a"))
+    with (tmp_path / "a").open("rb") as file:
+        plain = schema_at(file)
+        (found,) = rows_at(file, np.array([1, 3]))
+    assert found.schema == plain
+    assert found.sort_by([("at", "descending")]).to_pylist() == [rows[3], rows[1]]

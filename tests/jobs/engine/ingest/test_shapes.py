@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from jobs.engine.ingest import IngestSettings, RecordFault
 from jobs.engine.ingest.records.records import samples_of
 from jobs.engine.ingest.records.written import written
+from jobs.engine.terminal.arguments import columns_given
 
 Q, A, S = (
     {"role": "user", "content": "问 q"},
@@ -49,6 +50,16 @@ PLAIN = [
     {"text": "<bos><start_of_turn>user\n问 q<end_of_turn>\n<start_of_turn>model\n答 a<end_of_turn>\n"},
     {"text": "<|user|>\n问 q</s>\n<|assistant|>\n答 a</s>\n"},
     {"text": "### Human: 问 q### Assistant: 答 a"},
+    {"text": "USER: 问 q ASSISTANT: 答 a</s>"},
+    {"text": "Human: 问 q\n\nAssistant: 答 a"},
+    {"text": "User:问 q\nAssistant:答 a"},
+    {"text": "Instruct: 问 q\nOutput: 答 a"},
+    {"text": "<|im_start|>user<|im_sep|>问 q<|im_end|><|im_start|>assistant<|im_sep|>答 a<|im_end|>"},
+    {"text": "<|user|>\n问 q<|end|>\n<|assistant|>\n答 a<|end|>\n<|endoftext|>"},
+    {"text": "<｜begin▁of▁sentence｜><｜User｜>问 q<｜Assistant｜>答 a<｜end▁of▁sentence｜>"},
+    {"prompt": "\n\nHuman: 问 q\n\nAssistant:", "completion": " 答 a"},
+    {"prompt": "<|im_start|>user\n问 q<|im_end|>\n<|im_start|>assistant\n", "completion": "答 a<|im_end|>"},
+    {"instruction": "### Instruction:\n问 q\n\n### Response:", "input": "", "output": "答 a"},
     {"text": "Below is an instruction that describes a task. Write.\n\n### Instruction:\n问 q\n\n### Response:\n答 a"},
 ]  # fmt: skip
 
@@ -90,6 +101,28 @@ def test_a_question_and_its_answer_are_the_same_sample_in_every_shape(record):
         (chat(Q, {"role": "assistant", "content": 42}), [Q, {**A, "content": "42"}]),
         ({"conversation": [{"system": "s", "input": "问 q", "output": "答 a"}, {"input": "问 q", "output": "b"}]},
          [S, Q, A, Q, WRONG]),
+        ({"conversations": [{"user": "问 q", "assistant": "答 a", "source": "x"}]}, [Q, A]),
+        (chat(Q, {**A, "content": "<|begin_of_thought|>\n\nt\n\n<|end_of_thought|>\n\n<|begin_of_solution|>\n\n答 a\n\n"
+                  "<|end_of_solution|>"}), [Q, {**A, "reasoning": "t"}]),
+        ({"input": [Q], "output": "<think>t</think>答 a", "reasoning": "on"}, [Q, {**A, "reasoning": "t"}]),
+        ({"system_prompt": "s", "conversations": [S, Q, A]}, [S, Q, A]),
+        ({**chat(Q, A), "chat_template_kwargs": {"custom_instructions": "s", "xml_tools": ['{"name": "f"}']}},
+         [{"role": "tools", "content": '[{"name": "f"}]'}, S, Q, A]),
+        ({"question": "问 q", "solution": "答 a", "answer": "a"}, [Q, A]),
+        ({"text": "A chat between a curious user and an artificial intelligence assistant. It helps. USER: 问 q "
+                  "ASSISTANT: 答 a</s>USER: 问 q ASSISTANT: b</s>"},
+         [{**S, "content": "A chat between a curious user and an artificial intelligence assistant. It helps."},
+          Q, A, Q, WRONG]),
+        ({"text": "Human: 问 q\n\nAssistant: 答 a\n\nHuman: 问 q\n\nAssistant: As in\nHuman: x\nAssistant: y"},
+         [Q, A, Q, {**WRONG, "content": "As in\nHuman: x\nAssistant: y"}]),
+        ({"system": "s", "chat": "USER: 问 q\n\n\nASSISTANT: 答 a <|endoftext|>\n\n\nFUNCTION RESPONSE: {}\n\n\n"
+                                "ASSISTANT: b <|endoftext|>\n\n\n"},
+         [S, Q, A, {"role": "tool", "content": "{}"}, WRONG]),
+        ({"system_message": "s", "conversations": [Q, A]}, [S, Q, A]),
+        ({"prompt": "Human: 问 q\n\nAssistant: 答 a\n\nHuman: 问 q\n\nAssistant:", "chosen": "b", "rejected": "c"},
+         [Q, A, Q, WRONG]),
+        ({"instruction": "Human:问 q\nAssistant:答 a\nHuman:问 q\nAssistant:", "input": "", "output": "b"},
+         [Q, A, Q, WRONG]),
     ],
 )  # fmt: skip
 def test_what_a_shape_says_besides_is_read_too(record, messages):
@@ -133,6 +166,7 @@ PAIRS = [
     {"instruction": "问 q", "input": "", "chosen": "答 a", "rejected": "b"},
     {"instruction": "问 q", "output": ["答 a", "b"]},
     {"question": "问 q", "accepted": "答 a", "rejected": "b"},
+    {"instruction": "问 q", "chosen_response": "答 a", "rejected_response": "b"},
     {"question": "问 q", "chosen": ["答 a"], "rejected": ["b"]},
     {"input": {"messages": [Q]}, "preferred_output": [A], "non_preferred_output": [WRONG]},
 ]  # fmt: skip
@@ -242,3 +276,70 @@ def test_any_value_in_any_place_makes_samples_or_a_reason_and_no_other_error(rec
         made = samples_of(written(each.raw or raw, "new", "", "done"), IngestSettings(answers="optional"))
         said = [message["content"] for message in made[0].messages if message["role"] in ("user", "assistant")]
         assert said == ["new", "done"]
+
+
+@pytest.mark.parametrize(
+    ("record", "columns", "messages"),
+    [
+        ({"Question": "问 q", "Complex_CoT": "t", "Response": "答 a"},
+         "instruction=Question,response=Response,reasoning=Complex_CoT", [Q, {**A, "reasoning": "t"}]),
+        ({"question": "问 q", "solution": "x", "thinking_trajectories": ["t"], "attempt": "答 a"},
+         "instruction=question,response=attempt,reasoning=thinking_trajectories", [Q, {**A, "reasoning": "t"}]),
+        ({"id": "1", "data": ["问 q", "答 a"]}, "messages=data", [Q, A]),
+        ({"images": [None], "texts": [{"user": "问 q", "assistant": "答 a", "source": "x"}]}, "messages=texts", [Q, A]),
+    ],
+)  # fmt: skip
+def test_the_advice_about_a_record_reads_all_that_it_says(record, columns, messages):
+    with pytest.raises(RecordFault) as raised:
+        sample(record)
+    assert raised.value.message.endswith(f"to read them: --columns {columns}")
+    assert sample(record, columns=columns_given(columns)).messages == messages
+
+
+def test_no_advice_leaves_a_part_of_a_record_out():
+    several = {"winner": "a", "conversation_a": [Q, A], "conversation_b": [Q, WRONG]}
+    with pytest.raises(RecordFault, match=r"one of the conversations \(conversation_a, conversation_b\)"):
+        sample(several)
+    several = (
+        {"instances": [{"input": "q", "output": "答 a"}]},
+        {"completions": [{"model": "m", "response": "a"}]},
+        {"response_0": "a", "response_1": "b"},
+    )
+    for answers in several:
+        with pytest.raises(
+            RecordFault, match=f"; {', '.join(answers)} hold several answers: write the one to train on"
+        ):
+            sample({"instruction": "问", **answers})
+    with pytest.raises(
+        RecordFault, match=r"found \(math, code\); where they hold lists of records, write each list to"
+    ):
+        sample({"math": [{"instruction": "问", "output": "答"}], "code": [{"q": "x", "a": "y"}, {"q": "z", "a": "y"}]})
+
+
+def test_a_new_turn_has_not_the_thoughts_before_the_old_response():
+    record = {"question": "问 q", "answer": "答 a", "reasoning_content": "t", "reasoning": "on"}
+    made = written(json.dumps(record).encode(), "new", "", "b")
+    assert json.loads(made) == {"question": "new", "answer": "b", "reasoning": "on"}
+    named = {"q": "问 q", "a": "答 a", "cot": ["t"]}
+    columns = {"instruction": "q", "response": "a", "reasoning": "cot"}
+    assert json.loads(written(json.dumps(named).encode(), "new", "", "b", columns)) == {"q": "new", "a": "b"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A story. USER: 问 q ASSISTANT: 答 a",  # words that no template wrote stand before it
+        "USER: he said ASSISTANT: no USER: and USER: again ASSISTANT: 答",  # who says what is not certain
+        "USER: 问 ASSISTANT: as in USER: x ASSISTANT: y</s>USER: 问 ASSISTANT: 答</s>",
+        "Human: 问\nHuman: q\nAssistant: 答",
+        "Human: 问\nAssistant: As in\nUser: x\nAssistant: y",
+        "User: root\nPassword: x",
+        "Assistant: 答 a",
+    ],
+)
+def test_a_text_whose_speakers_are_not_certain_is_refused_with_the_templates(text):
+    with pytest.raises(RecordFault, match=r"a text alone.*those that are read are ChatML, Llama 2 and 3.*Vicuna"):
+        sample({"text": text})
+    asked = {"prompt": f"{text}\nAssistant:", "completion": "b"}
+    if not text.startswith(("Assistant", "User: ")):
+        assert sample(asked).messages == [{**Q, "content": asked["prompt"]}, WRONG]

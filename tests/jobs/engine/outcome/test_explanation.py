@@ -98,8 +98,8 @@ def test_what_names_no_sample_is_refused(run, which):
 
 
 def test_places_like_the_one_that_was_asked_for_are_listed(tmp_path):
-    sources = ["data/base.jsonl", "old/base.jsonl", "data/base.jsonl", "other.jsonl"]
-    ledger = {"id": [0, 1, 2, 3], "source": sources, "line": [4, 4, 5, 4], "state": ["kept"] * 4}
+    sources = ["data/base.jsonl", "old/base.jsonl", "data/base.jsonl", "other.jsonl", "data/all.json#train"]
+    ledger = {"id": [0, 1, 2, 3, 4], "source": sources, "line": [4, 4, 5, 4, 4], "state": ["kept"] * 5}
     pq.write_table(pa.table(ledger), tmp_path / "selection.parquet")
 
     def told(which) -> str:
@@ -110,4 +110,5 @@ def test_places_like_the_one_that_was_asked_for_are_listed(tmp_path):
     assert told("base.jsonl:4").endswith("did you mean data/base.jsonl:4, old/base.jsonl:4?")
     assert told("./base.jsonl:5").endswith("did you mean data/base.jsonl:5?")
     assert told("elsewhere/other.jsonl:4").endswith("did you mean other.jsonl:4?")
+    assert told("all.json:4").endswith("did you mean data/all.json#train:4?")
     assert told("base.jsonl:6").endswith("name a sample by its id or by source:line")
