@@ -19,10 +19,10 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
 
-from jobs.engine.terminal.arguments import INPUTS_AND_FIELDS, parsed, reading_given, reading_options, shared_options
+from jobs.engine.terminal.arguments import INPUTS_AND_FIELDS, parsed, reading_options, shared_options
 from jobs.engine.terminal.errors import UsageError
 from jobs.engine.terminal.parser import Parser
-from jobs.engine.terminal.program import as_typed, exit_code, fields_and_others, program
+from jobs.engine.terminal.program import exit_code, fields_and_others, program
 from jobs.engine.terminal.screen import say
 
 if TYPE_CHECKING:
@@ -143,25 +143,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     options = parsed(arguments(), argv)
 
-    from jobs.engine.command.checking import all_checked
-    from jobs.engine.command.taken import refuse_other_run
-    from jobs.engine.execute.session import Session
-    from jobs.engine.ingest import settings_of
-    from jobs.engine.record.declarations import plain
+    from jobs.engine.command.prepared import prepared
 
     overrides, inputs = fields_and_others(options.words)
     if not inputs:
         raise UsageError(f"name what to train on: {program('fit_rule')} FILE... --heldout FILE --out FOLDER")
-    wanted, how, store, out = all_checked(options, inputs, partial(checked_fit, overrides), [options.heldout])
-    session = Session(
-        store,
-        how,
-        max_errors=wanted.max_errors,
-        max_unreadable=options.max_unreadable,
-        reading=settings_of(reading_given(options)),
-        command=as_typed("fit_rule", argv),
-    )
-    refuse_other_run(out, "fit_rule", inputs, {**plain(wanted), "heldout": options.heldout}, session)
+    besides = {"heldout": options.heldout}
+    wanted, out, session = prepared("fit_rule", options, argv, inputs, partial(checked_fit, overrides), besides=besides)
     found = fit_rule(wanted, inputs, options.heldout, out, session)
     shown = " ".join(f"{each.value:+.4g} {name}" for name, each in found.rule.coefficients.items())
     say(f"log loss = {found.rule.constant.value:.4g} {shown}; adjusted R² {found.rule.adjusted:.3f}")
