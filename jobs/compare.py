@@ -62,7 +62,7 @@ def curated(each: Contender, recipe: Recipe, place: Place) -> Result:
     from dataclasses import replace
 
     from jobs.curate import curate
-    from jobs.engine.command.asked import Asked
+    from jobs.engine.command.config import Asked
     from jobs.engine.command.taken import manifest_in
     from jobs.methods.comparison.results import Result
 

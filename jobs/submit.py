@@ -85,8 +85,7 @@ def _asked(name: str, options: argparse.Namespace) -> tuple[str, Any, Sequence[s
         return name, {"fields": sorted(fields), "others": others}, inputs, fields
 
     from jobs import curate
-    from jobs.engine.command.asked import Asked
-    from jobs.engine.command.config import build
+    from jobs.engine.command.config import Asked, build
 
     request, overrides = curate.asked(options)
     if request.recipe is None or not request.inputs:
