@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from jobs.engine.execute.session import Session
     from jobs.engine.pool.subset import Subset
     from jobs.engine.store.folder import Folder
-    from jobs.methods.rule_fitting import Fitted, RuleFit, Run
+    from jobs.methods.instructmining.rule_fitting import Fitted, RuleFit, Run
 
 
 def arguments() -> Parser:
@@ -48,7 +48,7 @@ def checked_fit(overrides: Sequence[str]) -> RuleFit:
     """The fit with its fields set by `field=value`; ModelMissing or UsageError where it cannot run."""
     from jobs.engine.command.config import configured
     from jobs.engine.recipe.steps import checked
-    from jobs.methods.rule_fitting import RuleFit
+    from jobs.methods.instructmining.rule_fitting import RuleFit
 
     wanted = configured(RuleFit, {}, overrides)
     checked([*wanted.operators(wanted.indicators).values(), wanted.train], wanted)
@@ -61,8 +61,8 @@ def fit_rule(wanted: RuleFit, inputs: Sequence[str], held_out: str, out: Folder,
     from jobs.engine.outcome.manifest import claimed, counts, ending, wanted_of, write_manifest
     from jobs.engine.pool.pool import Pool
     from jobs.methods.held_out import HeldOut
-    from jobs.methods.indicators import measured
-    from jobs.methods.rule_fitting import doubts, fine_tuned, fitted, rule_content
+    from jobs.methods.instructmining.indicators import measured
+    from jobs.methods.instructmining.rule_fitting import doubts, fine_tuned, fitted, rule_content
     from jobs.methods.sources import Sources
 
     began = time.monotonic()

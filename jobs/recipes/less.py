@@ -22,7 +22,7 @@ from pydantic.dataclasses import dataclass
 
 from jobs.engine.command.places import missing
 from jobs.engine.recipe import Later, Pool, Reads, Recipe, Selection, Step
-from jobs.methods.influences import Comparison
+from jobs.methods.less_influence import Comparison
 from jobs.methods.targets import AUTO, Targets
 from operators.base import STRICT
 from operators.checkpoint import Checkpoint
