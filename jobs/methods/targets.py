@@ -14,9 +14,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import ray
-from ray.exceptions import RayError
 
-from jobs.engine.execute.failure import cause, failure
+from jobs.engine.execute.failure import told
 from jobs.engine.execute.gpus import hide_other_gpus, task
 from jobs.engine.pool.pool import Pool
 from jobs.engine.record.entries import declaration
@@ -121,10 +120,8 @@ def target_directions(targets: Targets, gradient: Gradient, aggregate: Aggregate
         execution = session.profile.execution(gradient)
         remote = WRITE.on(execution.gpus).options(num_gpus=execution.gpus, memory=execution.memory)
         say(f"targets: {targets.pool.samples:,} in {len(targets.names):,} subtasks, to {file}")
-        try:
+        with told("targets", session):
             ray.get(remote.remote(gradient, targets.messages, folder, name, aggregate))
-        except RayError as error:
-            raise failure(f"targets: {cause(error)}", error, session) from error
     session.log.append(
         {
             "targets": list(targets.names),
