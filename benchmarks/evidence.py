@@ -23,6 +23,7 @@ from typing import Any
 from benchmarks._evidence_data import KINDS, Data, planted, real
 from benchmarks._evidence_page import Spent, kinds_kept, kinds_table, section, told
 from benchmarks._made import say_beside
+from benchmarks._run import options, printed
 from benchmarks._scripted_judge import serving
 from benchmarks._small_models import SIZE, models
 
@@ -148,11 +149,10 @@ def _run(exit_code: Callable[..., int], command: Callable[..., int], words: Sequ
 
 def main() -> None:
     """Prints the JSON lines, and writes the tables."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = options(__doc__, seed=7)
     parser.add_argument("--samples", type=int, default=1200, help="samples of the planted corpus; 0: none is made")
     parser.add_argument("--data", type=Path, help="the folder with alpaca_9k.json and dolly_3k.json")
     parser.add_argument("--folder", type=Path, help="a folder to work in; a temporary one if not given")
-    parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--profile", default="laptop", help="how it is executed, as for every command")
     parser.add_argument("--write", type=Path, help="the page whose tables are written")
     given = parser.parse_args()
@@ -194,7 +194,7 @@ def _printed(corpus_name: str, found: Mapping[str, Any], more: Mapping[str, Mapp
     for row in found["rows"]:
         ratio = {"ratio": row["loss"] / (sum(drawn) / len(drawn))} if "loss" in row and drawn else {}
         line = {"benchmark": "evidence", "corpus": corpus_name, **row, **ratio, **more.get(row["name"], {})}
-        print(json.dumps(line, ensure_ascii=False), flush=True)
+        printed(line)
 
 
 if __name__ == "__main__":
