@@ -56,8 +56,8 @@ def arguments() -> Parser:
 
 def submission(words: Sequence[str], working_dir: str | None, runtime_env: Path | None) -> Submission:
     """The job for a command line. UsageError says all that is wrong with it before a cluster is asked."""
-    from jobs.engine.submission.sharing import unshared
     from jobs.engine.submission.submission import Submission, code_at, environment_in
+    from jobs.engine.submission.unshared import unshared
 
     name, given = words[0].replace("-", "_"), list(words[1:])
     computing = [each for each in commands() if each not in ITSELF]

@@ -12,7 +12,7 @@ import pyarrow as pa
 from jobs.engine.outcome.decided import sliced
 from jobs.engine.outcome.failures import Errors
 from jobs.engine.outcome.outcome import Outcome
-from jobs.engine.report.display import plain
+from jobs.engine.report.display import drawn_part, plain
 from jobs.engine.report.figures import KEPT, POOL, Figure, styled
 from jobs.engine.report.layout import layout
 from jobs.engine.report.vectors import Vectors
@@ -148,16 +148,11 @@ def _places(values: np.ndarray) -> list[float]:
 
 def _caption(outcome: Outcome, vectors: Vectors, places: Drawn, kept: int) -> str:
     others, all_others = len(places.ids) - kept, places.having - places.kept_having
-    of_kept = _of(kept, places.kept_having, "kept samples")
-    of_others = _of(others, all_others, "others")
+    of_kept, of_others = drawn_part(kept, places.kept_having), drawn_part(others, all_others)
     without = outcome.pool.samples - places.having
     lost = f" {without:,} samples have no vector and are not on the map." if without else ""
-    return (f"Shown: {of_kept} and {of_others}, placed by {places.method} of {vectors.origin}. "
+    return (f"Shown: {of_kept} kept samples and {of_others} others, placed by {places.method} of {vectors.origin}. "
             f"Samples that are near one another are similar; the axes have no meaning.{lost}")  # fmt: skip
-
-
-def _of(shown: int, size: int, what: str) -> str:
-    return f"all {size:,} {what}" if shown == size else f"a random {shown:,} of the {size:,} {what}"
 
 
 def _coded(labels: Sequence[str]) -> tuple[list[str], list[int]]:

@@ -5,11 +5,10 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any
 
-import numpy as np
-
 from jobs.engine.ingest.tasks import fetched
 from jobs.engine.outcome.outcome import Outcome
 from jobs.engine.pool.selection import Selection
+from jobs.engine.report.display import drawn_part
 from jobs.engine.report.distributions import details, scores
 from jobs.engine.report.excerpts import best, best_dropped, families, faults, some_dropped, some_quarantined, worst
 from jobs.engine.report.figures import Figure, by_rank, coverage, lengths
@@ -50,7 +49,10 @@ def write_report(outcome: Outcome) -> None:
         "counts": outcome.counts,
         "finished": str(manifest["finished"]).replace("T", " ").replace("+00:00", " UTC"),
         "seconds": manifest["seconds"],
-        "drawn": (_of(measured.of_pool, outcome.pool.samples), _of(measured.of_kept, len(chosen.ids))),
+        "drawn": (
+            drawn_part(int(measured.of_pool.sum()), outcome.pool.samples),
+            drawn_part(int(measured.of_kept.sum()), len(chosen.ids)),
+        ),
         "alike": alike,
         "comparisons": comparisons(measured),
         "reasons": reasons(outcome, found),
@@ -86,12 +88,6 @@ def _alike(outcome: Outcome, vectors: Vectors, comparing: Any, names: Mapping[st
     some = "kept samples" if near.compared == size else "best kept samples that have a vector"
     summary = f"{near.alike:,} of {near.compared:,} {some} have a cosine similarity of at least {ALIKE:g} to another."
     return {"map": found, "pairs": pairs(outcome, near), "summary": summary}
-
-
-def _of(drawn: np.ndarray, size: int) -> str:
-    """Which part of `size` samples was drawn, in words."""
-    count = np.count_nonzero(drawn)
-    return f"a random {count:,} of the {size:,}" if count < size else f"all {size:,}"
 
 
 def _ranking(chosen: Selection) -> Iterator[Figure]:
