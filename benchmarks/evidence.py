@@ -32,11 +32,8 @@ BASE = {**TRAIN, "epochs": 6, "learning_rate": 3e-3, "batch": 8, "lora": "none"}
 FINETUNE = {**TRAIN, "learning_rate": 2e-3, "max_tokens": 128, "lora": "none"}
 LORA = {"rank": 4, "alpha": 16.0, "dropout": 0.0}
 EMBED = {"text": "{conversation}", "max_tokens": 128}
-RUNS, SHARE, DIET = (
-    1,
-    0.25,
-    {"epochs": 2, "batch": 32, "learning_rate": 1e-3, "max_tokens": 128, "precision": "float32"},
-)
+RUNS, SHARE = 1, 0.25
+DIET = {"epochs": 2, "batch": 32, "learning_rate": 1e-3, "max_tokens": 128, "precision": "float32"}
 SETTINGS = {
     "Base": f"{SIZE}, all weights trained for {BASE['epochs']} epochs in batches of {BASE['batch']} with a learning "
     f"rate of {BASE['learning_rate']:g}",
@@ -172,21 +169,22 @@ def _planted(folder: Path, given: argparse.Namespace) -> None:
     kept = kinds_kept(folder / "out", done, rows)
     totals = {kind: sum(row["kind"] == kind for row in rows) for kind in KINDS}
     _printed("planted", found, {name: {"kinds": each} for name, each in kept.items()})
-    if given.write:
-        table = (folder / "out" / "table.md").read_text(encoding="utf-8")
-        command = f"python -m benchmarks.evidence --samples {given.samples} --seed {given.seed}"
-        said = told(data, found, SETTINGS, again)
-        section("planted", command, table, said + kinds_table(kept, totals), given.write)
+    said = told(data, found, SETTINGS, again) + kinds_table(kept, totals)
+    _written("planted", f"--samples {given.samples}", said, folder, given)
 
 
 def _real(folder: Path, given: argparse.Namespace) -> None:
     data = real(given.data, given.seed)
     found, again = compared(data, "category", "5%", folder, given.profile)
     _printed("real", found, {})
+    _written("real", "--samples 0 --data FOLDER", told(data, found, SETTINGS, again), folder, given)
+
+
+def _written(name: str, words: str, said: str, folder: Path, given: argparse.Namespace) -> None:
+    """Writes a section of the page, if one was named."""
     if given.write:
         table = (folder / "out" / "table.md").read_text(encoding="utf-8")
-        command = f"python -m benchmarks.evidence --samples 0 --data FOLDER --seed {given.seed}"
-        section("real", command, table, told(data, found, SETTINGS, again), given.write)
+        section(name, f"python -m benchmarks.evidence {words} --seed {given.seed}", table, said, given.write)
 
 
 def _printed(corpus_name: str, found: Mapping[str, Any], more: Mapping[str, Mapping[str, Any]]) -> None:

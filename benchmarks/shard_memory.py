@@ -15,8 +15,8 @@ import time
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
+from benchmarks._made import write_vectors
 from benchmarks._run import alone, options, printed
 from jobs.engine.execute.rows import Stored, read
 from jobs.engine.store.feature import Feature
@@ -35,11 +35,8 @@ def fill(feature: Feature, rows: int, width: int) -> None:
     random = np.random.default_rng(0)
     directions = random.standard_normal((16, width)).astype(np.float32) / 64
     for first in range(0, rows, PART):
-        ids = np.arange(first, min(first + PART, rows))
-        made = np.cos(random.integers(0, 256, (len(ids), 16)).astype(np.float32) @ directions)
-        made = (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float16)
-        values = pa.FixedSizeListArray.from_arrays(pa.array(made.reshape(-1)), width)
-        feature.write(ids, pa.nulls(len(ids), pa.string()), values, [None] * len(ids))
+        made = np.cos(random.integers(0, 256, (min(PART, rows - first), 16)).astype(np.float32) @ directions)
+        write_vectors(feature, first, made / np.linalg.norm(made, axis=1, keepdims=True))
     settled(feature, rows)
 
 

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from jobs.engine.command.places import look_at, out_folder, store_at
 from jobs.engine.command.taken import refuse_other_run
@@ -46,15 +46,14 @@ def prepared(
             partial(out_folder, options.out, options.store, inputs),
         ]
     )
-    limits: dict[str, Any] = {"max_errors": wanted.max_errors} if hasattr(wanted, "max_errors") else {}
     session = Session(
         store,
         how,
+        max_errors=getattr(wanted, "max_errors", Session.max_errors),
         max_unreadable=options.max_unreadable,
         reading=settings_of({"answers": "optional" if unanswered(wanted) else "needed", **reading_given(options)}),
         retry_errors=getattr(options, "retry_errors", False),
         command=as_typed(command, argv),
-        **limits,
     )
     refuse_other_run(out, command, inputs, {**plain(wanted), **files}, session)
     return wanted, out, session
