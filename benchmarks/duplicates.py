@@ -130,7 +130,6 @@ def exponents(lines: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def main() -> None:
-    """Prints the JSON lines."""
     parser = options(__doc__, samples=[100_000, 300_000, 600_000])
     parser.add_argument("--split", type=int, default=1000, help="samples per split")
     parser.add_argument("--partition", type=int, default=60_000, help="hashes per partition, and per sorted file")

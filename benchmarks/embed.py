@@ -114,7 +114,6 @@ def _bfloat16_hardware() -> bool:
 
 
 def main() -> int:
-    """Prints the JSON line."""
     parser = options(__doc__, n=512, seed=0, cores=os.cpu_count(), repeats=3, model=MINILM)
     parser.add_argument("--data", type=Path, help="Alpaca-style JSON array or lines; default: built texts")
     parser.add_argument("--precision", default="auto", choices=["auto", "float32", "bfloat16"])

@@ -145,7 +145,6 @@ def _run(exit_code: Callable[..., int], command: Callable[..., int], words: Sequ
 
 
 def main() -> None:
-    """Prints the JSON lines, and writes the tables."""
     parser = options(__doc__, seed=7)
     parser.add_argument("--samples", type=int, default=1200, help="samples of the planted corpus; 0: none is made")
     parser.add_argument("--data", type=Path, help="the folder with alpaca_9k.json and dolly_3k.json")

@@ -86,7 +86,6 @@ def lines(roofline: Roofline, small: bool, model: str | None, folder: Path) -> d
 
 
 def main() -> None:
-    """Prints the lines, each as soon as it is known."""
     names = ("k_center", "kmeans", "embed", "embed_large", "loss", "less", "judge")
     parser = options(__doc__)
     parser.add_argument("names", nargs="*", help=f"what to measure, of {', '.join(names)}; all by default")

@@ -209,7 +209,6 @@ def compare(
 
 
 def main() -> None:
-    """Prints the JSON line."""
     parser = options(
         __doc__,
         hidden=512,

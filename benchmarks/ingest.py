@@ -102,7 +102,6 @@ def measured(path: Path, records: int, rounds: int, rival: Callable[[Path], int]
 
 
 def main() -> None:
-    """Prints the JSON line."""
     given = options(__doc__, megabytes=50.0, rounds=3).parse_args()
     installed = importlib.util.find_spec("datasets") is not None
     rival = "datasets.load_dataset" if installed else "pyarrow.json and json.loads"

@@ -50,7 +50,6 @@ def corpus(file: Path, rows: int) -> list[dict]:
 
 
 def main() -> None:
-    """Prints the line."""
     chosen = options(__doc__, rows=5 * BATCH, repeats=2).parse_args()
 
     with tempfile.TemporaryDirectory() as folder:

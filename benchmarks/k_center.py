@@ -128,7 +128,6 @@ def compare(points: np.ndarray, k: int, repeats: int) -> dict[str, object]:
 
 
 def main() -> None:
-    """Prints one JSON line per k."""
     parser = options(__doc__, n=52_000, d=384, k=[500, 3000], threads=1, repeats=5)
     parser.add_argument("--vectors", help="an .npy file of (n, d) float32 embeddings instead of generated ones")
     parser.add_argument("--samples", type=int, default=200_000, help="with --shards: the number of points")

@@ -87,7 +87,6 @@ def compare(points: np.ndarray, k: int, seeds: int) -> dict[str, object]:
 
 
 def main() -> None:
-    """Prints one JSON line."""
     parser = options(__doc__, n=52_000, d=384, k=228, threads=1, seeds=5)
     parser.add_argument("--vectors", help="an .npy file of (n, d) float32 embeddings instead of generated ones")
     given = parser.parse_args()

@@ -69,7 +69,6 @@ def short(record: dict) -> bool:
 
 
 def main() -> None:
-    """Prints the line."""
     parser = options(__doc__, kind="cooking", rows=2000, planted=100, steps=250)
     parser.add_argument("--data", type=Path, nargs=2, help="JSON arrays or lines; the second's have a category")
     parser.add_argument("--folder", type=Path, help="a folder to keep and to continue in; a temporary one by default")

@@ -137,7 +137,6 @@ def compared(folder: Path, conversations: Sequence[Conversation], samples: int, 
 
 
 def main() -> None:
-    """Prints the JSON line."""
     parser = options(__doc__, samples=1500, hidden=64, seed=0, threads=1)
     parser.add_argument("--data", type=Path, help="a JSON array, or JSON lines; default: the demo's corpus")
     given = parser.parse_args()

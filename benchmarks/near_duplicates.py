@@ -101,7 +101,6 @@ def measured(count: int, sample: int, threshold: float) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Prints the JSON line."""
     parser = options(__doc__, texts=100_000, threshold=0.9)
     parser.add_argument("--sample", type=int, default=2000, help="texts of which all pairs are compared")
     given = parser.parse_args()

@@ -172,7 +172,6 @@ def exponents(lines: list[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def main() -> None:
-    """Prints the JSON lines."""
     parser = options(__doc__, samples=[100_000, 300_000, 1_000_000])
     parser.add_argument("--folder", type=Path, help="a folder to work in; a temporary one if not given")
     given = parser.parse_args()

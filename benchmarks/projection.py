@@ -100,7 +100,6 @@ def compare(coordinates: int, dimensions: int, samples: int, share: float, repea
 
 
 def main() -> None:
-    """Prints one JSON line."""
     parser = options(__doc__, coordinates=262_144, samples=128, threads=1, repeats=2)
     parser.add_argument("--dimensions", type=int, default=8192, help=f"a multiple of {COLUMNS}")
     parser.add_argument("--share", type=float, default=0.25, help="the share of the reference's columns to run")

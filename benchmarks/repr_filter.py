@@ -77,7 +77,6 @@ def compare(points: np.ndarray, threshold: float, repeats: int) -> dict[str, obj
 
 
 def main() -> None:
-    """Prints one JSON line per n."""
     parser = options(__doc__, n=[3000, 6000], d=384, threshold=0.9, threads=1, repeats=5)
     parser.add_argument("--vectors", help="an .npy file of (n, d) float32 embeddings instead of generated ones")
     given = parser.parse_args()

@@ -186,7 +186,6 @@ def growth(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Prints the JSON lines."""
     parser = options(__doc__, samples=[100_000, 300_000, 1_000_000], dimensions=384, budget=10_000)
     parser.add_argument("--profile", help="a profile, as of `curate`")
     parser.add_argument("--store", type=Path, help="a folder to work in; a temporary one if not given")

@@ -71,7 +71,6 @@ def measured(name: str, rows: int, folder: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Prints the JSON lines."""
     parser = options(__doc__, rows=[500_000, 1_000_000, 2_000_000], dimensions=384)
     parser.add_argument("--hold", nargs=3, metavar=("KERNEL", "ROWS", "FOLDER"), help="measure in this process")
     given = parser.parse_args()

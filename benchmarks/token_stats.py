@@ -117,7 +117,6 @@ def compare(classes: int, width: int, tokens: int, repeats: int) -> dict[str, ob
 
 
 def main() -> None:
-    """Prints one JSON line per vocabulary size."""
     given = options(__doc__, classes=[151_936, 32_000], width=[896, 512], tokens=512, threads=1, repeats=3).parse_args()
     torch.set_num_threads(given.threads)
     for classes, width in zip(given.classes, given.width, strict=True):

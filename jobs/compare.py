@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 
 def arguments() -> Parser:
-    """The parser of the command line."""
     parser = Parser(
         prog=program("compare"),
         description="Compare recipes with one another and with random selections.",
@@ -96,7 +95,6 @@ def all_curated(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns the exit code."""
     options = parsed(arguments(), argv)
 
     from jobs.engine.command.config import Request

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 
 def arguments() -> Parser:
-    """The parser of the command line."""
     command = program("curate")
     parser = Parser(
         prog=command,
@@ -183,7 +182,6 @@ def _worded(fact: Any) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command. Returns the exit code."""
     options = parsed(arguments(), argv)
     request, overrides = asked(options)
 

@@ -163,7 +163,6 @@ def _on_gpus(where: str, step: Operator | Finetune, how: Profile, gpu_bytes: int
 
 
 def arguments() -> Parser:
-    """The parser of the command line."""
     parser = Parser(
         prog=program("doctor"),
         description="Check whether Winnow can run here.",

@@ -24,7 +24,6 @@ from jobs.engine.terminal.screen import say
 
 
 def arguments() -> Parser:
-    """The parser of the command line."""
     parser = Parser(
         prog=program("evolve"),
         description="Make training pairs for DEITA's scorers.",
@@ -36,7 +35,6 @@ def arguments() -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command. Returns the exit code."""
     options = parsed(arguments(), argv)
 
     from jobs.engine.command.prepared import prepared

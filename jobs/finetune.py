@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 
 def arguments() -> Parser:
-    """The parser of the command line."""
     parser = Parser(
         prog=program("finetune"),
         description="Fine-tune a model on samples.",
@@ -84,7 +83,6 @@ def finetune(wanted: Finetune, inputs: Sequence[str], out: Folder, session: Sess
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns the exit code."""
     options = parsed(arguments(), argv)
 
     from jobs.engine.command.prepared import prepared

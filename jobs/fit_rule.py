@@ -21,7 +21,6 @@ from jobs.engine.terminal.screen import say
 
 
 def arguments() -> Parser:
-    """The parser of the command line."""
     parser = Parser(
         prog=program("fit_rule"),
         description="Fit InstructMining's rule.",
@@ -33,7 +32,6 @@ def arguments() -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns the exit code."""
     options = parsed(arguments(), argv)
 
     from jobs.engine.command.prepared import prepared

@@ -32,7 +32,6 @@ EXECUTION = ("profile",)
 
 
 def arguments() -> Parser:
-    """The parser of the command line."""
     parser = Parser(
         prog=program("submit"),
         description="Send a command to a Ray cluster and follow it.",
