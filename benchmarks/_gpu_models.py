@@ -68,25 +68,27 @@ def causal(folder: Path, sizes: Sizes) -> Checkpoint:
 
 
 def encoder(folder: Path, sizes: Sizes) -> Checkpoint:
-    """An encoder of MiniLM's kind, beside the tokenizer of a Llama."""
+    """An encoder of MiniLM's kind."""
     from transformers import BertConfig, BertModel
 
-    llama(folder, [" ".join(WORDS)] * 50, 1000, hidden_size=32, intermediate_size=32, num_attention_heads=2)
-    torch.manual_seed(0)
     config = BertConfig.from_dict({"vocab_size": 30_522, "max_position_embeddings": 512, **sizes.encoder})
-    BertModel(config).save_pretrained(folder)
-    return Checkpoint(str(folder))
+    return _encoder(folder, BertModel, config)
 
 
 def large_encoder(folder: Path, sizes: Sizes) -> Checkpoint:
     """An encoder of the kind of Qwen3-Embedding, which is a language model without a head."""
     from transformers import Qwen3Config, Qwen3Model
 
-    llama(folder, [" ".join(WORDS)] * 50, 1000, hidden_size=32, intermediate_size=32, num_attention_heads=2)
-    torch.manual_seed(0)
     shape: dict[str, Any] = {**sizes.large_encoder}
     config = Qwen3Config(vocab_size=sizes.vocabulary, max_position_embeddings=2048, **shape)
-    Qwen3Model(config).save_pretrained(folder)
+    return _encoder(folder, Qwen3Model, config)
+
+
+def _encoder(folder: Path, kind: Any, config: Any) -> Checkpoint:
+    """The model in a folder, beside the tokenizer of a Llama."""
+    llama(folder, [" ".join(WORDS)] * 50, 1000, hidden_size=32, intermediate_size=32, num_attention_heads=2)
+    torch.manual_seed(0)
+    kind(config).save_pretrained(folder)
     return Checkpoint(str(folder))
 
 

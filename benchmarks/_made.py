@@ -5,7 +5,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
 from jobs.demo.corpus import corpus
+from jobs.engine.store.feature import Feature
 from jobs.engine.terminal.screen import CONSOLE
 
 DEMO_SAMPLES = 3200
@@ -52,3 +56,9 @@ def llama(folder: Path, texts: Iterable[str], vocabulary: int, seed: int = 0, la
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     return folder
+
+
+def write_vectors(feature: Feature, first: int, rows: np.ndarray) -> None:
+    """Writes (n, d) vectors in half precision as a part of a column, with the ids from `first`."""
+    values = pa.FixedSizeListArray.from_arrays(pa.array(rows.astype(np.float16).reshape(-1)), rows.shape[1])
+    feature.write(np.arange(first, first + len(rows)), pa.nulls(len(rows), pa.string()), values, [None] * len(rows))

@@ -8,11 +8,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 
 from benchmarks._gpu_kernels import made_blocks
-from benchmarks._made import say_beside
+from benchmarks._made import say_beside, write_vectors
 from jobs.engine.execute.profile import Profile
 from jobs.engine.execute.reduce_worker import Request
 from jobs.engine.execute.reducing import found_by
@@ -63,9 +62,7 @@ def _written(feature: Feature, samples: int, width: int) -> Feature:
     """The feature, with so many made embeddings in half precision."""
     first = 0
     for block in made_blocks(samples, width, torch.device("cpu")):
-        for rows in np.split(block.astype(np.float16), range(PART, len(block), PART)):
-            values = pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), width)
-            ids = np.arange(first, first + len(rows))
-            feature.write(ids, pa.nulls(len(rows), pa.string()), values, [None] * len(rows))
+        for rows in np.split(block, range(PART, len(block), PART)):
+            write_vectors(feature, first, rows)
             first += len(rows)
     return feature

@@ -10,8 +10,6 @@ the naive form's seconds over ours. `identical`: whether both find the same dupl
 the slopes of the logarithms over that of the number of samples.
 """
 
-import argparse
-import json
 import tempfile
 import time
 from typing import Any
@@ -20,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks._run import exponent, options, printed
 from jobs.engine.ingest import dedup
 from jobs.engine.ingest.dedup import (
     KEY_FILES,
@@ -124,16 +123,14 @@ def measured(samples: int, split: int, partition: int) -> dict[str, Any]:
 
 
 def exponents(lines: list[dict[str, Any]]) -> dict[str, float]:
-    """The slope of the logarithm of each figure over that of the samples."""
-    sizes = np.log([line["samples"] for line in lines])
+    """The exponent of each figure."""
+    sizes = [line["samples"] for line in lines]
     names = ("seconds", "opens", "naive_seconds", "naive_opens")
-    return {name: round(float(np.polyfit(sizes, np.log([line[name] for line in lines]), 1)[0]), 2) for name in names}
+    return {name: exponent(sizes, (line[name] for line in lines)) for name in names}
 
 
 def main() -> None:
-    """Prints the JSON lines."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--samples", type=int, nargs="+", default=[100_000, 300_000, 600_000])
+    parser = options(__doc__, samples=[100_000, 300_000, 600_000])
     parser.add_argument("--split", type=int, default=1000, help="samples per split")
     parser.add_argument("--partition", type=int, default=60_000, help="hashes per partition, and per sorted file")
     given = parser.parse_args()
@@ -141,9 +138,9 @@ def main() -> None:
     lines = []
     for samples in given.samples:
         lines.append(measured(samples, given.split, given.partition))
-        print(json.dumps(lines[-1]), flush=True)
+        printed(lines[-1])
     if len(lines) > 1:
-        print(json.dumps({"benchmark": "duplicates", "exponents": exponents(lines)}))
+        printed({"benchmark": "duplicates", "exponents": exponents(lines)})
 
 
 if __name__ == "__main__":

@@ -7,8 +7,6 @@ The peer uses the cores in its own way, with one thread on each. Embed uses them
 one thread on each. On a busy machine the ratio of CPU seconds is the more stable one. Prints one JSON line.
 """
 
-import argparse
-import json
 import os
 import random
 import sys
@@ -20,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks._made import records
+from benchmarks._run import options, printed
 from operators import sample
 from operators.checkpoint import MINILM, Checkpoint
 from operators.embedding.embed import Embed
@@ -115,14 +114,8 @@ def _bfloat16_hardware() -> bool:
 
 
 def main() -> int:
-    """Prints the JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__, n=512, seed=0, cores=os.cpu_count(), repeats=3, model=MINILM)
     parser.add_argument("--data", type=Path, help="Alpaca-style JSON array or lines; default: built texts")
-    parser.add_argument("--n", type=int, default=512)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cores", type=int, default=os.cpu_count())
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--model", default=MINILM)
     parser.add_argument("--precision", default="auto", choices=["auto", "float32", "bfloat16"])
     given = parser.parse_args()
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the question is about CPUs
@@ -131,7 +124,7 @@ def main() -> int:
 
     torch.set_num_threads(given.cores)
     texts = read_texts(given.data, given.n, given.seed) if given.data else built_texts(given.n, given.seed)
-    print(json.dumps(measured(texts, given.model, given.precision, given.repeats)))
+    printed(measured(texts, given.model, given.precision, given.repeats))
     return 0
 
 

@@ -23,6 +23,7 @@ from typing import Any
 from benchmarks._evidence_data import KINDS, Data, planted, real
 from benchmarks._evidence_page import Spent, kinds_kept, kinds_table, section, told
 from benchmarks._made import say_beside
+from benchmarks._run import options, printed
 from benchmarks._scripted_judge import serving
 from benchmarks._small_models import SIZE, models
 
@@ -31,11 +32,8 @@ BASE = {**TRAIN, "epochs": 6, "learning_rate": 3e-3, "batch": 8, "lora": "none"}
 FINETUNE = {**TRAIN, "learning_rate": 2e-3, "max_tokens": 128, "lora": "none"}
 LORA = {"rank": 4, "alpha": 16.0, "dropout": 0.0}
 EMBED = {"text": "{conversation}", "max_tokens": 128}
-RUNS, SHARE, DIET = (
-    1,
-    0.25,
-    {"epochs": 2, "batch": 32, "learning_rate": 1e-3, "max_tokens": 128, "precision": "float32"},
-)
+RUNS, SHARE = 1, 0.25
+DIET = {"epochs": 2, "batch": 32, "learning_rate": 1e-3, "max_tokens": 128, "precision": "float32"}
 SETTINGS = {
     "Base": f"{SIZE}, all weights trained for {BASE['epochs']} epochs in batches of {BASE['batch']} with a learning "
     f"rate of {BASE['learning_rate']:g}",
@@ -147,12 +145,10 @@ def _run(exit_code: Callable[..., int], command: Callable[..., int], words: Sequ
 
 
 def main() -> None:
-    """Prints the JSON lines, and writes the tables."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = options(__doc__, seed=7)
     parser.add_argument("--samples", type=int, default=1200, help="samples of the planted corpus; 0: none is made")
     parser.add_argument("--data", type=Path, help="the folder with alpaca_9k.json and dolly_3k.json")
     parser.add_argument("--folder", type=Path, help="a folder to work in; a temporary one if not given")
-    parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--profile", default="laptop", help="how it is executed, as for every command")
     parser.add_argument("--write", type=Path, help="the page whose tables are written")
     given = parser.parse_args()
@@ -172,21 +168,22 @@ def _planted(folder: Path, given: argparse.Namespace) -> None:
     kept = kinds_kept(folder / "out", done, rows)
     totals = {kind: sum(row["kind"] == kind for row in rows) for kind in KINDS}
     _printed("planted", found, {name: {"kinds": each} for name, each in kept.items()})
-    if given.write:
-        table = (folder / "out" / "table.md").read_text(encoding="utf-8")
-        command = f"python -m benchmarks.evidence --samples {given.samples} --seed {given.seed}"
-        said = told(data, found, SETTINGS, again)
-        section("planted", command, table, said + kinds_table(kept, totals), given.write)
+    said = told(data, found, SETTINGS, again) + kinds_table(kept, totals)
+    _written("planted", f"--samples {given.samples}", said, folder, given)
 
 
 def _real(folder: Path, given: argparse.Namespace) -> None:
     data = real(given.data, given.seed)
     found, again = compared(data, "category", "5%", folder, given.profile)
     _printed("real", found, {})
+    _written("real", "--samples 0 --data FOLDER", told(data, found, SETTINGS, again), folder, given)
+
+
+def _written(name: str, words: str, said: str, folder: Path, given: argparse.Namespace) -> None:
+    """Writes a section of the page, if one was named."""
     if given.write:
         table = (folder / "out" / "table.md").read_text(encoding="utf-8")
-        command = f"python -m benchmarks.evidence --samples 0 --data FOLDER --seed {given.seed}"
-        section("real", command, table, told(data, found, SETTINGS, again), given.write)
+        section(name, f"python -m benchmarks.evidence {words} --seed {given.seed}", table, said, given.write)
 
 
 def _printed(corpus_name: str, found: Mapping[str, Any], more: Mapping[str, Mapping[str, Any]]) -> None:
@@ -194,7 +191,7 @@ def _printed(corpus_name: str, found: Mapping[str, Any], more: Mapping[str, Mapp
     for row in found["rows"]:
         ratio = {"ratio": row["loss"] / (sum(drawn) / len(drawn))} if "loss" in row and drawn else {}
         line = {"benchmark": "evidence", "corpus": corpus_name, **row, **ratio, **more.get(row["name"], {})}
-        print(json.dumps(line, ensure_ascii=False), flush=True)
+        printed(line)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,6 @@ billion weights (loss, less, judge); --model takes another causal model. The jud
 until a CPU takes seconds, which shows that it runs and nothing else; so does a machine without a GPU.
 """
 
-import argparse
-import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +22,7 @@ import torch
 from benchmarks._gpu_kernels import k_center_line, kmeans_line
 from benchmarks._gpu_models import Sizes, causal, embed_line, encoder, large_encoder, less_line, loss_line, made_batch
 from benchmarks._roofline import Roofline
+from benchmarks._run import options, printed
 from operators.checkpoint import Checkpoint
 
 QWEN3 = {"hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 28, "num_attention_heads": 16}
@@ -87,9 +86,8 @@ def lines(roofline: Roofline, small: bool, model: str | None, folder: Path) -> d
 
 
 def main() -> None:
-    """Prints the lines, each as soon as it is known."""
     names = ("k_center", "kmeans", "embed", "embed_large", "loss", "less", "judge")
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = options(__doc__)
     parser.add_argument("names", nargs="*", help=f"what to measure, of {', '.join(names)}; all by default")
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--model", help="a folder or a hub id of a causal model, for loss, less and judge")
@@ -101,7 +99,7 @@ def main() -> None:
         device = torch.device("cuda" if cuda else "cpu")
         known = lines(Roofline.of(device), given.small or not cuda, given.model, Path(folder))
         for name in given.names or names:
-            print(json.dumps(known[name]()), flush=True)
+            printed(known[name]())
 
 
 if __name__ == "__main__":

@@ -15,9 +15,6 @@ the reference's blocks of columns, and a `--share` of our coordinates. `relative
 of a sample's gradient to the reference's, with all samples padded in one pass. Alone, as on a CPU, they are closer.
 """
 
-import argparse
-import json
-import os
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -27,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks._run import busy, options, printed
 from operators.gradients import features as gradient_features
 from operators.gradients import per_sample
 from operators.kernels.adam import adam_feature
@@ -194,8 +192,7 @@ def compare(
         "subtasks": subtasks,
         "samples": len(rows),
         "tokens": sum(len(row.input_ids) for row in rows),
-        "threads": torch.get_num_threads(),
-        "load": os.getloadavg()[0],
+        **busy(),
         "precision_of_products": precision,
         "reference_gradient_ms": round(loop, 1),
         "reference_projection_ms": round(naive, 1),
@@ -212,25 +209,26 @@ def compare(
 
 
 def main() -> None:
-    """Prints the JSON line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--hidden", type=int, default=512)
-    parser.add_argument("--layers", type=int, default=8)
-    parser.add_argument("--rank", type=int, default=64)
-    parser.add_argument("--samples", type=int, default=8)
-    parser.add_argument("--dimensions", type=int, default=8192)
-    parser.add_argument("--subtasks", type=int, default=9)
+    parser = options(
+        __doc__,
+        hidden=512,
+        layers=8,
+        rank=64,
+        samples=8,
+        dimensions=8192,
+        subtasks=9,
+        share=1 / 32,
+        blocks=3,
+        threads=1,
+        repeats=3,
+    )
     parser.add_argument("--together", type=int, default=128, help="number of samples projected at a time")
-    parser.add_argument("--share", type=float, default=1 / 32)
-    parser.add_argument("--blocks", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=3)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     model, rows = made_model(given.hidden, given.layers, given.rank), made_rows(given.samples)
     sizes = (given.dimensions, given.subtasks, given.together, given.share, given.blocks, given.repeats)
     line = compare(model, rows, *sizes)
-    print(json.dumps(line), flush=True)
+    printed(line)
 
 
 if __name__ == "__main__":

@@ -9,18 +9,18 @@ hashes. Both read in this process, in turns. Prints one JSON line: for each file
 per core, of ours and of the rival, as medians; `ratio`: ours over the rival's.
 """
 
-import argparse
 import importlib.util
 import json
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks._run import cpu_seconds, options, printed
 from jobs.engine.ingest import IngestSettings
 from jobs.engine.ingest.files.splits import Split
 from jobs.engine.ingest.files.streams import Range
@@ -92,21 +92,17 @@ def measured(path: Path, records: int, rounds: int, rival: Callable[[Path], int]
     spent: dict[str, list[float]] = {"ours": [], "rival": []}
     for _ in range(rounds):
         for name, read in (("ours", ours), ("rival", rival)):
-            began = time.process_time()
-            if read(path) != records:
+            seconds, found = cpu_seconds(partial(read, path))
+            if found != records:
                 raise RuntimeError(f"{name} read another number of records than {records}")
-            spent[name].append(time.process_time() - began)
-    found = {name: records / statistics.median(seconds) for name, seconds in spent.items()}
-    speeds = {"records_per_second": round(found["ours"]), "rival_records_per_second": round(found["rival"])}
-    return {"records": records, **speeds, "ratio": round(found["ours"] / found["rival"], 3)}
+            spent[name].append(seconds)
+    speed = {name: records / statistics.median(seconds) for name, seconds in spent.items()}
+    speeds = {"records_per_second": round(speed["ours"]), "rival_records_per_second": round(speed["rival"])}
+    return {"records": records, **speeds, "ratio": round(speed["ours"] / speed["rival"], 3)}
 
 
 def main() -> None:
-    """Prints the JSON line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--megabytes", type=float, default=50)
-    parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
+    given = options(__doc__, megabytes=50.0, rounds=3).parse_args()
     installed = importlib.util.find_spec("datasets") is not None
     rival = "datasets.load_dataset" if installed else "pyarrow.json and json.loads"
     line: dict[str, Any] = {"benchmark": "ingest", "megabytes": given.megabytes, "rival": rival}
@@ -118,7 +114,7 @@ def main() -> None:
             path = Path(folder, f"{name}.jsonl")
             records = made(path, record, int(given.megabytes * 1e6))
             line[name] = measured(path, records, given.rounds, with_datasets if installed else with_arrow)
-    print(json.dumps(line))
+    printed(line)
 
 
 if __name__ == "__main__":

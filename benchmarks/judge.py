@@ -8,7 +8,6 @@ worker. The first batch of each is a warm-up and does not count. The model is ti
 the engine weighs as much as possible; any real model hides it. Prints one JSON line.
 """
 
-import argparse
 import json
 import os
 import statistics
@@ -17,6 +16,7 @@ import time
 from pathlib import Path
 
 from benchmarks._made import llama, say_beside
+from benchmarks._run import options, printed
 from jobs.engine.execute.profile import Execution, Profile
 from jobs.engine.execute.session import Session, connect
 from jobs.engine.execute.stream import stream
@@ -35,16 +35,8 @@ CONTEXT = 2048
 def model(folder: Path) -> Path:
     """A random Llama with heads large enough for vLLM's CPU attention, and a tokenizer trained on the rubric."""
     rubric = Path(__file__).parents[1] / "operators" / "prompts" / "alpagasus.txt"
-    return llama(
-        folder,
-        [rubric.read_text()] * 10,
-        vocabulary=2000,
-        max_position_embeddings=CONTEXT,
-        hidden_size=128,
-        intermediate_size=256,
-        num_attention_heads=4,
-        num_key_value_heads=4,
-    )
+    shape = {"hidden_size": 128, "intermediate_size": 256, "num_attention_heads": 4, "num_key_value_heads": 4}
+    return llama(folder, [rubric.read_text()] * 10, vocabulary=2000, max_position_embeddings=CONTEXT, **shape)
 
 
 def corpus(file: Path, rows: int) -> list[dict]:
@@ -59,11 +51,7 @@ def corpus(file: Path, rows: int) -> list[dict]:
 
 
 def main() -> None:
-    """Prints the line."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--rows", type=int, default=5 * BATCH)
-    options.add_argument("--repeats", type=int, default=2)
-    chosen = options.parse_args()
+    chosen = options(__doc__, rows=5 * BATCH, repeats=2).parse_args()
 
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder)
@@ -96,16 +84,14 @@ def main() -> None:
             stamps = sorted(Path(part).stat().st_mtime for part in feature.parts())
             rates["operator"].append((len(prompts) - BATCH) / (stamps[-1] - stamps[0]))
     medians = {side: statistics.median(found) for side, found in rates.items()}
-    print(
-        json.dumps(
-            {
-                "benchmark": "judge",
-                "rows": chosen.rows,
-                "rows_a_second": {side: round(rate, 1) for side, rate in medians.items()},
-                "ratio": round(medians["operator"] / medians["bare"], 3),
-                "prompt_tokens": {"without_cache": total, "with_cache": computed, "share": round(computed / total, 3)},
-            }
-        )
+    printed(
+        {
+            "benchmark": "judge",
+            "rows": chosen.rows,
+            "rows_a_second": {side: round(rate, 1) for side, rate in medians.items()},
+            "ratio": round(medians["operator"] / medians["bare"], 3),
+            "prompt_tokens": {"without_cache": total, "with_cache": computed, "share": round(computed / total, 3)},
+        }
     )
 
 

@@ -24,9 +24,6 @@ of the variances is 130, and the radius at k = 10, 100, 500 is 1.41, 1.32, 1.25.
 .49, 80 and 1.40, 1.32, 1.27.
 """
 
-import argparse
-import json
-import os
 import time
 from collections.abc import Callable, Iterator
 
@@ -34,6 +31,7 @@ import numpy as np
 import torch
 from sklearn.metrics import pairwise_distances
 
+from benchmarks._run import busy, options, printed
 from operators.kernels.k_center import k_center
 
 
@@ -115,8 +113,7 @@ def compare(points: np.ndarray, k: int, repeats: int) -> dict[str, object]:
         "n": len(points),
         "d": points.shape[1],
         "k": k,
-        "threads": torch.get_num_threads(),
-        "load": os.getloadavg()[0],
+        **busy(),
         "reference_ms_per_center": round(1e3 * reference_cpu / k, 2),
         "ours_ms_per_center": round(1e3 * cpu / k, 3),
         "ratio": round(reference_cpu / cpu, 1),
@@ -131,14 +128,8 @@ def compare(points: np.ndarray, k: int, repeats: int) -> dict[str, object]:
 
 
 def main() -> None:
-    """Prints one JSON line per k."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--n", type=int, default=52_000)
-    parser.add_argument("--d", type=int, default=384)
-    parser.add_argument("--k", type=int, nargs="+", default=[500, 3000])
+    parser = options(__doc__, n=52_000, d=384, k=[500, 3000], threads=1, repeats=5)
     parser.add_argument("--vectors", help="an .npy file of (n, d) float32 embeddings instead of generated ones")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--samples", type=int, default=200_000, help="with --shards: the number of points")
     parser.add_argument("--picks", type=int, default=10_000, help="with --shards: the number of picks")
     parser.add_argument("--shards", help="numbers of shards, as 1,2,4")
@@ -147,12 +138,12 @@ def main() -> None:
         from benchmarks._shards import lines
 
         for line in lines(given.samples, given.d, given.picks, [int(each) for each in given.shards.split(",")]):
-            print(json.dumps(line), flush=True)
+            printed(line)
         return
     torch.set_num_threads(given.threads)
     points = np.load(given.vectors)[: given.n] if given.vectors else text_like(given.n, given.d)
     for k in given.k:
-        print(json.dumps(compare(points, k, given.repeats)), flush=True)
+        printed(compare(points, k, given.repeats))
 
 
 if __name__ == "__main__":

@@ -10,9 +10,6 @@ and on the same threads. Times are CPU seconds, medians over the seeds. `ratio_t
 labelling, and `ratio` is ours over faiss with it. `benchmarks.k_center` describes the generated points.
 """
 
-import argparse
-import json
-import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -22,6 +19,7 @@ import numpy as np
 import torch
 from sklearn.cluster import MiniBatchKMeans
 
+from benchmarks._run import busy, cpu_seconds, options, printed
 from benchmarks.k_center import text_like
 from operators.kernels.kmeans import kmeans
 
@@ -42,22 +40,14 @@ def faiss_run(points: np.ndarray, k: int, seed: int, iterations: int = 10) -> Ru
 
 def ours_run(points: np.ndarray, k: int, seed: int, iterations: int = 11) -> Run:
     """CPU seconds, twice, and the inertia."""
-    begin = time.process_time()
-    inertia = kmeans(points, k, seed=seed, iterations=iterations).inertia
-    taken = time.process_time() - begin
-    return taken, taken, inertia
+    taken, found = cpu_seconds(lambda: kmeans(points, k, seed=seed, iterations=iterations))
+    return taken, taken, found.inertia
 
 
 def minibatch_run(points: np.ndarray, k: int, seed: int) -> Run:
     """CPU seconds, twice, and the inertia."""
-    begin = time.process_time()
-    found = MiniBatchKMeans(
-        k,
-        init="random",
-        n_init=1,  # pyright: ignore[reportArgumentType]
-        random_state=seed,
-    ).fit(points)
-    taken = time.process_time() - begin
+    made = MiniBatchKMeans(k, init="random", n_init=1, random_state=seed)  # pyright: ignore[reportArgumentType]
+    taken, found = cpu_seconds(lambda: made.fit(points))
     return taken, taken, float(found.inertia_)
 
 
@@ -83,8 +73,7 @@ def compare(points: np.ndarray, k: int, seeds: int) -> dict[str, object]:
         "n": len(points),
         "d": points.shape[1],
         "k": k,
-        "threads": torch.get_num_threads(),
-        "load": os.getloadavg()[0],
+        **busy(),
         "pairs": {
             name: (round(float(found[1]), 3), round(float(found[2]) / len(points), 5)) for name, found in middle.items()
         },
@@ -98,19 +87,13 @@ def compare(points: np.ndarray, k: int, seeds: int) -> dict[str, object]:
 
 
 def main() -> None:
-    """Prints one JSON line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--n", type=int, default=52_000)
-    parser.add_argument("--d", type=int, default=384)
-    parser.add_argument("--k", type=int, default=228)
+    parser = options(__doc__, n=52_000, d=384, k=228, threads=1, seeds=5)
     parser.add_argument("--vectors", help="an .npy file of (n, d) float32 embeddings instead of generated ones")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seeds", type=int, default=5)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     faiss.omp_set_num_threads(given.threads)
     points = np.load(given.vectors)[: given.n] if given.vectors else text_like(given.n, given.d)
-    print(json.dumps(compare(points, given.k, given.seeds)))
+    printed(compare(points, given.k, given.seeds))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ frequency of the kind in the selection over that in the pool; it is 1 for a rand
 same selection by projected features, and the two rankings should agree. Prints one JSON line.
 """
 
-import argparse
 import json
 import random
 import tempfile
@@ -21,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks._made import llama, records, say_beside
+from benchmarks._run import options, printed
 from jobs.engine.execute.profile import Execution, Profile
 from jobs.engine.execute.session import Session, connect
 from jobs.engine.pool.pool import Pool
@@ -69,19 +69,14 @@ def short(record: dict) -> bool:
 
 
 def main() -> None:
-    """Prints the line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = options(__doc__, kind="cooking", rows=2000, planted=100, steps=250)
     parser.add_argument("--data", type=Path, nargs=2, help="JSON arrays or lines; the second's have a category")
-    parser.add_argument("--kind", default="cooking")
-    parser.add_argument("--rows", type=int, default=2000)
-    parser.add_argument("--planted", type=int, default=100)
-    parser.add_argument("--steps", type=int, default=250)
     parser.add_argument("--folder", type=Path, help="a folder to keep and to continue in; a temporary one by default")
-    options = parser.parse_args()
-    folder = options.folder or Path(tempfile.mkdtemp(prefix="less"))
-    others, wanted = read(options.data, options.kind)
-    pool_rows, targets = mixture(others, wanted, options.rows, options.planted)
-    of_kind = min(options.planted, len(wanted) - len(targets))
+    given = parser.parse_args()
+    folder = given.folder or Path(tempfile.mkdtemp(prefix="less"))
+    others, wanted = read(given.data, given.kind)
+    pool_rows, targets = mixture(others, wanted, given.rows, given.planted)
+    of_kind = min(given.planted, len(wanted) - len(targets))
     for name, rows in (("pool", pool_rows), ("targets", targets)):
         (folder / f"{name}.json").write_text(json.dumps(rows, ensure_ascii=False))
     base = model(folder / "base", [f"{row['instruction']} {row['input']} {row['output']}" for row in pool_rows])
@@ -91,7 +86,7 @@ def main() -> None:
     pool = Pool.of([str(folder / "pool.json")], session)
     began = time.monotonic()
     learning = Finetune(base, lora=None, batch=32, learning_rate=3e-3, precision="float32", max_tokens=TOKENS)
-    epochs = round(options.steps / learning.steps(pool.samples))
+    epochs = round(given.steps / learning.steps(pool.samples))
     (*_, learnt) = pool.train(replace(learning, epochs=epochs))
     pretrained = time.monotonic() - began
     warmup = {"lora": LoRA(rank=16, alpha=64), "epochs": 2, "batch": 32, "learning_rate": 1e-3}
@@ -109,7 +104,7 @@ def main() -> None:
     both = np.isfinite(free.score) & np.isfinite(projected.score)
     share = of_kind / pool.samples
     line = {
-        "kind": options.kind,
+        "kind": given.kind,
         "samples": pool.samples,
         "planted": of_kind,
         "targets": len(targets),
@@ -121,7 +116,7 @@ def main() -> None:
         "spearman": round(spearman(free.score[both], projected.score[both]), 4),
         "facts": free.facts,
     }
-    print(json.dumps(line, ensure_ascii=False))
+    printed(line)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,6 @@ The paper's correlations, for models of 2 billion weights on Alpaca, are .30 to 
 unnormalised, as absolute values. A model this small shows only the direction; `as_expected` says whether it does.
 """
 
-import argparse
-import json
 import os
 import tempfile
 import time
@@ -29,6 +27,7 @@ import pyarrow as pa
 import torch
 
 from benchmarks._made import llama, records
+from benchmarks._run import options, printed
 from jobs.engine.ingest import RecordFault, messages_of
 from operators.base import RowError
 from operators.checkpoint import Checkpoint
@@ -138,18 +137,13 @@ def compared(folder: Path, conversations: Sequence[Conversation], samples: int, 
 
 
 def main() -> None:
-    """Prints the JSON line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = options(__doc__, samples=1500, hidden=64, seed=0, threads=1)
     parser.add_argument("--data", type=Path, help="a JSON array, or JSON lines; default: the demo's corpus")
-    parser.add_argument("--samples", type=int, default=1500)
-    parser.add_argument("--hidden", type=int, default=64)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     with tempfile.TemporaryDirectory() as temporary:
         line = compared(Path(temporary), read(given.data), given.samples, given.hidden, given.seed)
-    print(json.dumps(line), flush=True)
+    printed(line)
 
 
 if __name__ == "__main__":

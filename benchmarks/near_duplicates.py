@@ -12,13 +12,11 @@ pairs of all texts, over ours. The goal is the speed that SemHash publishes for 
 a recall of at least 0.87.
 """
 
-import argparse
-import json
-import time
 from typing import Any
 
 import numpy as np
 
+from benchmarks._run import cpu_seconds, options, printed
 from jobs.engine.ingest.before.near import Staying, keys_of, lots_of, sharing
 from operators.kernels.minhash import SHINGLE, banding
 
@@ -85,12 +83,9 @@ def measured(count: int, sample: int, threshold: float) -> dict[str, Any]:
     texts = made(count)
     some = texts[:sample]
     ours(some, threshold)  # loads the libraries
-    began = time.process_time()
-    found = ours(texts, threshold)
-    seconds = time.process_time() - began
-    began = time.process_time()
-    pairs, expected = naive(some, threshold)
-    naive_seconds = (time.process_time() - began) * (count / sample) ** 2
+    seconds, found = cpu_seconds(lambda: ours(texts, threshold))
+    naive_seconds, (pairs, expected) = cpu_seconds(lambda: naive(some, threshold))
+    naive_seconds *= (count / sample) ** 2
     bands, rows = banding(threshold)
     keys = keys_of(some, bands, rows)
     hit = sum(bool(np.any(keys[one] == keys[other])) for one, other in pairs)
@@ -106,13 +101,10 @@ def measured(count: int, sample: int, threshold: float) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Prints the JSON line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--texts", type=int, default=100_000)
+    parser = options(__doc__, texts=100_000, threshold=0.9)
     parser.add_argument("--sample", type=int, default=2000, help="texts of which all pairs are compared")
-    parser.add_argument("--threshold", type=float, default=0.9)
     given = parser.parse_args()
-    print(json.dumps(measured(given.texts, given.sample, given.threshold)))
+    printed(measured(given.texts, given.sample, given.threshold))
 
 
 if __name__ == "__main__":

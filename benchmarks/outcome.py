@@ -10,7 +10,6 @@ over the pool for each. `identical`: whether both write the same bytes. The last
 the slope of the logarithm of its time over that of the number of samples. An exponent of 1 is one pass.
 """
 
-import argparse
 import hashlib
 import json
 import tempfile
@@ -25,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks._made import say_beside
+from benchmarks._run import exponent, options, printed
 from jobs.engine.execute.profile import Profile
 from jobs.engine.execute.session import Session, connect
 from jobs.engine.ingest.row_groups import GROUP_ROWS, sample_writer
@@ -166,16 +166,13 @@ def digest(path: Path) -> str:
 
 
 def exponents(lines: list[Mapping[str, Any]]) -> dict[str, float]:
-    """The slope of log(seconds) over log(samples), per piece."""
-    sizes = np.log([line["samples"] for line in lines])
-    times = {name: np.log([max(line["cpu_seconds"][name], 0.01) for line in lines]) for name in lines[0]["cpu_seconds"]}
-    return {name: round(float(np.polyfit(sizes, each, 1)[0]), 2) for name, each in times.items()}
+    """The exponent of each piece's seconds."""
+    sizes, pieces = [line["samples"] for line in lines], lines[0]["cpu_seconds"]
+    return {name: exponent(sizes, (line["cpu_seconds"][name] for line in lines)) for name in pieces}
 
 
 def main() -> None:
-    """Prints the JSON lines."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--samples", type=int, nargs="+", default=[100_000, 300_000, 1_000_000])
+    parser = options(__doc__, samples=[100_000, 300_000, 1_000_000])
     parser.add_argument("--folder", type=Path, help="a folder to work in; a temporary one if not given")
     given = parser.parse_args()
     say_beside()
@@ -186,9 +183,9 @@ def main() -> None:
         measured(Path(folder), 1000, session)  # what workers import at first is no part of the answer
         for samples in given.samples:
             lines.append(measured(Path(folder), samples, session))
-            print(json.dumps(lines[-1], ensure_ascii=False), flush=True)
+            printed(lines[-1])
     if len(lines) > 1:
-        print(json.dumps({"benchmark": "outcome", "exponents": exponents(lines)}))
+        printed({"benchmark": "outcome", "exponents": exponents(lines)})
 
 
 if __name__ == "__main__":

@@ -14,15 +14,12 @@ for the same pairs, sqrt((1 + <x, y>² - 2 sum x² y²) / dimensions). The refer
 by the root of their share. The rows share a direction, as gradients do.
 """
 
-import argparse
 import json
-import os
-import time
-from collections.abc import Callable
 
 import numpy as np
 import torch
 
+from benchmarks._run import busy, cpu_seconds, options
 from operators.kernels.projection import Projection, project
 
 COLUMNS = 128
@@ -41,13 +38,6 @@ def naive_signs(coordinates: int, block: int) -> torch.Tensor:
     """(coordinates, 128) signs: one block of the reference's columns."""
     random = torch.Generator().manual_seed(1000 * block)
     return torch.empty(coordinates, COLUMNS).bernoulli_(0.5, generator=random).mul_(2).sub_(1)
-
-
-def cpu_seconds(work: Callable[[], torch.Tensor]) -> tuple[float, torch.Tensor]:
-    """CPU seconds of a call, and its result."""
-    before = time.process_time()
-    made = work()
-    return time.process_time() - before, made
 
 
 def pair_errors(rows: torch.Tensor, projected: torch.Tensor) -> float:
@@ -92,8 +82,7 @@ def compare(coordinates: int, dimensions: int, samples: int, share: float, repea
         "coordinates": coordinates,
         "dimensions": dimensions,
         "samples": samples,
-        "threads": torch.get_num_threads(),
-        "load": os.getloadavg()[0],
+        **busy(),
         "ms_per_sample": {
             "less": round(less, 1),
             "reference": round(reference, 1),
@@ -111,14 +100,9 @@ def compare(coordinates: int, dimensions: int, samples: int, share: float, repea
 
 
 def main() -> None:
-    """Prints one JSON line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--coordinates", type=int, default=262_144)
+    parser = options(__doc__, coordinates=262_144, samples=128, threads=1, repeats=2)
     parser.add_argument("--dimensions", type=int, default=8192, help=f"a multiple of {COLUMNS}")
-    parser.add_argument("--samples", type=int, default=128)
     parser.add_argument("--share", type=float, default=0.25, help="the share of the reference's columns to run")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=2)
     given = parser.parse_args()
     if given.dimensions % COLUMNS:
         parser.error(f"--dimensions is a multiple of {COLUMNS}, not {given.dimensions}")

@@ -13,15 +13,13 @@ the rows is replaced by rewordings of others, whose cosines to them are spread a
 is dropped.
 """
 
-import argparse
-import json
-import os
 import time
 from collections.abc import Iterator
 
 import numpy as np
 import torch
 
+from benchmarks._run import busy, options, printed
 from benchmarks.k_center import seconds, text_like
 from operators.kernels.repr_filter import repr_filter
 
@@ -69,8 +67,7 @@ def compare(points: np.ndarray, threshold: float, repeats: int) -> dict[str, obj
         "d": points.shape[1],
         "threshold": threshold,
         "kept": len(found.kept),
-        "threads": torch.get_num_threads(),
-        "load": os.getloadavg()[0],
+        **busy(),
         "reference_seconds": round(reference_cpu, 3),
         "ours_seconds": round(cpu, 4),
         "ratio": round(reference_cpu / cpu, 1),
@@ -80,19 +77,13 @@ def compare(points: np.ndarray, threshold: float, repeats: int) -> dict[str, obj
 
 
 def main() -> None:
-    """Prints one JSON line per n."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--n", type=int, nargs="+", default=[3000, 6000])
-    parser.add_argument("--d", type=int, default=384)
-    parser.add_argument("--threshold", type=float, default=0.9)
+    parser = options(__doc__, n=[3000, 6000], d=384, threshold=0.9, threads=1, repeats=5)
     parser.add_argument("--vectors", help="an .npy file of (n, d) float32 embeddings instead of generated ones")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=5)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     for n in given.n:
         points = np.load(given.vectors)[:n] if given.vectors else reworded(n, given.d)
-        print(json.dumps(compare(points, given.threshold, given.repeats)), flush=True)
+        printed(compare(points, given.threshold, given.repeats))
 
 
 if __name__ == "__main__":

@@ -13,9 +13,6 @@ to hide the start. A profile with `reduce_bytes` makes the reduces run over shar
 """
 
 import argparse
-import json
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -29,6 +26,7 @@ import psutil
 from pydantic.dataclasses import dataclass
 
 from benchmarks._made import say_beside
+from benchmarks._run import alone, exponent, options, printed
 from jobs.engine.execute.profile import profile
 from jobs.engine.execute.session import Session, connect
 from jobs.engine.outcome.outcome import desk, written
@@ -39,7 +37,6 @@ from operators.base import STRICT, Compute, Operator
 from operators.kernels.k_center import k_center
 from operators.kernels.kmeans import kmeans
 
-SIZES = (100_000, 300_000, 1_000_000)
 CENTROIDS = 100
 MIB = 1 << 20
 EVERY = 0.1
@@ -175,15 +172,12 @@ def growth(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
     def of(verb: str, what: str) -> np.ndarray:
         return np.array([line["verbs"][verb][what] for line in lines], float)
 
-    def exponent(values: np.ndarray) -> float:
-        return round(float(np.polyfit(np.log(n), np.log(np.maximum(values, 0.01)), 1)[0]), 2)
-
     verbs = lines[0]["verbs"]
     peaks = np.array([line["driver_mib"] for line in lines], float)
     return {
         "benchmark": "scale",
-        "exponents": {verb: exponent(of(verb, "seconds")) for verb in verbs},
-        "exponents_of_driver_cpu": {verb: exponent(of(verb, "driver_cpu_seconds")) for verb in verbs},
+        "exponents": {verb: exponent(n, of(verb, "seconds")) for verb in verbs},
+        "exponents_of_driver_cpu": {verb: exponent(n, of(verb, "driver_cpu_seconds")) for verb in verbs},
         "driver_bytes_a_sample": round(float(np.polyfit(n, peaks * MIB, 1)[0]), 1),
         "driver_bytes_a_sample_by_verb": {
             verb: round(float(np.polyfit(n, of(verb, "driver_peak_mib") * MIB, 1)[0]), 1) for verb in verbs
@@ -192,25 +186,19 @@ def growth(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Prints the JSON lines."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--samples", type=int, nargs="+", default=SIZES)
-    parser.add_argument("--dimensions", type=int, default=384)
-    parser.add_argument("--budget", type=int, default=10_000)
+    parser = options(__doc__, samples=[100_000, 300_000, 1_000_000], dimensions=384, budget=10_000)
     parser.add_argument("--profile", help="a profile, as of `curate`")
     parser.add_argument("--store", type=Path, help="a folder to work in; a temporary one if not given")
     given = parser.parse_args()
     if len(given.samples) == 1:
         with tempfile.TemporaryDirectory(dir=given.store) as temporary:
-            print(json.dumps(measured(Path(temporary), given.samples[0], given)))
+            printed(measured(Path(temporary), given.samples[0], given))
         return
     lines = []
     for samples in given.samples:
-        command = [sys.executable, "-m", "benchmarks.scale", "--samples", str(samples), *_options(given)]
-        found = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-        lines.append(json.loads(found.splitlines()[-1]))
-        print(json.dumps(lines[-1]), flush=True)
-    print(json.dumps(growth(lines)))
+        lines.append(alone("scale", "--samples", samples, *_options(given)))
+        printed(lines[-1])
+    printed(growth(lines))
 
 
 def _options(given: argparse.Namespace) -> Iterator[str]:

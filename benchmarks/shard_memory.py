@@ -9,18 +9,15 @@ MiB, once after the read and once at the end, and CPU seconds; then a line per k
 squares, and the rows that a process of 6 GiB holds.
 """
 
-import argparse
-import json
 import resource
-import subprocess
-import sys
 import tempfile
 import time
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
+from benchmarks._made import write_vectors
+from benchmarks._run import alone, options, printed
 from jobs.engine.execute.rows import Stored, read
 from jobs.engine.store.feature import Feature
 from jobs.engine.store.merging import settled
@@ -38,11 +35,8 @@ def fill(feature: Feature, rows: int, width: int) -> None:
     random = np.random.default_rng(0)
     directions = random.standard_normal((16, width)).astype(np.float32) / 64
     for first in range(0, rows, PART):
-        ids = np.arange(first, min(first + PART, rows))
-        made = np.cos(random.integers(0, 256, (len(ids), 16)).astype(np.float32) @ directions)
-        made = (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float16)
-        values = pa.FixedSizeListArray.from_arrays(pa.array(made.reshape(-1)), width)
-        feature.write(ids, pa.nulls(len(ids), pa.string()), values, [None] * len(ids))
+        made = np.cos(random.integers(0, 256, (min(PART, rows - first), 16)).astype(np.float32) @ directions)
+        write_vectors(feature, first, made / np.linalg.norm(made, axis=1, keepdims=True))
     settled(feature, rows)
 
 
@@ -77,31 +71,26 @@ def measured(name: str, rows: int, folder: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Prints the JSON lines."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--rows", type=int, nargs="+", default=(500_000, 1_000_000, 2_000_000))
-    parser.add_argument("--dimensions", type=int, default=384)
+    parser = options(__doc__, rows=[500_000, 1_000_000, 2_000_000], dimensions=384)
     parser.add_argument("--hold", nargs=3, metavar=("KERNEL", "ROWS", "FOLDER"), help="measure in this process")
     given = parser.parse_args()
     if given.hold:
         name, rows, folder = given.hold
-        print(json.dumps(measured(name, int(rows), folder)))
+        printed(measured(name, int(rows), folder))
         return
     with tempfile.TemporaryDirectory() as folder:
         fill(Feature(folder), max(given.rows), given.dimensions)
         for name in KERNELS:
             lines = []
             for rows in given.rows:
-                command = [sys.executable, "-m", "benchmarks.shard_memory", "--hold", name, str(rows), folder]
-                found = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-                lines.append(json.loads(found.splitlines()[-1]))
-                print(json.dumps(lines[-1]), flush=True)
+                lines.append(alone("shard_memory", "--hold", name, rows, folder))
+                printed(lines[-1])
             if len(lines) > 1:
                 peaks = [line["peak_mib"] << 20 for line in lines]
                 slope, base = np.polyfit([line["rows"] for line in lines], peaks, 1)
                 held = int((LIMIT - base) / slope)
-                print(json.dumps({"benchmark": "shard_memory", "kernel": name, "bytes_a_row": round(slope),
-                                  "rows_in_6_gib": held}))  # fmt: skip
+                of = {"benchmark": "shard_memory", "kernel": name}
+                printed({**of, "bytes_a_row": round(slope), "rows_in_6_gib": held})
 
 
 if __name__ == "__main__":

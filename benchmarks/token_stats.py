@@ -13,11 +13,7 @@ measured in each side's first call at full size, after a small call that loads t
 differences from float64 on the first 64 tokens.
 """
 
-import argparse
-import json
-import os
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +21,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from benchmarks._run import busy, cpu_seconds, options, printed
 from operators.kernels.token_stats import CPU_TILE, token_stats
 
 Stats = tuple[torch.Tensor, torch.Tensor]
@@ -61,13 +58,6 @@ def products(hidden: torch.Tensor, head: torch.Tensor) -> None:
             torch.mm(states, weights.T, out=room[: len(states), : len(weights)])
 
 
-def cpu_seconds(work: Callable[[], object]) -> float:
-    """CPU seconds of a call."""
-    before = time.process_time()
-    work()
-    return time.process_time() - before
-
-
 def resident(field: str) -> float:
     """The process's memory in MB: VmRSS is the current one, VmHWM the highest since the mark was reset."""
     found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
@@ -98,8 +88,8 @@ def compare(classes: int, width: int, tokens: int, repeats: int) -> dict[str, ob
     turns: dict[str, list[float]] = {name: [] for name in [*sides, "product"]}
     for _ in range(repeats):
         for name, side in sides.items():
-            turns[name].append(cpu_seconds(lambda side=side: side(*given)))
-        turns["product"].append(cpu_seconds(lambda: products(hidden, head)))
+            turns[name].append(cpu_seconds(lambda side=side: side(*given))[0])
+        turns["product"].append(cpu_seconds(lambda: products(hidden, head))[0])
     spent = {name: float(np.median(times)) for name, times in turns.items()}
     few = (hidden[:64], head, targets[:64])
     exact = lean(few[0].double(), head.double(), few[2])
@@ -112,8 +102,7 @@ def compare(classes: int, width: int, tokens: int, repeats: int) -> dict[str, ob
         "classes": classes,
         "width": width,
         "tokens": tokens,
-        "threads": torch.get_num_threads(),
-        "load": os.getloadavg()[0],
+        **busy(),
         "seconds": {name: round(found, 3) for name, found in spent.items()},
         "ratio_to_written": round(spent["written"] / spent["ours"], 2),
         "ratio_to_lean": round(spent["lean"] / spent["ours"], 2),
@@ -128,17 +117,10 @@ def compare(classes: int, width: int, tokens: int, repeats: int) -> dict[str, ob
 
 
 def main() -> None:
-    """Prints one JSON line per vocabulary size."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--classes", type=int, nargs="+", default=[151_936, 32_000])
-    parser.add_argument("--width", type=int, nargs="+", default=[896, 512])
-    parser.add_argument("--tokens", type=int, default=512)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=3)
-    given = parser.parse_args()
+    given = options(__doc__, classes=[151_936, 32_000], width=[896, 512], tokens=512, threads=1, repeats=3).parse_args()
     torch.set_num_threads(given.threads)
     for classes, width in zip(given.classes, given.width, strict=True):
-        print(json.dumps(compare(classes, width, given.tokens, given.repeats)), flush=True)
+        printed(compare(classes, width, given.tokens, given.repeats))
 
 
 if __name__ == "__main__":

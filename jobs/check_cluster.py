@@ -21,7 +21,6 @@ from jobs.engine.terminal.screen import say
 
 
 def arguments() -> Parser:
-    """The parser of the command line."""
     parser = Parser(
         prog=program("check_cluster"),
         description="Check manifests for KubeRay without a cluster.",

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 
 def arguments() -> Parser:
-    """The parser of the command line."""
     parser = Parser(
         prog=program("compare"),
         description="Compare recipes with one another and with random selections.",
@@ -62,7 +61,7 @@ def curated(each: Contender, recipe: Recipe, place: Place) -> Result:
     from dataclasses import replace
 
     from jobs.curate import curate
-    from jobs.engine.command.asked import Asked
+    from jobs.engine.command.config import Asked
     from jobs.engine.command.taken import manifest_in
     from jobs.methods.comparison.results import Result
 
@@ -96,7 +95,6 @@ def all_curated(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns the exit code."""
     options = parsed(arguments(), argv)
 
     from jobs.engine.command.config import Request

@@ -25,8 +25,7 @@ from jobs.engine.terminal.program import as_typed, exit_code, fields_and_others,
 from jobs.engine.terminal.screen import say
 
 if TYPE_CHECKING:
-    from jobs.engine.command.asked import Asked
-    from jobs.engine.command.config import Request
+    from jobs.engine.command.config import Asked, Request
     from jobs.engine.execute.session import Session
     from jobs.engine.outcome.outcome import Outcome
     from jobs.engine.pool.pool import Pool
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 
 
 def arguments() -> Parser:
-    """The parser of the command line."""
     command = program("curate")
     parser = Parser(
         prog=command,
@@ -121,7 +119,6 @@ def selected(asked: Asked, session: Session) -> Outcome:
     from jobs.engine.outcome.manifest import ending, write_manifest
     from jobs.engine.outcome.outcome import desk, written
     from jobs.engine.pool.pool import Pool
-    from jobs.engine.recipe.unmet import unmet
     from jobs.engine.report.card import write_card
     from jobs.engine.report.report import write_report
 
@@ -130,7 +127,7 @@ def selected(asked: Asked, session: Session) -> Outcome:
         refuse_without_room(unstored(asked.recipe.steps(), session.store), session)
         pool, identity = opened(asked, session)
         chosen = asked.recipe.select(asked.recipe.counted(pool))
-        chosen = dataclasses.replace(chosen, facts={**chosen.facts, **unmet(asked.recipe, chosen, pool.samples)})
+        chosen = dataclasses.replace(chosen, facts={**chosen.facts, **asked.recipe.unmet(chosen, pool.samples)})
         for name, fact in chosen.facts.items():
             say(f"{name}: {_worded(fact)}")
         with desk(asked.out, session) as at:
@@ -185,12 +182,10 @@ def _worded(fact: Any) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command. Returns the exit code."""
     options = parsed(arguments(), argv)
     request, overrides = asked(options)
 
-    from jobs.engine.command.asked import Asked
-    from jobs.engine.command.config import build, reading, recipe_class
+    from jobs.engine.command.config import Asked, build, reading, recipe_class
     from jobs.engine.command.fields import show_fields
     from jobs.engine.command.places import look_at, out_folder, store_at
     from jobs.engine.command.plan import show_plan

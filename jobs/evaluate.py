@@ -26,7 +26,6 @@ from jobs.engine.terminal.screen import say, show
 
 
 def arguments() -> Parser:
-    """The parser of the command line."""
     parser = Parser(
         prog=program("evaluate"),
         description="Held-out loss and perplexity.",
@@ -56,7 +55,6 @@ def _show(facts: dict[str, Any], level: float) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns the exit code."""
     options = parsed(arguments(), argv)
 
     from jobs.engine.command.places import look_at, store_at

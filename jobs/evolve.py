@@ -16,15 +16,14 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from jobs.engine.terminal.arguments import INPUTS_AND_FIELDS, parsed, reading_given, reading_options, shared_options
+from jobs.engine.terminal.arguments import INPUTS_AND_FIELDS, parsed, reading_options, shared_options
 from jobs.engine.terminal.errors import NothingSelected, UsageError
 from jobs.engine.terminal.parser import Parser
-from jobs.engine.terminal.program import as_typed, exit_code, fields_and_others, program
+from jobs.engine.terminal.program import exit_code, fields_and_others, program
 from jobs.engine.terminal.screen import say
 
 
 def arguments() -> Parser:
-    """The parser of the command line."""
     parser = Parser(
         prog=program("evolve"),
         description="Make training pairs for DEITA's scorers.",
@@ -36,31 +35,17 @@ def arguments() -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command. Returns the exit code."""
     options = parsed(arguments(), argv)
 
-    from jobs.engine.command.checking import all_checked
-    from jobs.engine.command.taken import refuse_other_run
-    from jobs.engine.execute.session import Session
-    from jobs.engine.ingest import settings_of
-    from jobs.engine.record.declarations import plain
+    from jobs.engine.command.prepared import prepared
     from jobs.methods.evolution.declaration import checked_evolution
     from jobs.methods.evolution.evolving import evolve
 
     overrides, inputs = fields_and_others(options.words)
     if not inputs:
         raise UsageError(f"name what to evolve: {program('evolve')} {options.dimension} FILE... --out FOLDER")
-    wanted, how, store, out = all_checked(options, inputs, partial(checked_evolution, options.dimension, overrides))
-    session = Session(
-        store,
-        how,
-        max_errors=wanted.max_errors,
-        max_unreadable=options.max_unreadable,
-        reading=settings_of(reading_given(options)),
-        retry_errors=options.retry_errors,
-        command=as_typed("evolve", argv),
-    )
-    refuse_other_run(out, "evolve", inputs, plain(wanted), session)
+    asked = partial(checked_evolution, options.dimension, overrides)
+    wanted, out, session = prepared("evolve", options, argv, inputs, asked)
     counts = evolve(wanted, inputs, out, session)
     say(f"evolve: {counts['drawn']:,} seeds drawn: {_listed(counts)}")
     say(f"{out}/pairs.jsonl holds {counts['pairs']:,} pairs; {out}/manifest.yaml counts every step")

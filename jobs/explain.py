@@ -12,7 +12,6 @@ from jobs.engine.terminal.program import exit_code, program
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns the exit code."""
     parser = Parser(prog=program("explain"), description="Say why a sample was kept or dropped.")
     parser.add_argument("folder", help="the output folder of a run, or its URL")
     parser.add_argument("sample", help="the sample's id, or source:line")

@@ -34,7 +34,6 @@ TARGETS = ("llamafactory", "axolotl", "trl", "open-instruct", "ms-swift", "hub")
 
 
 def arguments() -> Parser:
-    """The parser of the command line."""
     parser = Parser(
         prog=program("export"),
         description="Write the kept samples of a run for a trainer or the hub.",
@@ -109,7 +108,6 @@ def _for_hub(kept: Kept, repository: Repository, out: Folder) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns the exit code."""
     options = arguments().parse_args(words_of(argv))
 
     from jobs.engine.command.places import place_of_run

@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from jobs.engine.terminal.arguments import INPUTS_AND_FIELDS, parsed, reading_given, reading_options, shared_options
+from jobs.engine.terminal.arguments import INPUTS_AND_FIELDS, parsed, reading_options, shared_options
 from jobs.engine.terminal.errors import UsageError
 from jobs.engine.terminal.parser import Parser
-from jobs.engine.terminal.program import as_typed, exit_code, fields_and_others, program
+from jobs.engine.terminal.program import exit_code, fields_and_others, program
 from jobs.engine.terminal.screen import say
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 
 def arguments() -> Parser:
-    """The parser of the command line."""
     parser = Parser(
         prog=program("finetune"),
         description="Fine-tune a model on samples.",
@@ -84,28 +83,17 @@ def finetune(wanted: Finetune, inputs: Sequence[str], out: Folder, session: Sess
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns the exit code."""
     options = parsed(arguments(), argv)
 
-    from jobs.engine.command.checking import all_checked
-    from jobs.engine.command.taken import refuse_other_run
-    from jobs.engine.execute.session import Session
-    from jobs.engine.ingest import settings_of
-    from jobs.engine.record.declarations import plain
+    from jobs.engine.command.prepared import prepared
 
     overrides, inputs = fields_and_others(options.words)
     if not inputs:
         raise UsageError(f"name what to train on: {program('finetune')} FILE... --out FOLDER base.name=MODEL")
-    wanted, how, store, out = all_checked(options, inputs, partial(checked_trainer, overrides))
-    answers = "optional" if wanted.labels else "needed"
-    session = Session(
-        store,
-        how,
-        max_unreadable=options.max_unreadable,
-        reading=settings_of({"answers": answers, **reading_given(options)}),
-        command=as_typed("finetune", argv),
+    asked = partial(checked_trainer, overrides)
+    wanted, out, session = prepared(
+        "finetune", options, argv, inputs, asked, unanswered=lambda wanted: wanted.labels is not None
     )
-    refuse_other_run(out, "finetune", inputs, plain(wanted), session)
     trained = finetune(wanted, inputs, out, session)
     say(f"{out} holds the model after epoch {wanted.epochs}; {trained['folder']} holds every epoch")
     return 0

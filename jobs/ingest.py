@@ -24,7 +24,6 @@ SHOWN = 20
 
 
 def arguments() -> Parser:
-    """The parser of the command line."""
     parser = Parser(
         prog=program("ingest"),
         description="Make a pool from raw files.",
@@ -45,7 +44,6 @@ def listed(sources: Sequence[Mapping[str, Any]], states: Sequence[str]) -> list[
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command. Returns the exit code."""
     options = arguments().parse_args(words_of(argv))
 
     from jobs.engine.command.places import look_at, out_pool

@@ -32,7 +32,6 @@ EXECUTION = ("profile",)
 
 
 def arguments() -> Parser:
-    """The parser of the command line."""
     parser = Parser(
         prog=program("submit"),
         description="Send a command to a Ray cluster and follow it.",
@@ -56,8 +55,8 @@ def arguments() -> Parser:
 
 def submission(words: Sequence[str], working_dir: str | None, runtime_env: Path | None) -> Submission:
     """The job for a command line. UsageError says all that is wrong with it before a cluster is asked."""
-    from jobs.engine.submission.sharing import unshared
     from jobs.engine.submission.submission import Submission, code_at, environment_in
+    from jobs.engine.submission.unshared import unshared
 
     name, given = words[0].replace("-", "_"), list(words[1:])
     computing = [each for each in commands() if each not in ITSELF]
@@ -85,8 +84,7 @@ def _asked(name: str, options: argparse.Namespace) -> tuple[str, Any, Sequence[s
         return name, {"fields": sorted(fields), "others": others}, inputs, fields
 
     from jobs import curate
-    from jobs.engine.command.asked import Asked
-    from jobs.engine.command.config import build
+    from jobs.engine.command.config import Asked, build
 
     request, overrides = curate.asked(options)
     if request.recipe is None or not request.inputs:

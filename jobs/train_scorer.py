@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 
 def arguments() -> Parser:
-    """The parser of the command line."""
     parser = Parser(
         prog=program("train_scorer"),
         description="Train one of DEITA's scorers.",
@@ -91,7 +90,6 @@ def train(wanted: ScorerTraining, file: str, out: Folder, session: Session) -> d
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command. Returns the exit code."""
     options = parsed(arguments(), argv)
 
     from jobs.engine.command.places import out_folder, store_at

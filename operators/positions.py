@@ -13,24 +13,10 @@ USUAL_TOKENS = 2048
 SampleTokens = Annotated[int, Field(ge=2)] | None
 """The maximum number of tokens of a sample; None: USUAL_TOKENS, or the model's positions where they are fewer."""
 
-FROM_PADDING = frozenset(
-    {
-        "camembert",
-        "data2vec-text",
-        "ibert",
-        "layoutlmv3",
-        "lilt",
-        "longformer",
-        "luke",
-        "markuplm",
-        "mpnet",
-        "roberta",
-        "roberta-prelayernorm",
-        "xlm-roberta",
-        "xlm-roberta-xl",
-        "xmod",
-    }
-)
+FROM_PADDING = frozenset((
+    "camembert", "data2vec-text", "ibert", "layoutlmv3", "lilt", "longformer", "luke", "markuplm", "mpnet", "roberta",
+    "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod",
+))  # fmt: skip
 """RoBERTa and similar models: positions are counted from the id of the padding token plus one, so some are unused."""
 
 BY_ANOTHER_NAME = frozenset({"codegen", "ctrl", "gpt2", "gpt_bigcode", "gptj", "openai-gpt"})

@@ -90,7 +90,6 @@ def _compare(made: Sequence[dict[str, str]], kept: Sequence[dict[str, str]]) -> 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns the exit code."""
     parser = Parser(prog=program("demo"), description="Make a corpus and curate it with LTD.")
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="the folder for corpus and selection")
     parser.add_argument("--store", type=Path, default=Path(".winnow"), help="the folder for features")

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 import ray
-from ray.exceptions import RayError
 
-from jobs.engine.execute.failure import cause, failure
+from jobs.engine.execute.failure import told
 from jobs.engine.execute.gpus import hide_other_gpus, task
 from jobs.engine.pool.pool import Pool
 from jobs.engine.samples.reading import Parts, read_samples
@@ -63,10 +62,8 @@ class HeldOut:
         session = self.pool.session
         execution = session.profile.execution(loss)
         remote = LOSS.on(execution.gpus).options(num_gpus=execution.gpus, memory=execution.memory)
-        try:
+        with told("held-out loss", session):
             return ray.get(remote.remote(loss, self.pool.parts, self.pool.ids))
-        except RayError as error:
-            raise failure(f"held-out loss: {cause(error)}", error, session) from error
 
 
 def loss_here(loss: Loss, parts: Parts, ids: np.ndarray) -> dict[str, Any]:
@@ -81,13 +78,8 @@ def loss_here(loss: Loss, parts: Parts, ids: np.ndarray) -> dict[str, Any]:
             errors += [str(value)] if isinstance(value, RowError) else []
     means = [each for each in losses if each is not None]
     mean = float(np.mean(means)) if means else 0.0
-    return {
-        "loss": mean,
-        "losses": losses,
-        "samples": len(means),
-        "failed": len(errors),
-        "example": "".join(errors[:1]),
-    }
+    counts = {"samples": len(means), "failed": len(errors), "example": "".join(errors[:1])}
+    return {"loss": mean, "losses": losses, **counts}
 
 
 LOSS = task(loss_here)

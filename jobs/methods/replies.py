@@ -53,12 +53,10 @@ def unrated_facts(unrated: Mapping[str, Subset]) -> dict[str, Any]:
     """Facts about the samples without a rating: their number by reason, and a reply for each of the first reasons."""
     shown = sorted(unrated, key=lambda reason: (-len(unrated[reason]), reason))[:EXAMPLES]
     replies = {reason: excerpt(str(unrated[reason][:1].values("judge.reply")[0])) for reason in shown}
-    return {"unrated": counted(unrated), **({"replies without a rating": replies} if replies else {})}
-
-
-def counted(unrated: Mapping[str, Subset]) -> dict[str, int]:
-    """The number of samples per reason."""
-    return {reason: len(samples) for reason, samples in unrated.items()}
+    return {
+        "unrated": {reason: len(samples) for reason, samples in unrated.items()},
+        **({"replies without a rating": replies} if replies else {}),
+    }
 
 
 def refusal(

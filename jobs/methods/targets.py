@@ -7,24 +7,28 @@ import json
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 import ray
-from ray.exceptions import RayError
+from pydantic.dataclasses import dataclass as declaration
 
-from jobs.engine.execute.failure import cause, failure
+from jobs.engine.command.places import missing
+from jobs.engine.execute.failure import told
 from jobs.engine.execute.gpus import hide_other_gpus, task
 from jobs.engine.pool.pool import Pool
-from jobs.engine.record.entries import declaration
+from jobs.engine.recipe import Reads, Recipe, Step
+from jobs.engine.record.entries import declaration as declared
 from jobs.engine.samples.reading import read_samples
 from jobs.engine.store.folder import Folder
 from jobs.engine.terminal.errors import UsageError, WinnowError
 from jobs.engine.terminal.screen import say
-from operators.base import canonical_digest
+from operators.base import STRICT, canonical_digest
 from operators.field import Field
 from operators.gradients.directions import Aggregate, Directions
 from operators.gradients.gradient import Gradient
@@ -37,6 +41,34 @@ AUTO = "auto"
 SUBTASK = "subtask"
 SHOWN = 5
 """The number of records that an error names."""
+
+
+@declaration(frozen=True, config=STRICT)
+class Targeted(Recipe):
+    """A recipe that selects for a target."""
+
+    needs: ClassVar = ("target=FILE, samples of the tasks that the model is meant for",)
+
+    target: str = ""
+    """The file of target samples, in any format."""
+    subtask: str | None = AUTO
+    """The field of the records that names each target's subtask. auto: the field "subtask", or one subtask where no
+    record has it. none: all targets are one subtask."""
+
+    def refusals(self) -> Iterator[str]:
+        """Refuses a missing target."""
+        if self.target:
+            yield from missing("target", self.target)
+        else:
+            yield f"{type(self).__name__} selects for a target: name a file of target samples with target=FILE"
+
+    def steps(self) -> dict[str, Step]:
+        """The targets, and the operators and trainers among the fields."""
+        return {**({"target": Reads(self.target)} if self.target else {}), **super().steps()}
+
+    def targets(self, pool: Pool) -> "Targets":
+        """The targets of a run over this pool; UsageError as for `Targets.read`."""
+        return Targets.read(pool.beside(self.target), self.subtask)
 
 
 @dataclass(frozen=True)
@@ -121,14 +153,12 @@ def target_directions(targets: Targets, gradient: Gradient, aggregate: Aggregate
         execution = session.profile.execution(gradient)
         remote = WRITE.on(execution.gpus).options(num_gpus=execution.gpus, memory=execution.memory)
         say(f"targets: {targets.pool.samples:,} in {len(targets.names):,} subtasks, to {file}")
-        try:
+        with told("targets", session):
             ray.get(remote.remote(gradient, targets.messages, folder, name, aggregate))
-        except RayError as error:
-            raise failure(f"targets: {cause(error)}", error, session) from error
     session.log.append(
         {
             "targets": list(targets.names),
-            **declaration(gradient),
+            **declared(gradient),
             "aggregate": aggregate,
             "pool": targets.pool.folder,
             "folder": file,

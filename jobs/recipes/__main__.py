@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 
 def arguments() -> Parser:
-    """The parser of the command line."""
     return Parser(prog=program("recipes"), description="List the recipes, and what each needs.")
 
 
@@ -57,7 +56,6 @@ def _models(name: str, declaration: Any) -> Iterator[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command. Returns the exit code."""
     arguments().parse_args(argv)
 
     from jobs.engine.command.config import recipe_class

@@ -20,8 +20,8 @@ from pydantic.dataclasses import dataclass
 
 from jobs.engine.recipe import Budget, Later, Pool, Ranking, Recipe, Selection, Step, Subset
 from jobs.engine.terminal.errors import UsageError
-from jobs.methods.classified import kept_by_label
-from jobs.methods.early_runs import Aggregate, DietScore, EarlyRuns
+from jobs.methods.data_diets.classified import kept_by_label
+from jobs.methods.data_diets.early_runs import Aggregate, DietScore, EarlyRuns
 from operators.base import STRICT
 from operators.checkpoint import Checkpoint
 from operators.field import Field

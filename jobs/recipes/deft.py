@@ -53,7 +53,6 @@ class DEFT(Recipe):
     """quota: as above. pool: as in Sorscher et al., the hardest and easiest of the pool, without base or quotas."""
 
     def refusals(self) -> Iterator[str]:
-        """Refuses a budget in tokens."""
         yield from self.refused_in_tokens()
 
     def select(self, pool: Pool) -> Selection:

@@ -18,7 +18,7 @@ from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
 from jobs.engine.recipe import Budget, Pool, Recipe, Selection
-from jobs.methods.walk import Walk
+from jobs.methods.deita_walk import Walk
 from operators.base import STRICT
 from operators.checkpoint import Checkpoint
 from operators.embedding.embed import Embed

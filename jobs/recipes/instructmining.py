@@ -18,9 +18,9 @@ from typing import ClassVar, Literal
 from pydantic.dataclasses import dataclass
 
 from jobs.engine.recipe import Budget, Pool, Ranking, Reads, Recipe, Selection, Step
-from jobs.methods.indicators import LLAMA, Indicators, measured
-from jobs.methods.rules import PUBLISHED, Models, note_rule, rule_named, rule_refusals
-from jobs.methods.sized import Sized
+from jobs.methods.instructmining.indicators import LLAMA, Indicators, measured
+from jobs.methods.instructmining.rules import PUBLISHED, Models, note_rule, rule_named, rule_refusals
+from jobs.methods.instructmining.size import Sized
 from operators.base import STRICT
 from operators.turns import Turns
 

@@ -20,10 +20,9 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
-from jobs.engine.command.places import missing
-from jobs.engine.recipe import Later, Pool, Reads, Recipe, Selection, Step
-from jobs.methods.influences import Comparison
-from jobs.methods.targets import AUTO, Targets
+from jobs.engine.recipe import Later, Pool, Selection, Step
+from jobs.methods.less_influence import Comparison
+from jobs.methods.targets import Targeted
 from operators.base import STRICT
 from operators.checkpoint import Checkpoint
 from operators.gradients.directions import Aggregate
@@ -34,26 +33,21 @@ from operators.training.finetune import Finetune
 
 
 @dataclass(frozen=True, config=STRICT)
-class LESS(Recipe):
+class LESS(Targeted):
     """Keep the samples whose training step would lower the targets' loss the most."""
 
     published: ClassVar = {
         "train.base.name": "meta-llama/Llama-2-7b-hf", "train.template": "tulu_prefixes", "train.batch": 128,
         "projection.kind": "rademacher", "projection.stored": "float32", "precision": "bfloat16",
     }  # fmt: skip
-    needs: ClassVar = ("target=FILE, samples of the tasks that the model is meant for",)
 
-    target: str = ""
-    """The file of target samples, in any format. The loss of a target includes its end token, as for any sample."""
-    subtask: str | None = AUTO
-    """The field of the records that names each target's subtask. auto: the field "subtask", or one subtask where no
-    record has it. none: all targets are one subtask."""
     train: Finetune = Finetune(Checkpoint("Qwen/Qwen3-1.7B-Base"))
     """The warm-up. The base is a small model with open access; as published, Llama-2-7B. The schedule is linear, as the
     learning rates of the released code show, where the text says cosine. An epoch in which all steps have learning rate
-    0 is not compared. train.batch is 128 from 2,048 samples on, and for fewer samples the number that makes 16 steps
-    per epoch (at least 8); as published, always 128. train.template tulu tokenizes prompts and responses separately; as
-    published, their borders are found as in the code, which makes some tokenizers learn a blank after each response."""
+    0 is not compared. The loss of a target includes its end token, as for any sample. train.batch is 128 from 2,048
+    samples on, and for fewer samples the number that makes 16 steps per epoch (at least 8); as published, always 128.
+    train.template tulu tokenizes prompts and responses separately; as published, their borders are found as in the
+    code, which makes some tokenizers learn a blank after each response."""
     warmup_share: Annotated[float, Limits(gt=0, le=1)] = 0.05
     """The share of warm-up samples, drawn with `seed`; in the released code, the seed changes only their order."""
     projection: Projected | None = None
@@ -70,22 +64,18 @@ class LESS(Recipe):
 
     def refusals(self) -> Iterator[str]:
         """Refuses a missing target, and a training without an adapter."""
-        if self.target:
-            yield from missing("target", self.target)
-        else:
-            yield "LESS selects for a target: name a file of target samples with target=FILE"
+        yield from super().refusals()
         if self.train.lora is None:
             yield "LESS computes gradients of a LoRA adapter: leave train.lora at its default"
 
     def steps(self) -> dict[str, Step]:
         """The targets, the warm-up, and the gradients at each of its epochs."""
-        targets = {"target": Reads(self.target)} if self.target else {}
         epochs = {f"epoch_{number}": Later("Gradient") for number in range(1, self.train.epochs + 1)}
-        return {**targets, **super().steps(), **epochs}
+        return {**super().steps(), **epochs}
 
     def select(self, pool: Pool) -> Selection:
         """Warms up, compares at every checkpoint, and keeps the samples with the highest influence."""
-        targets = Targets.read(pool.beside(self.target), self.subtask)
+        targets = self.targets(pool)
         drawn = pool.shuffled(self.seed)[: math.ceil(self.warmup_share * pool.samples)]
         epochs = drawn.train(replace(self.train, seed=self.train.seed + self.seed))
         facts = {f"epoch_{number}": epoch_facts(epoch) for number, epoch in enumerate(epochs, start=1)}

@@ -16,8 +16,8 @@ from pydantic.dataclasses import dataclass
 
 from jobs.engine.recipe import Budget, Pool, Recipe, Selection, Series, Step
 from jobs.engine.terminal.errors import NothingSelected
+from jobs.methods.lift_rounds import Start, grown, round_facts
 from jobs.methods.replies import rated_by, unrated_facts
-from jobs.methods.rounds import Start, grown, round_facts
 from operators.asking.judge import Judge
 from operators.asking.prompt import Prompt
 from operators.asking.respond import Respond

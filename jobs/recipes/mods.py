@@ -76,7 +76,6 @@ class MoDS(Recipe):
         return {name: steps[name] for name in steps if self.seed_share < 1 or name not in ("train", "answer")}
 
     def refusals(self) -> Iterator[str]:
-        """Refuses a budget in tokens."""
         yield from self.refused_in_tokens()
 
     def select(self, pool: Pool) -> Selection:

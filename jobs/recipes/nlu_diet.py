@@ -19,8 +19,8 @@ from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
 from jobs.engine.recipe import Budget, Later, Pool, Ranking, Recipe, Selection, Series, Step, Subset
-from jobs.methods.classified import classified
-from jobs.methods.cycles import Cycles, Dropout, Smoothed
+from jobs.methods.data_diets.classified import classified
+from jobs.methods.data_diets.cycles import Cycles, Dropout, Smoothed
 from operators.base import STRICT
 from operators.checkpoint import Checkpoint
 from operators.field import Field

@@ -13,7 +13,7 @@ from jobs.engine.terminal.arguments import parsed, words_of
 from jobs.engine.terminal.modules import commands
 from jobs.engine.terminal.program import fields_and_others
 from jobs.methods.evolution.declaration import evolution
-from jobs.methods.rule_fitting import RuleFit
+from jobs.methods.instructmining.rule_fitting import RuleFit
 from jobs.methods.scorer_training import ScorerTraining
 from operators.training.finetune import Finetune
 

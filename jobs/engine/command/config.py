@@ -25,6 +25,7 @@ from jobs.engine.record.declarations import (
     yaml_in,
 )
 from jobs.engine.samples.pool_folder import is_pool
+from jobs.engine.store.folder import Folder
 from jobs.engine.terminal.errors import UsageError, together
 from jobs.engine.terminal.modules import nearest, refuse_unknown_recipe
 
@@ -42,6 +43,30 @@ class Request:
     as_published: bool = False
     reading: Mapping[str, Any] = field(default_factory=dict)
     """The settings of an ingest that were given (jobs/engine/terminal/arguments.py)."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A recipe, what to select from, and where to write."""
+
+    request: Request
+    recipe: Recipe
+    out: Folder
+
+    @property
+    def name(self) -> str:
+        """The name of the recipe."""
+        return self.request.recipe or ""
+
+    def run(self) -> dict[str, Any]:
+        """The entry `run` of the manifest: what was asked for. It is equal for equal runs."""
+        return {
+            "recipe": self.name,
+            "inputs": list(self.request.inputs),
+            "as_published": self.request.as_published,
+            "reading": dict(self.request.reading),
+            "fields": plain(self.recipe),
+        }
 
 
 def recipe_class(name: str) -> type[Recipe]:

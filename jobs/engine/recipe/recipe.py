@@ -22,6 +22,8 @@ from operators.base import STRICT
 from operators.tokens import Tokens
 from operators.training.finetune import Finetune
 
+WHOLE = "100%"
+
 
 @dataclass(frozen=True, config=STRICT)
 class Recipe:
@@ -155,7 +157,30 @@ class Recipe:
         if counted and self.size_of_budget(samples) > samples:
             yield above(self.budget, samples)
 
+    def unmet(self, chosen: Selection, samples: int) -> dict[str, str]:
+        """The fact that a budget in samples or percent was not met, with the reasons; empty where it was.
+
+        chosen: what the recipe kept. samples: those of the pool that a percentage is of. A budget of 100% only says
+        that nothing limits the selection.
+        """
+        if self.budget.startswith("tokens:") or self.budget == WHOLE or not self.spends_budget():
+            return {}
+        wanted, kept = self.size_of_budget(samples), len(chosen.ids)
+        if kept >= wanted:
+            return {}
+        why = "; ".join(filter(None, [self.fewer, ", ".join(_dropped(chosen))]))
+        return {"budget not met": f"{kept:,} kept of {wanted:,}" + (f": {why}" if why else "")}
+
 
 def above(budget: str, samples: int) -> str:
     """The refusal of a budget of more samples than a pool has."""
     return f"budget {budget} is above the {samples:,} samples of the pool"
+
+
+def _dropped(chosen: Selection) -> Iterator[str]:
+    """The reasons of the samples that were not kept, the most frequent one first."""
+    dropped = np.ones(len(chosen.reason), bool)
+    dropped[chosen.ids] = False
+    counts = np.bincount(chosen.reason[dropped], minlength=len(chosen.reasons))
+    for position in sorted(np.flatnonzero(counts), key=lambda position: (-counts[position], position)):
+        yield f"{chosen.reasons[position]} ({counts[position]:,})"

@@ -1,7 +1,6 @@
 """The page of a comparison: its table, the overlaps, and the held-out losses."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from jobs.engine.report.figures import INK, KEPT, POOL, Figure
@@ -10,20 +9,6 @@ from jobs.engine.store.folder import Folder
 
 LABEL_ROWS = 3
 """The height of the names below the overlaps, in rows."""
-
-
-@dataclass(frozen=True)
-class ComparisonPage:
-    """What the template of the page shows."""
-
-    title: str
-    summary: str
-    headings: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    meanings: Sequence[tuple[str, str]]
-    notes: Sequence[str]
-    charts: Sequence[Figure]
-    command: str
 
 
 def write_comparison_page(
@@ -44,17 +29,18 @@ def write_comparison_page(
     selections. losses: of each selection the held-out loss and its bounds; empty for none.
     """
     charts = [_overlaps(overlaps)] if len(overlaps) > 1 else []
-    page = ComparisonPage(
-        title=f"{len(rows)} selections compared",
-        summary=summary,
-        headings=headings,
-        rows=rows,
-        meanings=meanings,
-        notes=notes,
-        charts=[*charts, *([_losses(losses)] if losses else [])],
-        command=command,
-    )
-    write_page(out, "report.html", "comparison.html", page, page.charts)
+    charts += [_losses(losses)] if losses else []
+    page = {
+        "title": f"{len(rows)} selections compared",
+        "summary": summary,
+        "headings": headings,
+        "rows": rows,
+        "meanings": meanings,
+        "notes": notes,
+        "charts": charts,
+        "command": command,
+    }
+    write_page(out, "report.html", "comparison.html", page, charts)
 
 
 def _layout(rows: int, x: str) -> dict[str, Any]:

@@ -73,6 +73,11 @@ def ratio(part: float, whole: float) -> str:
     return f"\xd7{times:.2f}" if 0 < times < 10 else f"\xd7{times:,.0f}"
 
 
+def drawn_part(drawn: int, size: int) -> str:
+    """Which part of so many samples was drawn, in words."""
+    return f"all {size:,}" if drawn == size else f"a random {drawn:,} of the {size:,}"
+
+
 def clipped(text: str, most: int) -> str:
     """The text, cut after `most` characters with a note of its length, but never between a letter and its accents."""
     if len(text) <= most:

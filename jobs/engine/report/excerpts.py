@@ -17,7 +17,7 @@ from jobs.engine.samples.reading import Parts, read_samples
 from jobs.engine.store.folder import Folder
 from operators.sample import Message
 
-EACH_SHOWN, DROPPED_SHOWN, QUARANTINED_SHOWN = 6, 6, 6
+EACH_SHOWN, DROPPED_SHOWN, QUARANTINED_SHOWN, FAMILIES_SHOWN = 6, 6, 6, 5
 RAW_CHARACTERS = 5_000
 SAMPLE_CHARACTERS, MESSAGES_SHOWN = 4_000, 8
 PREVIEW_CHARACTERS, PREVIEW_LINES = 420, 6
@@ -172,6 +172,30 @@ def decided_samples(outcome: Outcome, ids: np.ndarray) -> list[Excerpt]:
         )
         for sample in ids.tolist()
     ]
+
+
+@dataclass(frozen=True)
+class Families:
+    """The new samples among the kept."""
+
+    added: int
+    """The number of new samples in the pool."""
+    kept: int
+    """The number of new samples among the kept."""
+    both: list[tuple[Excerpt, Excerpt]]
+    """Some parents, each with its child: the best of the kept, or where none is kept the first of the pool."""
+
+
+def families(outcome: Outcome) -> Families | None:
+    """The new samples of a grown pool; None where the pool was not grown."""
+    if not outcome.pool.facts.get("rounds"):
+        return None
+    parent = outcome.pool.lineage().parent
+    added = np.flatnonzero(parent >= 0)
+    kept = outcome.selection.ids[parent[outcome.selection.ids] >= 0]
+    children = (kept if len(kept) else added)[:FAMILIES_SHOWN]
+    parents = decided_samples(outcome, parent[children])
+    return Families(len(added), len(kept), [*zip(parents, decided_samples(outcome, children), strict=True)])
 
 
 def _read(outcome: Outcome, ids: np.ndarray) -> dict[int, Excerpt]:

@@ -63,9 +63,7 @@ def neighbour_map(vectors: np.ndarray, seed: int) -> np.ndarray:
     from openTSNE.nearest_neighbors import PrecomputedNeighbors  # noqa: PLC0415
 
     count = min(3 * PERPLEXITY, len(vectors) - 1)
-    ask = here(Shard(vectors))
-    near = [nearest(ask, vectors[a:b], count, np.arange(a, b)) for a, b in spans(len(vectors), QUERIES)]
-    ids, distances = (np.concatenate([each[place] for each in near]) for place in (0, 1))
+    ids, distances = nearest_others(vectors, count)
     # One thread: several add numbers up in any order, and t-SNE magnifies the difference.
     index = PrecomputedNeighbors(ids, distances)
     affinities = PerplexityBasedNN(knn_index=index, perplexity=max(count // 3, 1), n_jobs=1, random_state=seed)
@@ -75,3 +73,10 @@ def neighbour_map(vectors: np.ndarray, seed: int) -> np.ndarray:
     places.optimize(EARLY, exaggeration=12, momentum=0.5, inplace=True)
     places.optimize(LATE, momentum=0.8, inplace=True)
     return np.asarray(places)
+
+
+def nearest_others(vectors: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The positions of the nearest other vectors of each, and their distances; (n, count) both, the nearest first."""
+    ask = here(Shard(vectors))
+    found = [nearest(ask, vectors[a:b], count, np.arange(a, b)) for a, b in spans(len(vectors), QUERIES)]
+    return np.concatenate([each.ids for each in found]), np.concatenate([each.distances for each in found])

@@ -1,7 +1,7 @@
 """The measures by which the report compares the kept samples with their pool: lengths and labels."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple
@@ -68,7 +68,7 @@ def measures(outcome: Outcome, names: Mapping[str, str]) -> Measures:
     calls = [(parts, some, formats, outcome.errors) for parts, some in slices if len(some)]
     found: list[_Measured] = outcome.desk.tasks.results("measured samples of", _measured, calls)
     both = np.concatenate([np.empty((0, 2), np.int64), *(each.lengths for each in found)])
-    labels = {name: _together(each.labels[name] for each in found) for name in LABELS}
+    labels = {name: np.array([*chain(*(each.labels[name] for each in found))], object) for name in LABELS}
     labels["source file"] = np.array([names.get(source, source) for source in labels["source file"]], object)
     unreadable = np.isin(ids, [sample for each in found for sample in each.unreadable])
     return Measures(np.isin(ids, of_pool), np.isin(ids, of_kept), both[:, 0], both[:, 1], labels, unreadable)
@@ -99,10 +99,6 @@ def _measured(parts: Parts, ids: np.ndarray, formats: Mapping[str, str], errors:
     failed = failed.filter(pa.array(np.isin(failed["id"].to_numpy(), ids))).to_pylist()
     unreadable = [each["id"] for each in failed if each["error"].partition(":")[0] == UNREADABLE]
     return _Measured(np.array(lengths, np.int64), labels, unreadable)
-
-
-def _together(labels: Iterable[list[str]]) -> np.ndarray:
-    return np.array([*chain.from_iterable(labels)], object)
 
 
 def _drawn(random: np.random.Generator, size: int) -> np.ndarray:

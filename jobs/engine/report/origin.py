@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from jobs.engine.record.entries import hash_of
+from jobs.engine.record.entries import besides, hash_of, uses
 from jobs.engine.terminal.modules import docstring, recipe_file
 
 FILES_LISTED = 200
@@ -21,6 +21,23 @@ class File(NamedTuple):
     records: int
     samples: int
     bytes: int
+
+
+def origin(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What the pages of a run say of its origin; besides: the files read besides the inputs, each with its hash."""
+    run, pool = manifest["run"], manifest["pool"]
+    listed = files(pool)
+    return {
+        "recipe": run["recipe"],
+        "seed": run["fields"].get("seed"),
+        "fields": as_yaml(run["fields"]),
+        "uses": uses(manifest["verbs"]),
+        "besides": besides(manifest["verbs"]),
+        "files": listed,
+        "files_left_out": len(pool["sources"]) - len(listed),
+        "command": manifest["command"],
+        "repeat": REPEAT,
+    }
 
 
 def files(pool: Mapping[str, Any]) -> list[File]:

@@ -8,10 +8,8 @@ import numpy as np
 
 from jobs.engine.outcome.outcome import Outcome
 from jobs.engine.report.excerpts import Excerpt, decided_samples
+from jobs.engine.report.layout import nearest_others
 from jobs.engine.report.vectors import Vectors
-from operators.kernels.distance import spans
-from operators.kernels.neighbours import QUERIES, Shard, nearest
-from operators.kernels.sharding import here
 
 COMPARED = 10_000
 ALIKE = 0.95
@@ -43,10 +41,8 @@ def close(vectors: Vectors, samples: int, kept: np.ndarray) -> Close:
     if len(ids) < 2:
         return Close(len(ids), 0, [], [])
     unit = vectors.unit(ids)
-    ask = here(Shard(unit))
-    found = [nearest(ask, unit[a:b], 1, np.arange(a, b)) for a, b in spans(len(ids), QUERIES)]
-    other = np.concatenate([each.ids[:, 0] for each in found])
-    similarity = 1 - np.concatenate([each.distances[:, 0] for each in found]).astype(np.float64) ** 2 / 2
+    other, distance = nearest_others(unit, 1)
+    similarity = 1 - distance[:, 0].astype(np.float64) ** 2 / 2
     ends = np.sort(np.column_stack([np.arange(len(ids)), other]), axis=1)
     ends, first = np.unique(ends, axis=0, return_index=True)
     best = np.lexsort((ends[:, 1], ends[:, 0], -similarity[first]))[:PAIRS_SHOWN]

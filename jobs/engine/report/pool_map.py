@@ -12,7 +12,8 @@ import pyarrow as pa
 from jobs.engine.outcome.decided import sliced
 from jobs.engine.outcome.failures import Errors
 from jobs.engine.outcome.outcome import Outcome
-from jobs.engine.report.display import plain
+from jobs.engine.report.display import drawn_part, plain
+from jobs.engine.report.figures import KEPT, POOL, Figure, styled
 from jobs.engine.report.layout import layout
 from jobs.engine.report.vectors import Vectors
 from jobs.engine.samples.reading import Parts, read_samples
@@ -24,6 +25,7 @@ POINTS, KEPT_POINTS = 6_000, 3_000
 TEXT_BYTES, SAMPLE_BYTES, ROOM = 1_600_000, 1_200, 40
 """The most bytes of all texts on the page, those of a sample, and what a message has at least."""
 MESSAGES, NAMES = 4, 40
+FAINT = "#e9e9e4"
 
 
 class Drawn(NamedTuple):
@@ -43,11 +45,7 @@ class Drawn(NamedTuple):
 class Map:
     """What the page's map shows."""
 
-    caption: str
-    points: np.ndarray
-    """(points, 2) float32."""
-    kept: np.ndarray
-    """Whether the sample is kept; (points,)."""
+    figure: Figure
     names: Mapping[str, list[str]]
     """What the samples can be filtered by: the names of the states, sources, scripts and reasons."""
     samples: Mapping[str, list[Any]]
@@ -112,21 +110,49 @@ def pool_map(outcome: Outcome, vectors: Vectors, places: Drawn, names: Mapping[s
     }
     kept = rank > 0
     named = {name: known for name, (known, _) in coded.items()}
-    return Map(_caption(outcome, vectors, places, int(kept.sum())), places.points, kept, named, samples)
+    return Map(scattered(places.points, kept, _caption(outcome, vectors, places, int(kept.sum()))), named, samples)
+
+
+def scattered(points: np.ndarray, kept: np.ndarray, caption: str) -> Figure:
+    """The map of the pool. points: (n, 2); kept: (n,) bool. The points carry their numbers, 0 to n - 1.
+
+    The first trace is for the points that a reader filters out.
+    """
+    looks = (("filtered out", FAINT, 3), ("not kept", POOL, 5), ("kept", KEPT, 7))
+    some = (np.empty(0, np.int64), np.flatnonzero(~kept), np.flatnonzero(kept))
+    data = [
+        {
+            "type": "scatter", "mode": "markers", "name": name, "x": _places(points[those, 0]),
+            "y": _places(points[those, 1]), "customdata": those.tolist(), "hoverinfo": "none" if these else "skip",
+            "showlegend": bool(these),
+            "marker": {"color": color, "size": size, "opacity": 0.85 if name == "kept" else 0.6,
+                       "symbol": "diamond" if name == "kept" else "circle",
+                       "line": {"width": 0.6 if name == "kept" else 0, "color": "#fff"}},
+        }
+        for these, ((name, color, size), those) in enumerate(zip(looks, some, strict=True))
+    ]  # fmt: skip
+    hidden = {"visible": False, "showgrid": False, "fixedrange": False, "range": [-1.08, 1.08]}
+    changes = {
+        "xaxis": {**hidden, "constrain": "domain"},
+        "yaxis": {**hidden, "scaleanchor": "x", "constrain": "domain", "rangemode": "normal"},
+        "hovermode": "closest", "margin": {"l": 4, "r": 4, "t": 26, "b": 4}, "dragmode": "zoom",
+    }  # fmt: skip
+    layout = styled("", "", changes)
+    del layout["height"]  # the style of the page sets it
+    return Figure("map", "Map of the pool", caption, data, layout)
+
+
+def _places(values: np.ndarray) -> list[float]:
+    return [round(each, 4) for each in values.tolist()]
 
 
 def _caption(outcome: Outcome, vectors: Vectors, places: Drawn, kept: int) -> str:
     others, all_others = len(places.ids) - kept, places.having - places.kept_having
-    of_kept = _of(kept, places.kept_having, "kept samples")
-    of_others = _of(others, all_others, "others")
+    of_kept, of_others = drawn_part(kept, places.kept_having), drawn_part(others, all_others)
     without = outcome.pool.samples - places.having
     lost = f" {without:,} samples have no vector and are not on the map." if without else ""
-    return (f"Shown: {of_kept} and {of_others}, placed by {places.method} of {vectors.origin}. "
+    return (f"Shown: {of_kept} kept samples and {of_others} others, placed by {places.method} of {vectors.origin}. "
             f"Samples that are near one another are similar; the axes have no meaning.{lost}")  # fmt: skip
-
-
-def _of(shown: int, size: int, what: str) -> str:
-    return f"all {size:,} {what}" if shown == size else f"a random {shown:,} of the {size:,} {what}"
 
 
 def _coded(labels: Sequence[str]) -> tuple[list[str], list[int]]:

@@ -6,7 +6,7 @@ has to pass what it puts into a table through the filter `markdown_cell`.
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -21,7 +21,9 @@ from jobs.engine.store.folder import Folder
 FILTERS = (cell, clipped, fence, markdown_cell, percent, ratio)
 
 
-def write_page(folder: Folder, name: str, template: str, page: Any, charts: Sequence[Figure] = ()) -> None:
+def write_page(
+    folder: Folder, name: str, template: str, page: Mapping[str, Any], charts: Sequence[Figure] = ()
+) -> None:
     """Writes a template whose variable `page` is this value; the file is either whole or as it was before.
 
     charts: what the script of an HTML page draws.

@@ -1,33 +1,17 @@
 """The page of a fitted rule: its coefficients with their intervals, and how well it predicts."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from jobs.engine.report.figures import Figure, agreement, effects
+from jobs.engine.report.figures import agreement, effects
 from jobs.engine.report.rendering import write_page
 from jobs.engine.store.folder import Folder
 from operators.kernels.linear_fit import Estimate, Fit
 
 NORMAL = 1.96
 """Standard errors on each side of an estimate that hold 95 % of a normal distribution."""
-
-
-@dataclass(frozen=True)
-class RulePage:
-    """What the template of the page shows."""
-
-    title: str
-    summary: str
-    doubts: Sequence[str]
-    charts: Sequence[Figure]
-    coefficients: Sequence[tuple[Any, ...]]
-    fits: Sequence[tuple[Any, ...]]
-    sets: Sequence[tuple[Any, ...]]
-    indicators: Sequence[str]
-    command: str
 
 
 def write_rule_page(
@@ -48,30 +32,31 @@ def write_rule_page(
     errors = NORMAL * np.array([rule.coefficients[name].error for name in chosen])
     indicators = np.array([means[name] for name in chosen])
     spread = indicators.std(axis=1)
-    page = RulePage(
-        title=f"A rule of {len(rule.coefficients)} indicators",
-        summary=summary,
-        doubts=[*doubts, *(f"{name} is the same in all sets, and is left out" for name in left_out)],
-        charts=[
-            effects(chosen, spread * values, spread * errors),
-            agreement(rule.constant.value + values @ indicators, np.log(losses)),
-        ],
-        coefficients=[
+    charts = [
+        effects(chosen, spread * values, spread * errors),
+        agreement(rule.constant.value + values @ indicators, np.log(losses)),
+    ]
+    page = {
+        "title": f"A rule of {len(rule.coefficients)} indicators",
+        "summary": summary,
+        "doubts": [*doubts, *(f"{name} is the same in all sets, and is left out" for name in left_out)],
+        "coefficients": [
             _row("constant", rule.constant, ""),
             *(_row(name, each, rule.inflation[name]) for name, each in rule.coefficients.items()),
         ],
-        fits=[
+        "fits": [
             (len(each.coefficients), ", ".join(each.coefficients), each.r2, each.adjusted, each.cross_validated)
             for each in fits
         ],
-        sets=[
+        "sets": [
             (number + 1, float(loss), *(float(values[number]) for values in means.values()))
             for number, loss in enumerate(losses)
         ],
-        indicators=list(means),
-        command=command,
-    )
-    write_page(out, "report.html", "rule.html", page, page.charts)
+        "indicators": list(means),
+        "charts": charts,
+        "command": command,
+    }
+    write_page(out, "report.html", "rule.html", page, charts)
 
 
 def _row(name: str, found: Estimate, inflation: Any) -> tuple[Any, ...]:

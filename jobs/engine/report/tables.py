@@ -1,7 +1,7 @@
 """The rows of the report's tables."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from jobs.engine.outcome.ledger import DROPPED, DUPLICATE, KEPT, NEARLY, QUARANTINED
 from jobs.engine.outcome.outcome import Outcome
@@ -9,45 +9,15 @@ from jobs.engine.record.entries import Entry
 from jobs.engine.report.display import clipped, percent
 from jobs.engine.report.excerpts import Fault
 
-
-class Reason(NamedTuple):
-    """The number of records that are in a state for the same reason, and their share of all records."""
-
-    state: str
-    reason: str
-    records: int
-    share: str
+COUNTS = ("samples", "stored", "taken_over", "computed", "failed")
 
 
-class Error(NamedTuple):
-    """An error that some records have in common."""
-
-    where: str
-    kind: str
-    example: str
-    records: int
-
-
-class Verb(NamedTuple):
-    """What a verb of the run did."""
-
-    verb: str
-    subject: str
-    by: str
-    samples: int | None
-    stored: int | None
-    taken_over: int | None
-    computed: int | None
-    failed: int | None
-    seconds: str
-
-
-def reasons(outcome: Outcome, found: Sequence[Fault]) -> list[Reason]:
-    """The reasons for the states of all records, per state the most frequent first, and their total at the end."""
+def reasons(outcome: Outcome, found: Sequence[Fault]) -> list[tuple[str, str, int, str]]:
+    """State, reason, number and share of all records, per state the most frequent first, and their total at the end."""
     counted = [*_reasons(outcome, found)]
     counted.append(("all", "", sum(count for _, _, count in counted)))
     records = max(outcome.manifest["counts"]["records"], 1)
-    return [Reason(state, reason, count, percent(count / records)) for state, reason, count in counted]
+    return [(state, reason, count, percent(count / records)) for state, reason, count in counted]
 
 
 def _reasons(outcome: Outcome, found: Sequence[Fault]) -> Iterator[tuple[str, str, int]]:
@@ -65,27 +35,20 @@ def _reasons(outcome: Outcome, found: Sequence[Fault]) -> Iterator[tuple[str, st
         yield QUARANTINED, f"{fault.where}: {fault.kind}", fault.count
 
 
-def errors(found: Sequence[Fault]) -> list[Error]:
-    """The errors of the quarantined records, the most frequent first."""
-    return [Error(fault.where, fault.kind, clipped(fault.example, 400), fault.count) for fault in found]
+def errors(found: Sequence[Fault]) -> list[tuple[str, str, str, int]]:
+    """Where it was, kind, example and number of records for each error, the most frequent first."""
+    return [(fault.where, fault.kind, clipped(fault.example, 400), fault.count) for fault in found]
 
 
-def verbs(entries: Sequence[Entry]) -> Iterator[Verb]:
-    """The verbs of a run, in their order."""
+def verbs(entries: Sequence[Entry]) -> list[tuple[str | int | None, ...]]:
+    """For each verb of a run what it did: the verb, to what, the operator or the columns, COUNTS, and the seconds."""
+    rows = []
     for entry in entries:
         verb, subject = next(iter(entry.items()))
         operator = entry.get("operator") or ", ".join(entry.get("columns", []))
-        yield Verb(
-            verb,
-            _worded(verb, subject),
-            operator,
-            samples=entry.get("samples"),
-            stored=entry.get("stored"),
-            taken_over=entry.get("taken_over"),
-            computed=entry.get("computed"),
-            failed=entry.get("failed"),
-            seconds=f"{entry.get('seconds', 0):,.1f}",
-        )
+        counts = (entry.get(name) for name in COUNTS)
+        rows.append((verb, _worded(verb, subject), operator, *counts, f"{entry.get('seconds', 0):,.1f}"))
+    return rows
 
 
 def _worded(verb: str, subject: Any) -> str:

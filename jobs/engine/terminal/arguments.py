@@ -18,8 +18,13 @@ import argparse
 import itertools
 import re
 import sys
+<<<<<<< HEAD
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
+=======
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+>>>>>>> house
 from typing import Any
 
 from jobs.engine.terminal.errors import UsageError
@@ -206,22 +211,11 @@ def reading_given(options: argparse.Namespace) -> dict[str, Any]:
     if options.pairs is not None:
         given["pairs"] = options.pairs
     if options.mix is not None:
-        given["mix"] = {name: _amount(name, text) for name, text in _sources("--mix", options.mix).items()}
+        # the name of a source may have an equals sign
+        sources = _pairs("--mix", options.mix, "it is not SOURCE=SHARE", str.rpartition)
+        given["mix"] = {name: _amount(name, text) for name, text in sources.items()}
     plain = {name: getattr(options, name) for name in ("near_duplicates", "decontaminate", "ngram", "mix_seed")}
     return given | {name: value for name, value in plain.items() if value is not None}
-
-
-def _sources(option: str, words: Sequence[str]) -> dict[str, str]:
-    """The amounts by source; the name of a source may have an equals sign."""
-    found: dict[str, str] = {}
-    for word in words:
-        name, equals, text = word.rpartition("=")
-        if not (name and equals and text):
-            raise UsageError(f"{option} {word}: it is not SOURCE=SHARE")
-        if name in found:
-            raise UsageError(f"{option} {word}: {name} is named twice")
-        found[name] = text
-    return found
 
 
 def _amount(name: str, text: str) -> float:
@@ -238,14 +232,20 @@ def columns_given(text: str) -> dict[str, str]:
     return _pairs("--columns", NEXT_COLUMN.split(text))
 
 
-def _pairs(option: str, words: Sequence[str]) -> dict[str, str]:
-    pairs = {}
+def _pairs(
+    option: str,
+    words: Sequence[str],
+    wrong: str = "{!r} is not NAME=VALUE",
+    parts: Callable[[str, str], tuple[str, str, str]] = str.partition,
+) -> dict[str, str]:
+    """The values by their names. UsageError for a word without either, of which `wrong` says what it is not."""
+    pairs: dict[str, str] = {}
     for word in words:
-        name, equals, value = word.partition("=")
+        name, equals, value = parts(word, "=")
         if not (name and equals and value):
-            raise UsageError(f"{option} {','.join(words)}: {word!r} is not NAME=VALUE")
+            raise UsageError(f"{option} {word}: {wrong.format(word)}")
         if name in pairs:
-            raise UsageError(f"{option} {','.join(words)}: {name} is named twice")
+            raise UsageError(f"{option} {word}: {name} is named twice")
         pairs[name] = value
     return pairs
 

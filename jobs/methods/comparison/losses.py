@@ -4,7 +4,7 @@ An epoch has `steps` steps for every selection: a selection of k samples is trai
 two selections of one size are trained alike. At most steps - 1 of the last samples are left out.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -68,14 +68,14 @@ def fine_tuned(
 ) -> tuple[FineTuned, dict[str, str]]:
     """Fine-tunes on each selection once per seed; also why a selection has no model, by its name."""
     losses, without = {}, {}
+    seeds = range(wanted.seed, wanted.seed + wanted.seeds)
     for name, result in results.items():
         batch = len(result.kept) // wanted.steps
         if not batch:
             without[name] = f"{len(result.kept):,} samples are fewer than the {wanted.steps} steps of an epoch"
             continue
-        losses[name] = np.array(
-            [_losses(pool, result, wanted, batch, seed, held_out) for seed in _seeds(wanted)], float
-        )
+        of_seeds = [_losses(pool, result, wanted, batch, seed, held_out) for seed in seeds]
+        losses[name] = np.array(of_seeds, float)
         say(f"{name}: held-out loss {np.nanmean(losses[name]):.4f}, the mean of {wanted.seeds} fine-tunes")
     return FineTuned(losses), without
 
@@ -103,7 +103,3 @@ def _losses(
         return [None if np.isnan(each) else float(each) for each in found]
 
     return remembered(pool.session, KIND, identity, trained)
-
-
-def _seeds(wanted: Comparison) -> Sequence[int]:
-    return range(wanted.seed, wanted.seed + wanted.seeds)

@@ -8,7 +8,7 @@ answered question again.
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,15 @@ from jobs.engine.execute.session import Session
 from jobs.engine.execute.starting import started
 from jobs.engine.outcome.manifest import claimed, ending, wanted_of, write_manifest
 from jobs.engine.pool.pool import Pool
+from jobs.engine.samples.reading import Parts, read_samples
 from jobs.engine.store.folder import Folder
-from jobs.engine.terminal.errors import NothingSelected
+from jobs.engine.terminal.errors import NothingSelected, WinnowError
 from jobs.engine.terminal.screen import say
 from jobs.methods.evolution.chains import begun
 from jobs.methods.evolution.declaration import Evolution
-from jobs.methods.evolution.pairs import pairs, refuse_lost
-from jobs.methods.evolution.rewriting import counted, evolved, refuse_short
-from jobs.methods.evolution.verdicts import rated_chains
+from jobs.methods.evolution.rewriting import Step, counted, evolved, refuse_short
+from jobs.methods.evolution.verdicts import Verdicts, rated_chains
+from operators.asking.evolve import Dimension, variants
 from operators.kernels.sampling import random_order
 
 
@@ -64,6 +65,56 @@ def evolve(wanted: Evolution, inputs: Sequence[str], out: Folder, session: Sessi
     }
     write_manifest(out, manifest)
     return counts
+
+
+def pairs(
+    pool: Pool, seeds: np.ndarray, chains: Pool, dimension: Dimension, steps: Sequence[Step], verdicts: Verdicts
+) -> Iterator[dict[str, Any]]:
+    """One training pair per variant that has a score, chain by chain.
+
+    pool, seeds: the samples that the chains start from, as in `Begun`. chains: the pool after the last step. Yields the
+    rows of pairs.jsonl.
+    """
+    kept = verdicts.kept
+    origins = _rows(pool.parts, seeds[kept], ["id", "source", "line"])
+    for chain, origin, row in zip(kept.tolist(), origins, _rows(chains.parts, kept, ["messages"]), strict=True):
+        made = [(0, "", "")] + [
+            (number, step.methods[chain], step.outcomes[chain])
+            for number, step in enumerate(steps, start=1)
+            if step.made[chain]
+        ]
+        texts = variants(row["messages"], dimension)
+        scores = verdicts.rankings[chain].scores
+        for (number, method, outcome), text, score in zip(made, texts, scores, strict=True):
+            if score is None:
+                continue
+            pair = {"instruction": text}
+            if dimension == "quality":
+                pair = {"instruction": row["messages"][0]["content"], "response": text}
+            yield {
+                **pair,
+                "score": score,
+                "seed": origin["id"],
+                "source": origin["source"],
+                "line": origin["line"],
+                "step": number,
+                "method": method,
+                "outcome": outcome,
+                "flat": verdicts.words[chain] == "flat",
+            }
+
+
+def _rows(parts: Parts, ids: np.ndarray, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    for table in read_samples(parts, ids, columns):
+        yield from table.to_pylist()
+
+
+def refuse_lost(counts: Mapping[str, Any], verdicts: Verdicts) -> None:
+    """Raises WinnowError where the counts do not add up, so that a seed or a scored variant was lost."""
+    seeds = counts["unusable"] + counts["repeated"] + sum(counts["seeds"].values())
+    scored = sum(verdicts.rankings[chain].scored for chain in verdicts.kept.tolist())
+    if seeds != counts["drawn"] or scored != counts["pairs"]:
+        raise WinnowError(f"the evolution does not add up: {scored} variants with a score, {counts}")
 
 
 def _write_lines(rows: Iterable[Mapping[str, Any]], out: Folder) -> int:

@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 
 from jobs.engine.command.config import Request, build
 from jobs.engine.terminal.errors import UsageError
-from jobs.methods.classified import forgotten
+from jobs.methods.data_diets.classified import forgotten
 from operators.checkpoint import Checkpoint
 from operators.field import Field
 from operators.kernels.data_diet import over_runs

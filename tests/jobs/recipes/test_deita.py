@@ -11,7 +11,7 @@ from jobs.engine.command.config import Request, build
 from jobs.engine.record.entries import columns
 from jobs.engine.store.feature import Feature
 from jobs.engine.terminal.errors import UsageError
-from jobs.methods.walk import accepting_threshold
+from jobs.methods.deita_walk import accepting_threshold
 from operators.kernels.repr_filter import repr_filter
 from tests.jobs.corpora import ledger
 from tests.jobs.recipes.stored import put_values

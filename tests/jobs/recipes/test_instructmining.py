@@ -9,7 +9,7 @@ import yaml
 
 from jobs.engine.command.config import Request, build
 from jobs.engine.store.feature import Feature
-from jobs.methods.rules import PUBLISHED
+from jobs.methods.instructmining.rules import PUBLISHED
 from operators.kernels.neighbours import neighbours
 from tests.jobs.corpora import jsonl, ledger, records
 from tests.jobs.recipes.declared import assert_did_what_it_declares

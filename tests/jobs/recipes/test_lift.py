@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from jobs import explain
-from jobs.methods.rounds import grown, round_facts
+from jobs.methods.lift_rounds import grown, round_facts
 from jobs.recipes.lift import LIFT
 from operators.asking.respond import Respond
 from operators.asking.rewrite import Rewrite

@@ -9,7 +9,7 @@ import yaml
 from jobs import evaluate
 from jobs.engine.command.config import Request, build
 from jobs.engine.terminal.errors import UsageError
-from jobs.methods.cycles import Cycles
+from jobs.methods.data_diets.cycles import Cycles
 from tests.jobs.corpora import jsonl, ledger, utterances
 from tests.tiny import tiny_encoder
 

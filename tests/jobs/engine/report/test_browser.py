@@ -12,10 +12,10 @@ from jobs.engine.report.display import plain
 from jobs.engine.report.report import write_report
 from jobs.engine.report.rule_page import write_rule_page
 from jobs.engine.store.folder import Folder
-from jobs.methods.rule_fitting import fitted
+from jobs.methods.instructmining.rule_fitting import fitted
 from tests.jobs.engine.report.browser import Tab, chromium, tab
 from tests.jobs.engine.report.pretend import FAULTY, HOSTILE_TEXTS
-from tests.jobs.methods.test_rule_fitting import asked, planted_runs
+from tests.jobs.methods.instructmining.test_rule_fitting import asked, planted_runs
 
 MARKED = """[...document.querySelectorAll(".chart")].map((chart) =>
   [chart.id, chart.querySelectorAll(".points path, .js-line, .bars path").length])"""

@@ -5,14 +5,13 @@ import pytest
 
 from jobs.engine.command.config import Request, build
 from jobs.engine.pool.selection import Selection
-from jobs.engine.recipe.unmet import unmet
 
 REASON = np.array([2, 1, 1, 0, 1], np.int8)
 CHOSEN = Selection(np.array([0]), np.zeros(5), REASON, ("not scored", "close to a kept sample", "kept"), "pool")
 
 
 def fact(recipe: str, *overrides: str, samples: int = 5) -> dict[str, str]:
-    return unmet(build(recipe, Request(), overrides), CHOSEN, samples)
+    return build(recipe, Request(), overrides).unmet(CHOSEN, samples)
 
 
 def test_the_reasons_of_the_others_and_of_the_method_are_told():

@@ -16,7 +16,7 @@ import numpy as np
 from jobs.engine.execute.session import Session
 from jobs.engine.samples.pool_folder import inputs_key
 from jobs.engine.terminal.errors import UsageError
-from jobs.methods.indicators import COLUMNS, LLAMA, PYTHIA, Indicators
+from jobs.methods.instructmining.indicators import COLUMNS, LLAMA, PYTHIA, Indicators
 from operators.checkpoint import MINILM
 from operators.missing import ModelMissing
 

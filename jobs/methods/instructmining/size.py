@@ -14,7 +14,7 @@ from jobs.engine.samples.runs import ids_digest
 from jobs.engine.terminal.errors import UsageError
 from jobs.engine.terminal.screen import say
 from jobs.methods.held_out import HeldOut
-from jobs.methods.size_search import Log, searched
+from jobs.methods.instructmining.size_search import Log, searched
 from operators.base import STRICT, canonical_digest
 from operators.training.finetune import LIKE_ALPACA, Finetune
 

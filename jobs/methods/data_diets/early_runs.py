@@ -9,12 +9,13 @@ import numpy as np
 
 from jobs.engine.pool.pool import Pool
 from jobs.engine.pool.subset import Subset
-from jobs.methods import hardness
-from jobs.methods.classified import classified, forgotten
+from jobs.methods.data_diets.classified import classified, forgotten
 from operators.base import Operator
 from operators.checkpoint import Checkpoint
+from operators.gradients.gradient_norm import GradientNorm
 from operators.kernels.correlation import spearman
 from operators.kernels.data_diet import over_runs
+from operators.losses.class_error import ClassError
 from operators.losses.loss import Loss
 from operators.models.precision import Precision
 from operators.supervision.labels import Labels
@@ -23,10 +24,17 @@ from operators.training.finetune import Finetune
 SEED_STEP = 424_242
 """The difference between the seeds of two consecutive runs."""
 
-DietScore = Literal[hardness.Score, "forgetting"]
+DietScore = Literal["el2n", "grand", "grand_lora", "grand_last", "forgetting"]
 Aggregate = Literal["mean", "sum", "fro"]
 Run = Sequence[Checkpoint]
 """The epochs of a run, in order."""
+
+LAYERS: dict[str, Literal["adapter", "linear", "head"]] = {
+    "grand": "linear",
+    "grand_lora": "adapter",
+    "grand_last": "head",
+}
+"""The layers whose gradient a score is the length of."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +89,21 @@ class EarlyRuns:
         """
         if self.score == "forgetting":
             return {}
-        operators = (hardness.hardness(self.trainer, each, self.score, self.precision) for each in last)
-        return {f"run_{number}": operator for number, operator in enumerate(operators, start=1)}
+        return {f"run_{number}": self._under(each) for number, each in enumerate(last, start=1)}
+
+    def _under(self, last: Checkpoint) -> Operator:
+        """The operator of the score under the last epoch of a run; for a classifier, the score is that of the class.
+
+        The values of all of these operators have the fields tokens, nll_mean and truncated.
+        """
+        trainer = self.trainer
+        model, adapter = (last, None) if trainer.lora is None else (trainer.base, last)
+        template, labels, tokens = trainer.template, trainer.labels, trainer.max_tokens
+        if self.score != "el2n":
+            return GradientNorm(model, adapter, LAYERS[self.score], template, labels, tokens, self.precision)
+        if labels is not None:
+            return ClassError(model, labels, tokens, precision=self.precision)
+        return Loss(model, adapter, template, tokens, self.precision)
 
     def scored(self, pool: Pool) -> tuple[Subset, dict[str, Any]]:
         """The samples with a score in every run, and facts of the runs for the manifest.

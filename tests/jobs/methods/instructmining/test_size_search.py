@@ -6,7 +6,7 @@ import math
 import pytest
 
 from jobs.engine.store.folder import Folder
-from jobs.methods.size_search import Log, searched
+from jobs.methods.instructmining.size_search import Log, searched
 
 
 def at(folder, name="trials.jsonl") -> Log:

@@ -21,8 +21,8 @@ from jobs.engine.pool.subset import Subset
 from jobs.engine.terminal.errors import UsageError
 from jobs.engine.terminal.screen import say
 from jobs.methods.held_out import HeldOut
-from jobs.methods.indicators import COLUMNS, Indicators
-from jobs.methods.rules import FORM
+from jobs.methods.instructmining.indicators import COLUMNS, Indicators
+from jobs.methods.instructmining.rules import FORM
 from jobs.methods.sources import Sources
 from operators.base import STRICT
 from operators.kernels.linear_fit import Fit, best_fits, constant_columns

@@ -5,7 +5,7 @@ import pytest
 
 from jobs.engine.command.config import configured
 from jobs.engine.terminal.errors import UsageError
-from jobs.methods.rule_fitting import RuleFit, Run, doubts, drawn, fitted, rule_content
+from jobs.methods.instructmining.rule_fitting import RuleFit, Run, doubts, drawn, fitted, rule_content
 from jobs.methods.sources import Sources
 
 ONE_THREE = Sources(("a", "b"), np.repeat([0, 1], [100, 300]))
