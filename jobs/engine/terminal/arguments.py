@@ -18,13 +18,8 @@ import argparse
 import itertools
 import re
 import sys
-<<<<<<< HEAD
-from collections.abc import Mapping, Sequence
-from decimal import Decimal, InvalidOperation
-=======
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
->>>>>>> house
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from jobs.engine.terminal.errors import UsageError
