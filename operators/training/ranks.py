@@ -129,6 +129,8 @@ class Shards(Ranks):
             rest = [each for each in part.parameters() if each not in copies and not isinstance(each, DTensor)]
             _receive(rest, device)
             parts.append(fully_shard(part, mesh=mesh, mp_policy=policy, ignored_params=copies))
+            if part is embedding:  # a gradient of embeddings does not depend on them
+                parts[-1].set_unshard_in_backward(False)
         for part in parts:
             part.set_gradient_divide_factor(1.0)  # a sum: each row's loss is weighted already
             part.set_force_sum_reduction_for_comms(True)  # gloo has no other

@@ -192,10 +192,9 @@ def _of_training(trainer: Finetune, how: Profile, sizes: Sizes) -> Memory:
 def _whole(trainer: Finetune, sizes: Sizes, itemsize: int) -> int:
     """The bytes of what is whole during a pass of a sharded model: two layers, and the embeddings or the head.
 
-    Where they are trained, so is a gradient, and the float32 that is added up over the ranks. Embeddings that are the
-    head too are gathered in float32, and autocast makes a copy of them.
+    Where they are trained, so is a gradient, and the float32 that is added up over the ranks. Embeddings are gathered
+    in float32; where they are the head too, autocast makes a copy of them.
     """
     if trainer.lora is not None:
         return itemsize * (2 * sizes.layer + 2 * sizes.ends)
-    summed = itemsize + 4
-    return sizes.layer * (2 * itemsize + summed) + sizes.ends * ((8 if sizes.tied else summed) + itemsize)
+    return sizes.layer * (2 * itemsize + itemsize + 4) + sizes.ends * (12 + (itemsize if sizes.tied else 0))
