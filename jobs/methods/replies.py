@@ -1,7 +1,6 @@
 """The ratings in a judge's replies, and the refusal of a run in which too many replies are of no use."""
 
 import math
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ from jobs.engine.pool.subset import Subset
 from jobs.engine.terminal.errors import Unanswered
 from operators.asking.asking import ROOM, Asking
 from operators.asking.judge import Judge
+from operators.kernels.words import different, numbered
 
 EXAMPLES = 3
 SHOWN = 120
@@ -32,19 +32,21 @@ def rated_by(judged: Subset, judge: Judge, max_unrated: float) -> Rated:
     Unanswered where more than the share `max_unrated` of the replies contain none. The forms of the released codes give
     a number to some replies without a rating. They count as replies without one here, and as rated in the result.
     """
-    scores, outcomes = judged.values("judge.score"), judged.values("judge.outcome")
-    lost = np.array([bool(outcome) for outcome in outcomes], bool)
-    if lost.sum() > max_unrated * len(judged):
-        found = Counter(outcomes[lost])
+    words = judged.reduce(different, "judge.outcome")
+    outcomes = judged.reduce(numbered, "judge.outcome", names=words)
+    lost = outcomes != (words.index("") if "" in words else -1)
+    found = {word: int(count) for word, count in zip(words, np.bincount(outcomes, minlength=len(words)), strict=True)}
+    found.pop("", None)
+    if sum(found.values()) > max_unrated * len(judged):
+        most = sorted(found, key=lambda word: (-found[word], int(np.argmax(outcomes == words.index(word)))))
         examples = {
-            outcome: str(judged[outcomes == outcome][:1].values("judge.reply")[0])
-            for outcome, _ in found.most_common(EXAMPLES)
+            word: str(judged[outcomes == words.index(word)][:1].values("judge.reply")[0]) for word in most[:EXAMPLES]
         }
         raise Unanswered(refusal("judge", judge, f"max_unrated={max_unrated:g}", len(judged), found, examples))
-    known = np.isfinite(scores) | ~lost
+    known = np.isfinite(judged.values("judge.score")) | ~lost
     unrated = {
-        f"the judge's reply contains no rating: {outcome}": judged[(outcomes == outcome) & ~known]
-        for outcome in sorted(set(outcomes[~known]))
+        f"the judge's reply contains no rating: {words[number]}": judged[(outcomes == number) & ~known]
+        for number in np.unique(outcomes[~known]).tolist()
     }
     return Rated(judged[known], unrated)
 

@@ -77,8 +77,7 @@ class LoBaSS(Recipe):
         learnt = after.reduce(learnability, *losses, version=self.version, reduction=self.reduction)
         scored = after.bind(learnability=learnt).having("learnability")
         floors = {name: getattr(self, name) for name in ("least_score", "least_loss", "least_tokens")}
-        columns = [scored.values(name) for name in ("learnability", "base.nll_mean", "base.tokens")]
-        wanted = scored[worth_learning(*columns, **floors)]
+        wanted = scored[scored.reduce(worth_learning, "learnability", "base.nll_mean", "base.tokens", **floors)]
         kept = self.within(pool, wanted.ranked("learnability"))
         low = int((kept.values("base.nll_mean") < LEARNT).sum())
         return pool.selection(

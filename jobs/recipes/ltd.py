@@ -28,6 +28,7 @@ from operators.field import Field
 from operators.kernels.center import closest, mean_direction
 from operators.kernels.kmeans import kmeans
 from operators.kernels.voting import rows_of
+from operators.kernels.words import different
 
 CENTROIDS = 32
 
@@ -62,9 +63,7 @@ class LTD(Recipe):
 
     def steps(self) -> dict[str, Step]:
         """The steps; the label is read only where there is a target to compare it with."""
-        steps = super().steps()
-        if not self.target:
-            steps.pop("label")
+        steps = {name: step for name, step in super().steps().items() if self.target or name != "label"}
         return steps | ({"examples": Reads(self.examples)} if self.examples else {})
 
     def refusals(self) -> Iterator[str]:
@@ -103,9 +102,9 @@ class LTD(Recipe):
         """The number of tasks, 0 without a target; UsageError where no sample has the target as its label."""
         if not self.target:
             return 0
-        tasks = set(embedded.values("label"))
+        tasks = embedded.reduce(different, "label")
         if self.target not in tasks:
-            raise UsageError(f"no sample has {self.label.name}={self.target!r}; the tasks are {sorted(tasks)[:20]}")
+            raise UsageError(f"no sample has {self.label.name}={self.target!r}; the tasks are {tasks[:20]}")
         return len(tasks)
 
     def _target(self, pool: Pool, grouped: Subset, centroids: np.ndarray) -> tuple[Subset, np.ndarray]:

@@ -16,7 +16,7 @@ from pydantic.dataclasses import dataclass
 from jobs.engine.recipe import Pool, Recipe, Selection
 from operators.base import STRICT
 from operators.checkpoint import Checkpoint
-from operators.kernels.correlation import mean_ranks
+from operators.kernels.data_diet import closeness
 from operators.kernels.data_diet import kept as part_of
 from operators.losses.loss import Loss
 
@@ -35,10 +35,9 @@ class Perplexity(Recipe):
     def select(self, pool: Pool) -> Selection:
         """Keeps a part of the ranking by the mean loss, of which the perplexity is the exponential."""
         measured = pool.map(loss=self.loss)
-        loss = measured.values("loss.nll_mean")
-        middle = -abs(mean_ranks(loss) - (len(loss) - 1) / 2)
         scored = measured.bind(
-            loss_mean=loss, score={"top": loss, "middle": middle, "bottom": -loss}[self.keep].astype("float64")
+            loss_mean=measured.values("loss.nll_mean"),
+            score=measured.reduce(closeness, "loss.nll_mean", keep=self.keep),
         )
         kept = self.within(pool, lambda k: scored.reduce(part_of, "loss_mean", count=k, keep=self.keep))
         return pool.selection(

@@ -5,9 +5,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from operators.kernels.correlation import spearman
+from operators.kernels.correlation import mean_ranks, spearman
 from operators.kernels.ranking import ranked
 from operators.kernels.rows import Positions
+from operators.kernels.sharding import by_row
 
 Keep = Literal["top", "middle", "bottom", "window"]
 
@@ -100,11 +101,19 @@ def kept(
     return window[ranked(scores[window])]
 
 
-def counts_by_label(labels: np.ndarray, kept: np.ndarray) -> dict[str, int]:
-    """The number of kept samples per label, 0 where none is kept; labels: (n,) strings, kept: (n,) booleans.
+def closeness(scores: np.ndarray, keep: Literal["top", "middle", "bottom"]) -> np.ndarray:
+    """(n,) float64, higher for the scores that `kept` takes first: the score, minus the score, or, for the middle,
+    minus the distance of its rank to the middle one, where equal scores share the mean of their ranks.
 
-    >>> counts_by_label(np.array(["joy", "anger", "joy"]), np.array([True, False, True]))
-    {'anger': 0, 'joy': 2}
+    >>> closeness(np.array([5.0, 1.0, 3.0]), "middle")
+    array([-1., -1., -0.])
     """
-    names, codes = np.unique(labels, return_inverse=True)
-    return dict(zip(names.tolist(), np.bincount(codes[kept], minlength=len(names)).tolist(), strict=True))
+    if keep == "middle":
+        return -abs(mean_ranks(scores) - (len(scores) - 1) / 2)
+    return (scores if keep == "top" else -scores).astype(np.float64)
+
+
+@by_row
+def mean_over(*runs: np.ndarray) -> np.ndarray:
+    """(n,) mean of the runs' values, (n,) each, in their type."""
+    return np.mean(runs, axis=0)

@@ -4,6 +4,8 @@ from typing import Literal
 
 import numpy as np
 
+from operators.kernels.sharding import by_row
+
 Version = Literal["v1_unnormalised", "v1_normalised", "v2"]
 Reduction = Literal["mean", "sum"]
 
@@ -48,6 +50,7 @@ def learnability(
     return np.divide(scores, divisor, out=scores, where=usable)
 
 
+@by_row
 def worth_learning(
     scores: np.ndarray,
     losses: np.ndarray,

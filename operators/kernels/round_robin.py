@@ -49,7 +49,7 @@ class Similarities:
     def compare(self, targets: np.ndarray, subtasks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The highest similarity of each row, and the subtask that has it; the first question."""
         similar = best_similarities(self.vectors, targets=targets, subtasks=subtasks)
-        self.vectors = self.vectors[:0]
+        self.vectors = np.empty((0, self.vectors.shape[1]))  # no view of the rows, which would keep them in memory
         self.free = np.ascontiguousarray(similar.T)
         return similar.max(axis=1), similar.argmax(axis=1).astype(np.int32)
 

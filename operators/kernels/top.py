@@ -138,5 +138,5 @@ def lowest(scores: np.ndarray, *, count: int) -> Positions:
     array([0, 1, 3])
     """
     if 4 * count > len(scores):
-        return ranked(-np.asarray(scores, np.float64))[:count]
+        return np.argsort(scores, kind="stable")[:count]  # NaN last, as in `ranked`
     return best(here(Scores(scores)), count=count, sign=-1)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jobs.engine.pool.selection import Selection
+from jobs.engine.pool.series import Values, part
 from jobs.engine.samples.reading import Parts
 
 SAMPLES = 262_144
@@ -21,12 +22,12 @@ class Decided:
     """The kept ids, ascending; (kept,) int64."""
     rank: np.ndarray
     """The rank of each kept sample in the whole selection, from 1; (kept,) int64."""
-    score: np.ndarray
+    score: Values
     """As in the selection; (n,)."""
     reason: np.ndarray
     """As in the selection; (n,)."""
     reasons: tuple[str, ...]
-    details: Mapping[str, np.ndarray]
+    details: Mapping[str, Values]
     """As in the selection; (n,) each."""
 
 
@@ -35,15 +36,15 @@ def decided(parts: Parts, chosen: Selection) -> Iterator[Decided]:
     order = np.argsort(chosen.ids)
     kept = chosen.ids[order]
     for some, those in sliced(parts, kept):
-        here = slice(some.ids().start, some.ids().stop)
+        here = some.ids().start, some.ids().stop
         yield Decided(
             some,
             kept[those],
             order[those] + 1,
-            chosen.score[here],
-            chosen.reason[here],
+            part(chosen.score, *here),
+            chosen.reason[slice(*here)],
             chosen.reasons,
-            {name: values[here] for name, values in chosen.details.items()},
+            {name: part(values, *here) for name, values in chosen.details.items()},
         )
 
 

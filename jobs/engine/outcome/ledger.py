@@ -17,6 +17,7 @@ from jobs.engine.outcome.failures import Errors
 from jobs.engine.outcome.quarantine import quarantined
 from jobs.engine.pool.pool import Pool
 from jobs.engine.pool.selection import Selection
+from jobs.engine.pool.series import Values
 from jobs.engine.samples.reading import read_samples
 from jobs.engine.store.folder import Folder
 from jobs.engine.terminal.errors import WinnowError
@@ -109,7 +110,7 @@ def _count(state: str, tally: Tally) -> int:
     return sum(records for (each, _), records in tally.items() if each == state)
 
 
-def _schema(details: Mapping[str, np.ndarray]) -> pa.Schema:
+def _schema(details: Mapping[str, Values]) -> pa.Schema:
     further = [(name, pa.int64() if values.dtype.kind in "iu" else pa.float64()) for name, values in details.items()]
     return pa.schema([*LEDGER, *further])
 
@@ -163,9 +164,9 @@ def _samples(each: Decided, errors: Errors, schema: pa.Schema) -> Iterator[pa.Ta
     columns = {
         "state": state,
         "rank": pa.array(rank, mask=~kept),
-        "score": _known(each.score),
+        "score": _known(each.score[:]),
         "reason": pc.call_function("replace_with_mask", [reason, pa.array(lost), texts]),
-        **{name: _known(values) for name, values in each.details.items()},
+        **{name: _known(values[:]) for name, values in each.details.items()},
     }
     begin = 0
     for table in read_samples(each.parts, ids, ["source", "line", "id"]):

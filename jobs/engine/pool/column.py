@@ -7,7 +7,7 @@ import numpy as np
 
 from jobs.engine.execute.rows import Rows, Stored
 from jobs.engine.pool.held import BLOCK, Held
-from jobs.engine.pool.ids import Compact, among, compact, held_by
+from jobs.engine.pool.ids import Compact, among, compact, held_by, union
 from jobs.engine.pool.series import Series
 from jobs.engine.store.feature import Feature
 
@@ -95,7 +95,7 @@ def joined(first: Mapping[str, Column], second: Mapping[str, Column]) -> dict[st
             continue
         same = held_by(one) == held_by(other)
         if one.feature:
-            columns[name] = one if same else Column(np.union1d(one.ids, other.ids), one.feature)
+            columns[name] = one if same else Column(union(held_by(one), held_by(other)), one.feature)
         elif not same:
             further = np.setdiff1d(other.ids, one.ids)
             values = np.concatenate([one.values(held_by(one), ""), other.values(further, "")])

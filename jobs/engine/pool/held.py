@@ -40,6 +40,10 @@ class Held(Protocol):
         """All ids, at most BLOCK at a time."""
         ...
 
+    def below(self, number: int) -> int:
+        """How many ids are below a number."""
+        ...
+
     def where(self, mask: np.ndarray) -> "Held":
         """The ids where a mask over all of them is True."""
         ...
@@ -75,8 +79,11 @@ class Run:
         for start in range(self.first, self.end, BLOCK):
             yield np.arange(start, min(start + BLOCK, self.end))
 
+    def below(self, number: int) -> int:
+        return min(max(number, self.first), self.end) - self.first
+
     def where(self, mask: np.ndarray) -> Held:
-        return _marked(self.first, mask)
+        return marked(self.first, mask)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,12 +153,17 @@ class Bits:
             if len(found := np.flatnonzero(bits)):
                 yield found + (self.first + start * WORD)
 
+    def below(self, number: int) -> int:
+        if not self.first < number < self.first + len(self.words) * WORD:
+            return 0 if number <= self.first else len(self)
+        return int(self.find(np.array([number]))[0][0])
+
     def where(self, mask: np.ndarray) -> Held:
         marks, begin = np.zeros(len(self.words) * WORD, bool), 0
         for block in self.blocks():
             marks[block[mask[begin : begin + len(block)]] - self.first] = True
             begin += len(block)
-        return _marked(self.first, marks)
+        return marked(self.first, marks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,10 +173,15 @@ class Listed:
     array: np.ndarray
     """(n,) int64."""
 
+    def __post_init__(self) -> None:
+        own = self.array.view()
+        own.flags.writeable = False
+        vars(self).update(array=own)
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Listed):
             return NotImplemented
-        return self.array is other.array or np.array_equal(self.array, other.array)
+        return self is other or np.array_equal(self.array, other.array)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -188,6 +205,9 @@ class Listed:
         for start in range(0, len(self.array), BLOCK):
             yield self.array[start : start + BLOCK]
 
+    def below(self, number: int) -> int:
+        return int(np.searchsorted(self.array, number))
+
     def where(self, mask: np.ndarray) -> Held:
         return held(self.array[mask])
 
@@ -207,7 +227,7 @@ def held(ids: np.ndarray) -> Held:
     return _bits(first, marks)
 
 
-def _marked(first: int, marks: np.ndarray) -> Held:
+def marked(first: int, marks: np.ndarray) -> Held:
     """The ids where a mask over the numbers from `first` on is True."""
     count = int(np.count_nonzero(marks))
     begin, end = (int(marks.argmax()), len(marks) - int(marks[::-1].argmax())) if count else (0, 0)
@@ -223,3 +243,8 @@ def _bits(first: int, marks: np.ndarray) -> Bits:
     packed = np.packbits(marks, bitorder="little")
     words.view(np.uint8)[: len(packed)] = packed
     return Bits(first, words)
+
+
+def between(ids: Held, start: int, stop: int) -> Held:
+    """The ids from `start` to before `stop`, less `start`."""
+    return held(ids.at(np.arange(ids.below(start), ids.below(stop))) - start)

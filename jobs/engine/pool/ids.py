@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from jobs.engine.pool.held import BLOCK, Held, held
+from jobs.engine.pool.held import BLOCK, SPARSE, Held, held, marked
 
 
 class Compact:
@@ -52,3 +52,20 @@ def among(ids: Held, some: Held) -> np.ndarray:
         found[begin : begin + len(block)] = some.find(block)[1]
         begin += len(block)
     return found
+
+
+def union(one: Held, other: Held) -> Held:
+    """The ids that are among these, among the others, or among both."""
+    if one == other or not len(other):
+        return one
+    if not len(one):
+        return other
+    ends = np.array([one.at(np.array([0, len(one) - 1])), other.at(np.array([0, len(other) - 1]))])
+    first, span = int(ends.min()), int(ends.max() - ends.min()) + 1
+    if span >= SPARSE * (len(one) + len(other)):
+        return held(np.union1d(one.ids(), other.ids()))
+    marks = np.zeros(span, bool)
+    for some in (one, other):
+        for block in some.blocks():
+            marks[block - first] = True
+    return marked(first, marks)

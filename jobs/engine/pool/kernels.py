@@ -28,10 +28,11 @@ def in_positions(kernel: Callable[..., Any], params: Mapping[str, Any], order: n
 
 
 def _positions(ids: Any, order: np.ndarray) -> Any:
-    by_id = np.argsort(order)
+    ascending = bool((order[1:] > order[:-1]).all())  # as of all that is no ranking
+    by_id = None if ascending else np.argsort(order)
     wanted = np.asarray(ids, np.int64)
-    places = np.minimum(np.searchsorted(order[by_id], wanted), max(len(order) - 1, 0))
-    found = by_id[places] if len(order) else places
+    places = np.minimum(np.searchsorted(order if by_id is None else order[by_id], wanted), max(len(order) - 1, 0))
+    found = by_id[places] if by_id is not None and len(order) else places
     if wanted.size and (not len(order) or (order[found] != wanted).any()):
         raise ValueError("a kernel got the id of a sample that is not among its rows")
     return int(found) if found.ndim == 0 else found

@@ -61,13 +61,17 @@ class Members:
         """Which samples, in the order of `order`, are among these; (n,) bool."""
         return among(held_by(self), some)
 
+    def among(self, other: "Members") -> np.ndarray:
+        """Which samples, in the order of `order`, are in the other too; (n,) bool."""
+        return self._inside(held_by(other))
+
     def __and__(self, other: "Members") -> Self:
         """The samples of these that are in the other too."""
-        return self._where(self._inside(held_by(other)))
+        return self._where(self.among(other))
 
     def __sub__(self, other: "Members") -> Self:
         """The samples of this subset that are not in the other."""
-        return self._where(~self._inside(held_by(other)))
+        return self._where(~self.among(other))
 
     def _where(self, mask: np.ndarray) -> Self:
         return self if mask.all() else self._with(ids=held_by(self).where(mask))

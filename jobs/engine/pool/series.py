@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jobs.engine.pool.held import BLOCK, Held, Run
+from jobs.engine.pool.held import BLOCK, Held, Run, between
 from jobs.engine.pool.ids import Compact, compact, held_by
 
 
@@ -52,11 +52,18 @@ class PerSample:
     def __getitem__(self, some: Any) -> Any:
         """The values at an id, at ids, or in a slice of them."""
         if isinstance(some, slice):
-            return self._of(np.arange(self.samples)[some])
+            return self._of(np.arange(*some.indices(self.samples)))
         ids = np.asarray(some)
         if ids.dtype == bool:
             ids = np.flatnonzero(ids)
         return self._of(ids) if ids.ndim else self._of(ids[None])[0]
+
+    def between(self, start: int, stop: int) -> "PerSample":
+        """The values of the samples from `start` to before `stop`, whose ids are less by `start` then."""
+        places, ids = self.series.places, between(held_by(self.series), start, stop)
+        values = self.series.values[places.below(start) : places.below(stop)]
+        over = None if self.series.over is None else between(places, start, stop)
+        return PerSample(stop - start, Series(ids, values, over), self.unknown)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:], dtype)
@@ -75,6 +82,11 @@ Values = np.ndarray | PerSample
 """A value per sample of a pool."""
 
 
+def part(values: Values, start: int, stop: int) -> Values:
+    """The values of the samples from `start` to before `stop`; nothing is copied."""
+    return values.between(start, stop) if isinstance(values, PerSample) else values[start:stop]
+
+
 def spread(samples: int, series: Series) -> Values:
     """The values for all samples of a pool, -1 (integers) or NaN (floats) where there is none; (samples,).
 
@@ -85,7 +97,7 @@ def spread(samples: int, series: Series) -> Values:
     if values.dtype.kind in "iu":
         values, unknown = values.astype(smallest(*_ends(values)), copy=False), -1
     else:
-        values = values.astype(_exact(values), copy=False)
+        values = narrow(values)
     if series.places == Run(0, samples) and (series.over is None or _finite(values) == len(held_by(series))):
         return values
     return PerSample(samples, replace(series, ids=held_by(series), values=values), unknown)
@@ -107,6 +119,11 @@ def _finite(values: np.ndarray) -> int:
     if values.dtype.kind != "f":
         return -1
     return sum(int(np.count_nonzero(np.isfinite(values[at : at + BLOCK]))) for at in range(0, len(values), BLOCK))
+
+
+def narrow(values: np.ndarray) -> np.ndarray:
+    """The values in float32 where that holds every one of them exactly, else in float64."""
+    return values.astype(_exact(values), copy=False)
 
 
 def _exact(values: np.ndarray) -> np.dtype:

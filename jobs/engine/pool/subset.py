@@ -18,7 +18,7 @@ from jobs.engine.execute.mapping import mapped
 from jobs.engine.execute.reducing import reduced
 from jobs.engine.pool.column import Column, joined
 from jobs.engine.pool.held import BLOCK, Held
-from jobs.engine.pool.ids import held_by, inside
+from jobs.engine.pool.ids import held_by, inside, union
 from jobs.engine.pool.kernels import in_positions, translated
 from jobs.engine.pool.members import Members
 from jobs.engine.train.training import Afterwards, trained
@@ -39,7 +39,8 @@ class Subset(Members):
 
     def __or__(self, other: "Subset") -> "Subset":
         """The samples that are in this subset, in the other, or in both."""
-        return Subset(self.origin, self.session, np.union1d(self.ids, other.ids), joined(self.columns, other.columns))
+        ids = union(held_by(self), held_by(other))
+        return Subset(self.origin, self.session, ids, joined(self.columns, other.columns))
 
     def map(self, **operators: Operator) -> Self:
         """Computes operators for these samples, and binds one column per operator.

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from jobs.engine.pool.selection import Selection
+from jobs.engine.pool.series import Values
 from jobs.engine.report.figures import INK, KEPT, POOL, Figure, counts_between, finite, outline, styled
 
 SCORE_BINS = 48
@@ -45,7 +46,7 @@ def details(name: str, detail: str, chosen: Selection) -> Figure | None:
 
 
 def _distribution(
-    name: str, title: str, axis: str, column: np.ndarray, kept: np.ndarray, limits: tuple[float, float],
+    name: str, title: str, axis: str, column: Values, kept: np.ndarray, limits: tuple[float, float],
     cuts: Sequence[float], words: str,
 ) -> Figure:  # fmt: skip
     """The distribution of the values of all samples and of the kept ones, with lines at the cuts."""
@@ -68,7 +69,7 @@ def _distribution(
     return Figure(name, title, caption + words, data, styled(axis, "% of samples", changes))
 
 
-def _limits(column: np.ndarray, ids: np.ndarray | None = None) -> tuple[float, float] | None:
+def _limits(column: Values, ids: np.ndarray | None = None) -> tuple[float, float] | None:
     """The lowest and the highest finite value, of all samples or of these; None where there is none."""
     ends = [(float(block.min()), float(block.max())) for block in finite(column, ids)]
     return (min(low for low, _ in ends), max(high for _, high in ends)) if ends else None

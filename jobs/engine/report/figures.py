@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from jobs.engine.pool.selection import Selection
+from jobs.engine.pool.series import Values
 from jobs.engine.report.display import percent
 from jobs.engine.report.measures import Measures
 
@@ -87,7 +88,7 @@ def lengths(name: str, characters: np.ndarray, measured: Measures) -> Figure:
                   styled("characters", "% of samples", {"xaxis": axis}))  # fmt: skip
 
 
-def by_rank(name: str, title: str, column: np.ndarray, kept: np.ndarray) -> Figure | None:
+def by_rank(name: str, title: str, column: Values, kept: np.ndarray) -> Figure | None:
     """The values of the kept samples, from the best to the last; None where fewer than two have a value.
 
     column: a value per sample. kept: ids, best first.
@@ -179,14 +180,14 @@ def agreement(predicted: np.ndarray, measured: np.ndarray) -> Figure:
     return Figure("agreement", "Predicted and measured", caption, [line, points], layout)
 
 
-def _blocks(column: np.ndarray, ids: np.ndarray | None = None) -> Iterator[np.ndarray]:
+def _blocks(column: Values, ids: np.ndarray | None = None) -> Iterator[np.ndarray]:
     """The values of a column, or those of some ids in their order, a block at a time."""
     for first in range(0, len(column if ids is None else ids), BLOCK):
         block = slice(first, first + BLOCK)
         yield column[block] if ids is None else column[ids[block]]
 
 
-def finite(column: np.ndarray, ids: np.ndarray | None = None) -> Iterator[np.ndarray]:
+def finite(column: Values, ids: np.ndarray | None = None) -> Iterator[np.ndarray]:
     """The finite values of a column, or of some ids, a block at a time; blocks without any are left out."""
     for block in _blocks(column, ids):
         known = block[np.isfinite(block)]
@@ -194,7 +195,7 @@ def finite(column: np.ndarray, ids: np.ndarray | None = None) -> Iterator[np.nda
             yield known
 
 
-def _ranks(column: np.ndarray, kept: np.ndarray, wanted: np.ndarray) -> Iterator[np.ndarray]:
+def _ranks(column: Values, kept: np.ndarray, wanted: np.ndarray) -> Iterator[np.ndarray]:
     """The positions in `kept` of finite values with these numbers, which count from 0 and ascend."""
     before = 0
     for number, block in enumerate(_blocks(column, kept)):
@@ -204,7 +205,7 @@ def _ranks(column: np.ndarray, kept: np.ndarray, wanted: np.ndarray) -> Iterator
         before += len(places)
 
 
-def _of_each(centroid: np.ndarray, ids: np.ndarray | None = None) -> Counter[int]:
+def _of_each(centroid: Values, ids: np.ndarray | None = None) -> Counter[int]:
     """The number of samples of each centroid, of all samples or of those with these ids."""
     counted: Counter[int] = Counter()
     for block in finite(centroid, ids):

@@ -9,7 +9,8 @@ from jobs.engine.pool.subset import Subset
 from jobs.engine.train.label_names import with_names
 from operators.checkpoint import Checkpoint
 from operators.field import Field
-from operators.kernels.data_diet import counts_by_label, forgettings
+from operators.kernels.data_diet import forgettings
+from operators.kernels.words import different, numbered
 from operators.supervision.labels import Labels
 from operators.training.files import epoch_outcomes
 
@@ -21,8 +22,7 @@ def classified(pool: Pool, labels: Labels) -> tuple[Subset, Labels]:
     """
     named = with_names(pool.origin, labels)
     labelled = pool.map(label=Field(labels.label))
-    known = set(named.classes)
-    return labelled[np.array([name in known for name in labelled.values("label")], bool)], named
+    return labelled[labelled.reduce(numbered, "label", names=named.classes) >= 0], named
 
 
 def kept_by_label(pool: Pool, label: Field | None, kept: Subset) -> dict[str, dict[str, int]]:
@@ -30,7 +30,10 @@ def kept_by_label(pool: Pool, label: Field | None, kept: Subset) -> dict[str, di
     if label is None:
         return {}
     labelled = pool.map(label=label)
-    return {"kept per label": counts_by_label(labelled.values("label"), np.isin(labelled.ids, kept.ids))}
+    names = labelled.reduce(different, "label")
+    of = labelled.reduce(numbered, "label", names=names)
+    counts = np.bincount(of[labelled.among(kept)], minlength=len(names))
+    return {"kept per label": dict(zip(names, counts.tolist(), strict=True))}
 
 
 def forgotten(runs: Iterable[Sequence[Checkpoint]], ids: np.ndarray) -> list[np.ndarray]:

@@ -69,10 +69,10 @@ class Cycles:
         return replace(self, scored=scored, chosen=(*self.chosen, chosen), epochs=(*self.epochs, epochs), model=model)
 
     def visits(self) -> np.ndarray:
-        """The number of epochs in which each usable sample was trained on; (usable,) int64."""
-        visits = np.zeros(len(self.usable), np.int64)
+        """The number of epochs in which each usable sample was trained on; (usable,) int32."""
+        visits = np.zeros(len(self.usable), np.int32)
         for chosen, epochs in zip(self.chosen, self.epochs, strict=True):
-            visits[np.isin(self.usable.ids, chosen.ids)] += epochs
+            visits[self.usable.among(chosen)] += epochs
         return visits
 
     def facts(self) -> dict[str, object]:

@@ -5,8 +5,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import numpy as np
-
 from jobs.engine.pool.pool import Pool
 from jobs.engine.pool.subset import Subset
 from jobs.methods.data_diets.classified import classified, forgotten
@@ -14,7 +12,7 @@ from operators.base import Operator
 from operators.checkpoint import Checkpoint
 from operators.gradients.gradient_norm import GradientNorm
 from operators.kernels.correlation import spearman
-from operators.kernels.data_diet import over_runs
+from operators.kernels.data_diet import mean_over, over_runs
 from operators.losses.class_error import ClassError
 from operators.losses.loss import Loss
 from operators.models.precision import Precision
@@ -133,10 +131,11 @@ class EarlyRuns:
         if self.score == "el2n":
             field, times = f"el2n_{self.aggregate}" if self.trainer.labels is None else "el2n", None
         found = scored.reduce(over_runs, *(f"{run}.{field}" for run in columns), times=times)
-        loss = np.mean([scored.values(f"{run}.nll_mean") for run in columns], axis=0)
+        loss = scored.reduce(mean_over, *(f"{run}.nll_mean" for run in columns))
+        scored = scored.bind(score=found.mean, spread=found.spread, loss=loss, length=length)
         between = {"rank correlation between runs": found.agreement} if len(runs) > 1 else {}
-        facts = {**between, "rank correlation with the loss": spearman(found.mean, loss)}
-        return scored.bind(score=found.mean, spread=found.spread, loss=loss, length=length), facts
+        facts = {**between, "rank correlation with the loss": scored.reduce(spearman, "score", "loss")}
+        return scored, facts
 
     def _forgotten(self, usable: Subset, runs: Sequence[Run]) -> tuple[Subset, dict[str, Any]]:
         """The samples, scored by how often each run forgot them in training, and facts of the runs."""

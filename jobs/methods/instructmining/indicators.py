@@ -17,6 +17,7 @@ import numpy as np
 from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
+from jobs.engine.pool.series import narrow
 from jobs.engine.pool.subset import Subset
 from jobs.engine.record.declarations import plain
 from operators.base import STRICT, Operator
@@ -97,7 +98,8 @@ def measured(pool: Subset, indicators: Indicators, names: Iterable[str]) -> tupl
             columns[name] = found.distances
             facts = {"neighbour of knn": found.i, "recall of knn": found.recall}
         else:
-            values = having.values(COLUMNS[name][1]).astype(np.float64)
+            column, _, field = COLUMNS[name][1].partition(".")
+            values = having.columns[column].stored().values(having.ids, field)  # which keeps none of them in memory
             with np.errstate(over="ignore"):
-                columns[name] = np.exp(values) if name == "ppl" else values
+                columns[name] = np.exp(values, dtype=np.float64) if name == "ppl" else narrow(values)
     return having.bind(**columns).having(*names), facts

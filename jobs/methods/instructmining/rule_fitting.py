@@ -115,7 +115,7 @@ def fine_tuned(scored: Subset, sources: Sources, wanted: RuleFit, held_out: Held
             raise
         finally:  # in the order of the sets, whichever ended first
             scored.session.log.extend(entry for log in logs for entry in log)
-    values = {name: scored.values(name) for name in wanted.indicators}
+    values = {name: scored.values(name).astype(np.float64) for name in wanted.indicators}
     return [
         Run(number, _shares(sources, places), {name: float(of[places].mean()) for name, of in values.items()}, found)
         for number, (places, found) in enumerate(zip(sets, losses, strict=True))

@@ -21,6 +21,8 @@ from operators.checkpoint import MINILM
 from operators.missing import ModelMissing
 
 Models = Literal["as fitted", "vouched"]
+BLOCK = 1 << 16
+"""Samples whose indicators are in memory as float64 at a time."""
 FORM = 1
 """The form of rule.json, under the key `winnow_rule`."""
 
@@ -40,8 +42,13 @@ class Rule:
 
     def predicted(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
         """The predicted log of the loss, (n,) float64; lower is better. values: of each indicator, (n,)."""
-        terms = [weight * np.asarray(values[name], np.float64) for name, weight in self.coefficients.items()]
-        return self.constant + np.sum(terms, axis=0)
+        columns = [np.asarray(values[name]) for name in self.coefficients]
+        predicted = np.empty(len(columns[0]))
+        for start in range(0, len(predicted), BLOCK):
+            pairs = zip(self.coefficients.values(), columns, strict=True)
+            terms = [weight * each[start : start + BLOCK].astype(np.float64) for weight, each in pairs]
+            predicted[start : start + BLOCK] = self.constant + np.sum(terms, axis=0)
+        return predicted
 
     def refusals(self, indicators: Indicators) -> Iterator[str]:
         """Yields a sentence for each indicator that is measured otherwise than when the rule was fitted."""

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.kernels.data_diet import counts_by_label, forgettings, kept, over_runs
+from operators.kernels.data_diet import forgettings, kept, over_runs
 from operators.kernels.token_stats import el2n
 
 SCORES = np.array([0.3, 0.9, 0.1, 0.5, 0.7])  # ascending: 2, 0, 3, 4, 1
@@ -45,12 +45,6 @@ def test_agreement_is_the_mean_over_pairs_of_runs():
     assert over_runs(up, swapped, down).agreement == pytest.approx((0.5 - 1 - 0.5) / 3)
     assert np.isnan(over_runs(up).agreement)
     assert over_runs(up).spread.tolist() == [0, 0, 0]
-
-
-def test_counts_by_label_name_a_label_that_goes():
-    labels = np.array(["喜", "怒", "喜", "joy"], object)
-    assert counts_by_label(labels, np.array([True, False, True, True])) == {"joy": 1, "喜": 2, "怒": 0}
-    assert counts_by_label(labels[:0], np.empty(0, bool)) == {}
 
 
 def test_forgettings_hand_values():

@@ -1,5 +1,6 @@
 """RDS+'s choice against its definition, on random scores and on ties."""
 
+import weakref
 from itertools import pairwise
 
 import numpy as np
@@ -17,6 +18,16 @@ def test_each_subtask_has_its_highest_cosine_to_a_target():
     cosines = (vectors @ targets.T) / np.linalg.norm(vectors, axis=1)[:, None] / np.linalg.norm(targets, axis=1)
     expected = np.stack([cosines[:, subtasks == each].max(axis=1) for each in range(3)], axis=1)
     assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_shard_keeps_its_similarities_and_not_its_rows():
+    rows = np.random.default_rng(0).normal(size=(2000, 500))
+    gone = weakref.ref(rows)
+    shard = Similarities(rows)
+    shard.compare(np.eye(2, 500), np.arange(2))
+    del rows
+    assert gone() is None
+    assert [len(found) for found, _ in shard.best(np.arange(1995), 9)] == [5, 5]
 
 
 def test_a_row_of_zeros_has_no_similarity_and_other_dimensions_are_refused():
@@ -52,6 +63,7 @@ def test_subtasks_take_turns_and_each_takes_its_best_that_is_left_over_any_shard
             found = in_turn(asked, targets=targets, subtasks=subtasks, count=count)
             assert found.positions.tolist() == expected(similar, count)
             assert found.chosen_by.tolist() == [turn % tasks for turn in range(len(found.positions))]
+            assert found.scores.nbytes + found.subtasks.nbytes == 8 * rows  # whatever the number of subtasks
             assert np.array_equal(found.scores, similar.max(axis=1))
             assert np.array_equal(found.subtasks, similar.argmax(axis=1))
     with pytest.raises(ValueError, match="count is at least 0"):

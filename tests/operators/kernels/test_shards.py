@@ -28,6 +28,7 @@ from operators.kernels.round_robin import chosen_in_turn
 from operators.kernels.row_variance import axes_variance, row_variance
 from operators.kernels.sharding import sharding
 from operators.kernels.two_round import bounds, two_round
+from operators.kernels.words import different, numbered
 from tests.operators.kernels.test_k_center import plain
 
 EXAMPLES = settings(deadline=None, max_examples=40)
@@ -210,6 +211,10 @@ def test_kernels_of_one_row_each(data):
     targets = {"targets": random.normal(size=(5, 24)), "subtasks": np.array([0, 1, 1, 0, 2])}
     found = over_shards(chosen_in_turn, [vectors], at, **targets, count=count // 2)
     assert bits(found) == bits(chosen_in_turn(vectors, **targets, count=count // 2))
+    words = np.array(["", "joy", "喜"], object)[random.integers(0, 3, count)]
+    assert over_shards(different, [words], at) == different(words) == sorted(set(words))
+    numbers = over_shards(numbered, [words], at, names=("喜", "joy"))
+    assert bits(numbers) == bits(np.array([["喜", "joy"].index(word) if word else -1 for word in words], np.int32))
     both = {**targets, "targets": [targets["targets"]] * 2, "learning_rates": [3e-5, 1e-5]}
     found = over_shards(projected_influences, [vectors, vectors], at, **both)
     assert bits(found) == bits(projected_influences(vectors, vectors, **both))

@@ -102,14 +102,23 @@ def test_samples_that_lack_values_take_no_more(session):
     assert (centroid.dtype, len(centroid)) == (np.int8, SAMPLES)
 
 
-def test_a_ranking_of_all_samples_and_their_ranks_take_as_little(session):
+@pytest.mark.parametrize("verb", ["ranked", "ranked_lowest"])
+@pytest.mark.parametrize("lacking", [0, 0.3])
+def test_a_ranking_of_all_samples_and_their_ranks_take_as_little(session, verb, lacking):
+    random = np.random.default_rng(0)
     with traced() as bytes_a_sample:
-        scored = pool_of(session).bind(score=np.random.default_rng(0).random(SAMPLES)).having("score")
-        ranking = scored.ranked("score")
-        ranking = ranking.bind(rank=np.arange(1, SAMPLES + 1, dtype=np.int32))
+        values = random.random(SAMPLES)
+        values[random.random(SAMPLES) < lacking] = np.nan
+        scored = pool_of(session).bind(score=values).having("score")
+        ranking = getattr(scored, verb)("score")
+        ranking = ranking.bind(rank=np.arange(1, len(ranking) + 1, dtype=np.int32))
         most = bytes_a_sample()[1]
     assert round(most) <= ALLOWED  # blocks of some thousand samples are a few MB more, whatever the pool
-    assert np.array_equal(ranking.column("rank").values[ranking.order], np.arange(1, SAMPLES + 1))
+    ranks = spread(SAMPLES, ranking.column("rank"))
+    assert np.array_equal(ranks[ranking.order], np.arange(1, len(ranking) + 1))
+    assert np.array_equal(ranks[np.flatnonzero(np.isnan(values))], np.full(SAMPLES - len(ranking), -1))
+    signed = values if verb == "ranked_lowest" else -values
+    assert (np.diff(signed[ranking.order]) >= 0).all()
 
 
 def test_numbers_are_held_in_the_smallest_type_that_changes_none():
