@@ -43,14 +43,15 @@ def wait_for(count: int) -> None:
 
 
 @contextmanager
-def more_nodes(count: int, cpus: int, before: Sequence[str] = ()) -> Iterator[list[str]]:
+def more_nodes(count: int, cpus: int, before: Sequence[str] = (), gpus: int = 0) -> Iterator[list[str]]:
     """Starts nodes that join the tests' Ray, and ends those that are left; gives their ids.
 
-    before: the words of a command that runs another one, in front of `ray start`.
+    before: the words of a command that runs another one, in front of `ray start`. gpus: those that Ray takes each node
+    to have, whatever it has.
     """
     there = alive()
     words = [*before, sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"]
-    words += ["--address", ray.get_runtime_context().gcs_address, f"--num-cpus={cpus}"]
+    words += ["--address", ray.get_runtime_context().gcs_address, f"--num-cpus={cpus}", f"--num-gpus={gpus}"]
     words += ["--object-store-memory=100000000"]
     started = [_started(words) for _ in range(count)]
     try:

@@ -66,6 +66,17 @@ class Slow(Operator):
 
 
 @dataclass(frozen=True, config=STRICT)
+class Looks(Operator):
+    """The GPUs that a worker of it sees when it is loaded, as CUDA would."""
+
+    asked: int = 0
+
+    def load(self):
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        return lambda batch: [visible] * batch.num_rows
+
+
+@dataclass(frozen=True, config=STRICT)
 class Counts(Operator):
     """A constant; writes down each id that it is given."""
 

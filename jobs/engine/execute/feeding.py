@@ -93,7 +93,7 @@ class Journal:
 
 
 class FedWorker:
-    """A callable for Ray Data: from the runs of ids of a task (first, end) to one SUMMARY row.
+    """A callable for Ray Data: from a task, a row with the runs of its ids (lists first, end), to one SUMMARY row.
 
     Called with a task, it raises LoadFailed where the operator could not be loaded.
     """
@@ -105,7 +105,7 @@ class FedWorker:
 
     def __call__(self, task: pa.Table) -> pa.Table:
         self.worker.refuse_unloaded()
-        ids = Runs(task["first"].to_numpy(), task["end"].to_numpy())
+        ids = Runs(*(task[name][0].values.to_numpy() for name in ("first", "end")))
         several = len(ids) > self.feed.rows
         done = self.journal.read(ids) if several else Sum()
         until = time.monotonic() + self.feed.seconds

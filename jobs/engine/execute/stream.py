@@ -123,12 +123,13 @@ class _Dealt:
         context.execution_no_progress_timeout_s = self.stall
         columns = ["id", KNOWN_BY[operator.belongs_to()], *operator.columns()]
         feed = Feed(parts, columns, self.rows, self.stall * TASK_SHARE)
-        tasks = [pa.table({"first": each.first, "end": each.end}) for each in self.tasks.values()]
+        # A task is a row: Ray Data wants a size of batches where workers have GPUs, and 1 joins and divides no tasks.
+        tasks = [pa.table({"first": [each.first], "end": [each.end]}) for each in self.tasks.values()]
         dataset = ray.data.from_arrow(tasks)
         dataset = dataset.map_batches(
             FedWorker,
             fn_constructor_args=(operator, feature, attempts, feed),
-            batch_size=None,
+            batch_size=1,
             batch_format="pyarrow",
             compute=self.workers.pool(len(self.tasks)),
             num_cpus=self.execution.cpus,

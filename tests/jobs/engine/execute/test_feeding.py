@@ -50,7 +50,7 @@ def fed(make_pool, session, tmp_path, monkeypatch):
 
 def as_task(ids):
     runs = Runs.of(np.array(ids))
-    return pa.table({"first": runs.first, "end": runs.end})
+    return pa.table({"first": [runs.first], "end": [runs.end]})
 
 
 def test_a_task_of_many_batches_has_a_part_for_each_and_one_summary(fed):

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import ray
 import torch
-from pydantic.dataclasses import dataclass
 from ray.exceptions import RayTaskError
 
 from jobs.engine.execute import reduce_worker, reducing, spread
@@ -27,7 +26,6 @@ from jobs.engine.train.training import say_what_it_waits_for
 from jobs.methods import held_out, targets
 from operators.asking.judge import Judge
 from operators.asking.rewrite import Rewrite
-from operators.base import STRICT, Operator
 from operators.characters import Characters
 from operators.checkpoint import Checkpoint
 from operators.embedding.embed import Embed
@@ -35,6 +33,7 @@ from operators.field import Field
 from operators.gradients.gradient import Gradient
 from operators.kernels.k_center import k_center
 from operators.tokens import Tokens
+from tests.standins import Looks
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
@@ -45,15 +44,6 @@ def seen(request, monkeypatch):
     monkeypatch.setattr(ray, "get_gpu_ids", lambda: request.param)
     monkeypatch.setenv(VISIBLE, "3")  # as Ray leaves it: set where it assigned GPUs, else as the node has it
     return ",".join(request.param)
-
-
-@dataclass(frozen=True, config=STRICT)
-class Looks(Operator):
-    """What a worker of it sees when it is loaded."""
-
-    def load(self):
-        visible = os.environ.get(VISIBLE)
-        return lambda batch: [visible] * batch.num_rows
 
 
 def look(values: np.ndarray, device: str = "cpu") -> tuple[str | None, str]:

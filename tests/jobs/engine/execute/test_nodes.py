@@ -17,7 +17,7 @@ from jobs.engine.execute.profile import Execution, Profile
 from operators.kernels.k_center import k_center
 from tests.jobs.engine.execute.walk import sharded, walk
 from tests.nodes import Doomed, alive, more_nodes
-from tests.standins import Hashed
+from tests.standins import Hashed, Looks
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[4]
@@ -26,14 +26,21 @@ TEXTS = [f"word{at}" for at in range(64)]
 
 @pytest.fixture(scope="module")
 def nodes(ray_session):
-    """The ids of two nodes beside the one of all tests; each has as many CPUs as that one."""
-    with more_nodes(2, cpus=4) as started:
+    """The ids of two nodes beside the one of all tests; each has as many CPUs as that one, and a GPU for Ray."""
+    with more_nodes(2, cpus=4, gpus=1) as started:
         yield started
 
 
 @pytest.fixture
 def pool(make_pool):
     return make_pool(TEXTS)
+
+
+def test_a_map_on_gpus_has_a_worker_for_each_and_one_without_sees_none(nodes, pool, session):
+    for gpus, seen in ((1, "0"), (0.25, "0"), (0, "")):
+        profile = Profile(default=Execution(rows=1, cpus=1, gpus=gpus), stall_seconds=150)
+        mapped = replace(pool, session=replace(session, profile=profile)).map(seen=Looks(asked=round(4 * gpus)))
+        assert set(mapped.values("seen").tolist()) == {seen}
 
 
 def vectors(pool) -> np.ndarray:
