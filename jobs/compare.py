@@ -14,25 +14,17 @@ are computed once for all. A field of one recipe is NAME.field=value; any other 
 for each recipe as `winnow curate` writes it. The same command with one more recipe computes only its own.
 """
 
-from __future__ import annotations
-
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jobs.engine.terminal.arguments import parsed, reading_given, reading_options, shared_options
-from jobs.engine.terminal.errors import NothingSelected, UsageError, WinnowError, first_line, together
+from jobs.engine.terminal.errors import UsageError, WinnowError, together
 from jobs.engine.terminal.modules import recipe_names
 from jobs.engine.terminal.parser import Parser
 from jobs.engine.terminal.program import as_typed, exit_code, fields_and_others, program
 from jobs.engine.terminal.screen import say
-
-if TYPE_CHECKING:
-    from jobs.engine.recipe.recipe import Recipe
-    from jobs.methods.comparison.contenders import Contender
-    from jobs.methods.comparison.outcome import Place
-    from jobs.methods.comparison.results import Result
 
 
 def arguments() -> Parser:
@@ -53,47 +45,6 @@ def arguments() -> Parser:
     return parser
 
 
-def curated(each: Contender, recipe: Recipe, place: Place) -> Result:
-    """The selection of a contender, from its folder or computed now. Any error of the recipe is raised.
-
-    NothingSelected is raised where the recipe ended before a decision; one that decided to keep none has a result.
-    """
-    from dataclasses import replace
-
-    from jobs.curate import curate
-    from jobs.engine.command.config import Asked
-    from jobs.engine.command.taken import manifest_in
-    from jobs.methods.comparison.results import Result
-
-    out = place.out.inner(each.name)
-    limits = {"max_errors": recipe.max_errors, "max_unreadable": recipe.max_unreadable}
-    session = replace(place.session, log=[], **limits)
-    try:
-        curate(Asked(each.request, recipe, out), session)
-    except NothingSelected as error:
-        if not manifest_in(out).get("finished"):
-            raise
-        say(f"{each.name}: {error}")
-    return Result.read(out)
-
-
-def all_curated(
-    taking_part: Sequence[Contender], recipes: Mapping[str, Recipe], place: Place
-) -> tuple[dict[str, Result], dict[str, str]]:
-    """The selections by name, and why each of the others has none. One that fails does not end those after it."""
-    results, failed = {}, {}
-    for each in taking_part:
-        if each.name not in recipes:
-            continue
-        say(f"--- {each.name}")
-        try:
-            results[each.name] = curated(each, recipes[each.name], place)
-        except Exception as error:  # noqa: BLE001 - whatever fails in one recipe must not cost the others' results
-            failed[each.name] = first_line(error)
-            say(f"{each.name} failed: {failed[each.name]}")
-    return results, failed
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     options = parsed(arguments(), argv)
 
@@ -104,7 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from jobs.engine.ingest import settings_of
     from jobs.engine.recipe.budget import budget_text
     from jobs.methods.comparison.contenders import checked, contenders, entries_in, settings
-    from jobs.methods.comparison.outcome import Place, claim, compared, look_into, write
+    from jobs.methods.comparison.outcome import claim, compared, look_into, write
+    from jobs.methods.comparison.results import Place, all_curated
     from operators.missing import ModelMissing
 
     if (options.finetune is None) != (options.heldout is None):

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from jobs import explain
+from jobs.engine.curation import curating
 from jobs.engine.execute import capacity, model_room
-from jobs.engine.report import card
 from jobs.engine.report.display import percent
 from jobs.engine.store.lock import locked
 from operators.scripts import script
@@ -197,8 +197,8 @@ def test_a_second_driver_on_a_store_in_use_is_refused_before_it_starts_anything(
     assert code == 1
     assert "own is in use by process" in said
     assert not (tmp_path / "o").exists()
-    held, write = [], card.write_card
-    monkeypatch.setattr(card, "write_card", lambda outcome: held.append(lock.exists()) or write(outcome))
+    held, write = [], curating.write_card
+    monkeypatch.setattr(curating, "write_card", lambda outcome: held.append(lock.exists()) or write(outcome))
     assert run("at_random", "in.jsonl", "--out", "o", "budget=5", store="own")[0] == 0
     assert (held, lock.exists()) == ([True], False)  # nobody merges the parts that the outcome is made of
 

@@ -1,7 +1,7 @@
 """Comparing recipes over one pool: who takes part, what is measured of a selection, and what it cost.
 
 contenders   the recipes and the controls, built and checked together
-results      what a recipe's run has left in its folder
+results      the runs of the recipes, and what each has left in its folder
 measures     how a selection covers its pool and differs from it
 costs        seconds, passes of models and tokens, from the record of a run
 losses       fine-tunes on each selection with as many steps, and their held-out losses

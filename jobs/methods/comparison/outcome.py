@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from jobs.engine.execute.session import Session
@@ -17,21 +16,11 @@ from jobs.methods.comparison.contenders import Comparison
 from jobs.methods.comparison.costs import computed, cost
 from jobs.methods.comparison.losses import fine_tuned, loss_before
 from jobs.methods.comparison.measures import Measures
-from jobs.methods.comparison.results import Result, overlap
+from jobs.methods.comparison.results import Place, Result, overlap
 from jobs.methods.comparison.table import cells, markdown, shown_columns
 from jobs.methods.held_out import HeldOut
 
 FILE = "comparison.json"
-
-
-@dataclass(frozen=True)
-class Place:
-    """What every recipe of a comparison shares."""
-
-    out: Folder
-    session: Session
-    """The session of the comparison; each recipe has one of its own, with the same store."""
-    inputs: tuple[str, ...]
 
 
 def compared(
