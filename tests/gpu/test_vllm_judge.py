@@ -13,6 +13,7 @@ from tests.raters import answer, length_judge
 SHARE = 0.2  # of the GPU, which keeps to its share and leaves the rest to the other tests
 
 
+@pytest.mark.cuda
 def test_a_judge_expects_of_its_model_s_probabilities_what_the_cpu_does(tmp_path):
     pytest.importorskip("vllm")
     from transformers import AutoModelForCausalLM, AutoTokenizer

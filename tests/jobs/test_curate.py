@@ -226,6 +226,7 @@ def test_bad_usage_is_refused_with_what_to_do(run, tmp_path):
     ]:
         code, said = run(*words)
         assert (code, message in said) == (2, True), (words, said)
+        assert "to compute" not in said  # nothing is embedded for a budget that cannot be met
 
 
 @pytest.mark.fault(

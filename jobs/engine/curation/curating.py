@@ -18,7 +18,7 @@ from jobs.engine.pool.pool import Pool
 from jobs.engine.report.card import write_card
 from jobs.engine.report.report import write_report
 from jobs.engine.store.store import Store
-from jobs.engine.terminal.errors import NothingSelected
+from jobs.engine.terminal.errors import NothingSelected, UsageError, refuse
 from jobs.engine.terminal.screen import say
 from jobs.engine.train.checkpoints import has_trainings
 from operators.base import Operator
@@ -76,7 +76,8 @@ def _unstored(steps: Mapping[str, Any], store: Store) -> dict[str, Any]:
 def _opened(asked: Asked, session: Session) -> tuple[Pool, dict[str, Any]]:
     """The pool of the inputs, and what its manifest begins with, which is in the folder from now on.
 
-    UsageError where the folder holds another run; NothingSelected where the pool has no sample.
+    UsageError where the folder holds another run, and where the budget is above the pool, before anything is computed;
+    NothingSelected where the pool has no sample.
     """
     pool = Pool.of(asked.request.inputs, session)
     facts = pool.facts
@@ -86,6 +87,7 @@ def _opened(asked: Asked, session: Session) -> tuple[Pool, dict[str, Any]]:
     if not pool.samples:
         inputs = ", ".join(asked.request.inputs)
         raise NothingSelected(f"no valid sample in {inputs}; see {pool.folder}/quarantine.jsonl")
+    refuse(map(UsageError, asked.recipe.refusals_of(pool.samples)))
     return pool, identity
 
 
