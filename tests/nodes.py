@@ -53,16 +53,17 @@ def more_nodes(count: int, cpus: int, before: Sequence[str] = (), gpus: int = 0)
     words = [*before, sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"]
     words += ["--address", ray.get_runtime_context().gcs_address, f"--num-cpus={cpus}", f"--num-gpus={gpus}"]
     words += ["--object-store-memory=100000000"]
-    started = [_started(words) for _ in range(count)]
+    started: list[subprocess.Popen[bytes]] = []
     try:
-        deadline = time.monotonic() + SECONDS
-        while len(alive()) < len(there) + count:
-            assert time.monotonic() < deadline, f"{len(alive()) - len(there)} of {count} nodes started"
-            for at, process in enumerate(started):
-                if process.poll() is not None:  # Ray gives a node 30 seconds to start, which is not enough here
-                    _end(process)
+        for at in range(count):  # one after another: two that start at a time hinder each other for half a minute
+            started.append(_started(words))
+            deadline = time.monotonic() + SECONDS
+            while len(alive()) <= len(there) + at:
+                assert time.monotonic() < deadline, f"{at} of {count} nodes started"
+                if started[at].poll() is not None:  # Ray gives a node 30 seconds to start, which is not enough here
+                    _end(started[at])
                     started[at] = _started(words)
-            time.sleep(0.2)
+                time.sleep(0.2)
         yield sorted(alive() - there)
     finally:
         for process in started:

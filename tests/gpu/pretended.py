@@ -180,6 +180,8 @@ def pretended_gpu() -> Iterator[None]:
             "get_rng_state": torch.get_rng_state(), "set_rng_state": None, "manual_seed": None, "manual_seed_all": None,
         }.items():  # fmt: skip
             patch.setattr(torch.cuda, name, lambda *_, answer=answer, **__: answer)
+        # Asks the driver whether a graph is being captured, where torch is built for CUDA.
+        patch.setattr(torch.optim.Optimizer, "_accelerator_graph_capture_health_check", lambda self: None)
         patch.setattr(torch, "autocast", lambda kind, *args, **kwargs: autocast("cpu", *args, **kwargs))
         patch.setattr(torch, "inference_mode", torch.no_grad)  # wrapped tensors count no versions there
         torch.__future__.set_swap_module_params_on_conversion(True)
