@@ -52,6 +52,17 @@ def pytest_addoption(parser):
     parser.addoption("--cold-workers", action="store_true", help="start each of Ray's workers from nothing")
 
 
+@pytest.fixture(autouse=True)
+def gpus_in_sight():
+    """What runs as in a worker, but here, hides the GPUs, which later tests and the nodes that they start are to see."""
+    name = "CUDA_VISIBLE_DEVICES"
+    before = os.environ.get(name)
+    yield
+    os.environ.pop(name, None)
+    if before is not None:
+        os.environ[name] = before
+
+
 @pytest.fixture(scope="session")
 def ray_session(request):
     """One Ray for all tests, with more logical CPUs than cores so that small pipelines overlap."""
