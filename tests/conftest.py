@@ -54,7 +54,7 @@ def pytest_addoption(parser):
 
 @pytest.fixture(autouse=True)
 def gpus_in_sight():
-    """What runs as in a worker, but here, hides the GPUs, which later tests and the nodes that they start are to see."""
+    """What runs as in a worker, but here, hides the GPUs; later tests, and the nodes that they start, see them."""
     name = "CUDA_VISIBLE_DEVICES"
     before = os.environ.get(name)
     yield
