@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.engine.terminal.errors import UsageError
+from jobs.engine.terminal.place_errors import naming
 from operators.sample import MESSAGES
 
 KNOWN_BY = {"conversation": "text_sha", "record": "sha"}
@@ -56,10 +57,10 @@ class Parts:
 def read_samples(parts: Parts, ids: np.ndarray, columns: Sequence[str]) -> Iterator[pa.Table]:
     """The samples with these ids (ascending), as tables of the columns; one table per row group, in order of id.
 
-    UsageError for a column that the pool does not have.
+    UsageError for a column that the pool does not have; OSError that names the part where its place refuses.
     """
     for path, rows in parts.within(ids):
-        with fsspec.open(path, "rb") as file:
+        with naming(path), fsspec.open(path, "rb") as file:
             parquet = pq.ParquetFile(file)
             _refuse_absent(path, columns, parquet.schema_arrow)
             sizes = [parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)]

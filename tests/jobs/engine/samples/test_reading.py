@@ -19,3 +19,10 @@ def test_the_pool_of_an_earlier_release_is_read_and_a_column_that_it_lacks_is_re
     assert {each[1]["reasoning"] for each in table["messages"].to_pylist()} == {None}
     with pytest.raises(UsageError, match="has no column rejected: another version of Winnow made the pool; ingest it"):
         next(read_samples(parts, np.array([0]), ["id", "rejected"]))
+
+
+def test_a_place_that_refuses_a_part_says_why_as_far_as_it_tells_and_which(s3):
+    parts = Parts(s3.bucket(), ("part-0.parquet",), (0,), (3,))
+    with s3.failing(lambda method, path: "ExpiredToken"), pytest.raises(OSError, match="expired") as refused:
+        next(read_samples(parts, np.array([0]), ["id"]))
+    assert str(refused.value.filename).endswith("part-0.parquet")
