@@ -10,9 +10,10 @@ QUANTISED = ("quantization_config", "compression_config")
 def quantised_by(config: Mapping[str, Any]) -> str | None:
     """The method by which a model's weights are quantised, such as fp8, awq or bitsandbytes; None where they are not.
 
-    config: the content of config.json.
+    config: the content of config.json; a model of text and images has the part of its language model within it.
     """
-    found = next((each for name in QUANTISED if (each := config.get(name))), None)
+    parts = (config, config.get("text_config") or {})
+    found = next((each for part in parts for name in QUANTISED if (each := part.get(name))), None)
     return None if found is None else str(found.get("quant_method") or "in an unknown way")
 
 

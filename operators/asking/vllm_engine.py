@@ -5,6 +5,7 @@ names = engine.add([[1, 5, 9]], sampling(manner, labels={}))
 while waiting: answered = engine.step()       # of the prompts that were added; more may be added in between
 """
 
+import json
 import os
 import re
 import tempfile
@@ -16,6 +17,7 @@ from typing import Any
 from operators.asking.language_model import Manner
 from operators.asking.orphans import leave_no_orphans
 from operators.base import DeviceLost
+from operators.quantised import quantised_by
 
 BLOCK = 32
 """Tokens per block of the prefix cache on a CPU: the minimum. The default, 128, exceeds many shared prefixes."""
@@ -137,7 +139,7 @@ def float32_head(folder: Path) -> dict[str, str]:
     well. Empty for a quantised model, whose head may be quantised too: vLLM then refuses the option. Empty also where
     its VLLM_BATCH_INVARIANT is set, as the product that it takes for float32 is not one of the invariant ones.
     """
-    quantised = "quantization_config" in (folder / "config.json").read_text(encoding="utf-8")
+    quantised = quantised_by(json.loads((folder / "config.json").read_text(encoding="utf-8"))) is not None
     beside = any((folder / name).exists() for name in ("quantize_config.json", "hf_quant_config.json"))
     invariant = os.environ.get("VLLM_BATCH_INVARIANT") == "1"
     return {} if quantised or beside or invariant else {"head_dtype": "float32"}

@@ -102,8 +102,10 @@ def test_logits_are_float32_on_a_gpu_where_vllm_can(engine, folder, gpus, tmp_pa
     monkeypatch.setenv("VLLM_BATCH_INVARIANT", "1")
     assert vllm_engine.float32_head(folder) == {}
     monkeypatch.delenv("VLLM_BATCH_INVARIANT")
-    (tmp_path / "config.json").write_text('{"text_config": {"quantization_config": {"quant_method": "gptq"}}}')
-    assert vllm_engine.float32_head(tmp_path) == {}
+    for stored in ('{"text_config": {"quantization_config": {"quant_method": "gptq"}}}',
+                   '{"compression_config": {"quant_method": "compressed-tensors"}}'):  # fmt: skip
+        (tmp_path / "config.json").write_text(stored)
+        assert vllm_engine.float32_head(tmp_path) == {}
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "hf_quant_config.json").write_text("{}")
     assert vllm_engine.float32_head(tmp_path) == {}
