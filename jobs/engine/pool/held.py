@@ -111,8 +111,6 @@ class Bits:
             return NotImplemented
         return self is other or (self.first == other.first and np.array_equal(self.words, other.words))
 
-    __hash__ = None  # type: ignore[assignment]
-
     def __len__(self) -> int:
         return int(self.before[-1])
 
@@ -182,8 +180,6 @@ class Listed:
         if not isinstance(other, Listed):
             return NotImplemented
         return self is other or np.array_equal(self.array, other.array)
-
-    __hash__ = None  # type: ignore[assignment]
 
     def __len__(self) -> int:
         return len(self.array)
