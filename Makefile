@@ -38,13 +38,17 @@ $(VENV)/.test: $(VENV)/.uv pyproject.toml constraints.txt
 demo: $(VENV)/.demo
 	$(BIN)/winnow demo
 
+# A process that crashes ends the run: pytest-xdist 3.8 gives its files to the others again, also those that are done,
+# and waits for ever for a process that has only such files.
+PYTEST = $(BIN)/python -m pytest -q -n 2 --dist loadfile --max-worker-restart=0
+
 # In the order of the tree, the files that use Ray come first and many short ones last: both processes end together.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) --no-loadscope-reorder
 
 # Writes docs/reliability.md, the table of the faults that tests inject.
 reliability: $(VENV)/.test
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m fault --reliability=docs/reliability.md
+	$(PYTEST) -m fault --reliability=docs/reliability.md
 
 check: $(VENV)/.test
 	$(BIN)/ruff check $(PATHS)

@@ -33,7 +33,6 @@ def wait_for_node(name: str, execution: Execution, seconds: float) -> None:
     say(f"{name}: no node has the {wanted} that a worker requests; waiting for one ...")
     placed = _placed.options(num_cpus=execution.cpus, num_gpus=execution.gpus, memory=execution.memory).remote()
     if not ray.wait([placed], timeout=seconds)[0]:
-        ray.cancel(placed)
         raise WinnowError(f"{name}: after {seconds:,.0f} s no node has the {wanted} that a worker requests")
 
 

@@ -12,6 +12,12 @@ from jobs.engine.terminal.errors import WinnowError, first_line
 from jobs.engine.terminal.place_errors import of_a_place
 
 PROGRESS_SECONDS = 30
+STOP_SECONDS = 5
+"""The time that the running tasks have to end after a failure.
+
+They are not cancelled. Where a task completes at the moment of `ray.cancel`, Ray 2.60 ends the driver with "Tried to
+complete task that was not pending". What still runs after this time ends with the driver.
+"""
 
 
 def fetched(reference: Any) -> Any:
@@ -43,8 +49,8 @@ class Tasks:
         return references
 
     def stop(self) -> None:
-        """Cancels the tasks that still run: after a failure the folder that they write to is removed."""
-        _stopped(self.alone)
+        """Waits for the tasks that still run: after a failure the folder that they write to is removed."""
+        _ended(self.alone)
 
     def results(self, verb: str, function: Callable, calls: Sequence[tuple]) -> list[Any]:
         """Runs one task per call. Returns the results in the order of the calls."""
@@ -62,7 +68,7 @@ class Tasks:
                     said = time.monotonic()
                     self.say(f"{verb} {len(done):,} of {len(calls):,} pieces")
         finally:
-            _stopped(list(waiting))
+            _ended(list(waiting))
         return [done[number] for number in range(len(done))]
 
     def _start(self, remote: Any, calls: Iterator[tuple[int, tuple]], waiting: dict[Any, int]) -> bool:
@@ -74,8 +80,6 @@ class Tasks:
         return bool(waiting)
 
 
-def _stopped(references: list[Any]) -> None:
-    for reference in references:
-        ray.cancel(reference)
+def _ended(references: list[Any]) -> None:
     if references:
-        ray.wait(references, num_returns=len(references), timeout=PROGRESS_SECONDS)
+        ray.wait(references, num_returns=len(references), timeout=STOP_SECONDS)

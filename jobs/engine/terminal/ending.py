@@ -11,7 +11,7 @@ from types import FrameType
 
 CODE = 128 + signal.SIGTERM
 UNWINDING_SECONDS = 10.0
-"""The time that a command has to unwind: to cancel its tasks, to release its locks, and to stop a Ray of its own."""
+"""The time that a command has to unwind: to wait for its tasks, to release its locks, and to stop a Ray of its own."""
 LAST_SECONDS = 5.0
 """The time for the last actions of a process that has not ended by itself."""
 

@@ -142,12 +142,9 @@ def test_the_clock_of_a_stall_starts_when_there_is_a_node_and_the_models_were_fe
 
 
 def test_a_node_that_does_not_come_is_named_by_what_it_should_have(late, monkeypatch, capsys):
-    cancelled = []
     monkeypatch.setattr(ray, "wait", lambda waiting, timeout: ([], waiting))
-    monkeypatch.setattr(ray, "cancel", cancelled.append)
     with pytest.raises(WinnowError, match="rating: after 30 s no node has the 1 CPUs, 2 GPUs that a worker requests"):
         wait_for_node("rating", Execution(gpus=2, cpus=1), 30)
-    assert cancelled == ["placed"]
     assert "waiting for one" in capsys.readouterr().out
     wait_for_node("rating", Execution(gpus=0, cpus=1), 30)
     assert len(late) == 1
