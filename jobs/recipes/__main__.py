@@ -52,7 +52,9 @@ def _models(name: str, declaration: Any) -> Iterator[str]:
     if isinstance(declaration, Asking):
         yield f"{name}.model, a language model that is asked by vLLM or at {name}.endpoint=URL ({model.name})"
     else:
-        yield f"{name}.model, a {type(declaration).__name__.lower()} model ({model.name})"
+        kind = type(declaration).__name__
+        # A name of several words, such as HiddenState, stays as it is.
+        yield f"{name}.model, a {kind.lower() if kind.istitle() else kind} model ({model.name})"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

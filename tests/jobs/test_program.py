@@ -151,6 +151,7 @@ def test_recipes_are_listed_with_their_papers_and_needs(capsys):
     assert said["lift"].count("asked by vLLM") == 3
     assert said["deita"].count("a scorer model") == 2
     assert "a reward model (OpenAssistant/" in said["mods"]
+    assert "a HiddenState model (" in said["rds"]
     assert "vLLM" in said["mods"]
     assert "needs target=FILE" in said["less"]
     assert "a model to train (" in said["less"]
