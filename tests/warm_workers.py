@@ -85,6 +85,7 @@ def fork_workers(listener: socket.socket) -> None:
             for name in RAY:
                 importlib.import_module(name)
             gc.freeze()
+        sys.modules["ray"].ObjectRef.from_random()  # Ray's random numbers go on: forks with the same ids would collide
         if not os.fork():
             listener.close()
             return become(files, arguments, folder, environment)
