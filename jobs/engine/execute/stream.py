@@ -64,9 +64,10 @@ def stream(
     """
     execution = shared(session.profile.execution(operator), operator)
     attempts = Attempts(f"{feature.folder}/attempts-{session.run}")
-    fs, root = Folder(feature.folder).opened()
-    for stale in (*fs.glob(f"{root}/attempts-*"), *fs.glob(f"{root}/*.tmp")):
-        fs.rm(str(stale), recursive=True)
+    folder = Folder(feature.folder)
+    for name in folder.names():
+        if name.startswith("attempts-") or name.endswith(".tmp"):
+            folder.remove(name)
     Folder(attempts.folder).make()
     progress = _Progress(name, len(ids), allowed)
     try:
