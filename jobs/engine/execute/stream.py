@@ -51,7 +51,7 @@ deviations plus this many samples. Fewer than one in a million maps that keep to
 
 
 def stream(
-    operator: Operator, name: str, feature: Feature, parts: Parts, ids: Runs, allowed: float, session: Session
+    operator: Operator, name: str, feature: Feature, parts: Parts, ids: Runs, allowed: int, session: Session
 ) -> int:
     """Computes an operator for the samples with these ids, and commits the values to the feature.
 
@@ -168,7 +168,7 @@ def what_to_do(operator: Operator, name: str, error: str | None) -> str:
 class _Progress:
     """Counts finished samples, and prints the progress every 30 s where no terminal shows the bars of Ray Data."""
 
-    def __init__(self, name: str, total: int, allowed: float):
+    def __init__(self, name: str, total: int, allowed: int):
         self.name, self.total, self.allowed = name, total, allowed
         self.done = self.failed = self.first = self.drawn_done = self.drawn_failed = 0
         self.example: str | None = None
@@ -207,4 +207,4 @@ class _Progress:
             failed = f"{self.failed:,} of the first {self.done:,} samples failed"
         else:
             return ""
-        return f"{failed}, and max_errors allows {self.allowed:,.0f} of all samples"
+        return f"{failed}, and max_errors allows {self.allowed:,} of all samples"
