@@ -69,12 +69,14 @@ def stream(
         if name.startswith("attempts-") or name.endswith(".tmp"):
             folder.remove(name)
     Folder(attempts.folder).make()
-    progress = _Progress(name, len(ids), allowed)
+    samples = len(ids)
+    progress = _Progress(name, samples, allowed)
     try:
         wait_for_node(name, execution, session.profile.stall_seconds)
         fetch_models(operator, name, execution)
         while len(ids):
-            dealt = _Dealt(ids, progress.pace() or session.store.pace(operator), operator, execution, session)
+            pace = progress.pace() or session.store.pace(operator)
+            dealt = _Dealt(ids, samples, pace, operator, execution, session)
             for summary in dealt.summaries(operator, feature, attempts, parts):
                 progress.add(summary, summary["first"] in dealt.drawn)
                 if over := progress.over():
@@ -98,14 +100,19 @@ def stream(
 
 
 class _Dealt:
-    """The ids of a map, dealt to tasks: first those of a random draw, then all others in their order."""
+    """The ids of a map, dealt to tasks: first those of a random draw, then all others in their order.
 
-    def __init__(self, ids: Runs, pace: float | None, operator: Operator, execution: Execution, session: Session):
+    samples: those of the whole map. There is no draw from what slow tasks left: it tells nothing about all samples.
+    """
+
+    def __init__(
+        self, ids: Runs, samples: int, pace: float | None, operator: Operator, execution: Execution, session: Session
+    ):
         self.execution, self.stall = execution, session.profile.stall_seconds
         self.workers = Workers.of(execution, operator)
         most = operator.most_rows(self.stall * TASK_SHARE) or sys.maxsize
         self.rows = min(self.workers.rows(execution, len(ids)), most)
-        drawn, others = _drawn(ids)
+        drawn, others = _drawn(ids) if len(ids) == samples else (np.empty(0, np.int64), ids)
         # Each of the first tasks has ids from the whole pool, as they end in any order and the first one is judged by
         # itself. A worker reads them: row groups from everywhere would be much to read for the driver.
         lots = math.ceil(len(drawn) / self.rows)

@@ -107,6 +107,15 @@ def test_the_number_of_tasks_depends_on_the_workers_and_not_on_the_pool(monkeypa
     assert two.batches(10**8, 512, 112.0, pace=1024.0) == 112
 
 
+def test_only_all_samples_are_drawn_from_and_not_what_slow_tasks_left(session, monkeypatch):
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2}}])
+    ids = Runs.of(np.arange(9000))
+    for given, drawn in ((ids, 512), (ids.after(6000), 0)):
+        dealt = stream._Dealt(given, 9000, None, Touchy(), Execution(), session)
+        assert sum(len(dealt.tasks[first]) for first in dealt.drawn) == drawn
+        assert sum(map(len, dealt.tasks.values())) == len(given)
+
+
 @pytest.mark.usefixtures("ray_session")
 @pytest.mark.fault(
     "some tasks are much slower than others",
