@@ -8,12 +8,13 @@ import pytest
 import ray
 
 from jobs.engine.execute import map_worker, stream, workers
-from jobs.engine.execute.feeding import FedWorker, Feed
+from jobs.engine.execute.feeding import FedWorker, Feed, Journal, Sum
 from jobs.engine.execute.map_worker import Attempts
 from jobs.engine.execute.profile import Execution
 from jobs.engine.execute.workers import Workers
 from jobs.engine.samples.runs import Runs
 from jobs.engine.terminal.errors import WinnowError
+from tests.full_disk import files_up_to
 from tests.jobs.engine.execute.test_map import executed
 from tests.standins import Accelerated, Clears, Counts, Touchy
 
@@ -93,6 +94,14 @@ def test_a_worker_that_ended_in_the_middle_of_a_task_left_its_finished_batches(f
     assert summary["rows"].to_pylist() == [40]
     assert summary["failed"].to_pylist() == [1]
     assert sorted(feature.ids()) == list(range(40))
+
+
+def test_a_note_that_was_cut_off_leaves_the_earlier_one(tmp_path):
+    journal, ids = Journal(str(tmp_path)), Runs.of(np.arange(24))
+    journal.write(ids, Sum(1, 8, 0, None))
+    with files_up_to(10), pytest.raises(OSError, match="File too large"):
+        journal.write(ids, Sum(2, 16, 0, None))
+    assert journal.read(ids) == Sum(1, 8, 0, None)
 
 
 def test_the_number_of_tasks_depends_on_the_workers_and_not_on_the_pool(monkeypatch):
