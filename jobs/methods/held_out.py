@@ -13,7 +13,7 @@ from jobs.engine.execute.failure import told
 from jobs.engine.execute.gpus import hide_other_gpus, task
 from jobs.engine.pool.pool import Pool
 from jobs.engine.samples.reading import Parts, read_samples
-from jobs.engine.terminal.errors import UsageError, WinnowError
+from jobs.engine.terminal.errors import UsageError, WinnowError, allowed_by
 from jobs.methods.remembered import remembered
 from operators.base import RowError
 from operators.checkpoint import Checkpoint
@@ -52,7 +52,7 @@ class HeldOut:
         session = self.pool.session
         identity = {"held_out": 2, "loss": loss.fingerprint(), "pool": self.pool.origin.identity("conversation")}
         found = remembered(session, "held_out", identity, lambda: self._computed(loss))
-        if not found["samples"] or found["failed"] > session.max_errors * self.pool.samples:
+        if not found["samples"] or found["failed"] > allowed_by(session.max_errors, self.pool.samples):
             raise WinnowError(
                 f"held-out loss: {found['failed']:,} of {self.pool.samples:,} samples have none; {found['example']}"
             )

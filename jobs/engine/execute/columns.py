@@ -26,7 +26,7 @@ def column(values: Values, rows: int, gives: pa.DataType | None = None) -> tuple
         finite = _finite(values)
         errors = [None if good else str(NONFINITE) for good in finite]
         return _array(values, finite), errors
-    errors = [str(value) if isinstance(value, RowError) else None for value in values]
+    errors = [_told(value) if isinstance(value, RowError) else None for value in values]
     good = np.array([error is None for error in errors], bool)
     present = [value for value in values if not isinstance(value, RowError)]
     if present and isinstance(present[0], np.ndarray):
@@ -76,7 +76,7 @@ def computed(
         values, errors = found
         return [values], errors
     if batch.num_rows == 1:
-        return [pa.nulls(1)], [str(found)]
+        return [pa.nulls(1)], [_told(found)]
     half = batch.num_rows // 2
     left, left_errors = computed(compute, batch.slice(0, half), gives)
     right, right_errors = computed(compute, batch.slice(half), gives)
@@ -95,6 +95,11 @@ def _attempt(
         if isinstance(error, RowError):
             return RowError(error.kind, _line(error.message))
         return RowError(OUT_OF_MEMORY if out_of_memory(error) else type(error).__name__, _line(str(error)))
+
+
+def _told(error: RowError) -> str:
+    """An error as text: with a question mark for half a surrogate pair, as a server's refusal may contain."""
+    return str(error).encode("utf-8", "replace").decode("utf-8")
 
 
 def _line(message: str) -> str:

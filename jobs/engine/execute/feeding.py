@@ -78,18 +78,17 @@ class Journal:
 
     folder: str
 
-    def _path(self, ids: Runs) -> str:
-        return f"{self.folder}/{hashlib.sha256(ids.first.tobytes() + ids.end.tobytes()).hexdigest()[:24]}.json"
+    def _name(self, ids: Runs) -> str:
+        return f"{hashlib.sha256(ids.first.tobytes() + ids.end.tobytes()).hexdigest()[:24]}.json"
 
     def read(self, ids: Runs) -> Sum:
         """How far the task with these ids came, before the worker died that was at it."""
-        fs, path = Folder(self._path(ids)).opened()
-        return Sum(**json.loads(fs.cat_file(path))) if fs.exists(path) else Sum()
+        folder, name = Folder(self.folder), self._name(ids)
+        return Sum(**json.loads(folder.content(name))) if folder.exists(name) else Sum()
 
     def write(self, ids: Runs, done: Sum) -> None:
         """Notes how far the task with these ids is."""
-        fs, path = Folder(self._path(ids)).opened()
-        fs.pipe_file(path, json.dumps(asdict(done)).encode())
+        Folder(self.folder).write(self._name(ids), json.dumps(asdict(done)).encode())
 
 
 class FedWorker:

@@ -17,7 +17,7 @@ from jobs.engine.samples.pool_folder import Samples
 from jobs.engine.samples.reading import KNOWN_BY
 from jobs.engine.samples.runs import Runs
 from jobs.engine.store.feature import ERROR, MISSING, VALUE, Feature
-from jobs.engine.terminal.errors import OverErrorBudget, WinnowError
+from jobs.engine.terminal.errors import OverErrorBudget, WinnowError, allowed_by
 from jobs.engine.terminal.screen import say
 from operators.base import Operator
 
@@ -47,7 +47,7 @@ def mapped(
     asked = missing.without(repeats)
     from_others = f", {taken:,} known from an earlier run" if taken else ""
     say(f"{name}: {len(given):,} samples, {stored:,} in the store{from_others}, {len(asked):,} to compute")
-    allowed = session.max_errors * len(given)
+    allowed = allowed_by(session.max_errors, len(given))
     if len(asked):
         making.compute(asked, allowed)
         making.share(repeats)
@@ -58,7 +58,7 @@ def mapped(
     session.log.append({"map": name, **declaration(operator), "pool": samples.folder, **entry})
     if failed > allowed:
         raise OverErrorBudget(
-            f"{name}: {failed:,} of {len(given):,} samples have an error, and max_errors allows {allowed:,.0f}. "
+            f"{name}: {failed:,} of {len(given):,} samples have an error, and max_errors allows {allowed:,}. "
             f"{what_to_do(operator, name, next(feature.errors(), (0, ''))[1])}"
         )
     return feature, valued
@@ -99,7 +99,7 @@ class Making:
         with told(self.name, self.session):
             return known_already(self.feature, self.operator, self.session.store, self.samples.parts, missing)
 
-    def compute(self, asked: Runs, allowed: float) -> None:
+    def compute(self, asked: Runs, allowed: int) -> None:
         """Computes the operator for these samples; allowed: how many may fail."""
         refuse_without_room({self.name: self.operator}, self.session)
         began = time.monotonic()

@@ -51,7 +51,7 @@ deviations plus this many samples. Fewer than one in a million maps that keep to
 
 
 def stream(
-    operator: Operator, name: str, feature: Feature, parts: Parts, ids: Runs, allowed: float, session: Session
+    operator: Operator, name: str, feature: Feature, parts: Parts, ids: Runs, allowed: int, session: Session
 ) -> int:
     """Computes an operator for the samples with these ids, and commits the values to the feature.
 
@@ -64,16 +64,19 @@ def stream(
     """
     execution = shared(session.profile.execution(operator), operator)
     attempts = Attempts(f"{feature.folder}/attempts-{session.run}")
-    fs, root = Folder(feature.folder).opened()
-    for stale in (*fs.glob(f"{root}/attempts-*"), *fs.glob(f"{root}/*.tmp")):
-        fs.rm(str(stale), recursive=True)
+    folder = Folder(feature.folder)
+    for name in folder.names():
+        if name.startswith("attempts-") or name.endswith(".tmp"):
+            folder.remove(name)
     Folder(attempts.folder).make()
-    progress = _Progress(name, len(ids), allowed)
+    samples = len(ids)
+    progress = _Progress(name, samples, allowed)
     try:
         wait_for_node(name, execution, session.profile.stall_seconds)
         fetch_models(operator, name, execution)
         while len(ids):
-            dealt = _Dealt(ids, progress.pace() or session.store.pace(operator), operator, execution, session)
+            pace = progress.pace() or session.store.pace(operator)
+            dealt = _Dealt(ids, samples, pace, operator, execution, session)
             for summary in dealt.summaries(operator, feature, attempts, parts):
                 progress.add(summary, summary["first"] in dealt.drawn)
                 if over := progress.over():
@@ -97,14 +100,19 @@ def stream(
 
 
 class _Dealt:
-    """The ids of a map, dealt to tasks: first those of a random draw, then all others in their order."""
+    """The ids of a map, dealt to tasks: first those of a random draw, then all others in their order.
 
-    def __init__(self, ids: Runs, pace: float | None, operator: Operator, execution: Execution, session: Session):
+    samples: those of the whole map. There is no draw from what slow tasks left: it tells nothing about all samples.
+    """
+
+    def __init__(
+        self, ids: Runs, samples: int, pace: float | None, operator: Operator, execution: Execution, session: Session
+    ):
         self.execution, self.stall = execution, session.profile.stall_seconds
         self.workers = Workers.of(execution, operator)
         most = operator.most_rows(self.stall * TASK_SHARE) or sys.maxsize
         self.rows = min(self.workers.rows(execution, len(ids)), most)
-        drawn, others = _drawn(ids)
+        drawn, others = _drawn(ids) if len(ids) == samples else (np.empty(0, np.int64), ids)
         # Each of the first tasks has ids from the whole pool, as they end in any order and the first one is judged by
         # itself. A worker reads them: row groups from everywhere would be much to read for the driver.
         lots = math.ceil(len(drawn) / self.rows)
@@ -167,7 +175,7 @@ def what_to_do(operator: Operator, name: str, error: str | None) -> str:
 class _Progress:
     """Counts finished samples, and prints the progress every 30 s where no terminal shows the bars of Ray Data."""
 
-    def __init__(self, name: str, total: int, allowed: float):
+    def __init__(self, name: str, total: int, allowed: int):
         self.name, self.total, self.allowed = name, total, allowed
         self.done = self.failed = self.first = self.drawn_done = self.drawn_failed = 0
         self.example: str | None = None
@@ -206,4 +214,4 @@ class _Progress:
             failed = f"{self.failed:,} of the first {self.done:,} samples failed"
         else:
             return ""
-        return f"{failed}, and max_errors allows {self.allowed:,.0f} of all samples"
+        return f"{failed}, and max_errors allows {self.allowed:,} of all samples"

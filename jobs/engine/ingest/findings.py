@@ -14,7 +14,7 @@ from jobs.engine.ingest.parse import Parsed
 from jobs.engine.ingest.records.conversations import SET_ASIDE
 from jobs.engine.ingest.settings import IngestSettings
 from jobs.engine.store.folder import Folder
-from jobs.engine.terminal.errors import OverErrorBudget
+from jobs.engine.terminal.errors import OverErrorBudget, allowed_by
 from operators.sample import Message
 
 SHOWN_CHARACTERS = 60
@@ -148,7 +148,7 @@ def refuse_unreadable(found: Mapping[str, Any], folder: str, share: float) -> No
 
 def is_over(found: Mapping[str, Any], share: float) -> bool:
     """Whether more than this share of the records is quarantined, those aside that are not wanted."""
-    return _unreadable(found) > share * found["records"]
+    return _unreadable(found) > allowed_by(share, found["records"])
 
 
 def _unreadable(found: Mapping[str, Any]) -> int:

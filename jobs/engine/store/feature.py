@@ -41,9 +41,10 @@ class Feature:
 
     def parts(self) -> list[str]:
         """Returns the paths of the part files, sorted: of a sample in several parts, the last one counts."""
-        fs, root = self._fs()
-        fs.invalidate_cache(root)
-        return sorted(str(path) for path in fs.glob(f"{root}/part-*.parquet"))
+        _, root = self._fs()
+        # Not by a glob: the folder may have a bracket or a star in its own path.
+        names = Folder(self.folder).names()
+        return [f"{root}/{name}" for name in names if name.startswith("part-") and name.endswith(".parquet")]
 
     def names(self) -> list[str]:
         """Returns the names of the part files, sorted."""

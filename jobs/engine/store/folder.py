@@ -1,6 +1,7 @@
 """A folder on any file system that fsspec writes, by its URL: a pool, a run's output, or a store."""
 
 import os
+import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import BinaryIO, cast
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
+from fsspec.utils import glob_translate
 
 from jobs.engine.store.writing import UNFINISHED, whole_file
 from jobs.engine.terminal.place_errors import naming
@@ -81,15 +83,18 @@ class Folder:
         """Returns the names in the folder, sorted; an empty list where there is no folder."""
         fs, root = self.opened()
         with naming(self.url):
-            if not fs.exists(root):
+            try:
+                return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in fs.ls(root, detail=False))
+            except FileNotFoundError:
                 return []
-            return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in fs.ls(root, detail=False))
 
     def matching(self, pattern: str) -> list[str]:
         """Returns the paths or URLs of the files whose names match a glob, sorted; `**` goes into folders inside."""
         fs, root = self.opened()
+        wanted = re.compile(glob_translate(pattern))  # of the names alone: a bracket in the folder's path is no pattern
         with naming(self.url):
-            return sorted(f"{self.url}/{str(path)[len(root) + 1 :]}" for path in fs.glob(f"{root}/{pattern}"))
+            names = [str(path)[len(root) + 1 :] for path in fs.find(root)]
+        return sorted(self.file(name) for name in names if wanted.match(name))
 
     def remove(self, name: str = "") -> None:
         """Removes the file or folder of this name; with no name, the folder itself. Nothing happens if it is gone."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from jobs.engine.store.folder import OBJECT_STORES, Folder
+from jobs.engine.store.writing import whole_file
 from jobs.engine.terminal.place_errors import naming
 
 NAME = "lock.json"
@@ -67,17 +68,22 @@ class LocalLockFile:
     def created(self, owner: Owner) -> bool:
         """Makes the lock. Returns whether this process has made it."""
         try:
-            with open(self.path, "xb") as file:
-                file.write(_written(owner))
+            file = open(self.path, "xb")
         except FileExistsError:
             return False
+        try:
+            with file:
+                file.write(_written(owner))
+        except OSError:  # such as on a full disk: an empty lock would keep the next run waiting for its lease
+            os.remove(self.path)
+            raise
         return True
 
     def renewed(self, owner: Owner) -> bool:
         """Renews the lock. Returns whether the owner still has it."""
         if self.owner().get("token") not in (owner["token"], None):
             return False
-        with open(self.path, "wb") as file:
+        with whole_file(self.path) as file:  # on a full disk the lock stays as it is, and can be given back
             file.write(_written(owner))
         return True
 

@@ -52,16 +52,22 @@ def settled(feature: Feature, samples: int, apply: Apply = map) -> np.ndarray:
 
 
 def _merge(feature: Feature, known: States, apply: Apply) -> None:
-    """Merges the parts that batches left, together with the merged ones that are small."""
-    old = {name: size for name, size in known.parts.items() if not name.startswith(MERGED) or _small(size)}
+    """Merges the parts that batches left, with the merged ones that are small or of which others replace a row."""
     owned = _owned(feature, known, apply) if known.overlap() else {}
+    replaced = {name for name, rows in owned.items() if len(rows) < known.parts[name].rows}
+    old = {
+        name: size
+        for name, size in known.parts.items()
+        if not name.startswith(MERGED) or _small(size) or name in replaced
+    }
     kept = [[Kept(name, owned.get(name)) for name in group] for group in _groups(old)]
     new = dict(each for each in apply(merged, [feature.folder] * len(kept), kept) if each)
     known.parts = {name: size for name, size in known.parts.items() if name not in old} | new
     # The name of a batch's part may come again with other values, where errors are retried, and that of a merged part
     # does not without this file being written: so the file holds the names of merged parts only.
     remember(feature.folder, known)
-    Folder(feature.folder).remove_files(sorted(old.keys() - new.keys()))
+    # Merged ones first: one that is left after an end in between would have errors from before they were retried.
+    Folder(feature.folder).remove_files(sorted(old.keys() - new.keys(), reverse=True))
 
 
 def _small(size: Size) -> bool:
@@ -84,11 +90,16 @@ def _groups(sizes: Mapping[str, Size]) -> list[list[str]]:
 
 
 def _owned(feature: Feature, known: States, apply: Apply) -> dict[str, np.ndarray]:
-    """The rows of each part that readers take, where some samples are in several parts."""
+    """The rows of each part that count, where some samples are in several parts.
+
+    Of several values the last one counts, which readers take. Of several errors that of a batch does, whose name comes
+    first: it is from a retry.
+    """
     names = sorted(known.parts)
     owner = np.full(len(known.of), -1, np.int32)
     for number, (_, part) in enumerate(scans(feature.folder, names, apply)):
-        owner[_standing(part, known)] = number
+        standing = _standing(part, known)
+        owner[standing[(known.of[standing] == VALUE) | (owner[standing] < 0)]] = number
     owned = {}
     for number, (name, part) in enumerate(scans(feature.folder, names, apply)):
         stands = (owner[part.ids] == number) & (part.failed == (known.of[part.ids] != VALUE))

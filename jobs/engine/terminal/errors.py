@@ -1,6 +1,7 @@
 """Errors that the user can do something about. Each has the exit code of its command."""
 
 from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
 from typing import Any
 
 from operators.missing import ModelMissing
@@ -46,6 +47,14 @@ class OutOfRoom(Unanswered):
         )
         self.said = said
         self.tokens = tokens
+
+
+def allowed_by(share: float, of: int) -> int:
+    """The most of so many samples or records that may fail, where that share of them may.
+
+    The share counts as it is written: 0.29 of 100 are 29, and with floats they would be fewer.
+    """
+    return int(Decimal(str(share)) * of)
 
 
 def first_line(error: BaseException) -> str:

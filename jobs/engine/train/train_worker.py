@@ -48,7 +48,7 @@ class Training:
     ids: np.ndarray
     """(samples,) int64, ascending."""
     folder: str
-    allowed: float
+    allowed: int
     """The number of samples that may be left out because of errors; those with nothing to supervise do not count."""
     device: str
     threads: int
@@ -172,7 +172,7 @@ def _refuse(samples: Tokenized, training: Training) -> None:
     if failed > training.allowed:
         raise OverErrorBudget(
             f"train: {failed:,} of {len(training.ids):,} samples have an error and max_errors allows "
-            f"{training.allowed:,.0f}; {samples.example}"
+            f"{training.allowed:,}; {samples.example}"
         )
 
 

@@ -20,7 +20,7 @@ from jobs.engine.execute.session import Session, largest_node_cpus
 from jobs.engine.record.entries import declaration
 from jobs.engine.samples.pool_folder import Samples
 from jobs.engine.store.folder import Folder
-from jobs.engine.terminal.errors import UsageError, WinnowError
+from jobs.engine.terminal.errors import UsageError, WinnowError, allowed_by
 from jobs.engine.terminal.screen import say
 from jobs.engine.train.checkpoints import epoch_folders, training_folder, without_moments
 from jobs.engine.train.label_names import with_names
@@ -171,7 +171,7 @@ def _run(samples: Samples, session: Session, trainer: Finetune, ids: np.ndarray,
         samples.parts,
         ids,
         folder.url,
-        allowed=session.max_errors * len(ids),
+        allowed=allowed_by(session.max_errors, len(ids)),
         device="cuda" if gpus else "cpu",
         threads=profile.train_threads or max(1, int(largest_node_cpus()) // workers),
         tokens=profile.train_tokens,

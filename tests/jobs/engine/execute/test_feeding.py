@@ -8,12 +8,13 @@ import pytest
 import ray
 
 from jobs.engine.execute import map_worker, stream, workers
-from jobs.engine.execute.feeding import FedWorker, Feed
+from jobs.engine.execute.feeding import FedWorker, Feed, Journal, Sum
 from jobs.engine.execute.map_worker import Attempts
 from jobs.engine.execute.profile import Execution
 from jobs.engine.execute.workers import Workers
 from jobs.engine.samples.runs import Runs
 from jobs.engine.terminal.errors import WinnowError
+from tests.full_disk import files_up_to
 from tests.jobs.engine.execute.test_map import executed
 from tests.standins import Accelerated, Clears, Counts, Touchy
 
@@ -95,6 +96,14 @@ def test_a_worker_that_ended_in_the_middle_of_a_task_left_its_finished_batches(f
     assert sorted(feature.ids()) == list(range(40))
 
 
+def test_a_note_that_was_cut_off_leaves_the_earlier_one(tmp_path):
+    journal, ids = Journal(str(tmp_path)), Runs.of(np.arange(24))
+    journal.write(ids, Sum(1, 8, 0, None))
+    with files_up_to(10), pytest.raises(OSError, match="File too large"):
+        journal.write(ids, Sum(2, 16, 0, None))
+    assert journal.read(ids) == Sum(1, 8, 0, None)
+
+
 def test_the_number_of_tasks_depends_on_the_workers_and_not_on_the_pool(monkeypatch):
     monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2}}])
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
@@ -105,6 +114,15 @@ def test_the_number_of_tasks_depends_on_the_workers_and_not_on_the_pool(monkeypa
     assert two.batches(60_000, 512, 112.0, None) == 1
     assert two.batches(10**8, 512, 112.0, pace=5.0) == 1
     assert two.batches(10**8, 512, 112.0, pace=1024.0) == 112
+
+
+def test_only_all_samples_are_drawn_from_and_not_what_slow_tasks_left(session, monkeypatch):
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2}}])
+    ids = Runs.of(np.arange(9000))
+    for given, drawn in ((ids, 512), (ids.after(6000), 0)):
+        dealt = stream._Dealt(given, 9000, None, Touchy(), Execution(), session)
+        assert sum(len(dealt.tasks[first]) for first in dealt.drawn) == drawn
+        assert sum(map(len, dealt.tasks.values())) == len(given)
 
 
 @pytest.mark.usefixtures("ray_session")

@@ -164,6 +164,14 @@ def test_a_map_whose_draw_keeps_to_the_budget_goes_on(make_pool, session):
     assert len(pool.ids) == 1090
 
 
+def test_a_map_may_fail_for_the_share_as_it_is_written_and_says_how_many_that_are(make_pool, session):
+    texts = [f"refuse {i}" if i < 29 else f"word{i}" for i in range(100)]
+    pool = make_pool(texts)
+    assert len(replace(pool, session=executed(session, max_errors=0.29)).map(length=Touchy())) == 71
+    with pytest.raises(OverErrorBudget, match=r"29 of 100 samples have an error, and max_errors allows 28\."):
+        replace(pool, session=executed(session, max_errors=0.287)).map(length=Touchy())
+
+
 def test_map_errors_are_retried_only_when_asked(make_pool, session):
     texts = [f"word{i}" for i in range(30)]
     texts[3] = "refuse"

@@ -156,3 +156,10 @@ def test_a_corpus_without_any_sample_is_not_told_to_allow_for_that():
         with pytest.raises(OverErrorBudget) as raised:
             refuse_unreadable(facts, "pool", 0.05)
         assert str(raised.value).endswith(told)
+
+
+def test_a_corpus_that_is_allowed_what_it_was_told_to_allow_is_readable():
+    facts = {"records": 100, "quarantined": 29, "samples": 71, "reasons": {"missing_field": 29}}
+    with pytest.raises(OverErrorBudget, match=r"--max-unreadable 0\.29$"):
+        refuse_unreadable(facts, "pool", 0.05)
+    refuse_unreadable(facts, "pool", 0.29)

@@ -1,8 +1,12 @@
 """A folder by its URL, on the local disk and on a file system that is reached by a URL."""
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
+from jobs.engine.store.feature import VALUE, Feature
 from jobs.engine.store.folder import Folder
+from jobs.engine.store.merging import settled
 
 
 @pytest.fixture(params=["local", "memory", "s3"])
@@ -36,6 +40,20 @@ def test_files_are_written_listed_read_and_removed(folder):
     folder.remove("in")
     assert folder.names() == ["x.json"]
     assert str(folder.inner("in")) == folder.file("in")
+
+
+@pytest.mark.parametrize("name", ["data [v2]", "a*", "a?", "语 100% #1"])
+def test_a_folder_whose_own_name_looks_like_a_pattern_is_a_folder_like_any_other(tmp_path, name):
+    (tmp_path / "ab").mkdir()
+    (tmp_path / "ab" / "part-other.parquet").touch()
+    folder = Folder.at(tmp_path / name)
+    folder.make()
+    folder.write("x.json", b"x")
+    feature = Feature(folder.url)
+    feature.write(np.array([0]), pa.array([bytes(16)], pa.binary(16)), pa.array([2.0]), [None])
+    assert folder.matching("*.json") == [folder.file("x.json")]
+    assert settled(feature, 1).tolist() == [VALUE]
+    assert feature.values(np.array([0])).tolist() == [2.0]
 
 
 def test_a_file_has_its_name_only_once_it_is_whole(folder):

@@ -14,6 +14,7 @@ import pytest
 from jobs.engine.store.folder import Folder
 from jobs.engine.store.lock import StoreBusy, locked
 from jobs.engine.store.lock_file import lock_file
+from tests.full_disk import files_up_to
 
 HOLDER = """
 import sys, time
@@ -75,6 +76,19 @@ def test_lock_of_a_dead_process_here_is_taken_over_at_once(tmp_path):
     with locked(str(tmp_path), print, lease=30.0):
         assert time.monotonic() - began < 5
         assert json.loads((tmp_path / "lock.json").read_text())["pid"] == os.getpid()
+
+
+def test_a_full_disk_leaves_no_lock_that_says_nothing(tmp_path):
+    lock, owner = lock_file(Folder.at(tmp_path)), {"token": "mine"}
+    with files_up_to(10), pytest.raises(OSError, match="File too large"):
+        lock.created(owner)
+    assert not list(tmp_path.iterdir())
+    assert lock.created(owner)
+    with files_up_to(10), pytest.raises(OSError, match="File too large"):
+        lock.renewed(owner)
+    assert lock.owner()["token"] == "mine"
+    lock.release(owner)
+    assert not list(tmp_path.iterdir())
 
 
 GONE = {"token": "other", "host": "elsewhere", "pid": 1, "renewed": 0.0}

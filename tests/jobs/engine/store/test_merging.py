@@ -195,6 +195,19 @@ def test_an_error_that_is_retried_in_a_batch_of_the_same_samples_gets_its_value(
     assert feature.values(np.array([5, 4])).tolist() == [2.0, 1.0]
 
 
+@pytest.mark.parametrize("rows", [4, 100])  # a merged part that is large enough stays as it is, and others do not
+def test_a_retry_that_fails_has_its_own_error_and_not_the_earlier_one(tmp_path, monkeypatch, rows):
+    monkeypatch.setattr(merging, "MERGED_ROWS", rows)
+    feature = Feature(str(tmp_path))
+    write(feature, [4, 5, 6, 7], [RowError("unreachable"), 5.0, RowError("unreachable"), RowError("unreachable")])
+    settled(feature, SAMPLES)
+    write(feature, [4, 6], [RowError("too_long"), 6.0])
+    settled(feature, SAMPLES)
+    assert dict(feature.errors()) == {4: str(RowError("too_long")), 7: str(RowError("unreachable"))}
+    assert sorted(feature.ids()) == [4, 5, 6, 7]
+    assert feature.values(np.array([5, 6])).tolist() == [5.0, 6.0]
+
+
 def test_values_of_different_types_are_not_mixed_in_one_part(tmp_path):
     feature = Feature(str(tmp_path))
     write(feature, [0], [{"score": 1.0, "note": None}])

@@ -130,6 +130,16 @@ def test_column_gives_an_error_for_what_is_not_a_number():
     assert [error is None for error in errors] == [True, False, False]
 
 
+def test_an_error_that_no_text_can_hold_is_stored_with_a_question_mark(feature):
+    written(feature, [1, 2], [RowError("refused", "no \ud83d"), 2.0])
+    assert list(feature.errors()) == [(1, "refused: no ?")]
+
+    def compute(batch):
+        raise ValueError("no \ud83d")
+
+    assert computed(compute, pa.table({"id": [3]}))[1] == ["ValueError: no ?"]
+
+
 @pytest.mark.parametrize(("values", "message"), [([1.0], "1 values for 2"), ([1.0, None], "gets a RowError")])
 def test_column_refuses_what_would_lose_a_row(values, message):
     with pytest.raises(TypeError, match=message):

@@ -148,7 +148,7 @@ def test_samples_that_the_template_refuses_count_against_the_errors_allowed(make
     )
     with pytest.raises(OverErrorBudget, match=r"1 of 6 samples .* the first is sample 0: chat_template"):
         carry_out(asked)
-    carry_out(replace(asked, allowed=1.0))
+    carry_out(replace(asked, allowed=1))
     outcome = json.loads((tmp_path / "run/outcome.json").read_text())["outcome"]
     assert (outcome["samples"], outcome["left_out"]) == (5, {"chat_template": 1})
 
