@@ -162,7 +162,8 @@ def media_in(record: Record, more: Sequence[tuple[int, Record]]) -> Counter[str]
 
     more: what messages have besides what they say, as `formats.Read` has it.
     """
-    parts = [part for _, rest in more for part in rest.get("content", ()) if isinstance(part, dict)]
+    contents = [rest["content"] for _, rest in more if isinstance(rest.get("content"), list)]
+    parts = [part for content in contents for part in content if isinstance(part, dict)]
     found = [MEDIA.get(name) for part in parts for name in _named(part) or [_kind(part)]]
     for name, kind in LISTS.items():
         if isinstance(record.get(name), list):
