@@ -105,7 +105,7 @@ def record_of(raw: bytes, max_nesting: int) -> dict[str, Any]:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         found = (
-            f"byte 0x{raw[error.start]:02x} at byte {error.start + 1} is not UTF-8 ({error.reason}){_converted(raw)}"
+            f"byte 0x{raw[error.start]:02x} at byte {error.start + 1} is not UTF-8 ({error.reason}): {_converted(raw)}"
         )
         raise RecordFault("invalid_utf8", found) from None
     _refuse_depth(raw, max_nesting)
