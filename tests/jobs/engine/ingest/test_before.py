@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.engine.ingest import IngestSettings, InputError, ingest, ingest_key, settings_of
+from jobs.engine.ingest.before.contamination import read_tests
 from jobs.engine.ingest.before.mix import Part, lines, mixed, parts_of
 from jobs.engine.ingest.before.near import Staying, compared, lots_of, write_bands
 from jobs.engine.ingest.before.ngrams import Hashing, units
@@ -125,6 +126,15 @@ def test_samples_that_differ_in_what_they_show_are_no_near_duplicates(media, tmp
     placed = Placed(0, split.uri, parsed.samples, 0, 0)
     name = write_bands(placed, Marks.of(iter(()), 2), 0.9, interim)
     assert set(pq.read_table(tmp_path / "interim" / name)["position"].to_pylist()) == {1}
+
+
+@pytest.mark.parametrize("write", [json.dumps, repr])
+def test_the_texts_of_a_test_set_that_stand_in_a_text_are_found(write, tmp_path):
+    talk = [{"role": "user", "content": f"a\n{LANGUAGES['zh']}"}, {"role": "assistant", "content": "答"}]
+    (tmp_path / "test.jsonl").write_text(json.dumps({"messages": write(talk)}) + "\n")
+    tests, counted = read_tests(sources_of([str(tmp_path / "test.jsonl")], print), IngestSettings())
+    assert counted == (1, 0)
+    assert np.isin(Hashing(13).grams(LANGUAGES["zh"]).hashes, tests.hashes).all()
 
 
 def test_units_are_words_or_characters_by_script():
