@@ -137,6 +137,17 @@ def test_conversations_with_tools_and_reasoning_in_the_layout_of_each_trainer(ru
     assert json.loads(messages[3]["content"]) == {"name": "天气", "arguments": {"city": "Oslo"}}
 
 
+def test_media_that_the_data_of_a_trainer_does_not_have_are_named(run, kept):
+    asked = [{"type": "image", "image": "a.png"}, {"type": "text", "text": "这是什么?"}]
+    talk = [{"role": "user", "content": asked}, {"role": "assistant", "content": "a cat"}]
+    said = {"messages": [{"role": "user", "content": "Which word?"}, {"role": "assistant", "content": "x"}]}
+    kept({"messages": talk}, {**said, "audio": "b.wav"}, said)
+    code, told = run("out", "--to", "ms-swift", command=export)
+    assert code == 0
+    assert "not in the data: 1 audio, 1 image; the texts have a placeholder such as <image>" in told
+    assert "3 of 3 samples are in " in told
+
+
 @pytest.mark.usefixtures("ray_session")
 def test_one_turn_as_alpaca_and_as_prompt_and_completion_with_the_columns_of_the_pool(run, tmp_path):
     rows = [{"q": f"Translate {i}.", "more": f"文{i}", "a": f"答 {i}", "n": i} for i in range(4)]
