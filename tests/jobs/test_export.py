@@ -212,9 +212,10 @@ def test_the_hub_s_folder_keeps_the_schema_and_is_loaded_by_datasets(run, tmp_pa
 
 def test_fields_whose_values_differ_in_type_are_json_text_in_the_hub_s_shards(run, tmp_path, kept, monkeypatch):
     monkeypatch.setattr("jobs.engine.export.shards.SHARD_BYTES", 10)
+    monkeypatch.setattr("jobs.engine.export.shards.BATCH", 1)
     made = [
-        {"instruction": "a", "output": "b", "extra": 1, "score": 1, "empty": {}, "tags": ["x"]},
-        {"instruction": "c", "output": "d", "extra": "one", "score": 0.5, "empty": {}, "tags": None},
+        {"instruction": "a", "output": "b", "extra": 1, "score": 1, "empty": {}, "tags": ["x"], "key": 2**60 + 1},
+        {"instruction": "c", "output": "d", "extra": "one", "score": 0.5, "empty": {}, "tags": None, "key": 0.5},
     ]
     kept(*made)
     code, said = run("out", "--to", "hub", "--repo", "me/kept", "--dry-run", "--out", "sent", command=export)
@@ -223,12 +224,13 @@ def test_fields_whose_values_differ_in_type_are_json_text_in_the_hub_s_shards(ru
         "train-00000-of-00002.parquet",
         "train-00001-of-00002.parquet",
     ]
-    assert "written as JSON text, because their values differ in type: extra, empty" in said
+    assert "written as JSON text, because their values differ in type: extra, empty, key" in said
     found = load_dataset(str(tmp_path / "sent"), split="train", cache_dir=str(tmp_path / "cache")).to_list()
     assert sorted(found, key=lambda row: row["instruction"]) == [
-        {"instruction": "a", "output": "b", "extra": "1", "score": 1.0, "empty": "{}", "tags": ["x"]},
-        {"instruction": "c", "output": "d", "extra": "one", "score": 0.5, "empty": "{}", "tags": None},
-    ]
+        {"instruction": "a", "output": "b", "extra": "1", "score": 1.0, "empty": "{}", "tags": ["x"],
+         "key": str(2**60 + 1)},
+        {"instruction": "c", "output": "d", "extra": "one", "score": 0.5, "empty": "{}", "tags": None, "key": "0.5"},
+    ]  # fmt: skip
 
 
 def test_what_is_no_run_or_no_target_is_refused_in_a_line(run, tmp_path, kept):
