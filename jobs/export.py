@@ -78,6 +78,9 @@ def _for_trainer(kept: Kept, trainer: str, out: Folder) -> None:
     done = export_for(trainer, kept, out)
     for reason, (count, line) in done.left_out.items():
         say(f"left out {count:,}: {reason} (the first is {kept.folder}/selected.jsonl:{line})")
+    if done.media:
+        counts = ", ".join(f"{count:,} {kind}" for kind, count in done.media.items())
+        say(f"not in the data: {counts}; the texts have a placeholder such as <image>, or nothing, in their place")
     data, configuration = (f"{out}/{path.rpartition('/')[2]}" for path in (done.data, done.configuration))
     say(f"{done.written:,} of {kept.count:,} samples are in {data}; {configuration} names them for {trainer}")
 

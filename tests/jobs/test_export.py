@@ -137,6 +137,17 @@ def test_conversations_with_tools_and_reasoning_in_the_layout_of_each_trainer(ru
     assert json.loads(messages[3]["content"]) == {"name": "天气", "arguments": {"city": "Oslo"}}
 
 
+def test_media_that_the_data_of_a_trainer_does_not_have_are_named(run, kept):
+    asked = [{"type": "image", "image": "a.png"}, {"type": "text", "text": "这是什么?"}]
+    talk = [{"role": "user", "content": asked}, {"role": "assistant", "content": "a cat"}]
+    said = {"messages": [{"role": "user", "content": "Which word?"}, {"role": "assistant", "content": "x"}]}
+    kept({"messages": talk}, {**said, "audio": "b.wav"}, said)
+    code, told = run("out", "--to", "ms-swift", command=export)
+    assert code == 0
+    assert "not in the data: 1 audio, 1 image; the texts have a placeholder such as <image>" in told
+    assert "3 of 3 samples are in " in told
+
+
 @pytest.mark.usefixtures("ray_session")
 def test_one_turn_as_alpaca_and_as_prompt_and_completion_with_the_columns_of_the_pool(run, tmp_path):
     rows = [{"q": f"Translate {i}.", "more": f"文{i}", "a": f"答 {i}", "n": i} for i in range(4)]
@@ -201,9 +212,10 @@ def test_the_hub_s_folder_keeps_the_schema_and_is_loaded_by_datasets(run, tmp_pa
 
 def test_fields_whose_values_differ_in_type_are_json_text_in_the_hub_s_shards(run, tmp_path, kept, monkeypatch):
     monkeypatch.setattr("jobs.engine.export.shards.SHARD_BYTES", 10)
+    monkeypatch.setattr("jobs.engine.export.shards.BATCH", 1)
     made = [
-        {"instruction": "a", "output": "b", "extra": 1, "score": 1, "empty": {}, "tags": ["x"]},
-        {"instruction": "c", "output": "d", "extra": "one", "score": 0.5, "empty": {}, "tags": None},
+        {"instruction": "a", "output": "b", "extra": 1, "score": 1, "empty": {}, "tags": ["x"], "key": 2**60 + 1},
+        {"instruction": "c", "output": "d", "extra": "one", "score": 0.5, "empty": {}, "tags": None, "key": 0.5},
     ]
     kept(*made)
     code, said = run("out", "--to", "hub", "--repo", "me/kept", "--dry-run", "--out", "sent", command=export)
@@ -212,12 +224,13 @@ def test_fields_whose_values_differ_in_type_are_json_text_in_the_hub_s_shards(ru
         "train-00000-of-00002.parquet",
         "train-00001-of-00002.parquet",
     ]
-    assert "written as JSON text, because their values differ in type: extra, empty" in said
+    assert "written as JSON text, because their values differ in type: extra, empty, key" in said
     found = load_dataset(str(tmp_path / "sent"), split="train", cache_dir=str(tmp_path / "cache")).to_list()
     assert sorted(found, key=lambda row: row["instruction"]) == [
-        {"instruction": "a", "output": "b", "extra": "1", "score": 1.0, "empty": "{}", "tags": ["x"]},
-        {"instruction": "c", "output": "d", "extra": "one", "score": 0.5, "empty": "{}", "tags": None},
-    ]
+        {"instruction": "a", "output": "b", "extra": "1", "score": 1.0, "empty": "{}", "tags": ["x"],
+         "key": str(2**60 + 1)},
+        {"instruction": "c", "output": "d", "extra": "one", "score": 0.5, "empty": "{}", "tags": None, "key": "0.5"},
+    ]  # fmt: skip
 
 
 def test_what_is_no_run_or_no_target_is_refused_in_a_line(run, tmp_path, kept):

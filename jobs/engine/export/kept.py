@@ -5,7 +5,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from jobs.engine.ingest import RecordFault, messages_of, settings_of
+from jobs.engine.ingest import RecordFault, settings_of
+from jobs.engine.ingest.records.contents import media_in
+from jobs.engine.ingest.records.formats import read
 from jobs.engine.ingest.records.records import record_of
 from jobs.engine.outcome.manifest import finished_manifest
 from jobs.engine.outcome.selected import FILE
@@ -25,6 +27,8 @@ class KeptSample(NamedTuple):
     """The line in selected.jsonl, from 1: the rank of the sample."""
     record: dict[str, Any]
     messages: list[Message]
+    media: Mapping[str, int]
+    """The number of its images, audios and videos, which are in the record alone."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +85,10 @@ class Kept:
         """The samples, best first. WinnowError where a record cannot be read as the run read it."""
         for line, record in self.records():
             try:
-                yield KeptSample(line, record, messages_of(record, self.columns)[1])
+                found = read(record, self.columns)
             except RecordFault as fault:
                 raise self._unreadable(line, fault) from None
+            yield KeptSample(line, record, found.messages, media_in(record, found.more))
 
     def _unreadable(self, line: int, fault: RecordFault) -> WinnowError:
         return WinnowError(f"{self.folder}/{FILE}:{line}: {fault}")

@@ -51,12 +51,28 @@ def _batches(kept: Kept) -> Iterator[Sequence[dict[str, Any]]]:
 def _schema(kept: Kept) -> pa.Schema:
     """A column for each field, in the order in which fields are met. One of JSON text has metadata."""
     types: dict[str, pa.DataType | None] = {}
+    widened: set[str] = set()
     for batch in _batches(kept):
         for name in dict.fromkeys(name for record in batch for name in record):
-            types[name] = _common(types.get(name, pa.null()), [record.get(name) for record in batch])
+            before = types.get(name, pa.null())
+            types[name] = _common(before, [record.get(name) for record in batch])
+            widened |= {name} if before not in (pa.null(), types[name]) else set()
+    # A large integer does not fit the fractions of a later batch, which its own batch could not know.
+    for batch in _batches(kept) if widened else ():
+        for name in widened:
+            if (kind := types[name]) and not _holds(kind, [record.get(name) for record in batch]):
+                types[name] = None
     return pa.schema(
         [pa.field(name, kind or pa.string(), metadata=None if kind else {"json": ""}) for name, kind in types.items()]
     )
+
+
+def _holds(kind: pa.DataType, values: Sequence[Any]) -> bool:
+    try:
+        pa.array(values, kind)
+    except UNFIT:
+        return False
+    return True
 
 
 def _common(before: pa.DataType | None, values: Sequence[Any]) -> pa.DataType | None:

@@ -24,6 +24,8 @@ class Exported:
     written: int
     left_out: dict[str, tuple[int, int]]
     """For each reason why samples do not fit, how many there are, and the line of the first one."""
+    media: dict[str, int]
+    """The number of images, audios and videos of the samples that were written, which the data does not have."""
 
 
 @contextmanager
@@ -48,6 +50,7 @@ def export_for(trainer: str, kept: Kept, out: Folder) -> Exported:
     file = f"{kept.name}.jsonl"
     counts: Counter[str] = Counter()
     first: dict[str, int] = {}
+    media: Counter[str] = Counter()
     with new_folder(out):
         with out.writing(file) as data:
             for sample in kept.samples():
@@ -57,6 +60,7 @@ def export_for(trainer: str, kept: Kept, out: Folder) -> Exported:
                     counts[str(reason)] += 1
                     first.setdefault(str(reason), sample.line)
                     continue
+                media.update(sample.media)
                 data.write(spelled(text_of(record)).encode() + b"\n")
         written = kept.count - counts.total()
         left_out = {reason: (count, first[reason]) for reason, count in counts.most_common()}
@@ -64,4 +68,4 @@ def export_for(trainer: str, kept: Kept, out: Folder) -> Exported:
             raise NothingSelected(f"none of the {kept.count:,} kept samples fits {trainer}: {next(iter(left_out))}")
         name, configuration = layout.configuration(out.file(file), file, kept.name)
         out.write(name, configuration.encode())
-    return Exported(out.file(file), out.file(name), written, left_out)
+    return Exported(out.file(file), out.file(name), written, left_out, dict(sorted(media.items())))

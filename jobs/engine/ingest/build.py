@@ -46,7 +46,7 @@ from jobs.engine.terminal.errors import UsageError
 from jobs.engine.terminal.place_errors import regardless
 from operators.base import canonical_json
 
-VERSION = 5
+VERSION = 6
 """Raise it when the same inputs and settings make a different pool than before."""
 
 TEMPORARY = ".tmp-"

@@ -141,7 +141,7 @@ def _parsed(reader: Reader, settings: IngestSettings, writer: InterimWriter, qua
             continue
         for sample in samples:
             raw = sample.raw or (compact(piece.raw) if elements else piece.raw)
-            writer.add(piece.line, sample.messages, sample.hashes, raw, sample.rejected, sample.label)
+            writer.add(piece.line, sample.messages, sample.hashes, raw, sample.rejected, sample.label, sample.media)
             found.formats[sample.format] += 1
             found.made += sample.raw is not None
             if sample.media:

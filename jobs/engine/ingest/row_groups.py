@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs.engine.ingest.records.contents import NO_MEDIA
 from jobs.engine.ingest.records.hashes import Hashes
 from operators.sample import MESSAGES, MORE, SAMPLE, Message
 
@@ -16,7 +17,10 @@ GROUP_BYTES = 64 << 20
 KEYS_AT_ONCE = 65_536
 
 INTERIM = pa.schema(
-    [SAMPLE.field(name) for name in ("sha", "text_sha", "line", "messages", "raw", "rejected", "label")]
+    [
+        *(SAMPLE.field(name) for name in ("sha", "text_sha", "line", "messages", "raw", "rejected", "label")),
+        ("media", pa.bool_()),  # true for a sample with an image, an audio or a video; else null
+    ]
 )
 KEYS = pa.schema([("head", pa.uint64()), ("tail", pa.uint64()), ("line", pa.int64())])
 
@@ -56,6 +60,7 @@ class InterimWriter:
         self.raws: list[bytes] = []
         self.rejected: dict[int, Sequence[Message]] = {}
         self.labels: dict[int, bool] = {}
+        self.media: dict[int, bool] = {}
         """What few samples have, by the sample's place."""
         self.bytes = 0
 
@@ -67,8 +72,11 @@ class InterimWriter:
         raw: bytes,
         rejected: Sequence[Message] | None = None,
         label: bool | None = None,
+        media: Mapping[str, int] = NO_MEDIA,
     ) -> None:
-        """Adds one sample."""
+        """Adds one sample. media: the number of its images, audios and videos."""
+        if media:
+            self.media[len(self.lines)] = True
         if rejected is not None:
             self.rejected[len(self.lines)] = rejected
         if label is not None:
@@ -103,6 +111,7 @@ class InterimWriter:
             pa.array(self.raws, pa.large_binary()),
             _sparse(self.rejected, len(self.raws), MESSAGES),
             _sparse(self.labels, len(self.raws), pa.bool_()),
+            _sparse(self.media, len(self.raws), pa.bool_()),
         ]
         self.rows.write_table(pa.Table.from_arrays(columns, schema=INTERIM), row_group_size=GROUP_ROWS)
         self.keys.add([each.kind for each in self.hashes], self.lines)

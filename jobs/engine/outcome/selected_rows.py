@@ -17,11 +17,12 @@ from jobs.engine.ingest.files.streams import file_at
 from jobs.engine.ingest.files.tabular import rows_at, schema_at
 from jobs.engine.ingest.tasks import Tasks, fetched
 from jobs.engine.outcome.decided import decided
+from jobs.engine.outcome.selected import RUN_BYTES
 from jobs.engine.pool.selection import Selection
 from jobs.engine.samples.reading import Parts, read_samples
 from jobs.engine.store.folder import Folder
 from jobs.engine.store.runs import few, merged, write_run
-from jobs.engine.terminal.errors import WinnowError
+from jobs.engine.terminal.errors import WinnowError, first_line
 from jobs.engine.terminal.screen import say
 
 FILE = "selected.parquet"
@@ -29,6 +30,10 @@ ROWS = ("parquet", "arrow")
 """The kinds of files that have rows with types."""
 RANK = "__winnow_rank__"
 GROUP_BYTES = 64 << 20
+
+
+class NoCommonType(WinnowError):
+    """A value of a file that the type which its column has in all files together cannot hold."""
 
 
 def write_selected_rows(
@@ -43,22 +48,30 @@ def write_selected_rows(
         out.remove(FILE)
         return
     sizes = {each["uri"]: each["bytes"] for each in facts["sources"]}
+    slices = [each for each in decided(parts, chosen) if len(each.kept)]
     try:
         schema = fetched(tasks.started(_schema, paths, sizes))
     except (WinnowError, OSError) as error:
-        say(f"{out}/{FILE} is left out: {error}")
-        out.remove(FILE)
+        _leave_out(out, error)
         return
-    slices = [each for each in decided(parts, chosen) if len(each.kept)]
     calls = [
         (each.parts, each.kept, each.rank, paths, schema, interim, f"rows-{number:06d}")
         for number, each in enumerate(slices)
     ]
-    runs = list(chain.from_iterable(tasks.results("sorted", _write_runs, calls)))
+    try:
+        runs = list(chain.from_iterable(tasks.results("sorted", _write_runs, calls)))
+    except NoCommonType as error:
+        _leave_out(out, error)
+        return
     runs = few(interim, runs, RANK, partial(tasks.results, "merged"))
     written = fetched(tasks.started(_write_rows, interim, runs, schema, out))
     if written != len(chosen.ids):
         raise WinnowError(f"{out}/{FILE} does not add up: {written:,} rows, but {len(chosen.ids):,} samples kept")
+
+
+def _leave_out(out: Folder, why: Exception) -> None:
+    say(f"{out}/{FILE} is left out: {why}")
+    out.remove(FILE)
 
 
 def _schema(paths: Mapping[str, str], sizes: Mapping[str, int]) -> pa.Schema:
@@ -84,7 +97,10 @@ def _write_runs(
     interim: Folder,
     name: str,
 ) -> list[str]:
-    """Writes runs of the kept rows of some parts with their ranks, one per file. Returns their names."""
+    """Writes runs of the kept rows of some parts with their ranks, RUN_BYTES or a batch more each. Returns their names.
+
+    NoCommonType where a value does not fit the schema.
+    """
     places = pa.concat_tables(read_samples(parts, kept, ["source", "line"]))
     sources, lines = places["source"].to_numpy(), places["line"].to_numpy()
     ranked = schema.append(pa.field(RANK, pa.int64()))
@@ -92,12 +108,31 @@ def _write_runs(
     for source in dict.fromkeys(sources.tolist()):
         here = np.flatnonzero(sources == source)
         here = here[np.argsort(lines[here])]
-        with file_at(paths[source]) as file:
-            tables = [_fitted(each, schema) for each in rows_at(file, lines[here] - 1)]
-        table = pa.concat_tables(tables).append_column(RANK, pa.array(rank[here]))
-        names.append(f"{name}-{len(names):06d}")
-        write_run(interim, names[-1], [table.sort_by(RANK)], ranked, RANK)
+        try:
+            for table in _filled(paths[source], lines[here] - 1, rank[here], schema):
+                names.append(f"{name}-{len(names):06d}")
+                write_run(interim, names[-1], [table.sort_by(RANK)], ranked, RANK)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+            raise NoCommonType(f"{source} has a value that no type of all files holds: {first_line(error)}") from None
     return names
+
+
+def _filled(path: str, numbers: np.ndarray, rank: np.ndarray, schema: pa.Schema) -> Iterator[pa.Table]:
+    """The rows of a file with these numbers, which ascend, and their ranks, in tables of RUN_BYTES or a batch more.
+
+    Arrow cannot sort a table with 2 GiB of texts or bytes in a column, which images soon are.
+    """
+    held: list[pa.Table] = []
+    at = 0
+    with file_at(path) as file:
+        for table in rows_at(file, numbers):
+            held.append(_fitted(table, schema).append_column(RANK, pa.array(rank[at : at + len(table)])))
+            at += len(table)
+            if sum(each.nbytes for each in held) >= RUN_BYTES:
+                yield pa.concat_tables(held)
+                held = []
+    if held:
+        yield pa.concat_tables(held)
 
 
 def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from huggingface_hub import DatasetCardData
 
+from jobs.engine.outcome.ledger import DUPLICATE, NEARLY
 from jobs.engine.outcome.outcome import Outcome
 from jobs.engine.report.origin import FILES_LISTED, method, origin, short_names
 from jobs.engine.report.rendering import write_page
@@ -20,6 +21,7 @@ def write_card(outcome: Outcome) -> None:
         **origin(manifest),
         "header": metadata(outcome).to_yaml(),
         "budget": run["fields"].get("budget"),
+        "nearly": outcome.ledger.tally[DUPLICATE, NEARLY],
         "counts": {"read": manifest["counts"]["records"], **outcome.counts},
         "method": method(run["recipe"]),
         "as_published": run.get("as_published"),

@@ -15,6 +15,7 @@ from jobs.engine.ingest.files.splits import Split
 from jobs.engine.ingest.files.streams import Range, file_at
 from jobs.engine.ingest.parse import reader_of
 from jobs.engine.ingest.records.records import record_of
+from jobs.engine.ingest.records.values import decoded, literal
 from jobs.engine.ingest.settings import IngestSettings
 from jobs.engine.store.folder import Folder
 from jobs.engine.store.runs import write_run
@@ -76,14 +77,19 @@ def _records(sources: Sequence[Source], settings: IngestSettings) -> Iterator[tu
 
 
 def _texts(value: Any, passed_over: Set[str]) -> Iterator[str]:
-    """The texts in a record, without those of bookkeeping fields."""
+    """The texts in a record, without those of bookkeeping fields.
+
+    A text may hold a conversation as JSON or as Python writes it, with escapes in place of line ends and of what is not
+    ASCII. The texts in it are given too.
+    """
     if isinstance(value, str):
         yield value
-    elif isinstance(value, dict):
+        value = literal(decoded(decoded(value, "["), "{"))
+    if isinstance(value, dict):
         for name, inner in value.items():
-            if name.lower() not in passed_over:
+            if str(name).lower() not in passed_over:
                 yield from _texts(inner, passed_over)
-    elif isinstance(value, list):
+    elif isinstance(value, list | tuple):
         for inner in value:
             yield from _texts(inner, passed_over)
 

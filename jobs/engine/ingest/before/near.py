@@ -60,15 +60,19 @@ def near_name(lot: int) -> str:
 
 def compared(table: pa.Table) -> list[str]:
     """Returns the text of each sample that is compared; empty for a sample that is not, such as one with an image."""
-    texts = ["\n".join(said) for said in conversations(table, NOT_COMPARED)]
-    return ["" if any(each in text for each in PLACEHOLDERS) else text for text in texts]
+    texts = ("\n".join(said) for said in conversations(table, NOT_COMPARED))
+    shows = table["media"].to_pylist()
+    return [
+        "" if media or any(each in text for each in PLACEHOLDERS) else text
+        for text, media in zip(texts, shows, strict=True)
+    ]
 
 
 def write_bands(split: Placed, marks: Marks, threshold: float, interim: Folder) -> str:
     """Writes the bands of the samples of a split, by key. Returns the name of the file."""
     bands, rows = banding(threshold)
     tables = [BANDS.empty_table()]
-    for positions, table in unmarked(split, marks, interim, ["messages"]):
+    for positions, table in unmarked(split, marks, interim, ["messages", "media"]):
         texts = compared(table)
         some = np.array([bool(text) for text in texts])
         if some.any():
@@ -149,7 +153,9 @@ def repeats(lot: int, placements: Placements, threshold: float, interim: Folder)
     found: list[tuple[int, int, int, float]] = []
     splits = np.searchsorted(placements.bounds(), positions, side="right") - 1
     for number in np.unique(splits):
-        for here, table in at(placements.splits[number], positions[splits == number], interim, ["messages", "line"]):
+        for here, table in at(
+            placements.splits[number], positions[splits == number], interim, ["messages", "media", "line"]
+        ):
             lines = dict(zip(here.tolist(), table["line"].fill_null(0).to_pylist(), strict=True))
             near = stays.repeats(here, compared(table))
             found += [(position, first, lines[position], similarity) for position, first, similarity in near]

@@ -158,8 +158,32 @@ def _values(column: pa.Array) -> list[Any]:
     except UnicodeDecodeError:
         raise
     except (ValueError, OverflowError):
-        # Python's dates end before parquet's do, and have no nanoseconds.
-        return column.cast(pa.string()).to_pylist()
+        return [_value(scalar) for scalar in column]
+
+
+def _value(scalar: Any) -> Any:
+    """Returns the value of a scalar, with a text in place of each time in it that Python has no object for.
+
+    Python's dates end before parquet's do, and it may not know a time zone. What a value becomes does not depend on its
+    neighbours.
+    """
+    try:
+        return scalar.as_py()
+    except UnicodeDecodeError:
+        raise
+    except (ValueError, OverflowError):
+        kind = scalar.type
+    if pa.types.is_dictionary(kind):
+        return _value(scalar.value)
+    if pa.types.is_struct(kind):
+        return {name: _value(scalar[name]) for name in kind.names}
+    if pa.types.is_map(kind):
+        return [(_value(item["key"]), _value(item["value"])) for item in scalar.values]
+    if pa.types.is_nested(kind):
+        return [_value(item) for item in scalar.values]
+    if pa.types.is_timestamp(kind):
+        scalar = scalar.cast(pa.timestamp(kind.unit))
+    return scalar.cast(pa.string()).as_py()
 
 
 def _binary_row(batch: pa.RecordBatch) -> tuple[dict[str, Any], str]:
@@ -172,12 +196,12 @@ def _binary_row(batch: pa.RecordBatch) -> tuple[dict[str, Any], str]:
         is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
         row[name] = None
         try:
-            column.to_pylist()
+            _values(column)
         except UnicodeDecodeError:
             broken.append(name)
             if not is_text:
                 continue
-        row[name] = (column.cast(pa.large_binary()) if is_text else column).to_pylist()[0]
+        row[name] = _values(column.cast(pa.large_binary()) if is_text else column)[0]
     return row, f"column {broken[0]!r}"
 
 

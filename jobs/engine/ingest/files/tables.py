@@ -8,10 +8,15 @@ from collections.abc import Iterable, Iterator
 from jobs.engine.ingest.faults import HEAD_BYTES, FileFault, Piece, RecordFault, too_large
 
 ROW_SHOWN = 200
+NOT_UTF_8 = "surrogateescape"
+"""How bytes that are not UTF-8 are held in a text, and written back."""
 
 
 class Table:
-    """Gives the rows of a csv file, numbered by the line on which each ends. Values are texts."""
+    """Gives the rows of a csv file, numbered by the line on which each ends. Values are texts.
+
+    Bytes that are not UTF-8 are in the row as they are: whoever reads its JSON text refuses that row alone.
+    """
 
     def __init__(self, blocks: Iterable[bytes], limit: int, delimiter: str):
         self.blocks, self.limit, self.delimiter = blocks, limit, delimiter
@@ -25,6 +30,8 @@ class Table:
             repeated = next((name for name in header if header.count(name) > 1), None)
             if repeated is not None:
                 raise FileFault("duplicate_column", f"there are two columns {repeated!r}; rename or drop one of them")
+            if not _is_text("".join(header)):
+                raise FileFault("invalid_utf8", "the names of the columns are not UTF-8: save the file as UTF-8")
             while True:
                 lines.held.clear()
                 try:
@@ -38,15 +45,12 @@ class Table:
                     yield self._piece(header, row, reader.line_num)
         except csv.Error as error:
             yield Piece(reader.line_num, b"", FileFault("corrupt_file", f"not readable as csv: {error}"))
-        except UnicodeDecodeError as error:
-            found = f"byte 0x{error.object[error.start]:02x} is not UTF-8 ({error.reason}): save the file as UTF-8"
-            yield Piece(reader.line_num + 1, b"", FileFault("invalid_utf8", found))
         except FileFault as fault:
             yield Piece(None, b"", fault)
 
     def _broken(self, held: list[str], line: int, error: csv.Error) -> Piece:
         """Returns the piece for a row that is no csv. The next row begins on the line after it."""
-        raw = "".join(held).encode("utf-8", "surrogatepass")
+        raw = "".join(held).encode("utf-8", NOT_UTF_8)
         found = f"not readable as csv: {error}"
         if len(held) > 1:
             found += f"; a quote that is opened on line {line - len(held) + 1:,} may not be closed"
@@ -54,7 +58,7 @@ class Table:
 
     def _piece(self, header: list[str], row: list[str], line: int) -> Piece:
         record = dict(zip(header, row, strict=False))
-        raw = json.dumps(record, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        raw = json.dumps(record, ensure_ascii=False).encode("utf-8", NOT_UTF_8)
         if len(row) != len(header):
             found = (
                 f"the row has {len(row)} fields, and the header {len(header)}: {self.delimiter.join(row)[:ROW_SHOWN]!r}"
@@ -63,13 +67,21 @@ class Table:
         return too_large(line, raw, len(raw), self.limit) if len(raw) > self.limit else Piece(line, raw)
 
 
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 class _Text(Iterator[str]):
     """The lines of blocks of bytes, decoded. Quoted fields may hold line ends, so each line keeps its own."""
 
     def __init__(self, blocks: Iterable[bytes]):
         self.held: list[str] = []
         """The lines that were given since this was emptied."""
-        self.reader = io.TextIOWrapper(io.BufferedReader(_Raw(blocks)), "utf-8-sig", newline="")
+        self.reader = io.TextIOWrapper(io.BufferedReader(_Raw(blocks)), "utf-8-sig", NOT_UTF_8, newline="")
 
     def __next__(self) -> str:
         if line := self.reader.readline():

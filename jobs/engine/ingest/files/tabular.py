@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from jobs.engine.ingest.files.parquet import ARROW
+from jobs.engine.ingest.files.parquet import ARROW, BATCH_ROWS
 
 PARQUET = b"PAR1"
 
@@ -39,7 +39,7 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 
 
 def rows_at(file: BinaryIO, numbers: np.ndarray) -> Iterator[pa.Table]:
-    """Gives the rows with these numbers, which ascend from 0, in a table per row group or record batch.
+    """Gives the rows with these numbers, which ascend from 0, in a table per BATCH_ROWS or record batch that has some.
 
     Only the row groups that have some are read.
     """
@@ -47,7 +47,8 @@ def rows_at(file: BinaryIO, numbers: np.ndarray) -> Iterator[pa.Table]:
         parquet = pq.ParquetFile(file)
         sizes = [parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)]
         for group, rows in _within(sizes, numbers):
-            yield _rows(parquet.read_row_group(group), rows)
+            # A batch at a time: from a column with 2 GiB of texts or bytes Arrow cannot take a row.
+            yield from _taken(parquet.iter_batches(BATCH_ROWS, [group]), rows)
     elif _head(file, ARROW):
         reader = pa.ipc.open_file(file)
         batches = (reader.get_batch(number) for number in range(reader.num_record_batches))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jobs.engine.ingest.faults import RecordFault
-from jobs.engine.ingest.records.values import Record, as_json, decoded, is_number, shown, wrong_type
+from jobs.engine.ingest.records.values import Record, as_json, decoded, filled, is_number, shown, wrong_type
 
 TEXTS = {"text", "input_text", "output_text"}
 THOUGHTS = {"reasoning", "thinking", "think", "thought"}
@@ -22,7 +22,9 @@ MEDIA = {
     **dict.fromkeys(("video", "video_url", "input_video"), "video"),
 }
 LISTS = {"images": "image", "audios": "audio", "videos": "video"}
-"""The fields of a record that list its media, which the texts name by placeholders of their own."""
+"""The fields of a record that list its media, which the texts may name by placeholders of their own."""
+BESIDE = {**LISTS, **{kind: kind for kind in LISTS.values()}}
+"""The fields of a record that have media: lists, or one medium."""
 BARE = ("text", "value", "content")
 KINDS = {*TEXTS, *THOUGHTS, *CALLED, *RESULTS, *MEDIA}
 
@@ -158,15 +160,16 @@ NO_MEDIA: Counter[str] = Counter()
 
 
 def media_in(record: Record, more: Sequence[tuple[int, Record]]) -> Counter[str]:
-    """Returns the number of media by kind: the parts of messages, and the lists that stand beside the conversation.
+    """Returns the number of media by kind: the parts of messages, and the fields that stand beside the conversation.
 
     more: what messages have besides what they say, as `formats.Read` has it.
     """
-    parts = [part for _, rest in more for part in rest.get("content", ()) if isinstance(part, dict)]
+    contents = [rest["content"] for _, rest in more if isinstance(rest.get("content"), list)]
+    parts = [part for content in contents for part in content if isinstance(part, dict)]
     found = [MEDIA.get(name) for part in parts for name in _named(part) or [_kind(part)]]
-    for name, kind in LISTS.items():
-        if isinstance(record.get(name), list):
-            found += [kind] * len(record[name])
+    for name, kind in BESIDE.items():
+        if filled(record, name) and isinstance(record[name], str | list | dict):
+            found += [kind] * (len(record[name]) if isinstance(record[name], list) else 1)
     return Counter([kind for kind in found if kind]) if found else NO_MEDIA
 
 

@@ -111,5 +111,12 @@ def _made(record: Record, found: Read, more: Mapping[str, Any], without: Any) ->
     """Returns a conversation with a record of its own: the messages, and the other fields of the record."""
     others = {name: value for name, value in record.items() if name not in without}
     made = {**others, **more, "messages": [openai_message(each) for each in found.messages]}
-    text = json.dumps(made, ensure_ascii=False)
-    return Found({**others, **more}, found, text.encode("utf-8", "surrogatepass"))
+    return Found({**others, **more}, found, _encoded(made))
+
+
+def _encoded(record: Record) -> bytes:
+    """Returns the record as JSON; in ASCII where a field has half of a surrogate pair, which UTF-8 cannot hold."""
+    try:
+        return json.dumps(record, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return json.dumps(record).encode()

@@ -75,7 +75,10 @@ def samples_of(raw: bytes, settings: IngestSettings, opaque: Sequence[str] = ())
     opaque: the fields that hold bytes and not text.
     """
     record = record_of(raw, settings.max_nesting)
-    return [_sample(each, settings, raw, opaque) for each in conversations(record, settings)]
+    try:
+        return [_sample(each, settings, raw, opaque) for each in conversations(record, settings)]
+    except RecursionError:  # in JSON that a text of the record holds, of which the limit knows nothing
+        raise RecordFault("too_deep", "a text of the record holds JSON nested deeper than can be read") from None
 
 
 def _sample(found: Found, settings: IngestSettings, raw: bytes, opaque: Sequence[str]) -> Sample:
@@ -102,7 +105,7 @@ def record_of(raw: bytes, max_nesting: int) -> dict[str, Any]:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         found = (
-            f"byte 0x{raw[error.start]:02x} at byte {error.start + 1} is not UTF-8 ({error.reason}){_converted(raw)}"
+            f"byte 0x{raw[error.start]:02x} at byte {error.start + 1} is not UTF-8 ({error.reason}): {_converted(raw)}"
         )
         raise RecordFault("invalid_utf8", found) from None
     _refuse_depth(raw, max_nesting)

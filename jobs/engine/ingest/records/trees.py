@@ -42,6 +42,8 @@ def paths(record: Record) -> Iterator[Path]:
             raise wrong_type("replies", node, "an object")
         here = [*before, _message(node)]
         replies = node.get("replies") or []
+        if not isinstance(replies, list):
+            raise wrong_type("replies", replies, "an array")
         answered = here[-1][0]["role"] == "assistant"
         goes_on = any(isinstance(each, dict) and each.get("replies") for each in replies)
         if answered and not goes_on:
@@ -71,20 +73,18 @@ def in_rows(head: bytes) -> bool:
 
 def whole_trees(pieces: Iterable[Piece]) -> Iterator[Piece]:
     """Gives pieces, the rows of each tree as one piece at the place of its last row."""
-    held: list[dict[str, Any]] = []
-    line: int | None = None
+    held: list[tuple[Piece, dict[str, Any]]] = []
     for piece in pieces:
         row = None if piece.fault or not in_rows(piece.raw) else _row(piece.raw)
-        if held and (row is None or row[TREE] != held[0][TREE]):
-            yield Piece(line, _tree(held))
+        if held and (row is None or row[TREE] != held[0][1][TREE]):
+            yield _tree(held)
             held = []
         if row is None:
             yield piece
         else:
-            held.append(row)
-            line = piece.line
+            held.append((piece, row))
     if held:
-        yield Piece(line, _tree(held))
+        yield _tree(held)
 
 
 def _row(raw: bytes) -> dict[str, Any] | None:
@@ -92,17 +92,39 @@ def _row(raw: bytes) -> dict[str, Any] | None:
         row = json.loads(raw)
     except (ValueError, RecursionError):
         return None
-    return row if isinstance(row, dict) and row.get(TREE) and row.get(MESSAGE) and PARENT in row else None
+    if not (isinstance(row, dict) and row.get(TREE) and row.get(MESSAGE) and PARENT in row):
+        return None
+    return row if all(isinstance(row[name], str | int | None) for name in (MESSAGE, PARENT)) else None
 
 
-def _tree(rows: list[dict[str, Any]]) -> bytes:
-    """The JSON text of the tree of these rows. Messages whose parents are not there begin it."""
+def _tree(held: list[tuple[Piece, dict[str, Any]]]) -> Piece:
+    """The tree of these rows. Messages whose parents are not there begin it. It has a fault where a row would be lost.
+
+    A row that is there twice counts once.
+    """
+    rows: dict[Any, dict[str, Any]] = {}
     replies: dict[Any, list[dict[str, Any]]] = {}
-    known = {row[MESSAGE] for row in rows}
-    for row in rows:
-        replies.setdefault(row[PARENT] if row[PARENT] in known else None, []).append(row)
-    for row in rows:
-        row["replies"] = replies.get(row[MESSAGE], [])
+    for _, row in held:
+        if rows.setdefault(row[MESSAGE], row) != row:
+            return _refused(held, f"two messages of a tree have the {MESSAGE} {row[MESSAGE]!r}")
+    for row in rows.values():
+        replies.setdefault(row[PARENT] if row[PARENT] in rows else None, []).append(row)
     begun = replies.get(None, [])
+    waiting, reached = [*begun], 0
+    while waiting:
+        below = replies.get(waiting.pop()[MESSAGE], [])
+        waiting += below
+        reached += 1
+    if reached < len(rows):
+        return _refused(held, "messages of a tree answer one another in a circle")
+    for row in rows.values():
+        row["replies"] = replies.get(row[MESSAGE], [])
     prompt = begun[0] if len(begun) == 1 else {"role": "prompter", "text": "", "replies": begun}
-    return json.dumps({TREE: rows[0][TREE], "prompt": prompt}).encode()
+    try:
+        return Piece(held[-1][0].line, json.dumps({TREE: held[0][1][TREE], "prompt": prompt}).encode())
+    except RecursionError:
+        return _refused(held, "the tree is deeper than can be read")
+
+
+def _refused(held: list[tuple[Piece, dict[str, Any]]], message: str) -> Piece:
+    return Piece(held[-1][0].line, b"\n".join(piece.raw for piece, _ in held), RecordFault("wrong_type", message))

@@ -150,6 +150,42 @@ def test_the_rows_of_a_tree_are_the_samples_of_the_tree():
     assert not form_of(pieces[0].raw + b"\n", "a.jsonl").splittable
 
 
+def test_rows_of_which_one_would_be_lost_in_their_tree_are_refused_together():
+    def rows(*triples):
+        return [
+            {"message_tree_id": "t", "message_id": name, "parent_id": parent, "text": text,
+             "role": "assistant" if parent else "prompter"}
+            for name, parent, text in triples
+        ]  # fmt: skip
+
+    def tree(given):
+        (piece,) = whole_trees(Piece(number, json.dumps(each).encode()) for number, each in enumerate(given, 1))
+        return piece
+
+    once = rows(("1", None, "Q"), ("2", "1", "A"))
+    assert tree([each for each in once for _ in range(2)])._replace(line=2) == tree(once)
+    for given, says in (
+        ([*once, *rows(("2", "1", "B"))], "two messages of a tree have the message_id '2'"),
+        ([*once, *rows(("3", "4", "x"), ("4", "3", "y"))], "in a circle"),
+        ([*once, *rows(("3", "3", "x"))], "in a circle"),
+        (rows(*((str(each), str(each - 1), "x") for each in range(1000))), "deeper than can be read"),
+    ):
+        found = tree(given)
+        assert says in found.fault.message
+        assert found.raw.count(b"\n") == len(given) - 1
+    odd = {**once[0], "message_id": {"$oid": "1"}}
+    assert [piece.raw for piece in whole_trees([Piece(1, json.dumps(odd).encode())])] == [json.dumps(odd).encode()]
+
+
+def test_a_record_made_of_a_part_of_another_is_utf_8_whatever_its_fields_hold():
+    half = {"rank": "\ud800", "text": "A", "role": "assistant", "replies": []}
+    tree = {"prompt": {"text": "问", "role": "prompter", "replies": [half]}}
+    (found,) = samples_of(json.dumps(tree).encode(), IngestSettings())
+    pair = {"prompt": "q", "chosen": "a", "rejected": "b", "tag": "\ud800"}
+    _, other = samples_of(json.dumps(pair).encode(), IngestSettings(pairs="both"))
+    assert json.loads(found.raw.decode())["rank"] == json.loads(other.raw.decode())["tag"] == "\ud800"
+
+
 def test_a_corpus_without_any_sample_is_not_told_to_allow_for_that():
     for samples, told in ((0, "has them all)"), (1, "or allow as many: --max-unreadable 0.98")):
         facts = {"records": 50, "quarantined": 50 - samples, "samples": samples, "reasons": {"missing_field": 50}}

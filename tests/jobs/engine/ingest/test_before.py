@@ -10,11 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.engine.ingest import IngestSettings, InputError, ingest, ingest_key, settings_of
+from jobs.engine.ingest.before.contamination import read_tests
 from jobs.engine.ingest.before.mix import Part, lines, mixed, parts_of
-from jobs.engine.ingest.before.near import Staying, compared, lots_of
+from jobs.engine.ingest.before.near import Staying, compared, lots_of, write_bands
 from jobs.engine.ingest.before.ngrams import Hashing, units
-from jobs.engine.ingest.files.inputs import Source
+from jobs.engine.ingest.dedup import Marks, Placed
+from jobs.engine.ingest.files.inputs import Source, sources_of
+from jobs.engine.ingest.files.splits import splits_of
 from jobs.engine.ingest.findings import refuse_unreadable
+from jobs.engine.ingest.parse import parse_split
 from jobs.engine.outcome import ledger
 from jobs.engine.store.folder import Folder
 from jobs.engine.terminal.errors import UsageError
@@ -102,9 +106,35 @@ def test_shared_system_messages_do_not_count_and_media_are_not_compared():
     def row(*said):
         return [{"role": role, "content": content} for role, content in said]
 
-    rows = [row(("system", "x" * 500), ("user", "问"), ("assistant", "答")), row(("user", "<image> 这是什么")), row()]
-    table = pa.table({"messages": pa.array(rows, MESSAGES)})
-    assert compared(table) == ["问\n答", "", ""]
+    plain = row(("system", "x" * 500), ("user", "问"), ("assistant", "答"))
+    rows = [plain, row(("user", "<image> 这是什么")), row(), plain]
+    table = pa.table({"messages": pa.array(rows, MESSAGES), "media": [None, None, None, True]})
+    assert compared(table) == ["问\n答", "", "", ""]
+
+
+@pytest.mark.parametrize(
+    "media", [{"image": {"bytes": "eHg=", "path": None}}, {"images": ["a.png"]}, {"audio": "a.wav"}]
+)
+def test_samples_that_differ_in_what_they_show_are_no_near_duplicates(media, tmp_path):
+    interim = Folder(str(tmp_path / "interim"))
+    interim.make()
+    shown = [record("What colour is the car?", "The car is red.", **more) for more in (media, {})]
+    (tmp_path / "a.jsonl").write_text("\n".join(shown) + "\n")
+    (split,) = splits_of(sources_of([str(tmp_path / "a.jsonl")], print), 1 << 20)
+    parsed = parse_split(split, 0, SETTINGS, interim)
+    assert parsed.media == {next(iter(media)).removesuffix("s"): 1}
+    placed = Placed(0, split.uri, parsed.samples, 0, 0)
+    name = write_bands(placed, Marks.of(iter(()), 2), 0.9, interim)
+    assert set(pq.read_table(tmp_path / "interim" / name)["position"].to_pylist()) == {1}
+
+
+@pytest.mark.parametrize("write", [json.dumps, repr])
+def test_the_texts_of_a_test_set_that_stand_in_a_text_are_found(write, tmp_path):
+    talk = [{"role": "user", "content": f"a\n{LANGUAGES['zh']}"}, {"role": "assistant", "content": "答"}]
+    (tmp_path / "test.jsonl").write_text(json.dumps({"messages": write(talk)}) + "\n")
+    tests, counted = read_tests(sources_of([str(tmp_path / "test.jsonl")], print), IngestSettings())
+    assert counted == (1, 0)
+    assert np.isin(Hashing(13).grams(LANGUAGES["zh"]).hashes, tests.hashes).all()
 
 
 def test_units_are_words_or_characters_by_script():

@@ -16,7 +16,7 @@ from jobs.engine.ingest.files.arrays import by_array
 from jobs.engine.ingest.files.inputs import sources_of
 from jobs.engine.ingest.files.splits import splits_of
 from jobs.engine.ingest.files.streams import Range
-from jobs.engine.ingest.parse import parse_split, reader_of, rows_name
+from jobs.engine.ingest.parse import parse_split, quarantine_name, reader_of, rows_name
 from jobs.engine.ingest.records.records import record_of, samples_of
 from jobs.engine.store.folder import Folder
 from tests.jobs.engine.ingest.test_forms import LINES, RECORDS, TEXT, read, written
@@ -69,6 +69,22 @@ def test_the_rows_after_a_broken_one_of_a_csv_file_are_read(tmp_path):
     assert records == [{"instruction": "a", "output": "b"}, {"instruction": "d", "output": "e\r\nf"}]
     assert ["malformed_csv" in fault for fault in faults] == [True, True]
     assert "a quote that is opened on line 6 may not be closed" in faults[1]
+
+
+def test_a_row_of_a_csv_file_that_is_not_utf_8_costs_that_row_alone(tmp_path):
+    rows = [f"问{number},答" for number in range(2000)]
+    rows[1500] = "q,caf\udce9"
+    (tmp_path / "a.csv").write_bytes("\n".join(["instruction,output", *rows]).encode("utf-8", "surrogateescape"))
+    (split,) = splits_of(sources_of([str(tmp_path / "a.csv")], print), 1 << 20)
+    found = parse_split(split, 0, IngestSettings(), Folder(str(tmp_path)))
+    assert (found.samples, found.kinds) == (1999, {"invalid_utf8": 1})
+    number, said = (tmp_path / quarantine_name(0)).read_text().split("\t")
+    assert number == "1502"
+    assert "byte 0xe9 at byte 36 is not UTF-8 (invalid continuation byte): save the file as UTF-8" in said
+    (tmp_path / "b.csv").write_bytes(b"instruction,outp\xfct\na,b\n")
+    records, faults = read(tmp_path / "b.csv")
+    assert not records
+    assert "the names of the columns are not UTF-8" in faults[0]
 
 
 def zipped(name):

@@ -121,7 +121,7 @@ def test_a_table_has_the_names_of_its_header(name, delimiter, tmp_path):
     [
         ("a.csv", b"instruction,output\na,b\nc\n", "ragged_row"),
         ("a.csv", b"instruction,instruction\na,b\n", "there are two columns 'instruction'"),
-        ("a.csv", "instruction,output\n问,答\n".encode("gbk"), "save the file as UTF-8"),
+        ("a.csv", "问题,答案\n问,答\n".encode("gbk"), "save the file as UTF-8"),
         ("a.csv", b'instruction,output\n"a,b\n', "not readable as csv"),
         ("a.jsonl", bz2.compress(TEXT.encode())[:-8], "the bz2 file ends before its end mark"),
         ("a.jsonl", b"\xff\xfe" + TEXT.encode("utf-16-le")[:-1], "not readable as utf-16-le"),

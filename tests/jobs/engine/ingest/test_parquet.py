@@ -39,6 +39,26 @@ def test_rows_of_every_type_are_json_in_schema_order():
     )
 
 
+@pytest.mark.parametrize(
+    ("kind", "odd", "plain", "said"),
+    [
+        (pa.timestamp("s"), 2**40, 0, "1970-01-01T00:00:00"),
+        (pa.list_(pa.timestamp("s")), [2**40], [0], ["1970-01-01T00:00:00"]),
+        (pa.struct([("at", pa.date32())]), {"at": 10**7}, {"at": 0}, {"at": "1970-01-01"}),
+        (pa.map_(pa.string(), pa.duration("s")), [("k", 2**62)], [("k", 1)], [["k", 1.0]]),
+        (pa.duration("s"), 2**62, 1, 1.0),
+    ],
+    ids=str,
+)
+def test_a_time_that_python_cannot_hold_is_a_text_and_changes_no_other_row(kind, odd, plain, said):
+    strings = pa.array([b"good", b"\xff", b"fine"], pa.binary()).view(pa.string())
+    table = pa.table({"text": strings, "x": pa.array([odd, odd, plain], kind)})
+    first, broken, last = Rows(parquet(table), 1000)
+    assert json.loads(last.raw)["x"] == said
+    assert json.loads(first.raw)["x"] == json.loads(broken.raw)["x"]
+    assert any(word in first.raw.decode() for word in ("out of range", "29349-01-26", str(2**62)))
+
+
 def test_rows_of_some_row_groups_are_numbered_from_one():
     file = parquet(pa.table({"n": range(10)}), row_group_size=4)
     assert [(piece.line, json.loads(piece.raw)["n"]) for piece in Rows(file, 100, (1,))] == [

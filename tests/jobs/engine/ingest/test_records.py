@@ -1,6 +1,7 @@
 """Each reason for quarantine, with its message: `pytest tests/jobs/engine/ingest/test_records.py`."""
 
 import json
+from contextlib import suppress
 
 import pytest
 
@@ -83,6 +84,11 @@ def test_sample_of_unusual_record_is_a_sample(raw):
 def test_record_of_nesting_beyond_the_parser_is_refused_not_a_crash():
     with pytest.raises(RecordFault, match="deeper than can be read"):
         record_of(b"[" * 100_000 + b"]" * 100_000, max_nesting=10**9)
+    for depth in range(300, 1000, 100):  # in a text, where the limit of the record does not count
+        call = '[{"name": "f", "arguments": ' + '{"a": ' * depth + "1" + "}" * depth + "}]"
+        record = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "tool_calls": call}]}
+        with suppress(RecordFault):
+            assert samples_of(json.dumps(record).encode(), SETTINGS)
 
 
 @pytest.mark.parametrize(

@@ -258,6 +258,8 @@ def places(value, before=()):
 @example(chat(Q, A), 2, {"type": ["text"], "text": "x"})
 @example(chat(Q, A), 1, {"reasoning": "x"})
 @example({"text": "x"}, 0, "### Input:\nx")
+@example(chat({"input": "q", "output": "a"}), 0, [{"input": "q", "output": "a", "content": 1}])
+@example({"prompt": {"role": "prompter", "text": "q", "replies": []}}, 3, 1)
 def test_any_value_in_any_place_makes_samples_or_a_reason_and_no_other_error(record, number, value):
     record = copy.deepcopy(record)
     paths = list(places(record))

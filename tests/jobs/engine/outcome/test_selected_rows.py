@@ -4,11 +4,13 @@ import datetime
 import json
 from decimal import Decimal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.engine.outcome import selected_rows
 from tests.jobs.corpora import jsonl, records
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -61,3 +63,29 @@ def test_records_of_other_files_have_no_rows(run, tmp_path):
     jsonl(tmp_path / "in.jsonl", records(20))
     assert run("at_random", "in.jsonl", "--out", "out", "budget=2")[0] == 0
     assert not (tmp_path / "out/selected.parquet").exists()
+
+
+def test_values_that_no_type_of_all_files_holds_leave_the_rows_out_and_the_records_in(run, tmp_path):
+    (tmp_path / "in").mkdir()
+    said = pa.array([row(n)["messages"] for n in range(20)])
+    pq.write_table(pa.table({"messages": said, "id": range(2**60 + 1, 2**60 + 21)}), tmp_path / "in/a.parquet")
+    pq.write_table(pa.table({"messages": [said[0].as_py()], "id": [0.5]}), tmp_path / "in/b.parquet")
+    code, found = run("at_random", "in", "--out", "out", "budget=10")
+    assert code == 0, found
+    assert "selected.parquet is left out: " in found
+    assert "a.parquet has a value that no type of all files holds: Integer value" in found
+    assert len((tmp_path / "out/selected.jsonl").read_text().splitlines()) == 10
+    assert not (tmp_path / "out/selected.parquet").exists()
+
+
+def test_rows_are_sorted_a_bounded_number_at_a_time(tmp_path, monkeypatch):
+    images = [b"\xff\x00%d" % n for n in range(5000)]
+    table = pa.table({"image": images})
+    pq.write_table(table, tmp_path / "a.parquet")
+    numbers = np.arange(0, 5000, 2)
+    rank = np.random.default_rng(0).permutation(len(numbers))
+    monkeypatch.setattr(selected_rows, "RUN_BYTES", 1)
+    found = list(selected_rows._filled(str(tmp_path / "a.parquet"), numbers, rank, table.schema))
+    assert max(map(len, found)) <= 1024 // 2
+    whole = pa.concat_tables(found).sort_by(selected_rows.RANK)
+    assert whole["image"].to_pylist() == [images[number] for number in numbers[np.argsort(rank)]]

@@ -41,6 +41,13 @@ def test_card_says_what_how_and_how_to_repeat(full):
     assert "Check them before" in body
 
 
+def test_card_says_whether_near_duplicates_were_removed(full):
+    assert "Only exact duplicates were removed" in _card(full)[1]
+    full.ledger.tally["duplicate", "nearly"] = 1200
+    assert "- Besides exact duplicates, 1,200 records were removed whose text is nearly" in _card(full)[1]
+    assert "Only exact" not in _card(full)[1]
+
+
 def test_card_names_a_local_model_by_its_content(outcome_of):
     outcome = outcome_of(10, [1], failed=(2,))
     (used,) = outcome.manifest["verbs"][1]["made_of"]
