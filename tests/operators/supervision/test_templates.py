@@ -2,8 +2,10 @@
 
 import pytest
 
+from operators.asking.local_model import prompt_text
 from operators.base import RowError
 from operators.sample import Message
+from operators.scoring.reward import _chat as reward_chat
 from operators.supervision.supervised import IGNORED, Supervision, chat_template
 from operators.supervision.templates import PREAMBLE
 from tests.operators.supervision.written import conversation, trained_on, whole
@@ -147,6 +149,16 @@ def test_chat_template_that_refuses_or_rewrites_is_a_row_error(bytewise, monkeyp
     monkeypatch.setattr(bytewise, "chat_template", template)
     with pytest.raises(RowError, match=r"^chat_template"):
         Supervision(bytewise, "chat", 500)(0, conversation("question", "answer"))
+
+
+def test_a_template_that_writes_today_s_date_writes_the_same_on_any_day(bytewise, monkeypatch):
+    messages = conversation("a", "b")
+    dated = "{{ strftime_now('%d %b %Y') }}{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+    monkeypatch.setattr(bytewise, "chat_template", dated + "{% if add_generation_prompt %}<assistant>{% endif %}")
+    made = Supervision(bytewise, "chat", 500)(0, messages)
+    assert whole(bytewise, made) == "26 Jul 2024<user>a<assistant>b"
+    assert prompt_text(bytewise, messages[:1]) == "26 Jul 2024<user>a<assistant>"
+    assert bytewise.decode(reward_chat(bytewise, messages[:1], "b")["input_ids"]) == "26 Jul 2024<user>a<assistant>b"
 
 
 THINKS: list[Message] = [
