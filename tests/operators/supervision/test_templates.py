@@ -196,6 +196,19 @@ def test_thoughts_calls_and_tools_are_written_as_the_template_of_the_model_write
     assert trained_on(bytewise, plain) == "<think>\n知道了\n</think>\n\n答|"
 
 
+def test_calls_and_blanks_are_found_where_the_template_thinks_before_the_last_answer_only(bytewise, monkeypatch):
+    template = (
+        "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' and loop.last %}[no thought]{% endif %}"
+        "{{ m.content }}{% for c in m.tool_calls or [] %}!{{ c.function.name }}{% endfor %}<end>\n{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    monkeypatch.setattr(bytewise, "chat_template", template)
+    called: Message = {"role": "assistant", "content": "", "tool_calls": '[{"name": "f", "arguments": {}}]'}
+    asked = [*conversation("q"), called, Message(role="tool", content="42")]
+    made = Supervision(bytewise, "chat", 500)(0, [*asked, *conversation(" end \n", "q", "a", first="assistant")])
+    assert trained_on(bytewise, made) == "!f<end>\n end \n<end>\n[no thought]a<end>\n"
+
+
 def test_thoughts_are_a_part_of_the_answer_in_the_templates_of_this_module(bytewise):
     made = Supervision(bytewise, "tulu", 500)(0, [THINKS[1], THINKS[4]])
     assert trained_on(bytewise, made) == "<think>\n知道了\n</think>\n\n答</s>\n"
