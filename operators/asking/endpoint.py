@@ -46,11 +46,21 @@ def check_server(url: str) -> None:
     """Raises ModelMissing where no server answers at the URL, or it refuses the key."""
     import httpx
 
-    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
-        raise ModelMissing(f"endpoint {url!r} is not a URL; give one such as http://host:8000/v1")
-    headers = {"Authorization": f"Bearer {os.environ[KEY]}"} if os.environ.get(KEY) else {}
+    not_a_url = ModelMissing(f"endpoint {url!r} is not a URL; give one such as http://host:8000/v1")
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # such as an IPv6 address without its second bracket
+        raise not_a_url from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise not_a_url
+    key = _key()
+    if not (key.isascii() and key.isprintable()):
+        raise ModelMissing(f"the key in {KEY} has a character that no key has; set {KEY} to the key alone")
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
         status = httpx.get(f"{url.rstrip('/')}/models", headers=headers, timeout=CHECK_SECONDS).status_code
+    except httpx.InvalidURL:
+        raise not_a_url from None
     except httpx.ReadTimeout:
         return  # the server is there, and busy
     except httpx.HTTPError as error:
@@ -83,8 +93,7 @@ class Endpoint:
 
         self.server = server
         self.pace = Pace(60 / server.requests_a_minute if server.requests_a_minute else 0.0)
-        key = os.environ.get(KEY) or "none"
-        self.client = OpenAI(base_url=server.url, api_key=key, max_retries=0)
+        self.client = OpenAI(base_url=server.url, api_key=_key() or "none", max_retries=0)
         self.takes_options = True
         """Whether the server takes options for the chat template, as far as its replies show."""
 
@@ -220,8 +229,13 @@ def _wanted(manner: Manner) -> dict[str, Any]:
 
 
 def _key_refused(url: str, status: int) -> str:
-    how = f"set {KEY} to one it takes" if os.environ.get(KEY) else f"no {KEY} is set in the environment"
+    how = f"set {KEY} to one it takes" if _key() else f"no {KEY} is set in the environment"
     return f"{url} refuses the key (HTTP {status}): {how}"
+
+
+def _key() -> str:
+    """The key, empty for none; one that is read from a file often ends with a line break, which no header may have."""
+    return os.environ.get(KEY, "").strip()
 
 
 def _said(error: Exception) -> str:
@@ -230,6 +244,6 @@ def _said(error: Exception) -> str:
 
 def _line(said: str) -> str:
     """The first line of a message, without the key, which servers may quote."""
-    key = os.environ.get(KEY)
+    key = _key()
     line = next(iter(said.strip().splitlines()), "")[:500]
     return line.replace(key, "***") if key else line

@@ -16,6 +16,7 @@ from operators.asking.vllm_engine import Engine, sampling
 from operators.base import RowError
 from operators.models.ahead import ahead
 from operators.sample import Message
+from operators.supervision.templates import date
 
 PIECE = 256
 """Questions that are written out and tokenized together, on a thread while the engine answers those before them."""
@@ -131,15 +132,18 @@ def prompt_text(tokenizer: Any, messages: list[Message], thinking: Thinking = "o
 
 
 def rendered(tokenizer: Any, messages: list[Message], thinking: Thinking) -> str:
-    """The prompt by the chat template; where that refuses a system message, it is joined to the user's."""
+    """The prompt by the chat template; where that refuses or drops a system message, it is joined to the user's."""
     from jinja2 import TemplateError
 
-    options = {"add_generation_prompt": True, "tokenize": False, **template_options(thinking)}
+    options = {"add_generation_prompt": True, "tokenize": False, "strftime_now": date, **template_options(thinking)}
     try:
-        return tokenizer.apply_chat_template(messages, **options)
+        text = tokenizer.apply_chat_template(messages, **options)
     except TemplateError:
-        together = "\n\n".join(message["content"] for message in messages)
-        return tokenizer.apply_chat_template([{"role": "user", "content": together}], **options)
+        text = ""
+    if text and all(message["content"].strip() in text for message in messages if message["role"] == "system"):
+        return text
+    together = "\n\n".join(message["content"] for message in messages)
+    return tokenizer.apply_chat_template([{"role": "user", "content": together}], **options)
 
 
 def label_tokens(tokenizer: Any, labels: Sequence[str]) -> dict[str, int]:

@@ -142,7 +142,9 @@ def _other_line(dimension: str) -> re.Pattern[str]:
 def _read(line: re.Pattern[str], text: str) -> dict[int, tuple[int | None, str]]:
     """The score and the outcome by index, of the lines with this pattern."""
     read: dict[int, tuple[int | None, str]] = {}
-    for found in filter(None, map(line.match, text.splitlines())):
+    # Runs of blanks become one: a judge that repeats itself writes thousands, and the pattern would try each.
+    lines = (" ".join(each.split()) for each in text.splitlines())
+    for found in filter(None, map(line.match, lines)):
         index = int(found["index"])
         score, outcome = _score(found["said"] or found.groupdict().get("alone") or "")
         read[index] = (score, "duplicate" if index in read and score is not None else outcome)

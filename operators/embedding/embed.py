@@ -91,7 +91,9 @@ class Embed(Templated):
         padding = next((known for known in (tokenizer.pad_token_id, tokenizer.eos_token_id) if known is not None), 0)
 
         def written(texts: Sequence[str]) -> list[str]:
-            return [cut(text.lower() if advice.lowercase else text, limit, counted) for text in texts]
+            shown = [text.lower() if advice.lowercase else text for text in texts]
+            # A tokenizer that keeps the end of a long text has to see it.
+            return shown if tokenizer.truncation_side == "left" else [cut(text, limit, counted) for text in shown]
 
         def counted(text: str) -> int:
             return len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])

@@ -73,8 +73,8 @@ class GradientNorm(Operator):
         is the loss (nats). The kinds of error are those of `Supervision` or `Labelling`, and nonfinite. On a CPU a
         value is bitwise the same whatever samples are computed with it.
 
-        ValueError for of="adapter" without an adapter, with an adapter that was never trained, or for a classifier; and
-        for a classifier that predicts other labels.
+        ValueError for of="adapter" without an adapter, with an adapter that was never trained, or for a classifier; for
+        of="linear" where most weights are in layers of another kind; and for a classifier that predicts other labels.
         """
         from operators.gradients import per_sample
         from operators.models.ahead import overlapped
@@ -112,13 +112,12 @@ class GradientNorm(Operator):
     def _classifier(self, labels: Labels) -> tuple[Any, "Tokenize", "Layers", "Losses"]:
         from operators.gradients.class_losses import class_losses, head_layers
         from operators.losses.classifier import classifier
-        from operators.models.forward import linear_layers
         from operators.models.tokenized import fitting_labelling, labelled
 
         if self.of == "adapter" or self.adapter is not None:
             raise ValueError("a classifier has no adapter: set of to linear or head, and adapter to null")
         model = classifier(self.model, labels, self.precision)
-        layers = linear_layers(model) if self.of == "linear" else head_layers(model)
+        layers = mostly_linear(model) if self.of == "linear" else head_layers(model)
         labelling = fitting_labelling(model, self.model, labels, self.max_tokens)
         return model, lambda batch: labelled(labelling, batch), layers, class_losses(labels)
 
@@ -127,7 +126,7 @@ class GradientNorm(Operator):
         from operators.models.forward import language_head, linear_layers
 
         if self.of == "linear":
-            return linear_layers(model)
+            return mostly_linear(model)
         if self.of == "head":
             head = language_head(model)
             found = {name: layer for name, layer in linear_layers(model).items() if layer is head}
@@ -139,3 +138,27 @@ class GradientNorm(Operator):
         layers = per_sample.adapter_layers(model)
         refuse_untrained(layers, self.adapter)
         return layers
+
+
+def mostly_linear(model: Any) -> "Layers":
+    """The linear layers of a model by name; ValueError where most of its weights are in layers of another kind.
+
+    GPT-2's matrices are, and so are the experts of a mixture: what is left would say little of the gradient. Vectors
+    and embeddings do not count, nor does the head.
+    """
+    from torch import nn
+
+    from operators.models.forward import linear_layers
+
+    layers = linear_layers(model)
+    known = {id(weight) for layer in layers.values() for weight in layer.parameters()}
+    counted = {id(layer.weight) for layer in layers.values() if layer is not model.get_output_embeddings()}
+    known |= {id(each.weight) for each in model.modules() if isinstance(each, nn.Embedding)}
+    others = {name: each for name, each in model.named_parameters() if each.dim() > 1 and id(each) not in known}
+    left_out = sum(each.numel() for each in others.values())
+    if left_out > sum(each.numel() for each in model.parameters() if id(each) in counted):
+        raise ValueError(
+            f"of='linear' would leave out most weights of this {type(model).__name__}, which are in layers of another "
+            f"kind, such as {next(iter(others))}: set of to head, or to adapter with an adapter"
+        )
+    return layers

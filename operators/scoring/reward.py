@@ -22,7 +22,7 @@ from operators.checkpoint import Checkpoint
 from operators.models.precision import Precision
 from operators.positions import refuse_too_many
 from operators.sample import Message
-from operators.supervision.templates import conversation
+from operators.supervision.templates import conversation, date
 from operators.unknown import UNREADABLE, refuse_unreadable
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def _chat(tokenizer: Any, before: Sequence[Message], answer: str) -> "Tokens":
     said: list[Message] = [{**message, "reasoning": None} for message in before]
     messages, tools = conversation([*said, {"role": "assistant", "content": answer}])
     try:
-        text = tokenizer.apply_chat_template(messages, tools=tools, tokenize=False)
+        text = tokenizer.apply_chat_template(messages, tools=tools, tokenize=False, strftime_now=date)
     except TemplateError as error:
         raise RowError("chat_template", str(error)) from error
     return tokenizer(text, add_special_tokens=False, return_attention_mask=False, verbose=False)

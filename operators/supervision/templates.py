@@ -2,12 +2,21 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from operators.base import RowError
 from operators.sample import Message, said
 
 PREAMBLE = "You are given an instruction. Answer it with a response that does what it asks for."
+
+DATE = datetime(2024, 7, 26)
+"""The day that is written by chat templates that write today's: Llama's own, where it is told none."""
+
+
+def date(form: str) -> str:
+    """DATE in this form, for `strftime_now` in a template: what is computed of a sample does not depend on the day."""
+    return DATE.strftime(form)
 
 
 class Segment(NamedTuple):
@@ -80,27 +89,38 @@ def _chat(tokenizer: Any, messages: Sequence[Message]) -> Iterator[Segment]:
         if not is_answer(message):
             continue
         prompt = _rendered(tokenizer, messages[:position], add_generation_prompt=True)
-        response = _response(whole, prompt, _rendered(tokenizer, messages[: position + 1]), message["content"].strip())
+        response = _response(whole, prompt, _rendered(tokenizer, messages[: position + 1]), _spoken(message))
         yield Segment(whole[at : len(prompt)])
         yield Segment(response, True)
         at = len(prompt) + len(response)
     yield Segment(whole[at:])
 
 
-def _response(whole: str, prompt: str, until: str, content: str) -> str:
+def _spoken(message: Message) -> list[str]:
+    """What every form of an answer has in it: its text, and the names of the tools that it calls."""
+    calls = json.loads(message.get("tool_calls") or "[]")
+    return [
+        message["content"].strip(),
+        *(str(call["name"]) for call in calls if isinstance(call, dict) and "name" in call),
+    ]
+
+
+def _response(whole: str, prompt: str, until: str, spoken: Sequence[str]) -> str:
     """What the template writes for a response after its prompt, including the end of the turn.
 
     whole: the written conversation. prompt, until: the conversation before the response, and up to its end. Templates
-    that show the thinking of the last response only write an earlier response differently in the whole; its content
-    and the end of the turn are the same. RowError chat_template where they are not.
+    that show the thinking of the last response only write an earlier response differently in the whole: without the
+    beginning. What follows that is the same. RowError chat_template where it is not, or lacks some of `spoken`.
     """
     if whole.startswith(prompt) and until.startswith(prompt):
         if whole.startswith(until):
             return until[len(prompt) :]
-        found = until.rfind(content)
-        written = until[found:]
-        if content and found >= len(prompt) and whole.startswith(written, len(prompt)):
-            return written
+        found, first = len(prompt), whole[len(prompt) : len(prompt) + 1]
+        while first and (found := until.find(first, found)) >= 0:
+            written = until[found:]
+            if whole.startswith(written, len(prompt)) and all(each in written for each in spoken):
+                return written
+            found += 1
     raise RowError("chat_template", "the template writes the beginning of a conversation differently from the whole")
 
 
@@ -148,7 +168,7 @@ def _rendered(tokenizer: Any, messages: Sequence[Message], **options: bool) -> s
 
     given, tools = conversation(messages)
     try:
-        return tokenizer.apply_chat_template(given, tools=tools, tokenize=False, **options)
+        return tokenizer.apply_chat_template(given, tools=tools, tokenize=False, strftime_now=date, **options)
     except (
         TemplateError,
         TypeError,

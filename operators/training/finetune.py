@@ -65,7 +65,7 @@ class Finetune:
     after: Checkpoint | None = None
     """An epoch's folder of another run, from whose weights and Adam moments this run starts; None: from the base."""
     fresh_layers: Annotated[int, Field(ge=0)] = 0
-    """The number of last layers of the base that are initialised anew, from the seed."""
+    """The number of last layers of the base that are initialised anew, from the seed; 0 for an adapter."""
     max_tokens: SampleTokens = None
     """The number of tokens after which a sample is cut. None: 2,048, or fewer where the base has fewer positions."""
     epochs: Annotated[int, Field(ge=1)] = 4
@@ -95,8 +95,14 @@ class Finetune:
     def check(self) -> None:
         """Raises ModelMissing where `base` or `after` is not there; loads no model.
 
-        ValueError where the base has fewer positions than max_tokens, and for quantised weights.
+        ValueError where the base has fewer positions than max_tokens, for quantised weights, and for an adapter with
+        fresh layers.
         """
+        if self.lora is not None and self.fresh_layers:
+            raise ValueError(
+                f"fresh_layers={self.fresh_layers} with an adapter, whose folder has no layers: its readers would "
+                "add the adapter to the base's own layers. Set lora to none, or fresh_layers to 0"
+            )
         self.base.check()
         refuse_quantised(self.base.config(), self.base.name)
         if self.after is not None:

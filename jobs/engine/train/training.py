@@ -215,7 +215,8 @@ def _wait(task: Any, folder: Folder, trainer: Finetune) -> None:
 
 
 def _progress(folder: Folder, trainer: Finetune) -> str:
-    lines = folder.content(LOSSES).splitlines() if folder.exists(LOSSES) else []
+    written = folder.content(LOSSES) if folder.exists(LOSSES) else b""
+    lines = written[: written.rfind(b"\n") + 1].splitlines()  # the last may be half written, as on a full disk
     if not lines:
         return "  train: reading and tokenizing samples, loading the model"
     last = json.loads(lines[-1])

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray.exceptions import RayTaskError
@@ -58,8 +59,20 @@ def _merge(trainer: Finetune, epoch: Path, half: Path) -> None:
     from operators.training.model import trained_model  # noqa: PLC0415 - torch is for the worker
 
     # In float32: bfloat16 would round the small values of an adapter away.
-    model = trained_model(replace(trainer, precision="float32"), epoch).merge_and_unload()
-    model.save_pretrained(half)
+    adapted = trained_model(replace(trainer, precision="float32"), epoch)
+    _untie(adapted)
+    adapted.merge_and_unload().save_pretrained(half)
     for path in epoch.iterdir():
         if not path.name.startswith("adapter_") and path.name != MOMENTS:
             shutil.copyfile(path, half / path.name)
+
+
+def _untie(adapted: Any) -> None:
+    """Gives a head that has an adapter a matrix of its own: merged into the embeddings', it would change these too."""
+    from torch import nn  # noqa: PLC0415 - as above
+
+    head, embeddings = adapted.get_output_embeddings(), adapted.get_input_embeddings()
+    if hasattr(head, "base_layer") and head.base_layer.weight is embeddings.weight:
+        head.base_layer.weight = nn.Parameter(embeddings.weight.detach().clone(), requires_grad=False)
+        adapted.config.get_text_config().tie_word_embeddings = False
+        adapted.config.tie_word_embeddings = False

@@ -6,7 +6,9 @@ import time
 import pytest
 
 from operators.asking import pacing
+from operators.asking.endpoint import check_server
 from operators.base import RowError
+from operators.missing import ModelMissing
 from tests.batches import TEXTS, batch
 from tests.operators.asking.asked import remote, values
 from tests.servers import failed, prompt, said, served
@@ -77,6 +79,29 @@ def test_a_server_that_will_never_answer_ends_the_map_and_the_key_is_not_told(mo
     assert "sk-canary" not in str(caught.value)
     assert len(server.requests) <= len(TEXTS)
     assert server.headers[0]["authorization"] == "Bearer sk-canary"
+
+
+@pytest.mark.fault(
+    "a key could be shown",
+    how="a key with a line break at its end, as a file has it, and one with a letter that no header takes",
+    holds="the first is sent without the line break; the message about the second has no key",
+)
+def test_a_key_from_a_file_is_sent_alone_and_one_that_no_header_takes_is_refused(monkeypatch):
+    with served(lambda request: "4.5") as server:
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-canary\n")
+        remote(server).check()
+        values(remote(server), batch([("a", "b")]))
+        assert server.headers[0]["authorization"] == "Bearer sk-canary"
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-canäry")
+        with pytest.raises(ModelMissing, match="the key in OPENAI_API_KEY has a character that no key has") as caught:
+            remote(server).check()
+    assert "sk-can" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["http://[::1/v1", "http://localhost:port/v1", "localhost:8000/v1"])
+def test_an_endpoint_that_is_no_url_is_refused_by_name(url):
+    with pytest.raises(ModelMissing, match="is not a URL; give one such as"):
+        check_server(url)
 
 
 def test_a_sample_longer_than_the_context_is_cut_from_the_answers_end_and_flagged():

@@ -6,13 +6,14 @@ import torch
 from operators.asking import local_model
 from operators.asking.judge import Judge
 from operators.asking.language_model import Answer, Manner, Question
-from operators.asking.local_model import LocalModel
+from operators.asking.local_model import LocalModel, prompt_text
 from operators.base import DeviceLost, RowError
 from operators.checkpoint import Checkpoint
+from operators.sample import Message
 from tests.batches import batch
 from tests.operators.asking.engines import LIMIT, EngineDeadError
 from tests.operators.asking.engines import engine as engine  # a fixture
-from tests.tiny import tiny_causal
+from tests.tiny import tiny_causal, tiny_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -115,3 +116,18 @@ def answered(engine, folder, fits: int, texts) -> list:
     for lot in Judge(model=Checkpoint(str(folder))).load()(batch(texts)):
         found |= lot
     return [found[at] for at in range(len(texts))]
+
+
+@pytest.mark.parametrize(
+    "of_system",
+    ["", "{% if m.role == 'system' %}{{ raise_exception('no system') }}{% endif %}"],
+    ids=["dropped", "refused"],
+)
+def test_a_system_message_that_the_template_drops_or_refuses_is_asked_with_the_user_s(tmp_path, of_system):
+    tokenizer = tiny_tokenizer(tmp_path)
+    answered = "{% if m.role == 'user' %}<user>{{ m.content }}{% endif %}"
+    tokenizer.chat_template = f"{{% for m in messages %}}{of_system}{answered}{{% endfor %}}"
+    asked: list[Message] = [{"role": "system", "content": "Rate it. "}, {"role": "user", "content": "It is 3."}]
+    assert prompt_text(tokenizer, asked) == "<user>Rate it. \n\nIt is 3."
+    tokenizer.chat_template = "{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}{% endfor %}"
+    assert prompt_text(tokenizer, asked) == "<system>Rate it.<user>It is 3."

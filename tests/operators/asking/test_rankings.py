@@ -1,5 +1,6 @@
 """Rankings: scores joined to variants by index, and what follows from them."""
 
+import time
 from collections.abc import Mapping
 
 import pytest
@@ -43,6 +44,12 @@ SIX = reply(IN_ORDER)
 )
 def test_rankings_scores_are_joined_by_index(text):
     assert rankings(text, 6) == VariantScores(SCORES, ("",) * 6)
+
+
+def test_a_judge_that_writes_blanks_up_to_its_limit_is_read_at_once():
+    began = time.process_time()
+    assert rankings(f"[1] complexity{' ' * 6000}x\n[2] Score: 3", 2, "complexity").scores == (None, 3)
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize(

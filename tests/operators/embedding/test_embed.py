@@ -1,5 +1,6 @@
 """Embed: the vectors are the model's, and do not depend on the texts around them."""
 
+import json
 import os
 import pickle
 import shutil
@@ -133,6 +134,17 @@ def test_a_huge_text_is_cut_to_what_is_read(minilm):
     assert minilm(batch(["x" * 100_000 + " then words. " * 3_000]))[0].kind == "unreadable"
     assert len(cut(long, 256, lambda text: len(text) // 3)) == 2 * 256 * cutting.CHARACTERS
     assert len(cut(" " * 10**7, 256, lambda text: 0)) == 2 * 256 * 1024
+
+
+def test_a_tokenizer_that_keeps_the_end_of_a_text_gets_the_end_of_a_huge_one(folders, tmp_path):
+    folder = Path(shutil.copytree(folders["bert"], tmp_path / "left"))
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"truncation_side": "left"}))
+    end = "the letter to a neighbour about his music, in three sentences"
+    found = Embed(model=Checkpoint(str(folder)), max_tokens=8, stored="float32").load()(
+        batch(["one river " * 999 + end, end])
+    )
+    np.testing.assert_array_equal(found[0], found[1])
 
 
 def test_tokens_beyond_the_model_are_refused(folders):

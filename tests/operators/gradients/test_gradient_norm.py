@@ -25,7 +25,7 @@ from operators.models.forward import linear_layers
 from operators.supervision.labels import Labelling, Labels
 from operators.supervision.supervised import IGNORED, Supervised
 from tests.batches import batch
-from tests.tiny import tiny_encoder
+from tests.tiny import tiny_encoder, tiny_tokenizer
 
 LABELS = Labels("task", classes=("a", "b", "c"))
 SLOTTED = Labels("task", "slots", classes=("a", "b", "c"), slot_names=("x", "y"))
@@ -201,3 +201,14 @@ def test_what_has_no_class_is_an_error_beside_values_and_a_classifier_has_no_ada
         GradientNorm(
             Checkpoint(str(folder)), of="head", labels=Labels("task", classes=("a", "b")), max_tokens=48
         ).load()
+
+
+def test_linear_layers_that_are_the_smaller_part_of_a_model_are_not_taken_for_it(tmp_path):
+    tokenizer = tiny_tokenizer(tmp_path)
+    config = transformers.GPT2Config(vocab_size=len(tokenizer), n_embd=16, n_layer=1, n_head=2, n_positions=64)
+    transformers.GPT2LMHeadModel(config).save_pretrained(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"most weights of this GPT2LMHeadModel, .* such as transformer.h.0.attn.c_attn"
+    ):
+        GradientNorm(Checkpoint(str(tmp_path)), of="linear").load()
+    assert GradientNorm(Checkpoint(str(tmp_path)), of="head").load()(batch([("a", "b")]))[0]["norm"] > 0

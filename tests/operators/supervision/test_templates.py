@@ -2,8 +2,10 @@
 
 import pytest
 
+from operators.asking.local_model import prompt_text
 from operators.base import RowError
 from operators.sample import Message
+from operators.scoring.reward import _chat as reward_chat
 from operators.supervision.supervised import IGNORED, Supervision, chat_template
 from operators.supervision.templates import PREAMBLE
 from tests.operators.supervision.written import conversation, trained_on, whole
@@ -149,6 +151,16 @@ def test_chat_template_that_refuses_or_rewrites_is_a_row_error(bytewise, monkeyp
         Supervision(bytewise, "chat", 500)(0, conversation("question", "answer"))
 
 
+def test_a_template_that_writes_today_s_date_writes_the_same_on_any_day(bytewise, monkeypatch):
+    messages = conversation("a", "b")
+    dated = "{{ strftime_now('%d %b %Y') }}{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+    monkeypatch.setattr(bytewise, "chat_template", dated + "{% if add_generation_prompt %}<assistant>{% endif %}")
+    made = Supervision(bytewise, "chat", 500)(0, messages)
+    assert whole(bytewise, made) == "26 Jul 2024<user>a<assistant>b"
+    assert prompt_text(bytewise, messages[:1]) == "26 Jul 2024<user>a<assistant>"
+    assert bytewise.decode(reward_chat(bytewise, messages[:1], "b")["input_ids"]) == "26 Jul 2024<user>a<assistant>b"
+
+
 THINKS: list[Message] = [
     {"role": "tools", "content": '[{"type": "function", "function": {"name": "f"}}]'},
     {"role": "user", "content": "問?"},
@@ -182,6 +194,19 @@ def test_thoughts_calls_and_tools_are_written_as_the_template_of_the_model_write
     monkeypatch.setattr(bytewise, "chat_template", UNAWARE)
     plain = Supervision(bytewise, "chat", 500)(0, [THINKS[1], THINKS[4]])
     assert trained_on(bytewise, plain) == "<think>\n知道了\n</think>\n\n答|"
+
+
+def test_calls_and_blanks_are_found_where_the_template_thinks_before_the_last_answer_only(bytewise, monkeypatch):
+    template = (
+        "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' and loop.last %}[no thought]{% endif %}"
+        "{{ m.content }}{% for c in m.tool_calls or [] %}!{{ c.function.name }}{% endfor %}<end>\n{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    monkeypatch.setattr(bytewise, "chat_template", template)
+    called: Message = {"role": "assistant", "content": "", "tool_calls": '[{"name": "f", "arguments": {}}]'}
+    asked = [*conversation("q"), called, Message(role="tool", content="42")]
+    made = Supervision(bytewise, "chat", 500)(0, [*asked, *conversation(" end \n", "q", "a", first="assistant")])
+    assert trained_on(bytewise, made) == "!f<end>\n end \n<end>\n[no thought]a<end>\n"
 
 
 def test_thoughts_are_a_part_of_the_answer_in_the_templates_of_this_module(bytewise):

@@ -74,6 +74,12 @@ def test_a_quantised_base_is_refused_before_it_is_read(tmp_path):
         declared(tmp_path).check()
 
 
+def test_fresh_layers_under_an_adapter_are_refused_as_its_folder_has_none(base):
+    with pytest.raises(ValueError, match=r"fresh_layers=1 with an adapter, .* Set lora to none, or fresh_layers to 0"):
+        declared(base, fresh_layers=1).check()
+    declared(base, lora=None, fresh_layers=1).check()
+
+
 def test_identity_is_the_declaration_and_the_content_of_the_base(base, tmp_path):
     assert declared(base).fingerprint() == declared(str(base) + "/").fingerprint()
     others = [declared(base, lora=None), declared(base, lora=LoRA(rank=4)), declared(base, seed=1, warmup=0.0)]

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from jobs.engine.execute.profile import Profile
 from jobs.engine.pool.pool import Pool
 from jobs.engine.samples.pool_folder import Samples
+from jobs.engine.store.folder import Folder
 from jobs.engine.store.store import Store
 from jobs.engine.terminal.errors import UsageError, WinnowError
 from jobs.engine.train import train_worker, training
@@ -19,7 +20,7 @@ from jobs.engine.train.checkpoints import training_folder
 from operators.missing import ModelMissing
 from operators.supervision.labels import Labels
 from operators.supervision.supervised import Supervision
-from operators.training.files import epoch_outcomes
+from operators.training.files import LOSSES, epoch_outcomes
 from operators.training.loop import train
 from tests.jobs.pool_runs import TEXTS, declared, tokenizer
 from tests.runs import lines, spoilt
@@ -205,3 +206,12 @@ def test_moments_of_all_weights_are_kept_only_for_a_run_that_goes_on(make_pool, 
     assert last.exists()
     assert [entry["computed"] for entry in pool.session.log] == [8, 8, 0, 0]
     assert (Path(pool.train(declared(base))[-1].name) / "adam.safetensors").exists()
+
+
+def test_progress_is_that_of_the_last_step_whose_line_is_whole(base, tmp_path):
+    folder, trainer = Folder(str(tmp_path)), declared(base)
+    whole = '{"step": 1, "epoch": 1, "loss": 2.5, "learning_rate": 0.1, "tokens": 9}\n'
+    (tmp_path / LOSSES).write_text('{"step": 1, "ep')
+    assert training._progress(folder, trainer).endswith("loading the model")
+    (tmp_path / LOSSES).write_text(whole + '{"step": 2, "ep')
+    assert training._progress(folder, trainer).endswith("step 1, in epoch 1 of 2: loss 2.5000")
