@@ -38,6 +38,9 @@ def refused(run, tmp_path):
     jsonl(tmp_path / "in.jsonl", records(4))
     (tmp_path / "file").write_text("x")
     (tmp_path / "text.yaml").write_text("inputs: in.jsonl")
+    for folder, content in (("listed", '[{"instruction": "a", "output": "b"}]'), ("broken", '{"samples": 3')):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "pool.json").write_text(content)
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00\x01")
 
     def said(command, *words, code=2, store="never"):
@@ -58,6 +61,8 @@ def refused(run, tmp_path):
         (["", "--out", "out"], "an input is an empty word"),
         (["gs://bucket/x.jsonl", "--out", "out"], "pip install 'winnow[cloud]'"),
         (["nosuch://bucket/x.jsonl", "--out", "out"], "Protocol not known: nosuch"),
+        (["listed", "--out", "out"], "listed/pool.json is not of a pool that `winnow ingest` made"),
+        (["broken", "--out", "out"], "broken/pool.json is not of a pool that `winnow ingest` made"),
         (["in.jsonl"], "say where to write: --out FOLDER"),
         (["in.jsonl", "--out", "file"], "/file is a file"),
         (["in.jsonl", "--out", "s3:/bucket/out"], "--out s3:/bucket/out: a URL has two slashes after the colon"),
