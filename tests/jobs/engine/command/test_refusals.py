@@ -89,6 +89,7 @@ def refused(run, tmp_path):
         (["in.jsonl", "--out", "out", "--profile", "."], "profile .: Is a directory"),
         (["in.jsonl", "--out", "out", "--budget", "5"], "no option --budget. A field has no dashes: write budget=5"),
         (["in.jsonl", "--out", "out", "--embed.model.name=x"], "write embed.model.name=x"),
+        (["in.jsonl", "--out", "o", "--decontaminate", "in.jsonl", "seed=5"], "takes seed=5 for a test set"),
         (["in.jsonl", "--ouput", "out"], "write ouput=out, or --out for that option"),
         (["-", "--out", "out"], "-: standard input and pipes can be read only once"),
         (["/dev/null", "--out", "out"], "/dev/null: standard input and pipes can be read only once"),
