@@ -6,7 +6,7 @@
 A file recipes.yaml has an entry per recipe, or per setting of a recipe, by the name that the table gives it:
 
     ltd: {fields: {centroids: 64}}
-    top: {recipe: perplexity, fields: {keep: top, loss.model.name: /models/base}}
+    top: {recipe: perplexity, fields: {keep: top, loss: {model: {name: /models/base}}}}
 
 Random selections, a random one balanced over the sources, and the longest responses are always among them. Features
 are computed once for all. A field of one recipe is NAME.field=value; any other field=value is one of the comparison

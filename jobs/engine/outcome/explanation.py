@@ -95,6 +95,8 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 def explain(folder: Folder, which: str) -> None:
     """Prints what was decided about a sample and why, its text, and for a dropped sample the nearest kept one."""
     manifest = finished_manifest(folder)
+    if not folder.exists(FILE):
+        raise UsageError(f"{folder} holds no selection: `winnow curate` writes one, with its {FILE}")
     row, *repeats = ledger_rows(folder, which)
     say(f"{row['source']}:{row['line']}  {row['state']} by {manifest['run']['recipe']}")
     say(f"  reason    {row['reason']}")

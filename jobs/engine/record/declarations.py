@@ -23,6 +23,20 @@ class UnknownField(UsageError):
     """A field that a declaration does not have."""
 
 
+class _Once(yaml.SafeLoader):
+    """Reads YAML as safe_load does, but for a mapping with a key twice, of which safe_load keeps the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if (key.tag, key.value) in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"{key.value} is there twice", problem_mark=key.start_mark
+                )
+            seen.add((key.tag, key.value))
+        return super().construct_mapping(node, deep)
+
+
 def plain(declaration: Any) -> Any:
     """The fields of a declaration as values that YAML and JSON hold, nested as the declaration is."""
     return to_jsonable_python(declaration)
@@ -35,7 +49,7 @@ def yaml_in(file: str | Path, named: str) -> Any:
     """
     try:
         with naming(str(file)), fsspec.open(str(file), "rt", encoding="utf-8") as opened:
-            return yaml.safe_load(cast(TextIO, opened))
+            return yaml.load(cast(TextIO, opened), _Once)
     except (OSError, ImportError) as error:
         raise UsageError(f"{named}: {getattr(error, 'strerror', None) or error}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -108,4 +122,7 @@ def field_names(cls: type) -> tuple[str, ...]:
 
 def _unknown(cls: type, name: str, path: str) -> UnknownField:
     names = field_names(cls)
+    if "." in name:  # in YAML; of field=value, a name is one of the words between the dots
+        nested = f"{name.replace('.', ': {')}: ...{'}' * name.count('.')}"
+        return UnknownField(f"unknown field {path!r}: a field of a field is written nested: {nested}")
     return UnknownField(f"unknown field {path!r}{nearest(name, names) or '.'} {cls.__name__} has: {', '.join(names)}")

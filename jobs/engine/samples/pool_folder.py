@@ -17,6 +17,9 @@ from jobs.engine.store.folder import opened
 from jobs.engine.store.store import Store, absolute
 from jobs.engine.terminal.errors import UsageError
 
+FACTS = frozenset(("samples", "fingerprint", "parts"))
+"""What every pool.json has, among more."""
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -95,6 +98,15 @@ def identity(facts: Mapping[str, Any], of: Literal["conversation", "record"]) ->
 
 
 def facts_in(folder: str) -> dict[str, Any]:
-    """The content of pool.json in a folder."""
+    """The content of pool.json in a folder. UsageError where another program wrote it."""
     fs, root = opened(folder)
-    return json.loads(fs.cat_file(f"{root}/pool.json"))
+    try:
+        found = json.loads(fs.cat_file(f"{root}/pool.json"))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not found.keys() >= FACTS:
+        raise UsageError(
+            f"{folder}/pool.json is not of a pool that `winnow ingest` made. If it has records, name the files of the "
+            "folder instead, or give this one another name"
+        )
+    return found

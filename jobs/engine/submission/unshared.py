@@ -14,6 +14,9 @@ URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 SMALL = ("config", "profile", "settings")
 """The options that name a file that only the driver reads; it may lie in the code that is sent."""
 ADVICE = "give an absolute path that all nodes share, or a URL such as s3://..."
+INPUT = "the input"
+HUB = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
+"""How the name of a dataset of the hub looks, and a relative path, too."""
 
 
 def unshared(
@@ -31,14 +34,12 @@ def unshared(
         else:
             yield from _refused("--store", options.store)
     for given in inputs:
-        yield from _refused("the input", given)
-    if getattr(options, "heldout", None) is not None:
-        yield from _refused("--heldout", options.heldout)
-    model = getattr(options, "model", None)
-    for field in (*fields, *([f"model={model}"] if model else [])):
-        name, _, value = field.partition("=")
+        yield from _refused(INPUT, given)
+    for option, given in _files(options):
+        yield from _refused(option, given)
+    for name, value in _values(options, fields):
         if value.startswith(("./", "../", "~")) or os.path.exists(value):
-            yield from _refused(f"{name}=", value)
+            yield from _refused(name, value)
     for option in SMALL:
         given = getattr(options, option, None)
         if given is not None:
@@ -50,10 +51,38 @@ def is_shared(place: str) -> bool:
     return os.path.isabs(place) or bool(URL.match(place))
 
 
+def _files(options: Namespace) -> Iterator[tuple[str, str]]:
+    """The files that are read beside the inputs, with their options."""
+    if getattr(options, "heldout", None) is not None:
+        yield "--heldout", options.heldout
+    for given in getattr(options, "decontaminate", None) or ():
+        if not _may_be_of_the_hub(given):
+            yield "--decontaminate", given
+
+
+def _values(options: Namespace, fields: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """The names and values of fields, and of options, that may be local models or files."""
+    for field in fields:
+        name, _, value = field.partition("=")
+        yield f"{name}=", value
+    for name, value in {
+        "model=": getattr(options, "model", None),
+        "--finetune": getattr(options, "finetune", None),
+    }.items():
+        if value:
+            yield name, value
+
+
+def _may_be_of_the_hub(given: str) -> bool:
+    return bool(HUB.fullmatch(given)) and not os.path.exists(given)
+
+
 def _refused(named: str, place: str) -> Iterator[UsageError]:
     if not is_shared(place):
         space = "" if named.endswith("=") else " "
-        yield UsageError(f"{named}{space}{place}: a job runs on other machines: {ADVICE}")
+        dataset = named == INPUT and _may_be_of_the_hub(place)
+        hub = f". If it is a dataset of the hub, write hf://datasets/{place}" if dataset else ""
+        yield UsageError(f"{named}{space}{place}: a job runs on other machines: {ADVICE}{hub}")
 
 
 def _sent(option: str, given: str, code: Path | None) -> Iterator[UsageError]:

@@ -24,6 +24,7 @@ from typing import Any
 
 from jobs.engine.terminal.errors import UsageError
 from jobs.engine.terminal.parser import Parser
+from jobs.engine.terminal.program import fields_and_others
 
 DEFAULT_STORE = ".winnow"
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
@@ -168,11 +169,16 @@ def words_of(argv: Sequence[str] | None) -> list[str]:
 def parsed(parser: Parser, argv: Sequence[str] | None) -> argparse.Namespace:
     """The options of a command that takes fields, in any order with its inputs.
 
-    argv: as for `words_of`. UsageError, with what to write, for a field that is written as an option.
+    argv: as for `words_of`. UsageError, with what to write, for a field that is written as an option or as a test set.
     """
     words = words_of(argv)
     _refuse_dashed(parser, words)
-    return parser.parse_intermixed_args(words)
+    options = parser.parse_intermixed_args(words)
+    for field in fields_and_others(getattr(options, "decontaminate", None) or ())[0]:
+        raise UsageError(
+            f"--decontaminate takes {field} for a test set: write fields before it, or after other options"
+        )
+    return options
 
 
 def _refuse_dashed(parser: Parser, words: Sequence[str]) -> None:

@@ -104,7 +104,7 @@ def claim(out: Folder, asked: Mapping[str, Any]) -> None:
     """Takes the folder for a comparison. UsageError where it holds something else, or other inputs or settings."""
     if not out.exists(FILE) and out.exists() and out.names():
         raise UsageError(f"{out} is not empty and holds no comparison; give another --out")
-    before = json.loads(out.content(FILE))["asked"] if out.exists(FILE) else asked
+    before = _asked_before(out) if out.exists(FILE) else asked
     other = [key for key in ("inputs", "budget", "reading") if before.get(key) != asked[key]]
     if other:
         shown = "; ".join(f"{key} {before.get(key)!r} there, {asked[key]!r} now" for key in other)
@@ -112,3 +112,14 @@ def claim(out: Folder, asked: Mapping[str, Any]) -> None:
     if not out.exists(FILE):
         out.make()
         out.write(FILE, json.dumps({"winnow_comparison": 1, "asked": asked}).encode())
+
+
+def _asked_before(out: Folder) -> Mapping[str, Any]:
+    """What the comparison in a folder was asked for. UsageError where its file is not one of a comparison."""
+    try:
+        found = json.loads(out.content(FILE))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not isinstance(found.get("asked"), dict):
+        raise UsageError(f"{out}/{FILE} is not of a comparison by Winnow; give another --out")
+    return found["asked"]

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 from jobs.engine.command.config import Request
+from jobs.engine.store.folder import Folder
 from jobs.engine.terminal.errors import UsageError
 from jobs.methods.comparison.contenders import Comparison, Entry, checked, contenders, entries_in, settings
 from jobs.methods.comparison.costs import computed, cost
 from jobs.methods.comparison.losses import FineTuned
 from jobs.methods.comparison.measures import shift
+from jobs.methods.comparison.outcome import claim
 from jobs.methods.comparison.results import Result, overlap
 from jobs.methods.comparison.table import markdown
 from operators.kernels.sampling import random_order
@@ -136,6 +138,9 @@ def test_a_configuration_that_is_none_is_refused(tmp_path):
     for text, told in (
         ("- ltd", "is not a mapping from names"),
         ("ltd: {field: {}}", r"unknown field .*ltd\.field'; did you mean 'fields'"),
+        ("random-mine: {recipe: ltd}", "random-mine: names with random- are those of the random selections"),
+        ("../other: {recipe: ltd}", r"'\.\./other' is the name of no folder"),
+        ('"": {recipe: ltd}', "'' is the name of no folder"),
     ):
         file.write_text(text)
         with pytest.raises(UsageError, match=told):
@@ -144,6 +149,13 @@ def test_a_configuration_that_is_none_is_refused(tmp_path):
     assert entries_in(str(file)) == {"ltd": Entry(), "top": Entry("perplexity", fields={"keep": "top"})}
     with pytest.raises(UsageError, match=r"train\.batch follows from steps"):
         settings(["train.batch=8"], None)
+
+
+@pytest.mark.parametrize("content", [b"{}", b"[]", b"nonsense", b'{"asked": 1}'])
+def test_a_folder_with_a_foreign_file_of_this_name_is_refused(tmp_path, content):
+    (tmp_path / "comparison.json").write_bytes(content)
+    with pytest.raises(UsageError, match=r"comparison\.json is not of a comparison by Winnow"):
+        claim(Folder.at(str(tmp_path)), {"inputs": [], "budget": "5%", "reading": {}})
 
 
 def test_the_table_has_what_was_measured_and_says_what_was_not():

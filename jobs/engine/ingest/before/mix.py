@@ -62,7 +62,7 @@ def parts_of(mix: Mapping[str, float], sources: Sequence[Source]) -> list[Part]:
         meant = frozenset(number for number, source in enumerate(sources) if _means(name, source))
         if not meant:
             some = ", ".join(source.uri for source in sources[:5]) + (", ..." if len(sources) > 5 else "")
-            raise InputError(f"--mix {name}: no input has this name; the inputs are {some}")
+            raise InputError(f"--mix {name}: no input has this name; the inputs are {some}. Fields go before --mix")
         for other in parts:
             if both := meant & other.sources:
                 uri = sources[min(both)].uri

@@ -38,6 +38,9 @@ def refused(run, tmp_path):
     jsonl(tmp_path / "in.jsonl", records(4))
     (tmp_path / "file").write_text("x")
     (tmp_path / "text.yaml").write_text("inputs: in.jsonl")
+    for folder, content in (("listed", '[{"instruction": "a", "output": "b"}]'), ("broken", '{"samples": 3')):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "pool.json").write_text(content)
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00\x01")
 
     def said(command, *words, code=2, store="never"):
@@ -58,6 +61,8 @@ def refused(run, tmp_path):
         (["", "--out", "out"], "an input is an empty word"),
         (["gs://bucket/x.jsonl", "--out", "out"], "pip install 'winnow[cloud]'"),
         (["nosuch://bucket/x.jsonl", "--out", "out"], "Protocol not known: nosuch"),
+        (["listed", "--out", "out"], "listed/pool.json is not of a pool that `winnow ingest` made"),
+        (["broken", "--out", "out"], "broken/pool.json is not of a pool that `winnow ingest` made"),
         (["in.jsonl"], "say where to write: --out FOLDER"),
         (["in.jsonl", "--out", "file"], "/file is a file"),
         (["in.jsonl", "--out", "s3:/bucket/out"], "--out s3:/bucket/out: a URL has two slashes after the colon"),
@@ -84,6 +89,7 @@ def refused(run, tmp_path):
         (["in.jsonl", "--out", "out", "--profile", "."], "profile .: Is a directory"),
         (["in.jsonl", "--out", "out", "--budget", "5"], "no option --budget. A field has no dashes: write budget=5"),
         (["in.jsonl", "--out", "out", "--embed.model.name=x"], "write embed.model.name=x"),
+        (["in.jsonl", "--out", "o", "--decontaminate", "in.jsonl", "seed=5"], "takes seed=5 for a test set"),
         (["in.jsonl", "--ouput", "out"], "write ouput=out, or --out for that option"),
         (["-", "--out", "out"], "-: standard input and pipes can be read only once"),
         (["/dev/null", "--out", "out"], "/dev/null: standard input and pipes can be read only once"),

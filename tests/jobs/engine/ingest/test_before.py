@@ -161,7 +161,7 @@ def test_parts_of_the_mix_name_files_folders_and_patterns():
         (part,) = parts_of({name: 0.5}, [*sources])
         assert part.sources == meant, name
     for mix, message in (
-        ({"e": 0.5}, "--mix e: no input has this name; the inputs are d/a.jsonl, d/lang=de/b.jsonl, c.json.gz"),
+        ({"e": 0.5}, "--mix e: no input has this name; the inputs are d/a.jsonl, d/lang=de/b.jsonl, c.json.gz. Fields"),
         ({"d": 0.5, "a": 10}, "--mix a and d both mean d/a.jsonl"),
         ({"d": 0.5, "c": 0.4}, "the shares of all sources add up to 0.9; they have to add up to 1"),
         ({"a": 0.6, "c": 0.4}, "the shares add up to 1, which leaves nothing for the other sources"),

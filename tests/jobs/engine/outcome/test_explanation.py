@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.engine.execute.columns import column
-from jobs.engine.outcome.explanation import ledger_rows, nearest_kept
+from jobs.engine.outcome.explanation import explain, ledger_rows, nearest_kept
 from jobs.engine.store.feature import Feature
 from jobs.engine.store.folder import Folder
 from jobs.engine.terminal.errors import UsageError
@@ -95,6 +95,12 @@ def test_a_sample_that_is_not_there_is_refused(run, which):
 def test_what_names_no_sample_is_refused(run, which):
     with pytest.raises(UsageError, match="is neither a sample's id nor source:line"):
         ledger_rows(run, which)
+
+
+def test_a_run_that_selected_nothing_such_as_a_training_is_refused(tmp_path):
+    (tmp_path / "manifest.yaml").write_text("finished: 2026-01-01\nrun: {recipe: finetune}\n")
+    with pytest.raises(UsageError, match="holds no selection: `winnow curate` writes one"):
+        explain(Folder.at(tmp_path), "0")
 
 
 def test_places_like_the_one_that_was_asked_for_are_listed(tmp_path):
