@@ -8,6 +8,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import re
 import sys
 import time
 from dataclasses import dataclass
@@ -77,8 +78,18 @@ def address_of(option: str | None) -> str:
 def token() -> tuple[str, str]:
     """The token of this user and where it was found, by Ray's own rules; both empty where there is none.
 
-    UsageError where a file is named that cannot be read.
+    UsageError where a file is named that cannot be read, and for what no header of a request can hold. It does not say
+    what that is, because it may be a token and something beside it.
     """
+    found, where = _token_found()
+    if not re.fullmatch(r"[!-~]*", found):
+        raise UsageError(
+            f"{where} holds more than a token: it may have no blanks, further lines or letters beyond ASCII"
+        )
+    return found, where
+
+
+def _token_found() -> tuple[str, str]:
     if found := os.environ.get("RAY_AUTH_TOKEN", "").strip():
         return found, "RAY_AUTH_TOKEN"
     named = os.environ.get("RAY_AUTH_TOKEN_PATH", "")

@@ -207,6 +207,17 @@ def test_a_token_is_found_as_ray_finds_it(monkeypatch, tmp_path):
         token()
 
 
+@pytest.mark.parametrize("held", ["aaSECRETaa\nbbSECRETbb\n", "秘密SECRET", "the SECRET"])
+def test_what_is_no_token_is_refused_and_not_printed(dashboard, said, monkeypatch, tmp_path, held):
+    (tmp_path / "held").write_text(held, encoding="utf-8")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "held"))
+    asking = dashboard({"/api/authentication_mode": (200, {"authentication_mode": "token"})})
+    code, (line,) = said("--address", asking, "--", *CURATE)
+    assert code == 2
+    assert line.startswith(f"error: RAY_AUTH_TOKEN_PATH={tmp_path / 'held'} holds more than a token")
+    assert "SECRET" not in line
+
+
 def test_the_address_is_the_options_or_the_environments(monkeypatch):
     assert address_given(None) is None
     monkeypatch.setenv("RAY_ADDRESS", "http://a:1/")
