@@ -11,6 +11,8 @@ import os
 import re
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -188,6 +190,15 @@ def probed(cluster: Cluster) -> dict[str, Any]:
         last = next((line for line in reversed(log.splitlines()) if line.strip()), str(status))
         raise UsageError(f"--address {cluster.address}: `{PYTHON}` does not run on the cluster: {last}")
     return json.loads(said)
+
+
+@contextmanager
+def answering(cluster: Cluster) -> Iterator[None]:
+    """Raises what Ray's client raises in the block, where the dashboard refuses a request, as a WinnowError."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise WinnowError(f"--address {cluster.address}: the dashboard failed: {_reason(error)}") from error
 
 
 def send(cluster: Cluster, **job: Any) -> bool:

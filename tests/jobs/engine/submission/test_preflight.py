@@ -117,6 +117,9 @@ def test_what_cannot_work_is_refused_in_one_line(said, case):
         ("env_vars: {A: 1}", "env_vars.A: 1 is not text"),
         ("working_dir: .", "working_dir: give --working-dir instead"),
         ("- a", "is not a mapping"),
+        ("env_vars: [A]", "runtime_env['env_vars'] must be of type Dict[str, str], got <class 'list'>"),
+        ("excludes: data/", "runtime_env['excludes'] must be of type List[str], got <class 'str'>"),
+        ("pip: [a]\nuv: [b]", "cannot be specified at the same time."),
     ],
 )
 def test_a_wrong_runtime_environment_is_refused(said, tmp_path, text, message):
@@ -274,6 +277,12 @@ def test_a_cluster_whose_python_does_not_run_is_refused_with_what_it_says(dashbo
     code, (line,) = said("--address", dashboard(replies), "--", *CURATE)
     assert code == 2
     assert line.endswith("`python` does not run on the cluster: bash: python: command not found")
+
+
+def test_a_dashboard_whose_jobs_fail_is_told_in_one_line(dashboard, said):
+    failing = dashboard({"/api/version": version(ray.__version__), "/api/jobs/": (500, b"Traceback\nRpcError: no GCS")})
+    code, lines = said("--address", failing, "--", *CURATE)
+    assert (code, lines) == (1, [f"error: --address {failing}: the dashboard failed: RpcError: no GCS."])
 
 
 def test_what_answers_but_is_no_dashboard_is_refused(dashboard):
