@@ -70,7 +70,7 @@ def submission(words: Sequence[str], working_dir: str | None, runtime_env: Path 
         raise UsageError(f"{name} computes nothing on a cluster: run it where the files are that it reads")
     label, run, inputs, fields = _asked(name, options)
     code, environment = together([partial(code_at, working_dir), partial(environment_in, runtime_env)])
-    refuse(unshared(options, inputs, fields, code))
+    refuse(unshared(options, inputs, fields, code, environment.get("excludes") or ()))
     identity = {"command": name, "options": _plain(options, run), "run": run}
     return Submission(label, identity, name, given, code, environment)
 

@@ -81,6 +81,8 @@ REFUSED = {
     "itself": (["--print", "--", "check-cluster", "x"], "check_cluster runs on this machine"),
     "compared": (["--print", "--", "compare", "ltd", "deft", "a.jsonl", *SHARED], "the input a.jsonl: a job runs on"),
     "held out": (["--print", "--", "fit-rule", "/a", "--heldout", "h.jsonl", *SHARED], "--heldout h.jsonl: a job runs"),
+    "test sets": (["--print", "--", *CURATE, "--decontaminate", "/t", "t.json"], "--decontaminate t.json: a job"),
+    "tuned": (["--print", "--", "compare", "ltd", "/a", *SHARED, "--finetune", "./m"], "finetune=./m: a job runs on"),
     "local": (["--print", "--", "explain", "out", "3"], "explain computes nothing on a cluster"),
     "no inputs": (["--print", "--", "curate", "ltd"], "name a recipe and what to curate"),
     "no out": (["--print", "--", "curate", "ltd", "/a", "--store", "/s"], "say where to write: --out FOLDER"),
@@ -134,6 +136,31 @@ def test_a_config_is_read_here_and_its_inputs_are_checked(said, tmp_path):
     code, (line,) = said("--print", "--", "curate", "--config", tmp_path / "run.yaml", *SHARED)
     assert code == 2
     assert "the input near.jsonl" in line
+
+
+def test_a_config_that_ray_would_leave_out_is_refused(said, monkeypatch, tmp_path):
+    folder = folder_to_send(tmp_path)
+    for place in ("out", "jobs", "jobs/mine"):
+        (folder / place).mkdir(exist_ok=True)
+        (folder / place / "run.yaml").write_text("recipe: longest\ninputs: [/s/far.jsonl]\n")
+    (tmp_path / "e.yaml").write_text("excludes: [jobs/mine]\n")
+    monkeypatch.chdir(folder)
+    sending = (
+        "--print",
+        "--working-dir",
+        ".",
+        "--runtime-env",
+        tmp_path / "e.yaml",
+        "--",
+        "curate",
+        *SHARED,
+        "--config",
+    )
+    assert said(*sending, "./jobs/run.yaml")[0] == 0
+    for place in ("out/run.yaml", "jobs/mine/run.yaml"):
+        code, (line,) = said(*sending, place)
+        assert code == 2
+        assert f"--config {place}: it is not sent with {folder}" in line
 
 
 def folder_to_send(tmp_path: Path) -> Path:
