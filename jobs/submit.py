@@ -70,7 +70,7 @@ def submission(words: Sequence[str], working_dir: str | None, runtime_env: Path 
         raise UsageError(f"{name} computes nothing on a cluster: run it where the files are that it reads")
     label, run, inputs, fields = _asked(name, options)
     code, environment = together([partial(code_at, working_dir), partial(environment_in, runtime_env)])
-    refuse(unshared(options, inputs, fields, code))
+    refuse(unshared(options, inputs, fields, code, environment.get("excludes") or ()))
     identity = {"command": name, "options": _plain(options, run), "run": run}
     return Submission(label, identity, name, given, code, environment)
 
@@ -121,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     job = submission(command, options.working_dir, options.runtime_env)
 
-    from jobs.engine.submission.cluster import address_given, address_of, reached, refuse_other_versions
+    from jobs.engine.submission.cluster import address_given, address_of, answering, reached, refuse_other_versions
     from jobs.engine.submission.following import followed, sent
     from jobs.engine.submission.upload import refuse_large
 
@@ -133,8 +133,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         partial(refuse_large, job.working_dir, job.excludes),
     ]
     cluster, _ = together(checks)
-    refuse_other_versions(cluster)
-    return followed(sent(job, cluster), cluster)
+    with answering(cluster):
+        refuse_other_versions(cluster)
+        name = sent(job, cluster)
+    return followed(name, cluster)
 
 
 if __name__ == "__main__":

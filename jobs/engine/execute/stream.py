@@ -65,9 +65,9 @@ def stream(
     execution = shared(session.profile.execution(operator), operator)
     attempts = Attempts(f"{feature.folder}/attempts-{session.run}")
     folder = Folder(feature.folder)
-    for name in folder.names():
-        if name.startswith("attempts-") or name.endswith(".tmp"):
-            folder.remove(name)
+    for left in folder.names():
+        if left.startswith("attempts-") or left.endswith(".tmp"):
+            folder.remove(left)
     Folder(attempts.folder).make()
     samples = len(ids)
     progress = _Progress(name, samples, allowed)

@@ -8,8 +8,11 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import re
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -77,8 +80,18 @@ def address_of(option: str | None) -> str:
 def token() -> tuple[str, str]:
     """The token of this user and where it was found, by Ray's own rules; both empty where there is none.
 
-    UsageError where a file is named that cannot be read.
+    UsageError where a file is named that cannot be read, and for what no header of a request can hold. It does not say
+    what that is, because it may be a token and something beside it.
     """
+    found, where = _token_found()
+    if not re.fullmatch(r"[!-~]*", found):
+        raise UsageError(
+            f"{where} holds more than a token: it may have no blanks, further lines or letters beyond ASCII"
+        )
+    return found, where
+
+
+def _token_found() -> tuple[str, str]:
     if found := os.environ.get("RAY_AUTH_TOKEN", "").strip():
         return found, "RAY_AUTH_TOKEN"
     named = os.environ.get("RAY_AUTH_TOKEN_PATH", "")
@@ -177,6 +190,15 @@ def probed(cluster: Cluster) -> dict[str, Any]:
         last = next((line for line in reversed(log.splitlines()) if line.strip()), str(status))
         raise UsageError(f"--address {cluster.address}: `{PYTHON}` does not run on the cluster: {last}")
     return json.loads(said)
+
+
+@contextmanager
+def answering(cluster: Cluster) -> Iterator[None]:
+    """Raises what Ray's client raises in the block, where the dashboard refuses a request, as a WinnowError."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise WinnowError(f"--address {cluster.address}: the dashboard failed: {_reason(error)}") from error
 
 
 def send(cluster: Cluster, **job: Any) -> bool:

@@ -14,6 +14,10 @@ from jobs.engine.terminal.screen import say
 
 POLL_SECONDS = 1.0
 PATIENCE_SECONDS = 60.0
+QUIET_SECONDS = 120.0
+"""How long nothing may come over the connection for logs until the job is asked for: it may be dead on one side."""
+UNKNOWN = "does not exist"
+"""What a dashboard says of a job that it does not know."""
 STOPPED = 143
 """The exit code of a command that was ended by SIGTERM, which is how Ray stops a job."""
 
@@ -68,19 +72,25 @@ def followed(name: str, cluster: Cluster) -> int:
 
 
 def _ended(name: str, cluster: Cluster) -> JobDetails:
-    """The job after its end. WinnowError where the cluster cannot be reached for a minute."""
-    printed, answered = 0, time.monotonic()
+    """The job after its end. WinnowError where the cluster cannot be reached for a minute, or has lost the job."""
+    printed, silent_since = 0, None
     while True:
         try:
             printed, whole = asyncio.run(_log(name, cluster, printed))
             info = cluster.client.get_job_info(name)
-            answered = time.monotonic()
+            silent_since = None
             if info.status in DONE:
                 if not whole:
                     _write(cluster.client.get_job_logs(name)[printed:])
                 return info
         except UNREACHED as error:
-            if time.monotonic() - answered > PATIENCE_SECONDS:
+            if UNKNOWN in str(error):
+                raise WinnowError(
+                    f"{cluster.address} does not know {name} any more: the cluster was started again, or somebody "
+                    "deleted the job. What is done is kept, and the same command sends it again"
+                ) from error
+            silent_since = silent_since or time.monotonic()
+            if time.monotonic() - silent_since > PATIENCE_SECONDS:
                 raise WinnowError(
                     f"{cluster.address} does not answer any more. {name} may go on; the same command joins it again"
                 ) from error
@@ -92,9 +102,9 @@ async def _log(name: str, cluster: Cluster, printed: int) -> tuple[int, bool]:
 
     Returns how many were printed, and whether the log came to its end; the connection may break before.
     """
-    read = 0
+    read, pieces = 0, cluster.client.tail_job_logs(name)
     try:
-        async for piece in cluster.client.tail_job_logs(name):
+        while (piece := await asyncio.wait_for(anext(pieces, None), QUIET_SECONDS)) is not None:
             read += len(piece)
             if read > printed:
                 _write(piece[max(0, len(piece) - (read - printed)) :])

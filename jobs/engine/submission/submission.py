@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.engine.record.declarations import yaml_in
-from jobs.engine.terminal.errors import UsageError
+from jobs.engine.terminal.errors import UsageError, first_line
 from jobs.engine.terminal.modules import JOBS, nearest
 from operators.base import canonical_digest
 
@@ -90,12 +90,24 @@ def environment_in(file: Path | None) -> dict[str, Any]:
             raise UsageError(f"--runtime-env {file}: working_dir: give --working-dir instead")
         if name not in RUNTIME_FIELDS:
             raise UsageError(f"--runtime-env {file}: {name}: there is no such field{nearest(name, RUNTIME_FIELDS)}")
-    for name, value in (content.get("env_vars") or {}).items():
+    variables = content.get("env_vars")
+    for name, value in variables.items() if isinstance(variables, dict) else ():
         if not isinstance(value, str):
             raise UsageError(
                 f"--runtime-env {file}: env_vars.{name}: {value!r} is not text: put quotation marks around it"
             )
+    _refuse_as_ray(content, file)
     return content
+
+
+def _refuse_as_ray(content: Mapping[str, Any], file: Path) -> None:
+    """UsageError where Ray's client would not take a runtime environment, such as for a text in place of a list."""
+    from ray.runtime_env import RuntimeEnv  # noqa: PLC0415 - slow, and not for those who only name a wrong file
+
+    try:
+        RuntimeEnv(**content)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"--runtime-env {file}: {first_line(error)}") from None
 
 
 def code_at(given: str | None) -> Path | None:

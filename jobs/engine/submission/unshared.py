@@ -3,10 +3,11 @@
 import os
 import re
 from argparse import Namespace
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from jobs.engine.execute.profile import PROFILES
+from jobs.engine.submission.upload import uploaded
 from jobs.engine.terminal.errors import UsageError
 
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
@@ -20,11 +21,11 @@ HUB = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
 
 
 def unshared(
-    options: Namespace, inputs: Iterable[str], fields: Iterable[str], code: Path | None
+    options: Namespace, inputs: Iterable[str], fields: Iterable[str], code: Path | None, excludes: Sequence[str] = ()
 ) -> Iterator[UsageError]:
     """An error for each place that the nodes of a cluster would not find.
 
-    inputs: what the command reads. fields: its field=value words. code: the folder that is sent.
+    inputs: what the command reads. fields: its field=value words. code: the folder that is sent, without `excludes`.
     """
     if getattr(options, "out", None) is not None:
         yield from _refused("--out", str(options.out))
@@ -43,7 +44,7 @@ def unshared(
     for option in SMALL:
         given = getattr(options, option, None)
         if given is not None:
-            yield from _sent(option, str(given), code)
+            yield from _sent(option, str(given), code, excludes)
 
 
 def is_shared(place: str) -> bool:
@@ -85,10 +86,13 @@ def _refused(named: str, place: str) -> Iterator[UsageError]:
         yield UsageError(f"{named}{space}{place}: a job runs on other machines: {ADVICE}{hub}")
 
 
-def _sent(option: str, given: str, code: Path | None) -> Iterator[UsageError]:
+def _sent(option: str, given: str, code: Path | None, excludes: Sequence[str]) -> Iterator[UsageError]:
     """An error where a small file would not reach the driver. The name of a profile is none."""
     if is_shared(given) or (option == "profile" and (PROFILES / f"{given}.yaml").exists()):
         return
     if code is None or not (code / given).is_file():
         where = f"in {code}, whose files are sent" if code else "on the cluster, as no code is sent"
         yield UsageError(f"--{option} {given}: there is no such file {where}; {ADVICE}")
+    elif os.path.normpath(given) not in {each.file for each in uploaded(code, excludes)}:
+        by = ".gitignore, .rayignore or excludes"
+        yield UsageError(f"--{option} {given}: it is not sent with {code}, because {by} names it; {ADVICE}")

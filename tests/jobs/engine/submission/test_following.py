@@ -1,10 +1,17 @@
 """How a job that has ended is told, by a dashboard that only tells of it; its connection for logs breaks at once."""
 
+import asyncio
+import threading
+from contextlib import contextmanager
+
 import pytest
 import ray
+from aiohttp import web
 
+from jobs.engine.submission import following
 from jobs.engine.submission.cluster import reached
 from jobs.engine.submission.following import followed, sent
+from jobs.engine.terminal.errors import WinnowError
 from jobs.submit import submission
 from tests.servers import dashboard
 
@@ -47,3 +54,81 @@ def test_what_failed_is_sent_again_and_what_somebody_else_just_sent_is_joined(ca
     with dashboard(told({"/api/jobs/": (200, ended), "POST /api/jobs/": (200, new)})) as address:
         assert sent(job, reached(address)) == job.id(3)
     assert capsys.readouterr().out == f"sent {job.id(3)}; it goes on where {job.id(2)} ended\n"
+
+
+@contextmanager
+def streaming(log, job):
+    """The address of a dashboard that sends logs by `log(socket)`, and tells of the job what `job()` returns."""
+
+    async def version(_):
+        return web.json_response({"ray_version": ray.__version__, "session_name": "s"})
+
+    async def tail(request):
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await log(socket)
+        return socket
+
+    async def logs(_):
+        return web.json_response({"logs": "one\ntwo\n"})
+
+    async def info(_):
+        told = job()
+        return web.json_response(
+            {"type": "SUBMISSION", "submission_id": "j", "entrypoint": "python", **told}, status=told.get("http", 200)
+        )
+
+    async def serve():
+        app = web.Application()
+        routes = {"/api/version": version, "/api/jobs/j/logs/tail": tail, "/api/jobs/j": info, "/api/jobs/j/logs": logs}
+        app.add_routes([web.get(path, answer) for path, answer in routes.items()])
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        ports.append(runner.addresses[0][1])
+        ready.set()
+
+    loop, ready, ports = asyncio.new_event_loop(), threading.Event(), []
+    loop.create_task(serve())
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    ready.wait()
+    try:
+        yield f"http://127.0.0.1:{ports[0]}"
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+
+
+async def silent(socket):
+    """A connection that is dead on the way: its other end has not closed it."""
+    await socket.send_str("one\n")
+    await asyncio.sleep(600)
+
+
+async def broken(socket):
+    """A connection that lives longer than a cluster may be silent, and breaks."""
+    await asyncio.sleep(0.6)
+    socket._req.transport.abort()
+
+
+@pytest.mark.timeout(60)
+def test_a_connection_that_is_dead_without_a_word_is_noticed(monkeypatch, capsys):
+    monkeypatch.setattr(following, "QUIET_SECONDS", 0.5)
+    with streaming(silent, lambda: {"status": "SUCCEEDED", "driver_exit_code": 0}) as address:
+        assert followed("j", reached(address)) == 0
+    assert capsys.readouterr().out == "one\ntwo\nj: done\n"
+
+
+def test_a_cluster_may_be_silent_for_a_minute_also_after_a_long_run(monkeypatch):
+    monkeypatch.setattr(following, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(following, "POLL_SECONDS", 0.1)
+    answers = iter([{"http": 503}, {"status": "FAILED", "driver_exit_code": 3}])
+    with streaming(broken, lambda: next(answers)) as address:
+        assert followed("j", reached(address)) == 3
+
+
+def test_a_job_that_the_cluster_has_lost_is_told_as_lost():
+    lost = dashboard(told({"/api/jobs/j": (404, b"Job j does not exist")}))
+    with lost as address, pytest.raises(WinnowError, match=r"does not know j any more: the cluster was started again"):
+        followed("j", reached(address))

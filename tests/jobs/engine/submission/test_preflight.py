@@ -120,6 +120,9 @@ def test_what_cannot_work_is_refused_in_one_line(said, case):
         ("env_vars: {A: 1}", "env_vars.A: 1 is not text"),
         ("working_dir: .", "working_dir: give --working-dir instead"),
         ("- a", "is not a mapping"),
+        ("env_vars: [A]", "runtime_env['env_vars'] must be of type Dict[str, str], got <class 'list'>"),
+        ("excludes: data/", "runtime_env['excludes'] must be of type List[str], got <class 'str'>"),
+        ("pip: [a]\nuv: [b]", "cannot be specified at the same time."),
     ],
 )
 def test_a_wrong_runtime_environment_is_refused(said, tmp_path, text, message):
@@ -134,6 +137,31 @@ def test_a_config_is_read_here_and_its_inputs_are_checked(said, tmp_path):
     code, (line,) = said("--print", "--", "curate", "--config", tmp_path / "run.yaml", *SHARED)
     assert code == 2
     assert "the input near.jsonl" in line
+
+
+def test_a_config_that_ray_would_leave_out_is_refused(said, monkeypatch, tmp_path):
+    folder = folder_to_send(tmp_path)
+    for place in ("out", "jobs", "jobs/mine"):
+        (folder / place).mkdir(exist_ok=True)
+        (folder / place / "run.yaml").write_text("recipe: longest\ninputs: [/s/far.jsonl]\n")
+    (tmp_path / "e.yaml").write_text("excludes: [jobs/mine]\n")
+    monkeypatch.chdir(folder)
+    sending = (
+        "--print",
+        "--working-dir",
+        ".",
+        "--runtime-env",
+        tmp_path / "e.yaml",
+        "--",
+        "curate",
+        *SHARED,
+        "--config",
+    )
+    assert said(*sending, "./jobs/run.yaml")[0] == 0
+    for place in ("out/run.yaml", "jobs/mine/run.yaml"):
+        code, (line,) = said(*sending, place)
+        assert code == 2
+        assert f"--config {place}: it is not sent with {folder}" in line
 
 
 def folder_to_send(tmp_path: Path) -> Path:
@@ -210,6 +238,17 @@ def test_a_token_is_found_as_ray_finds_it(monkeypatch, tmp_path):
         token()
 
 
+@pytest.mark.parametrize("held", ["aaSECRETaa\nbbSECRETbb\n", "秘密SECRET", "the SECRET"])
+def test_what_is_no_token_is_refused_and_not_printed(dashboard, said, monkeypatch, tmp_path, held):
+    (tmp_path / "held").write_text(held, encoding="utf-8")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "held"))
+    asking = dashboard({"/api/authentication_mode": (200, {"authentication_mode": "token"})})
+    code, (line,) = said("--address", asking, "--", *CURATE)
+    assert code == 2
+    assert line.startswith(f"error: RAY_AUTH_TOKEN_PATH={tmp_path / 'held'} holds more than a token")
+    assert "SECRET" not in line
+
+
 def test_the_address_is_the_options_or_the_environments(monkeypatch):
     assert address_given(None) is None
     monkeypatch.setenv("RAY_ADDRESS", "http://a:1/")
@@ -266,6 +305,12 @@ def test_a_cluster_whose_python_does_not_run_is_refused_with_what_it_says(dashbo
     code, (line,) = said("--address", dashboard(replies), "--", *CURATE)
     assert code == 2
     assert line.endswith("`python` does not run on the cluster: bash: python: command not found")
+
+
+def test_a_dashboard_whose_jobs_fail_is_told_in_one_line(dashboard, said):
+    failing = dashboard({"/api/version": version(ray.__version__), "/api/jobs/": (500, b"Traceback\nRpcError: no GCS")})
+    code, lines = said("--address", failing, "--", *CURATE)
+    assert (code, lines) == (1, [f"error: --address {failing}: the dashboard failed: RpcError: no GCS."])
 
 
 def test_what_answers_but_is_no_dashboard_is_refused(dashboard):
