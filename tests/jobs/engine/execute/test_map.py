@@ -1,7 +1,9 @@
 """Pool.map with real Ray and real kills."""
 
 import json
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -188,9 +190,16 @@ def test_map_errors_are_retried_only_when_asked(make_pool, session):
     how="`load` raises OSError",
     holds="the map fails at once with the operator and the reason",
 )
-def test_map_an_operator_that_cannot_be_loaded_fails_with_its_reason(make_pool):
-    with pytest.raises(WinnowError, match="Unloadable could not be loaded: OSError: the weights are corrupt"):
-        make_pool(["a", "b"]).map(broken=Unloadable())
+def test_map_an_operator_that_cannot_be_loaded_fails_with_its_reason(make_pool, session):
+    pool = make_pool(["a", "b"])
+    left = Path(
+        session.store.feature(Unloadable(), pool.origin.identity("conversation")).folder
+    )  # as a killed driver leaves it
+    (left / "attempts-x").mkdir(parents=True)
+    (left / "part-0.parquet.tmp").touch()
+    with pytest.raises(WinnowError, match="^broken: Unloadable could not be loaded: OSError: the weights are corrupt"):
+        pool.map(broken=Unloadable())
+    assert not [name for name in os.listdir(left) if name.startswith("attempts-") or name.endswith(".tmp")]
 
 
 @pytest.mark.fault(
