@@ -195,9 +195,9 @@ def test_map_an_operator_that_cannot_be_loaded_fails_with_its_reason(make_pool, 
     left = Path(
         session.store.feature(Unloadable(), pool.origin.identity("conversation")).folder
     )  # as a killed driver leaves it
-    (left / "attempts-x").mkdir(parents=True)
+    (left / "attempts-x").mkdir(parents=True)  # as a killed driver leaves it
     (left / "part-0.parquet.tmp").touch()
-    with pytest.raises(WinnowError, match="^broken: Unloadable could not be loaded: OSError: the weights are corrupt"):
+    with pytest.raises(WinnowError, match=r"^broken: Unloadable could not be loaded: OSError: the weights are corrupt"):
         pool.map(broken=Unloadable())
     assert not [name for name in os.listdir(left) if name.startswith("attempts-") or name.endswith(".tmp")]
 
