@@ -17,6 +17,7 @@ from jobs.engine.ingest.files.streams import file_at
 from jobs.engine.ingest.files.tabular import rows_at, schema_at
 from jobs.engine.ingest.tasks import Tasks, fetched
 from jobs.engine.outcome.decided import decided
+from jobs.engine.outcome.selected import RUN_BYTES
 from jobs.engine.pool.selection import Selection
 from jobs.engine.samples.reading import Parts, read_samples
 from jobs.engine.store.folder import Folder
@@ -84,7 +85,7 @@ def _write_runs(
     interim: Folder,
     name: str,
 ) -> list[str]:
-    """Writes runs of the kept rows of some parts with their ranks, one per file. Returns their names."""
+    """Writes runs of the kept rows of some parts with their ranks, one per file and RUN_BYTES. Returns their names."""
     places = pa.concat_tables(read_samples(parts, kept, ["source", "line"]))
     sources, lines = places["source"].to_numpy(), places["line"].to_numpy()
     ranked = schema.append(pa.field(RANK, pa.int64()))
@@ -93,11 +94,24 @@ def _write_runs(
         here = np.flatnonzero(sources == source)
         here = here[np.argsort(lines[here])]
         with file_at(paths[source]) as file:
-            tables = [_fitted(each, schema) for each in rows_at(file, lines[here] - 1)]
-        table = pa.concat_tables(tables).append_column(RANK, pa.array(rank[here]))
-        names.append(f"{name}-{len(names):06d}")
-        write_run(interim, names[-1], [table.sort_by(RANK)], ranked, RANK)
+            for table in _filled(rows_at(file, lines[here] - 1), schema, rank[here]):
+                names.append(f"{name}-{len(names):06d}")
+                write_run(interim, names[-1], [table.sort_by(RANK)], ranked, RANK)
     return names
+
+
+def _filled(rows: Iterator[pa.Table], schema: pa.Schema, rank: np.ndarray) -> Iterator[pa.Table]:
+    """The rows with their ranks, in tables of RUN_BYTES or a row group more: Arrow sorts no texts of over 2 GiB."""
+    held: list[pa.Table] = []
+    at = 0
+    for table in rows:
+        held.append(_fitted(table, schema).append_column(RANK, pa.array(rank[at : at + len(table)])))
+        at += len(table)
+        if sum(each.nbytes for each in held) >= RUN_BYTES:
+            yield pa.concat_tables(held)
+            held = []
+    if held:
+        yield pa.concat_tables(held)
 
 
 def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:

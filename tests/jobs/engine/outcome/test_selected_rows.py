@@ -4,11 +4,16 @@ import datetime
 import json
 from decimal import Decimal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.engine.outcome import selected_rows
+from jobs.engine.samples.pool_folder import Samples
+from jobs.engine.store.folder import Folder
+from jobs.engine.store.runs import merged
 from tests.jobs.corpora import jsonl, records
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -31,7 +36,7 @@ def row(n):
     return {"messages": said, "image": b"\xff\x00%d" % n, "at": at, "cost": Decimal(n) / 4, "tags": [("n", n)]}
 
 
-def test_rows_keep_the_schema_and_the_values_of_their_files_best_first(run, tmp_path):
+def test_rows_keep_the_schema_and_the_values_of_their_files_best_first(run, tmp_path, monkeypatch):
     (tmp_path / "in").mkdir()
     first = pa.Table.from_pylist([row(n) for n in range(30)], SCHEMA)
     second = pa.Table.from_pylist([row(n) for n in range(30, 40)], SCHEMA).append_column("more", pa.array(range(10)))
@@ -49,8 +54,17 @@ def test_rows_keep_the_schema_and_the_values_of_their_files_best_first(run, tmp_
         assert {**each, "more": None} == {**whole[each["messages"][0]["content"]], "more": None}
     assert found["more"].null_count == sum(int(text.split()[1]) < 30 for text in kept)
 
-    (tmp_path / "in/b.feather").rename(tmp_path / "gone")
     (pool,) = (tmp_path / "own/pools").iterdir()
+    samples, runs = Samples.open(str(pool)), Folder.at(tmp_path / "runs")
+    paths, rank = {each["uri"]: each["path"] for each in samples.facts["sources"]}, np.arange(40, 0, -1)
+    runs.make()
+    monkeypatch.setattr(selected_rows, "RUN_BYTES", 300)  # so many that Arrow can sort them
+    names = selected_rows._write_runs(samples.parts, np.arange(40), rank, paths, found.schema, runs, "rows")
+    assert len(names) > 4
+    rows = pa.concat_tables(merged(runs, names, selected_rows.RANK))
+    assert rows["messages"].to_pylist() == [row(n)["messages"] for n in range(39, -1, -1)]
+
+    (tmp_path / "in/b.feather").rename(tmp_path / "gone")
     code, said = run("at_random", str(pool), "--out", "again", "budget=25", store="own")
     assert code == 0, said
     assert "again/selected.parquet is left out" in said
