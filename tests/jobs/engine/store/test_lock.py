@@ -68,6 +68,15 @@ def test_lock_of_another_machine_is_taken_over_when_its_lease_is_not_renewed(tmp
         assert time.monotonic() - began >= 1.0
 
 
+def test_lock_of_another_container_with_the_name_of_this_machine_is_watched_like_one_of_another_machine(tmp_path):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    lock_of(tmp_path, host=socket.gethostname(), pid=ended.pid, pids="pid:[1]")
+    began = time.monotonic()
+    with locked(str(tmp_path), print, lease=1.0):
+        assert time.monotonic() - began >= 1.0
+
+
 def test_lock_of_a_dead_process_here_is_taken_over_at_once(tmp_path):
     ended = subprocess.Popen(["true"])
     ended.wait()
