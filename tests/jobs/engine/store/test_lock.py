@@ -155,6 +155,19 @@ def test_at_a_url_only_one_of_many_has_a_lock_that_is_taken_over(place):
     assert place.names() == []
 
 
+def test_a_store_that_does_not_name_the_condition_refuses_a_second_run_and_gives_a_stale_lock_away(s3, monkeypatch):
+    monkeypatch.setattr(s3, "names_conditions", False)
+    place = Folder.at(f"{s3.bucket()}/store")
+    place.write("lock.json", json.dumps(GONE).encode())
+    with locked(place.url, print, lease=0.5, settling=0.0):
+        assert not lock_file(place).created(GONE)
+        with pytest.raises(StoreBusy, match="in use by process"), locked(place.url, print, lease=3.0):
+            pass
+    assert place.names() == []
+    with s3.failing(lambda method, path: "ConditionalRequestConflict" if method == "PUT" else None):
+        assert not lock_file(place).created(GONE)  # another process makes it at this moment
+
+
 def test_what_two_that_make_a_lock_at_once_agree_on_is_the_last_where_a_store_cannot_refuse(place):
     lock = lock_file(place, 0.3)
     first, second = {"token": "a", "host": "h", "pid": 1}, {"token": "b", "host": "h", "pid": 2}
