@@ -84,11 +84,11 @@ class Folder:
         fs, root = self.opened()
         with naming(self.url):
             try:
-                paths = [str(path).rstrip("/") for path in fs.ls(root, detail=False)]
+                paths = [str(path) for path in fs.ls(root, detail=False)]
             except FileNotFoundError:
                 return []
         # A folder that was made in the console of an object store is an empty object, which is listed in itself.
-        return sorted(path.rsplit("/", 1)[-1] for path in paths if path != root)
+        return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in paths if path != f"{root}/")
 
     def matching(self, pattern: str) -> list[str]:
         """Returns the paths or URLs of the files whose names match a glob, sorted; `**` goes into folders inside."""
