@@ -20,11 +20,13 @@ PORT = socket.create_server(("127.0.0.1", 0))
 
 ERROR = "<Error><Code>{}</Code><Message>{}</Message></Error>"
 MESSAGES = {
+    "ConditionalRequestConflict": "A conflicting operation occurred during the request.",
     "AccessDenied": "Access Denied",
     "ExpiredToken": "The provided token has expired.",
     "NotImplemented": "A header you provided implies functionality that is not implemented.",
 }
 STATUSES = {
+    "ConditionalRequestConflict": "409 Conflict",
     "AccessDenied": "403 Forbidden",
     "ExpiredToken": "400 Bad Request",
     "NotImplemented": "501 Not Implemented",
@@ -55,6 +57,8 @@ class S3:
         self.fault: Fault | None = None
         self.knows_conditions = True
         """Whether it makes an object only if there is none when it is asked to. Other servers answer NotImplemented."""
+        self.names_conditions = True
+        """Whether it says which condition an object did not meet, as Amazon's does and MinIO does not."""
 
     def bucket(self) -> str:
         """A new bucket, as a URL."""
@@ -77,8 +81,10 @@ class S3:
         code = self.fault and self.fault(environ["REQUEST_METHOD"], environ["PATH_INFO"])
         if "HTTP_IF_NONE_MATCH" in environ and not self.knows_conditions:
             code = "NotImplemented"
-        if not code:
+        if not code and self.names_conditions:
             return self.app(environ, start)
+        if not code:
+            return [piece.replace(b"Condition>", b"Something>") for piece in self.app(environ, start)]
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         start(STATUSES[code], [("Content-Type", "application/xml")])
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [ERROR.format(code, MESSAGES[code]).encode()]

@@ -41,7 +41,8 @@ class Feature:
 
     def parts(self) -> list[str]:
         """Returns the paths of the part files, sorted: of a sample in several parts, the last one counts."""
-        _, root = self._fs()
+        fs, root = self._fs()
+        fs.invalidate_cache(root)
         # Not by a glob: the folder may have a bracket or a star in its own path.
         names = Folder(self.folder).names()
         return [f"{root}/{name}" for name in names if name.startswith("part-") and name.endswith(".parquet")]

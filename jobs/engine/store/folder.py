@@ -84,9 +84,11 @@ class Folder:
         fs, root = self.opened()
         with naming(self.url):
             try:
-                return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in fs.ls(root, detail=False))
+                paths = [str(path) for path in fs.ls(root, detail=False)]
             except FileNotFoundError:
                 return []
+        # A folder that was made in the console of an object store is an empty object, which is listed in itself.
+        return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in paths if path != f"{root}/")
 
     def matching(self, pattern: str) -> list[str]:
         """Returns the paths or URLs of the files whose names match a glob, sorted; `**` goes into folders inside."""
@@ -94,14 +96,17 @@ class Folder:
         wanted = re.compile(glob_translate(pattern))  # of the names alone: a bracket in the folder's path is no pattern
         with naming(self.url):
             names = [str(path)[len(root) + 1 :] for path in fs.find(root)]
-        return sorted(self.file(name) for name in names if wanted.match(name))
+        return sorted(self.file(name) for name in names if name and wanted.match(name))
 
     def remove(self, name: str = "") -> None:
         """Removes the file or folder of this name; with no name, the folder itself. Nothing happens if it is gone."""
         fs, root = self.opened()
         path = f"{root}/{name}" if name else root
         with naming(self.file(name)), suppress(FileNotFoundError):  # another process may remove it at the same time
-            if fs.exists(path):
+            if not self.local and has_magic(path):  # `rm` takes it for a pattern, and finds nothing
+                for file in fs.find(path):
+                    fs.rm_file(file)
+            elif fs.exists(path):
                 fs.rm(path, recursive=True)
 
     def remove_files(self, names: Sequence[str]) -> None:

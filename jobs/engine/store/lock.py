@@ -39,7 +39,7 @@ def locked(folder: str, say: Say, lease: float = LEASE_SECONDS, settling: float 
     place = Folder.at(folder)
     place.make()
     lock = lock_file(place, settling)
-    owner = {"token": uuid.uuid4().hex, "host": socket.gethostname(), "pid": os.getpid()}
+    owner = {"token": uuid.uuid4().hex, "host": socket.gethostname(), "pid": os.getpid(), "pids": _pids()}
     tried: set[str] = set()
     while not lock.created(owner) and not _taken_over(lock, owner, folder, say, lease, tried):
         pass
@@ -72,8 +72,8 @@ def _renew(lock: LockFile, owner: Owner, folder: str, say: Say, stop: threading.
 
 
 def _process_lives(owner: Owner) -> bool:
-    """Whether the owner may still run. A process on another machine always may."""
-    if owner.get("host") != socket.gethostname():
+    """Whether the owner may still run. A process on another machine, or in another container, always may."""
+    if owner.get("host") != socket.gethostname() or owner.get("pids", _pids()) != _pids():
         return True
     if owner["pid"] == os.getpid():  # a container that was started again gives its process the same number
         return owner["token"] in _held
@@ -84,6 +84,14 @@ def _process_lives(owner: Owner) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def _pids() -> str:
+    """Tells containers that share the name of a machine apart, whose processes have numbers of their own."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:  # a system other than Linux
+        return ""
 
 
 def _taken_over(lock: LockFile, owner: Owner, folder: str, say: Say, lease: float, tried: set[str]) -> bool:

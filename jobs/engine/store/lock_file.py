@@ -22,6 +22,9 @@ NAME = "lock.json"
 SETTLING_SECONDS = 2.0
 """How long a request that another process has sent may take to arrive, where a store has no other order of requests."""
 
+THERE = ("PreconditionFailed", "ConditionalRequestConflict")
+"""The codes with which S3 refuses to make a file that is there, or that two processes make at the same time."""
+
 Owner = dict[str, Any]
 """The token of an owner, its host and process, and when it renewed the lock. Empty if there is no lock."""
 
@@ -168,8 +171,13 @@ class RemoteLockFile:
 
     def _create(self, name: str, owner: Owner) -> None:
         fs, root = self.folder.opened()
-        with naming(self.folder.file(name)):
-            fs.pipe_file(f"{root}/{name}", _written(owner), mode="create")
+        try:
+            with naming(self.folder.file(name)):
+                fs.pipe_file(f"{root}/{name}", _written(owner), mode="create")
+        except OSError as error:
+            if _is_there(error):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), self.folder.file(name)) from error
+            raise
 
     def _refuses(self, name: str, owner: Owner) -> bool:
         """Whether the store itself refuses to make a file, which this process has made, a second time."""
@@ -192,6 +200,18 @@ class RemoteLockFile:
             return json.loads(self.folder.content(name) or b"{}")
         except (FileNotFoundError, json.JSONDecodeError):
             return {}
+
+
+def _is_there(error: BaseException | None) -> bool:
+    """Whether an error is the answer of a store that has the file already, or just now makes it for another process.
+
+    s3fs knows it by the name of the condition, which Amazon's answer has and that of MinIO has not.
+    """
+    while error is not None:
+        if getattr(error, "response", {}).get("Error", {}).get("Code") in THERE:
+            return True
+        error = error.__cause__
+    return False
 
 
 def _taking(owner: Owner) -> str:

@@ -276,6 +276,15 @@ def test_profiles_are_validated(tmp_path):
         profile("tpu")
 
 
+def test_a_folder_with_the_name_of_a_profile_is_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("gpu", "data"):
+        (tmp_path / name).mkdir()
+    assert profile("gpu").default.gpus == 1
+    with pytest.raises(UsageError, match="no profile 'data': it is neither"):
+        profile("data")
+
+
 def test_a_profile_that_names_an_unknown_operator_is_refused_with_the_nearest(tmp_path):
     (tmp_path / "p.yaml").write_text("operators: {Juge: {gpus: 1}, Tokens: {cpus: 1}, Qq: {}}\n")
     with pytest.raises(UsageError) as refused:

@@ -47,6 +47,11 @@ def test_the_memory_of_gpus_is_what_nvidia_s_tool_says_and_unknown_where_it_fail
     assert gpus_here() == []
 
 
+@pytest.mark.usefixtures("ray_session")
+def test_a_node_that_went_away_says_nothing_about_its_gpus():
+    assert model_room._gpus_of(("a" * 56,)) == []
+
+
 def test_models_without_room_are_refused_together_where_a_worker_has_a_gpu(base, tmp_path, monkeypatch):
     steps = {"loss": Loss(base), "train": Finetune(base), "tokens": "no step"}
     monkeypatch.setattr(model_room, "cluster_gpus", lambda: [1000, 2000])

@@ -51,8 +51,8 @@ def test_rows_keep_the_schema_and_the_values_of_their_files_best_first(run, tmp_
         assert {**each, "more": None} == {**whole[each["messages"][0]["content"]], "more": None}
     assert found["more"].null_count == sum(int(text.split()[1]) < 30 for text in kept)
 
-    (tmp_path / "in/b.feather").rename(tmp_path / "gone")
     (pool,) = (tmp_path / "own/pools").iterdir()
+    (tmp_path / "in/b.feather").rename(tmp_path / "gone")
     code, said = run("at_random", str(pool), "--out", "again", "budget=25", store="own")
     assert code == 0, said
     assert "again/selected.parquet is left out" in said

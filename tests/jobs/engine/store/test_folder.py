@@ -6,6 +6,7 @@ import pytest
 
 from jobs.engine.store.feature import VALUE, Feature
 from jobs.engine.store.folder import Folder
+from jobs.engine.store.lock import locked
 from jobs.engine.store.merging import settled
 
 
@@ -54,6 +55,25 @@ def test_a_folder_whose_own_name_looks_like_a_pattern_is_a_folder_like_any_other
     assert folder.matching("*.json") == [folder.file("x.json")]
     assert settled(feature, 1).tolist() == [VALUE]
     assert feature.values(np.array([0])).tolist() == [2.0]
+
+
+def test_in_a_bucket_a_folder_may_look_like_a_pattern_too_and_its_lock_is_given_back(s3):
+    folder = Folder.at(f"{s3.bucket()}/data [v2]")
+    with locked(folder.url, print, settling=0.0):
+        assert folder.names() == ["lock.json"]
+    assert folder.names() == []
+    folder.inner("in").write("x.json", b"x")
+    folder.remove("in")
+    assert not folder.exists()
+
+
+def test_a_folder_that_was_made_in_the_console_of_an_object_store_is_empty(s3):
+    folder = Folder.at(f"{s3.bucket()}/made")
+    fs, root = folder.opened()
+    fs.pipe_file(f"{root}/", b"")
+    assert (folder.names(), folder.matching("**")) == ([], [])
+    folder.write("x.json", b"x")
+    assert (folder.names(), folder.matching("**")) == (["x.json"], [folder.file("x.json")])
 
 
 def test_a_file_has_its_name_only_once_it_is_whole(folder):

@@ -68,6 +68,15 @@ def test_lock_of_another_machine_is_taken_over_when_its_lease_is_not_renewed(tmp
         assert time.monotonic() - began >= 1.0
 
 
+def test_lock_of_another_container_with_the_name_of_this_machine_is_watched_like_one_of_another_machine(tmp_path):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    lock_of(tmp_path, host=socket.gethostname(), pid=ended.pid, pids="pid:[1]")
+    began = time.monotonic()
+    with locked(str(tmp_path), print, lease=1.0):
+        assert time.monotonic() - began >= 1.0
+
+
 def test_lock_of_a_dead_process_here_is_taken_over_at_once(tmp_path):
     ended = subprocess.Popen(["true"])
     ended.wait()
@@ -144,6 +153,19 @@ def test_at_a_url_only_one_of_many_has_a_lock_that_is_taken_over(place):
     assert sum("took over the lock of process 1 on elsewhere, which is gone" in line for line in said) == 1
     assert len(done) == len(most)
     assert place.names() == []
+
+
+def test_a_store_that_does_not_name_the_condition_refuses_a_second_run_and_gives_a_stale_lock_away(s3, monkeypatch):
+    monkeypatch.setattr(s3, "names_conditions", False)
+    place = Folder.at(f"{s3.bucket()}/store")
+    place.write("lock.json", json.dumps(GONE).encode())
+    with locked(place.url, print, lease=0.5, settling=0.0):
+        assert not lock_file(place).created(GONE)
+        with pytest.raises(StoreBusy, match="in use by process"), locked(place.url, print, lease=3.0):
+            pass
+    assert place.names() == []
+    with s3.failing(lambda method, path: "ConditionalRequestConflict" if method == "PUT" else None):
+        assert not lock_file(place).created(GONE)  # another process makes it at this moment
 
 
 def test_what_two_that_make_a_lock_at_once_agree_on_is_the_last_where_a_store_cannot_refuse(place):
