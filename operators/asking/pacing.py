@@ -60,11 +60,14 @@ class Patience:
 
 
 def retry_after(headers: Mapping[str, str]) -> float:
-    """The seconds in a reply's Retry-After, a number or a date; 0 where there is none."""
+    """The seconds in a reply's Retry-After, a number or a date; 0 where there is none, or neither."""
     said = headers.get("retry-after", "")
     try:
         seconds = float(said)
         return seconds if seconds > 0 else 0.0  # also for nan
     except ValueError:
         date = email.utils.parsedate_tz(said)
+    try:
         return max(0.0, email.utils.mktime_tz(date) - time.time()) if date else 0.0
+    except (ValueError, OverflowError):  # no such day
+        return 0.0

@@ -98,6 +98,12 @@ def test_a_key_from_a_file_is_sent_alone_and_one_that_no_header_takes_is_refused
     assert "sk-can" not in str(caught.value)
 
 
+def test_a_pause_that_is_no_number_and_no_day_is_none():
+    for said_so in ("", "soon", "nan", "-3", "Wed, 99 Oct 99999999999 07:28:00 GMT"):
+        assert pacing.retry_after({"retry-after": said_so}) == 0.0
+    assert pacing.retry_after({"retry-after": "2.5"}) == 2.5
+
+
 @pytest.mark.parametrize("url", ["http://[::1/v1", "http://localhost:port/v1", "localhost:8000/v1"])
 def test_an_endpoint_that_is_no_url_is_refused_by_name(url):
     with pytest.raises(ModelMissing, match="is not a URL; give one such as"):
