@@ -4,7 +4,7 @@ import email.utils
 import random
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 PAUSE, LONGEST_PAUSE = 0.5, 8.0
 """Seconds before a question is asked again, and the maximum; each pause is up to twice the one before."""
@@ -57,6 +57,20 @@ class Patience:
             return False
         time.sleep(pause)
         return True
+
+
+def joined_until(until: float, pieces: Iterable[bytes]) -> bytes:
+    """The pieces of a body as they arrive; TimeoutError where they still arrive at that time (`time.monotonic`).
+
+    The timeout of an HTTP client is for each piece. A server that sends a blank now and then, so that nobody closes the
+    connection, never reaches it.
+    """
+    body = bytearray()
+    for piece in pieces:
+        body += piece
+        if time.monotonic() > until:
+            raise TimeoutError
+    return bytes(body)
 
 
 def retry_after(headers: Mapping[str, str]) -> float:

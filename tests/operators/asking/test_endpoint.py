@@ -190,6 +190,34 @@ def test_a_question_that_is_never_answered_takes_the_timeout_once():
     assert len(server.requests) == 2
 
 
+def test_a_server_that_sends_blanks_to_keep_the_connection_open_takes_no_more_than_the_timeout():
+    with served(lambda request: blanks()) as server:
+        began = time.monotonic()
+        (found,) = values(remote(server, timeout=0.5), batch([("a", "b")]))
+        assert time.monotonic() - began < 3
+    assert isinstance(found, RowError)
+    assert found.kind == "timeout"
+
+
+def test_a_reply_that_breaks_off_is_asked_for_again(monkeypatch):
+    monkeypatch.setattr(pacing, "PAUSE", 0.01)
+
+    def half():
+        yield b'{"choices": [{"mess'
+        raise OSError
+
+    with served(lambda request: half() if len(server.requests) == 1 else "4\n") as server:
+        (found,) = values(remote(server), batch([("a", "b")]))
+    assert found["score"] == 4
+
+
+def blanks(seconds=5):
+    """The pieces of a body that is never more than blanks."""
+    for _ in range(10 * seconds):
+        yield b" "
+        time.sleep(0.1)
+
+
 def test_a_server_that_is_asked_too_fast_is_asked_again_for_as_long_as_an_answer_may_take(monkeypatch):
     monkeypatch.setattr(pacing, "PAUSE", 0.0001)
     with served(lambda request: failed(429) if len(server.requests) < 13 else "4\n") as server:
