@@ -4,7 +4,8 @@
         Judge(endpoint=server.url)
 
 A reply is a text, a body as `said` makes it, a raw (status, headers, body), the pieces of a body, or None for a
-connection that is closed without a word. A function may sleep before it answers; requests are served at the same time, each in a thread.
+connection that is closed without a word. A function may sleep before it answers; requests are served at the same time,
+each in a thread.
 """
 
 import json
