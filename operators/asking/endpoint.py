@@ -141,8 +141,10 @@ class Endpoint:
     def _refused(self, status: int, said: str) -> RowError | None:
         """The error of a question; None where a shorter question may be answered. ServerRefuses where none would be."""
         url = self.server.url
-        if status in (401, 403):
+        if status == 401 or (status == 403 and self._refuses_the_key()):
             raise ServerRefuses(f"{_key_refused(url, status)}. It says: {said}")
+        if status == 403:  # also what firewalls and moderators say of a text
+            return RowError("forbidden", said)
         if status == 402 or NO_CREDIT in said:
             raise ServerRefuses(f"{url} has no credit for this key: {said}. What was answered is kept; run again")
         if status == 404:
@@ -152,6 +154,13 @@ class Endpoint:
         if status not in (400, 413, 422):
             return RowError("server_error", said)
         return None if any(words in said.lower() for words in TOO_LONG) else RowError("bad_request", said)
+
+    def _refuses_the_key(self) -> bool:
+        try:
+            check_server(self.server.url)
+        except ModelMissing:
+            return True
+        return False
 
     def _asked(self, question: Question, manner: Manner, options: Mapping[str, Any]) -> AnswerOrError:
         """The answer to one question, asked again where the reply is garbled or a temporary error.

@@ -110,6 +110,19 @@ def test_an_endpoint_that_is_no_url_is_refused_by_name(url):
         check_server(url)
 
 
+@pytest.mark.fault(
+    "a server fails, stalls or answers nonsense",
+    how="403 for one text, as a firewall or a moderator before the model says it",
+    holds="an error of the sample, where the server takes the key",
+)
+def test_a_text_that_is_forbidden_is_an_error_of_its_sample():
+    with served(lambda request: failed(403, "flagged") if "a0\n" in prompt(request) else "4\n") as server:
+        flagged, other = values(remote(server), batch([("a0", "b"), ("a1", "b")]))
+    assert isinstance(flagged, RowError)
+    assert (flagged.kind, flagged.message) == ("forbidden", "flagged")
+    assert other["score"] == 4
+
+
 def test_a_sample_longer_than_the_context_is_cut_from_the_answers_end_and_flagged():
     def reply(request):
         text = prompt(request)
