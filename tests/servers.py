@@ -3,8 +3,9 @@
     with served(lambda request: said("42")) as server:
         Judge(endpoint=server.url)
 
-A reply is a text, a body as `said` makes it, a raw (status, headers, body), or None for a connection that is closed
-without a word. A function may sleep before it answers; requests are served at the same time, each in a thread.
+A reply is a text, a body as `said` makes it, a raw (status, headers, body), the pieces of a body, or None for a
+connection that is closed without a word. A function may sleep before it answers; requests are served at the same time,
+each in a thread.
 """
 
 import json
@@ -15,7 +16,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-Reply = str | dict[str, Any] | tuple[int, Mapping[str, str], bytes] | None
+Reply = str | dict[str, Any] | tuple[int, Mapping[str, str], bytes] | Iterator[bytes] | None
 
 
 def said(text: str, finish: str = "stop", masses: Mapping[str, float] | None = None) -> dict[str, Any]:
@@ -92,13 +93,11 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
             server.requests.append(request)
             server.headers.append({name.lower(): value for name, value in self.headers.items()})
             reply = server.reply(request)
-            if reply is None:
-                self.close_connection = True
-            elif isinstance(reply, tuple):
-                self._send(*reply)
-            else:
-                body = said(reply) if isinstance(reply, str) else reply
-                self._send(200, {}, json.dumps(body).encode())
+            self.close_connection = reply is None
+            if isinstance(reply, Iterator):
+                _send_pieces(self, reply)
+            elif reply is not None:
+                self._send(*(reply if isinstance(reply, tuple) else (200, {}, _body(reply))))
 
         def _send(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
             self.send_response(status)
@@ -112,6 +111,22 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
             """Says nothing."""
 
     return Handler
+
+
+def _send_pieces(handler: BaseHTTPRequestHandler, pieces: Iterator[bytes]) -> None:
+    handler.send_response(200)
+    handler.send_header("Transfer-Encoding", "chunked")
+    handler.end_headers()
+    try:
+        for piece in pieces:
+            handler.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        handler.wfile.write(b"0\r\n\r\n")
+    except OSError:  # nobody listens any more
+        handler.close_connection = True
+
+
+def _body(reply: str | dict[str, Any]) -> bytes:
+    return json.dumps(said(reply) if isinstance(reply, str) else reply).encode()
 
 
 @contextmanager

@@ -33,6 +33,10 @@ STATUSES = {
 }
 """The HTTP status for a word in the type or code of an error; any other error may be temporary."""
 UNAVAILABLE = 503
+WITHOUT_LOGPROBS = (
+    "the server answers without the probabilities of its tokens: ask one that gives them, or read the rating from the "
+    "text (form=line)"
+)
 
 
 class Garbled(Exception):
@@ -87,8 +91,11 @@ def completion(body: bytes, labels: Sequence[str] = ()) -> Completion | RowError
         if finish == "content_filter":
             return RowError("content_filter", "the server's content filter withheld the answer")
         text = _thinking(message) or text
+    masses = _masses(choice, labels)
+    if masses is None and text.strip():
+        return RowError("no_logprobs", WITHOUT_LOGPROBS)
     # JSON can contain half a surrogate pair, which UTF-8 cannot.
-    return Completion(text.encode("utf-8", "replace").decode(), finish not in CUT, _masses(choice, labels))
+    return Completion(text.encode("utf-8", "replace").decode(), finish not in CUT, masses or dict.fromkeys(labels, 0.0))
 
 
 def complaint(body: bytes) -> str:
@@ -163,7 +170,8 @@ def _thinking(message: Mapping[str, Any]) -> str:
     return f"{THINKING}{thought}" if thought else ""
 
 
-def _masses(choice: Mapping[str, Any], labels: Sequence[str]) -> dict[str, float]:
+def _masses(choice: Mapping[str, Any], labels: Sequence[str]) -> dict[str, float] | None:
+    """The probability of each label as the first token; None where labels are wanted and the server gives none."""
     if not labels:
         return {}
     try:
@@ -171,7 +179,10 @@ def _masses(choice: Mapping[str, Any], labels: Sequence[str]) -> dict[str, float
         alternatives = (
             [(each["token"].strip(), each["logprob"]) for each in content[0]["top_logprobs"]] if content else []
         )
-        return {label: math.fsum(math.exp(mass) for token, mass in alternatives if token == label) for label in labels}
+        masses = {
+            label: math.fsum(math.exp(mass) for token, mass in alternatives if token == label) for label in labels
+        }
+        return masses if alternatives else None
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise Garbled(f"the reply's logprobs cannot be read: {type(error).__name__} {error}") from None
 

@@ -8,6 +8,7 @@ an unknown model, no credit), it ends the map. The key is read from OPENAI_API_K
 
 import math
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from urllib.parse import urlsplit
 
 from operators.asking.completion import TOO_LONG, Garbled, ServerError, complaint, completion
 from operators.asking.language_model import Answer, AnswerOrError, Manner, Question, template_options
-from operators.asking.pacing import Pace, Patience, retry_after
+from operators.asking.pacing import Pace, Patience, joined_until, retry_after
 from operators.base import RowError
 from operators.missing import ModelMissing
 
@@ -140,8 +141,10 @@ class Endpoint:
     def _refused(self, status: int, said: str) -> RowError | None:
         """The error of a question; None where a shorter question may be answered. ServerRefuses where none would be."""
         url = self.server.url
-        if status in (401, 403):
+        if status == 401 or (status == 403 and self._refuses_the_key()):
             raise ServerRefuses(f"{_key_refused(url, status)}. It says: {said}")
+        if status == 403:  # also what firewalls and moderators say of a text
+            return RowError("forbidden", said)
         if status == 402 or NO_CREDIT in said:
             raise ServerRefuses(f"{url} has no credit for this key: {said}. What was answered is kept; run again")
         if status == 404:
@@ -151,6 +154,13 @@ class Endpoint:
         if status not in (400, 413, 422):
             return RowError("server_error", said)
         return None if any(words in said.lower() for words in TOO_LONG) else RowError("bad_request", said)
+
+    def _refuses_the_key(self) -> bool:
+        try:
+            check_server(self.server.url)
+        except ModelMissing:
+            return True
+        return False
 
     def _asked(self, question: Question, manner: Manner, options: Mapping[str, Any]) -> AnswerOrError:
         """The answer to one question, asked again where the reply is garbled or a temporary error.
@@ -194,12 +204,24 @@ class Endpoint:
         import openai
 
         try:
-            reply = self.client.chat.completions.with_raw_response.create(**request, timeout=seconds)
+            body = self._body(request, seconds)
         except openai.APIStatusError as error:
             said = complaint(error.response.content) or f"HTTP {error.status_code}"
             raise ServerError(said, error.status_code, retry_after(error.response.headers)) from None
-        found = completion(reply.http_response.content, manner.labels)
+        found = completion(body, manner.labels)
         return found if isinstance(found, RowError) else Answer(found.text, found.finished, False, found.masses)
+
+    def _body(self, request: Mapping[str, Any], seconds: float) -> bytes:
+        """The body of the reply to one request."""
+        import openai
+
+        until = time.monotonic() + seconds
+        with self.client.chat.completions.with_streaming_response.create(**request, timeout=seconds) as reply:
+            try:
+                return joined_until(until, reply.iter_bytes())
+            except Exception as error:  # of httpx, or of what else the client library sends requests with
+                kind = openai.APIConnectionError if time.monotonic() < until else openai.APITimeoutError
+                raise kind(request=reply.http_request) from error
 
     def _disconnected(self, error: Exception) -> RowError:
         """The error of a question that breaks every connection; ServerRefuses where the server answers nobody."""

@@ -80,6 +80,10 @@ class Judge(Asking):
             raise ValueError(f"step {self.step:g} makes no scale of at most {STEPS} ratings for form=json")
         if self.form == "expectation" and not (self.lowest >= 0 and self.highest < LABELS):
             raise ValueError("form=expectation reads one digit: the scale must lie between 0 and 9")
+        if self.form == "expectation" and len(self.labels()) < 2:
+            raise ValueError(
+                f"form=expectation: the scale {self.lowest:g} to {self.highest:g} has no two whole ratings"
+            )
         return self
 
     def still_valid(self, values: pa.Array) -> np.ndarray:
@@ -118,7 +122,8 @@ class Judge(Asking):
 
     def _listed(self) -> list[float]:
         count = int((self.highest - self.lowest) / self.step + 1e-9) + 1
-        ratings = [self.lowest + self.step * at for at in range(count)]
+        # Rounded, as the model has to write what is listed: 3 * 0.1 is 0.30000000000000004.
+        ratings = [round(self.lowest + self.step * at, 9) for at in range(count)]
         return [int(rating) if rating == int(rating) else rating for rating in ratings]
 
     def question(self, row: Mapping[str, Any]) -> Question:

@@ -4,7 +4,7 @@ import email.utils
 import random
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 PAUSE, LONGEST_PAUSE = 0.5, 8.0
 """Seconds before a question is asked again, and the maximum; each pause is up to twice the one before."""
@@ -59,12 +59,29 @@ class Patience:
         return True
 
 
+def joined_until(until: float, pieces: Iterable[bytes]) -> bytes:
+    """The pieces of a body as they arrive; TimeoutError where they still arrive at that time (`time.monotonic`).
+
+    The timeout of an HTTP client is for each piece. A server that sends a blank now and then, so that nobody closes the
+    connection, never reaches it.
+    """
+    body = bytearray()
+    for piece in pieces:
+        body += piece
+        if time.monotonic() > until:
+            raise TimeoutError
+    return bytes(body)
+
+
 def retry_after(headers: Mapping[str, str]) -> float:
-    """The seconds in a reply's Retry-After, a number or a date; 0 where there is none."""
+    """The seconds in a reply's Retry-After, a number or a date; 0 where there is none, or neither."""
     said = headers.get("retry-after", "")
     try:
         seconds = float(said)
         return seconds if seconds > 0 else 0.0  # also for nan
     except ValueError:
         date = email.utils.parsedate_tz(said)
+    try:
         return max(0.0, email.utils.mktime_tz(date) - time.time()) if date else 0.0
+    except (ValueError, OverflowError):  # no such day
+        return 0.0

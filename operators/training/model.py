@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
+from operators.models.causal import ADAPTER
 from operators.models.loading import attention, loaded_model
 from operators.positions import token_limit
 from operators.supervision.labels import Labels
@@ -52,10 +54,13 @@ def trained_model(declaration: Finetune, epoch: Path) -> Any:
     """
     if declaration.lora is None:
         return _float32(_bare(declaration, epoch))
-    from peft import PeftModel
+    from peft import PeftModel, set_peft_model_state_dict
 
     model = _bare(declaration, declaration.base.folder())
-    return _float32(PeftModel.from_pretrained(model, str(epoch), is_trainable=True))
+    adapted = _float32(PeftModel.from_pretrained(model, str(epoch), is_trainable=True))
+    # Once more, in float32: a classifier's head was read in the precision of the base.
+    set_peft_model_state_dict(adapted, load_file(epoch / ADAPTER))
+    return adapted
 
 
 def empty_model(declaration: Finetune, epoch: Path | None) -> Any:

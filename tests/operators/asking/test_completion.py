@@ -115,6 +115,16 @@ def test_masses_add_up_a_label_s_spellings_and_broken_ones_are_garbled():
         completion(json.dumps({"choices": [choice]}).encode(), ("4",))
 
 
+def test_an_answer_without_the_probabilities_that_were_asked_for_is_an_error_and_not_one_without_a_digit():
+    for logprobs in (None, {"content": None}, {"content": []}, {"content": [{"top_logprobs": []}]}):
+        choice = {"message": {"content": "4"}, "logprobs": logprobs}
+        found = completion(json.dumps({"choices": [choice]}).encode(), ("4", "5"))
+        assert isinstance(found, RowError)
+        assert found.kind == "no_logprobs"
+    choice["message"]["content"] = ""  # nothing was said, so nothing had a probability
+    assert completion(json.dumps({"choices": [choice]}).encode(), ("4",)) == Completion("", True, {"4": 0.0})
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3)

@@ -98,10 +98,29 @@ def test_a_key_from_a_file_is_sent_alone_and_one_that_no_header_takes_is_refused
     assert "sk-can" not in str(caught.value)
 
 
+def test_a_pause_that_is_no_number_and_no_day_is_none():
+    for said_so in ("", "soon", "nan", "-3", "Wed, 99 Oct 99999999999 07:28:00 GMT"):
+        assert pacing.retry_after({"retry-after": said_so}) == 0.0
+    assert pacing.retry_after({"retry-after": "2.5"}) == 2.5
+
+
 @pytest.mark.parametrize("url", ["http://[::1/v1", "http://localhost:port/v1", "localhost:8000/v1"])
 def test_an_endpoint_that_is_no_url_is_refused_by_name(url):
     with pytest.raises(ModelMissing, match="is not a URL; give one such as"):
         check_server(url)
+
+
+@pytest.mark.fault(
+    "a server fails, stalls or answers nonsense",
+    how="403 for one text, as a firewall or a moderator before the model says it",
+    holds="an error of the sample, where the server takes the key",
+)
+def test_a_text_that_is_forbidden_is_an_error_of_its_sample():
+    with served(lambda request: failed(403, "flagged") if "a0\n" in prompt(request) else "4\n") as server:
+        flagged, other = values(remote(server), batch([("a0", "b"), ("a1", "b")]))
+    assert isinstance(flagged, RowError)
+    assert (flagged.kind, flagged.message) == ("forbidden", "flagged")
+    assert other["score"] == 4
 
 
 def test_a_sample_longer_than_the_context_is_cut_from_the_answers_end_and_flagged():
@@ -182,6 +201,34 @@ def test_a_question_that_is_never_answered_takes_the_timeout_once():
     assert (stuck.kind, stuck.message) == ("timeout", "no answer within 0.5 s")
     assert other["score"] == 4
     assert len(server.requests) == 2
+
+
+def test_a_server_that_sends_blanks_to_keep_the_connection_open_takes_no_more_than_the_timeout():
+    with served(lambda request: blanks()) as server:
+        began = time.monotonic()
+        (found,) = values(remote(server, timeout=0.5), batch([("a", "b")]))
+        assert time.monotonic() - began < 3
+    assert isinstance(found, RowError)
+    assert found.kind == "timeout"
+
+
+def test_a_reply_that_breaks_off_is_asked_for_again(monkeypatch):
+    monkeypatch.setattr(pacing, "PAUSE", 0.01)
+
+    def half():
+        yield b'{"choices": [{"mess'
+        raise OSError
+
+    with served(lambda request: half() if len(server.requests) == 1 else "4\n") as server:
+        (found,) = values(remote(server), batch([("a", "b")]))
+    assert found["score"] == 4
+
+
+def blanks(seconds=5):
+    """The pieces of a body that is never more than blanks."""
+    for _ in range(10 * seconds):
+        yield b" "
+        time.sleep(0.1)
 
 
 def test_a_server_that_is_asked_too_fast_is_asked_again_for_as_long_as_an_answer_may_take(monkeypatch):

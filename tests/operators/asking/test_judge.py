@@ -68,6 +68,7 @@ def test_a_prompt_of_ones_own_must_have_the_samples_placeholders(tmp_path):
         ({"form": "expectation", "highest": 10.0}, "between 0 and 9"),
         ({"form": "json", "step": 0.0}, "greater than 0"),
         ({"form": "json", "step": 0.01}, "makes no scale"),
+        ({"form": "expectation", "lowest": 0.2, "highest": 1.8}, "the scale 0.2 to 1.8 has no two whole ratings"),
         ({"form": "five"}, "form"),
     ],
 )
@@ -109,6 +110,14 @@ def test_a_bound_reply_asks_for_the_scale_as_a_schema():
     schema = server.requests[0]["response_format"]["json_schema"]["schema"]
     assert schema["properties"]["score"]["enum"][:3] == [0, 0.5, 1]
     assert found["score"] == 4.5
+
+
+def test_a_schema_lists_ratings_as_people_write_them():
+    schema = Judge(form="json", step=0.1).manner().schema
+    assert schema is not None
+    assert schema["properties"]["score"]["enum"] == [
+        int(at) if at % 1 == 0 else at for at in (n / 10 for n in range(51))
+    ]
 
 
 def test_the_dimension_may_label_a_rating_where_the_prompt_asks_for_it_and_not_elsewhere():

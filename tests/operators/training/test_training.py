@@ -143,6 +143,20 @@ def test_stopped_run_goes_on_to_the_same_weights(base, samples, tmp_path, adapte
     assert train(declaration, Failing(samples, 0), tmp_path / "stopped") == resumed
 
 
+def test_a_classifier_s_head_is_read_in_float32_beside_an_adapter_of_a_bfloat16_base(base, tmp_path):
+    declaration = declared(base, labels=Labels("task", classes=("a", "b")), precision="bfloat16")
+    begun = untrained_model(declaration)
+    trained = {name: weight for name, weight in begun.named_parameters() if weight.requires_grad}
+    for weight in trained.values():
+        torch.nn.init.normal_(weight)
+    begun.save_pretrained(tmp_path)
+    read = dict(trained_model(declaration, tmp_path).named_parameters())
+    assert any("score" in name for name in trained)
+    for name, weight in trained.items():
+        assert read[name].requires_grad
+        torch.testing.assert_close(read[name], weight, rtol=0, atol=0)
+
+
 def test_dropout_and_order_follow_from_the_seed_alone(base, samples, tmp_path):
     declaration = declared(base, epochs=1)
     torch.manual_seed(1)

@@ -19,11 +19,11 @@ def test_an_adapter_of_a_head_that_is_the_embeddings_too_changes_the_head_only(t
     adapted = untrained_model(trainer)
     for name, weight in adapted.named_parameters():
         if ".lora_B." in name:
-            torch.nn.init.normal_(weight)
+            torch.nn.init.normal_(weight, std=0.1)
     adapted.save_pretrained(epoch, save_embedding_layers=False)
     _merge(trainer, epoch, whole)
     ids = torch.arange(3, 13)[None]
     with torch.inference_mode():
         expected = causal_model(trainer.base, Checkpoint(str(epoch)), "float32")(input_ids=ids).logits
         found = causal_model(Checkpoint(str(whole)), None, "float32")(input_ids=ids).logits
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
