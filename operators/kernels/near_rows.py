@@ -46,7 +46,7 @@ class Part:
         import faiss
 
         heads = self.points[self.heads].astype(np.float32)
-        cells = max(1, int(4 * len(heads) ** 0.5))
+        cells = min(max(1, int(4 * len(heads) ** 0.5)), len(heads))  # faiss refuses more cells than rows
         self.index = faiss.IndexIVFFlat(faiss.IndexFlatL2(heads.shape[1]), heads.shape[1], cells)
         self.index.cp.min_points_per_centroid = 1  # else it warns of small parts
         self.index.train(heads)

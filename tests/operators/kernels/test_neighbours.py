@@ -109,6 +109,15 @@ def test_above_the_limit_the_answer_is_approximate_and_the_same_over_any_shards_
         assert np.array_equal(again.distances, found.distances)
 
 
+@pytest.mark.parametrize("count", [101, 105, 250])
+def test_a_part_of_a_few_rows_or_of_equal_ones_is_searched_too(count, monkeypatch):
+    monkeypatch.setattr(module, "EXACT", 100)
+    points = rows(count, width=8) if count < 250 else np.ones((count, 8), np.float32)
+    found = neighbours(points, 3)
+    assert np.array_equal(found.distances, by_definition(points, points, 3, np.arange(count))[1][:, -1])
+    assert found.recall == 1
+
+
 def test_bad_rows_and_numbers_are_refused():
     with pytest.raises(ValueError, match="row 2 holds"):
         neighbours(np.array([[0.0], [1.0], [np.nan]]), 1)
