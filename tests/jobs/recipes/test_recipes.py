@@ -157,3 +157,7 @@ def test_mods_covers_what_its_seed_model_answers_badly(make_pool, fields, kept, 
     _, more = recipe.needed(seed, answered, 3)
     assert (seed + more).order.tolist() == kept
     assert len(more & seed) == again
+    unmet = recipe.unmet(pool.selection(seed + more, because={}), 6)
+    assert ("budget not met" in unmet) == (len(kept) < 3)
+    if again:  # sample 4 is as far from the kept ones as any
+        assert "picked some of the seed again" in unmet["budget not met"]
