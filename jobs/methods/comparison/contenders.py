@@ -136,6 +136,8 @@ def settings(overrides: Sequence[str], base: str | None) -> Comparison:
     wanted = configured(Comparison, {}, [*([f"train.base.name={base}"] if base else []), *overrides])
     if wanted.train.batch is not None:
         raise UsageError("train.batch follows from steps and the number of kept samples: set steps")
+    if wanted.embed.scale != "unit":
+        raise UsageError("embed.scale=raw: near-duplicates are found by the distance of unit vectors: leave it at unit")
     wanted.embed.check()
     if base:
         wanted.train.check()

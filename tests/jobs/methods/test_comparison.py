@@ -154,6 +154,8 @@ def test_a_configuration_that_is_none_is_refused(tmp_path):
     assert entries_in(str(file)) == {"ltd": Entry(), "top": Entry("perplexity", fields={"keep": "top"})}
     with pytest.raises(UsageError, match=r"train\.batch follows from steps"):
         settings(["train.batch=8"], None)
+    with pytest.raises(UsageError, match="near-duplicates are found by the distance of unit vectors"):
+        settings(["embed.scale=raw"], None)
 
 
 def test_the_table_has_what_was_measured_and_says_what_was_not():
