@@ -107,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     listed = [rows.get(each.name) or {"name": each.name, "why": whys[each.name]} for each in taking_part]
     write(place, listed, overlaps, notes, asked)
     say(f"{out}/table.md has the table of {len(rows)} selections, and {out}/report.html shows it")
-    return 1 if failed else 0
+    return 1 if failed or any("fine_tune_failed" in row for row in rows.values()) else 0
 
 
 def _refuse_of_others(overrides: Sequence[str], names: Collection[str]) -> None:

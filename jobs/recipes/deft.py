@@ -23,7 +23,7 @@ from operators.base import STRICT
 from operators.embedding.embed import Embed
 from operators.field import Field
 from operators.kernels.kmeans import kmeans
-from operators.kernels.prototype import prototype_distance, quota
+from operators.kernels.prototype import prototype_distance, quota, whole
 from operators.kernels.sampling import stratified_sample
 
 
@@ -60,7 +60,7 @@ class DEFT(Recipe):
         embedded = pool.map(embed=self.embed, label=self.label)
         size = min(self.budget_size(pool), len(embedded))
         # The quotas are rounded down, and the base takes the rest of the budget.
-        each = int((1 - self.base) * size / self.centroids) if self.ranking == "quota" else 0
+        each = whole((1 - self.base) * size / self.centroids) if self.ranking == "quota" else 0
         drawn = size - each * self.centroids if self.ranking == "quota" else 0
         base = embedded.reduce(stratified_sample, "label", size=drawn, seed=self.seed)
         rest = embedded - base
@@ -91,5 +91,5 @@ class DEFT(Recipe):
 
     def _ends(self, rest: Subset, size: int) -> tuple[Ranking, Ranking]:
         """The easiest and the hardest of all samples, `size` in total."""
-        easy = rest.ranked_lowest("hardness")[: int((1 - self.hard) * size)]
+        easy = rest.ranked_lowest("hardness")[: whole((1 - self.hard) * size)]
         return easy, (rest - easy).ranked("hardness")[: size - len(easy)]

@@ -28,8 +28,9 @@ class Kept:
     """The unit vectors of the kept rows, on a device, in memory that doubles when it is full."""
 
     def __init__(self, width: int, threshold: float, device: str):
-        self.floor = threshold - margin(width)
         self.threshold = np.float32(threshold)
+        # No similarity is above 1; without this, each pair of equal rows would be compared for nothing.
+        self.floor = threshold - margin(width) if self.threshold < 1 else np.inf
         self.rows = torch.empty(0, width, device=device)
         self.tile = TILE if device == "cpu" else DEVICE_TILE
         self.count = 0

@@ -46,7 +46,7 @@ class Part:
         import faiss
 
         heads = self.points[self.heads].astype(np.float32)
-        cells = max(1, int(4 * len(heads) ** 0.5))
+        cells = min(max(1, int(4 * len(heads) ** 0.5)), len(heads))  # faiss refuses more cells than rows
         self.index = faiss.IndexIVFFlat(faiss.IndexFlatL2(heads.shape[1]), heads.shape[1], cells)
         self.index.cp.min_points_per_centroid = 1  # else it warns of small parts
         self.index.train(heads)
@@ -114,12 +114,25 @@ class Part:
         for start, stop in spans(len(row), PAIRS):
             at, of = row[start:stop], column[start:stop]
             exact[at, of] = distances(self.points[self.heads[groups[at, of]]], queries[at])
+        groups, exact = _foremost(groups, exact, count + 1)
         places = self.starts[groups][..., None] + np.arange(count + 1)  # one more: a member may be the query itself
         there = (places < self.starts[groups + 1][..., None]) & (groups >= 0)[..., None]
         ids = np.where(there, self.members[np.minimum(places, len(self.members) - 1)], -1)
         far = np.where(there & (ids != own[:, None, None]), exact[..., None], np.float32(np.inf))
         candidates = Nearest(ids.reshape(len(queries), -1), far.reshape(len(queries), -1))
         return best([nothing(queries, count), candidates], count)
+
+
+def _foremost(groups: np.ndarray, exact: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The groups of each query whose distances are among the `count` lowest, ties included, and other near ones.
+
+    Among thousands of rows that are nearly equal, all are candidates, and their members would fill the memory.
+    """
+    if exact.shape[1] <= count:
+        return groups, exact
+    within = exact <= np.partition(exact, count - 1, axis=1)[:, count - 1 : count]
+    order = np.argsort(~within, axis=1, kind="stable")[:, : int(within.sum(axis=1).max(initial=0))]
+    return np.take_along_axis(groups, order, 1), np.take_along_axis(exact, order, 1)
 
 
 def nothing(queries: np.ndarray, count: int) -> Nearest:

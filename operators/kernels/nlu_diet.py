@@ -45,8 +45,9 @@ def smoothed(
 
     cycles: (n,) scores each, the earliest cycle first. smoothing: "ema" is alpha times a cycle's score plus 1 - alpha
     times the average before it, which begins with the first cycle's score. From the second cycle on, `bonus` times the
-    standard deviation is added to it, with the same weights and corrected for bias. "mean" is the mean over the last
-    `last` cycles, "latest" the score of the last one. NaN where a cycle has a NaN. ValueError for no cycle.
+    standard deviation is added to it, with the same weights and corrected for bias; with an alpha of 1 only the last
+    score counts, which has none. "mean" is the mean over the last `last` cycles, "latest" the score of the last one.
+    NaN where a cycle has a NaN. ValueError for no cycle.
 
     >>> smoothed(np.array([0.9]), np.array([0.3]), np.array([0.6]))
     array([0.564])
@@ -62,7 +63,7 @@ def smoothed(
     weights = alpha * (1 - alpha) ** np.arange(len(history))[::-1]
     weights[0] = (1 - alpha) ** (len(history) - 1)  # nothing came before the first
     mean = weights @ history
-    if len(history) == 1 or not bonus:
+    if len(history) == 1 or not bonus or alpha == 1:
         return mean + whole
     biased = weights @ np.square(history - mean)
     return mean + bonus * np.sqrt(biased / (1 - weights @ weights)) + whole

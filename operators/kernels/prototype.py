@@ -73,7 +73,7 @@ def quota(distances: np.ndarray, labels: np.ndarray, per_centroid: int, easy: fl
         raise ValueError(f"shares easy={easy}, hard={hard} of {per_centroid}: 0 or more, at most 1 together")
     if np.isnan(distances).any():
         raise ValueError(f"the distance of row {int(np.isnan(distances).argmax())} is NaN")
-    wanted = _floor(easy * per_centroid), _floor(hard * per_centroid)
+    wanted = whole(easy * per_centroid), whole(hard * per_centroid)
     order = np.lexsort((distances, labels))
     starts = np.flatnonzero(np.diff(labels[order], prepend=-1))
     positions: list[np.ndarray] = [np.empty(0, np.int64)]
@@ -92,8 +92,8 @@ def _shares(size: int, per_centroid: int, easy: int, hard: int) -> tuple[int, in
     return closest, size - closest
 
 
-def _floor(share: float) -> int:
-    """The floor, where 0.29 * 100 is 29."""
+def whole(share: float) -> int:
+    """A number of samples, rounded down, where 0.29 * 100 is 29 and not 28."""
     return math.floor(share + 1e-9)
 
 

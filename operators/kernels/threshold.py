@@ -3,6 +3,8 @@
 Shares are found as `top` finds ranks: the scores are counted, over any number of shards, and not sorted.
 """
 
+import math
+from decimal import Decimal
 from functools import partial
 
 import numpy as np
@@ -97,8 +99,11 @@ def histogram(scores: np.ndarray) -> dict[str, int]:
 
 
 def _rank(fraction: float, rows: int) -> int:
-    """The rank, from 1, at which at least this fraction of the rows is reached."""
-    return min(max(1, int(np.ceil(fraction * rows))), rows)
+    """The rank, from 1, at which at least this fraction of the rows is reached; of 100 rows, 0.07 is reached at 7.
+
+    The product of floats is above 7 there.
+    """
+    return min(max(1, math.ceil(Decimal(str(float(fraction))) * rows)), rows)
 
 
 def _beside(ask: Ask, sign: int, key: int) -> tuple[int, int]:

@@ -3,9 +3,15 @@
 import json
 import re
 
+import numpy as np
 import pytest
 
 from jobs import compare
+from jobs.engine.pool.pool import Pool
+from jobs.methods.comparison.contenders import settings
+from jobs.methods.comparison.losses import fine_tuned
+from jobs.methods.comparison.results import Result
+from jobs.methods.held_out import HeldOut
 from tests.jobs.corpora import jsonl, records
 from tests.servers import prompt, served
 from tests.tiny import tiny_causal
@@ -83,6 +89,20 @@ def test_recipes_are_compared_and_a_second_run_computes_nothing(run, tmp_path, m
     assert again["bottom"]["kept"] == 8
     assert ledgers == {name: (tmp_path / "o" / name / "selection.parquet").stat().st_mtime_ns for name in done}
     assert {int(count) for count in re.findall(r"(\d+) to compute", said)} == {0}
+
+
+def test_a_selection_that_no_model_can_learn_from_does_not_cost_the_losses_of_the_others(tmp_path, session, model):
+    long = [{"instruction": "Why? " * 500, "output": f"Because {number}."} for number in range(4)]
+    pool = Pool.of([jsonl(tmp_path / "a.jsonl", [*long, *records(4)])], session)
+    held_out = HeldOut.read(pool, jsonl(tmp_path / "h.jsonl", records(2, "h")))
+    wanted = settings([*TRAIN[:-1], "seeds=1", "steps=2"], str(model))
+    results = {
+        name: Result(np.arange(first, first + 4), pool.folder, {}) for name, first in (("long", 0), ("random-0", 4))
+    }
+    found, without = fine_tuned(pool, results, wanted, held_out)
+    assert list(found.rows()) == ["random-0"]
+    assert (list(found.failed), without) == (["long"], {})
+    assert "none of 4 samples can be trained on" in found.failed["long"]
 
 
 def test_what_no_comparison_can_be_made_of_is_refused_before_anything_starts(run, tmp_path, model):

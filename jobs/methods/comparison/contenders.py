@@ -102,9 +102,12 @@ def contenders(
 ) -> list[Contender]:
     """The controls, then the named recipes, then those of the configuration that are not named.
 
-    shared: the inputs and the budget, which an entry may change. overrides: NAME.field=value. UsageError for a name
-    that occurs twice, and for a recipe that there is not.
+    shared: the inputs and the budget, which an entry may change. overrides: NAME.field=value. A control that is named
+    stays what it is, unless an entry changes it. UsageError for a name like those of the random selections, with which
+    all others are compared, and for a recipe that there is not.
     """
+    if taken := [name for name in entries if name.startswith(RANDOM)]:
+        raise UsageError(f"{taken[0]!r} is a name for a random selection of the comparison; choose another")
     numbers = range(wanted.seed, wanted.seed + wanted.seeds)
     controls = {
         **{f"{RANDOM}{number}": Entry("at_random", fields={"seed": DRAWS + number}) for number in numbers},
@@ -112,7 +115,7 @@ def contenders(
         "longest": Entry(),
     }
     wished = dict.fromkeys([*named, *entries])
-    made = {**controls, **{name: entries.get(name) or Entry() for name in wished}}
+    made = {**controls, **{name: entries.get(name) or controls.get(name) or Entry() for name in wished}}
     for name, entry in made.items():
         if (entry.recipe or name) not in recipe_names():
             raise UsageError(
@@ -141,6 +144,8 @@ def settings(overrides: Sequence[str], base: str | None) -> Comparison:
     wanted = configured(Comparison, {}, [*([f"train.base.name={base}"] if base else []), *overrides])
     if wanted.train.batch is not None:
         raise UsageError("train.batch follows from steps and the number of kept samples: set steps")
+    if wanted.embed.scale != "unit":
+        raise UsageError("embed.scale=raw: near-duplicates are found by the distance of unit vectors: leave it at unit")
     wanted.embed.check()
     if base:
         wanted.train.check()

@@ -5,13 +5,14 @@ two selections of one size are trained alike. At most steps - 1 of the last samp
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from jobs.engine.pool.pool import Pool
 from jobs.engine.samples.runs import ids_digest
+from jobs.engine.terminal.errors import WinnowError, first_line
 from jobs.engine.terminal.screen import say
 from jobs.methods.comparison import KIND
 from jobs.methods.comparison.contenders import RANDOM, Comparison
@@ -27,6 +28,8 @@ class FineTuned:
 
     losses: Mapping[str, np.ndarray]
     """Of each selection (seeds, n): the loss of each held-out sample under the model of each seed; NaN for none."""
+    failed: Mapping[str, str] = field(default_factory=dict)
+    """Why a fine-tune on each of other selections failed."""
 
     def rows(self) -> dict[str, dict[str, Any]]:
         """Of each selection the mean loss with its interval, and how it differs from random selections.
@@ -66,18 +69,26 @@ def _row(name: str, losses: np.ndarray, random: np.ndarray) -> dict[str, Any]:
 def fine_tuned(
     pool: Pool, results: Mapping[str, Result], wanted: Comparison, held_out: HeldOut
 ) -> tuple[FineTuned, dict[str, str]]:
-    """Fine-tunes on each selection once per seed; also why a selection has no model, by its name."""
-    losses, without = {}, {}
+    """Fine-tunes on each selection once per seed; also why a selection is too small for it, by its name.
+
+    A fine-tune that fails does not end those after it: a selection may hold what no model can learn.
+    """
+    losses, failed, without = {}, {}, {}
     seeds = range(wanted.seed, wanted.seed + wanted.seeds)
     for name, result in results.items():
         batch = len(result.kept) // wanted.steps
         if not batch:
             without[name] = f"{len(result.kept):,} samples are fewer than the {wanted.steps} steps of an epoch"
             continue
-        of_seeds = [_losses(pool, result, wanted, batch, seed, held_out) for seed in seeds]
+        try:
+            of_seeds = [_losses(pool, result, wanted, batch, seed, held_out) for seed in seeds]
+        except WinnowError as error:
+            failed[name] = first_line(error)
+            say(f"{name}: the fine-tune failed: {failed[name]}")
+            continue
         losses[name] = np.array(of_seeds, float)
         say(f"{name}: held-out loss {np.nanmean(losses[name]):.4f}, the mean of {wanted.seeds} fine-tunes")
-    return FineTuned(losses), without
+    return FineTuned(losses, failed), without
 
 
 def loss_before(wanted: Comparison, held_out: HeldOut) -> float:

@@ -61,7 +61,9 @@ def _trained(
     found, without = fine_tuned(pool, results, wanted, samples)
     for name, row in found.rows().items():
         rows[name].update(row)
-    return [before, *(f"{name}: not fine-tuned: {why}" for name, why in without.items())]
+    for name, why in found.failed.items():
+        rows[name]["fine_tune_failed"] = why
+    return [before, *(f"{name}: not fine-tuned: {why}" for name, why in {**without, **found.failed}.items())]
 
 
 def look_into(held_out: str, session: Session) -> None:

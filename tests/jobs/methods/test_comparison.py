@@ -113,6 +113,16 @@ def test_controls_come_first_and_fields_go_to_the_recipe_that_they_name():
         contenders([], {"x": Entry("ldt")}, Comparison(), SHARED, [])
 
 
+def test_no_entry_passes_for_a_random_selection_and_a_control_that_is_named_stays_what_it_is():
+    with pytest.raises(UsageError, match="'random-mine' is a name for a random selection"):
+        contenders([], {"random-mine": Entry("longest")}, Comparison(), SHARED, [])
+    wanted = Comparison(source="task")
+    alone, named = (contenders(each, {}, wanted, SHARED, []) for each in ([], ["balanced"]))
+    assert named == alone
+    changed = contenders(["longest"], {"longest": Entry(fields={"seed": 3})}, wanted, SHARED, [])
+    assert {each.name: each for each in changed}["longest"].recipe().seed == 3
+
+
 def test_the_draws_of_controls_have_nothing_to_do_with_those_of_recipes_and_of_one_another():
     made = contenders([], {"deft": Entry()}, Comparison(), SHARED, [])
     drawn = {each.name: set(random_order(1000, each.recipe().seed)[:200].tolist()) for each in made}
@@ -149,6 +159,8 @@ def test_a_configuration_that_is_none_is_refused(tmp_path):
     assert entries_in(str(file)) == {"ltd": Entry(), "top": Entry("perplexity", fields={"keep": "top"})}
     with pytest.raises(UsageError, match=r"train\.batch follows from steps"):
         settings(["train.batch=8"], None)
+    with pytest.raises(UsageError, match="near-duplicates are found by the distance of unit vectors"):
+        settings(["embed.scale=raw"], None)
 
 
 @pytest.mark.parametrize("content", [b"{}", b"[]", b"nonsense", b'{"asked": 1}'])

@@ -87,6 +87,21 @@ def test_deft_base_has_each_label_s_share_and_is_not_picked_twice(pool):
     assert sorted(TASKS[i] for i in base) == ["NLI", "NLI", "QA", "QA"]
 
 
+def test_deft_rounds_no_whole_number_of_hard_and_easy_samples_down(make_pool):
+    pool = make_pool([f"{number}" for number in range(40)])
+    vectors = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
+
+    def kept_as(word, *overrides):
+        recipe = build("deft", Request(), ["centroids=2", *overrides])
+        put_values(pool, recipe.embed, vectors)
+        put_values(pool, recipe.label, ["NLI"] * 40)
+        chosen = recipe.select(pool)
+        return sum(chosen.reasons[number].startswith(word) for number in chosen.reason[chosen.ids])
+
+    assert kept_as("hard", "budget=10", "base=0.8") == 2  # a fifth; 1 - 0.8 is a float below it
+    assert kept_as("easy", "budget=10", "hard=0.9", "ranking=pool") == 1
+
+
 def with_mods_features(pool, *overrides):
     """MoDS, with rewards, and positions 0, 1, 4, 10 of the good samples, in the store already."""
     recipe = build("mods", Request(), overrides)
@@ -142,3 +157,7 @@ def test_mods_covers_what_its_seed_model_answers_badly(make_pool, fields, kept, 
     _, more = recipe.needed(seed, answered, 3)
     assert (seed + more).order.tolist() == kept
     assert len(more & seed) == again
+    unmet = recipe.unmet(pool.selection(seed + more, because={}), 6)
+    assert ("budget not met" in unmet) == (len(kept) < 3)
+    if again:  # sample 4 is as far from the kept ones as any
+        assert "picked some of the seed again" in unmet["budget not met"]

@@ -1,5 +1,6 @@
 """The nearest neighbours against all distances, one by one."""
 
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -107,6 +108,26 @@ def test_above_the_limit_the_answer_is_approximate_and_the_same_over_any_shards_
         again = isolation(split(points, cuts), 6)
         assert (again.i, again.recall) == (found.i, found.recall)
         assert np.array_equal(again.distances, found.distances)
+
+
+@pytest.mark.parametrize("count", [101, 105, 250])
+def test_a_part_of_a_few_rows_or_of_equal_ones_is_searched_too(count, monkeypatch):
+    monkeypatch.setattr(module, "EXACT", 100)
+    points = rows(count, width=8) if count < 250 else np.ones((count, 8), np.float32)
+    found = neighbours(points, 3)
+    assert np.array_equal(found.distances, by_definition(points, points, 3, np.arange(count))[1][:, -1])
+    assert found.recall == 1
+
+
+def test_many_rows_that_are_nearly_equal_do_not_fill_the_memory():
+    points = 1 + np.random.default_rng(0).normal(size=(900, 4)) * 1e-4  # products in float32 tell none of them apart
+    expected = by_definition(points, points[:512], 6, np.arange(512))[1][:, -1]
+    tracemalloc.start()
+    found = neighbours(points, 6).distances
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.array_equal(found[:512], expected)
+    assert peak < 40e6, f"{peak:,} bytes for {points.nbytes:,} of points"
 
 
 def test_bad_rows_and_numbers_are_refused():

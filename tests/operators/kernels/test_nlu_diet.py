@@ -30,6 +30,7 @@ def test_smoothing_of_the_worked_example():
     assert between_quantiles(smoothed(*HISTORY), 0.5).tolist() == [0, 2]
     assert hardest(smoothed(*HISTORY), 2).tolist() == [0, 2]
     assert smoothed(*HISTORY, smoothing="latest").tolist() == HISTORY[-1].tolist()
+    assert smoothed(*HISTORY, alpha=1.0, bonus=1.0).tolist() == HISTORY[-1].tolist()
     assert smoothed(*HISTORY, smoothing="mean", last=2) == pytest.approx(HISTORY[1:].mean(axis=0))
 
 

@@ -251,6 +251,15 @@ def test_repr_filter_exact_copies_are_all_dropped():
     assert found.similarity[300:] == pytest.approx(1, abs=2e-7)
 
 
+@pytest.mark.parametrize("threshold", [1.0, 1 - 1e-9])
+def test_repr_filter_at_threshold_one_keeps_equal_rows_and_compares_none(threshold, monkeypatch):
+    compared: list[int] = []
+    exact = blockers.similarities
+    monkeypatch.setattr(blockers, "similarities", lambda some, others: compared.append(1) or exact(some, others))
+    assert repr_filter(np.ones((600, 8)), None, threshold, block=256).kept.tolist() == list(range(600))
+    assert not compared
+
+
 def test_repr_filter_no_rows_keeps_none():
     found = repr_filter(np.empty((0, 4), np.float32), 3)
     assert (found.kept.tolist(), found.blocker.tolist(), found.looked) == ([], [], 0)

@@ -1,6 +1,7 @@
 """The highest scores and the thresholds of a share, over any shards, against a sort of all."""
 
 import math
+from decimal import Decimal
 from itertools import pairwise
 
 import numpy as np
@@ -68,7 +69,7 @@ def test_thresholds_let_through_what_a_sort_of_all_says(case, fraction):
     gaps = np.abs(shares - fraction)
     expected = float(values[len(gaps) - 1 - int(np.argmin(gaps[::-1]))])
     assert over(ask, threshold_for, fraction=fraction) == threshold_for(scores, fraction) == expected
-    rank = max(1, math.ceil(fraction * len(scores)))
+    rank = max(1, math.ceil(Decimal(str(fraction)) * len(scores)))
     for kernel, sign in ((threshold_above, 1), (threshold_below, -1)):
         found = over(ask, kernel, fraction=fraction)
         assert found == kernel(scores, fraction)
@@ -82,6 +83,13 @@ def test_thresholds_let_through_what_a_sort_of_all_says(case, fraction):
             else (exact < last if unreachable else exact <= last)
         )
         assert passed.tolist() == wanted.tolist()
+
+
+def test_a_share_is_the_decimal_number_that_was_written():
+    scores = np.arange(100.0)
+    for per_cent in range(1, 101):
+        assert (scores > threshold_above(scores, per_cent / 100)).sum() == per_cent
+        assert (scores < threshold_below(scores, per_cent / 100)).sum() == per_cent
 
 
 def test_a_nan_passes_no_threshold_and_counts_among_the_scores():
