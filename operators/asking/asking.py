@@ -22,7 +22,8 @@ import pyarrow as pa
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from operators.asking.endpoint import Endpoint, Server, check_server
+from operators.asking.access import check_server
+from operators.asking.endpoint import Endpoint, Server
 from operators.asking.language_model import (
     Answer,
     AnswerOrError,

@@ -7,21 +7,19 @@ an unknown model, no credit), it ends the map. The key is read from OPENAI_API_K
 """
 
 import math
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import urlsplit
 
+from operators.asking.access import check_server, key, key_refused, said_by
 from operators.asking.completion import TOO_LONG, Garbled, ServerError, complaint, completion
 from operators.asking.language_model import Answer, AnswerOrError, Manner, Question, template_options
 from operators.asking.pacing import Pace, Patience, joined_until, retry_after
 from operators.base import RowError
 from operators.missing import ModelMissing
 
-KEY = "OPENAI_API_KEY"
 TRIES = 9
 """The number of attempts where the server is broken or out of reach."""
 GARBLED = 3
@@ -34,40 +32,14 @@ NO_CREDIT = "insufficient_quota"
 """Part of the error, with the status of TOO_FAST, of an account without credit; others say 402."""
 OPTIONS = "chat_template"
 """Part of the error of a server that takes no options for its chat template; most call them chat_template_kwargs."""
+MAX_TOKENS, OTHER_MAX_TOKENS = "max_tokens", "max_completion_tokens"
+"""The two names of the bound of an answer. The newer models of OpenAI take the second one alone, and say so."""
 LOGPROBS = 20
 """The number of alternatives of the first token to request; the maximum of the API."""
-CHECK_SECONDS = 10.0
 
 
 class ServerRefuses(Exception):
     """Each further request would fail in the same way."""
-
-
-def check_server(url: str) -> None:
-    """Raises ModelMissing where no server answers at the URL, or it refuses the key."""
-    import httpx
-
-    not_a_url = ModelMissing(f"endpoint {url!r} is not a URL; give one such as http://host:8000/v1")
-    try:
-        parts = urlsplit(url)
-    except ValueError:  # such as an IPv6 address without its second bracket
-        raise not_a_url from None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise not_a_url
-    key = _key()
-    if not (key.isascii() and key.isprintable()):
-        raise ModelMissing(f"the key in {KEY} has a character that no key has; set {KEY} to the key alone")
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    try:
-        status = httpx.get(f"{url.rstrip('/')}/models", headers=headers, timeout=CHECK_SECONDS).status_code
-    except httpx.InvalidURL:
-        raise not_a_url from None
-    except httpx.ReadTimeout:
-        return  # the server is there, and busy
-    except httpx.HTTPError as error:
-        raise ModelMissing(f"no server answers at {url}: {_said(error)}. Start it, or correct the URL") from None
-    if status in (401, 403):
-        raise ModelMissing(_key_refused(url, status))
 
 
 @dataclass(frozen=True)
@@ -94,9 +66,11 @@ class Endpoint:
 
         self.server = server
         self.pace = Pace(60 / server.requests_a_minute if server.requests_a_minute else 0.0)
-        self.client = OpenAI(base_url=server.url, api_key=_key() or "none", max_retries=0)
+        self.client = OpenAI(base_url=server.url, api_key=key() or "none", max_retries=0)
         self.takes_options = True
         """Whether the server takes options for the chat template, as far as its replies show."""
+        self.bound = MAX_TOKENS
+        """The name of the bound of an answer, as far as its replies show."""
 
     def answers(self, questions: Sequence[Question], manner: Manner) -> Iterator[dict[int, AnswerOrError]]:
         """The answers by the position of their question, as they arrive; ServerRefuses where none would be answered."""
@@ -122,14 +96,18 @@ class Endpoint:
         options = template_options(manner.thinking) if self.takes_options else {}
         refused_options = False
         while asked:
+            bound = self.bound
             try:
                 answer = self._asked(asked, manner, options)
                 self.takes_options = self.takes_options and not refused_options
                 return answer
             except ServerError as error:
-                status, said = error.status, _said(error)
+                status, said = error.status, said_by(error)
             if options and OPTIONS in said:  # an error may quote the request: the next attempt shows
                 options, refused_options = {}, True
+                continue
+            if bound == MAX_TOKENS and OTHER_MAX_TOKENS in said:
+                self.bound = OTHER_MAX_TOKENS
                 continue
             refused = self._refused(status, said)
             if refused:
@@ -142,7 +120,7 @@ class Endpoint:
         """The error of a question; None where a shorter question may be answered. ServerRefuses where none would be."""
         url = self.server.url
         if status == 401 or (status == 403 and self._refuses_the_key()):
-            raise ServerRefuses(f"{_key_refused(url, status)}. It says: {said}")
+            raise ServerRefuses(f"{key_refused(url, status)}. It says: {said}")
         if status == 403:  # also what firewalls and moderators say of a text
             return RowError("forbidden", said)
         if status == 402 or NO_CREDIT in said:
@@ -178,7 +156,7 @@ class Endpoint:
                 return found if isinstance(found, RowError) else replace(found, cut=question.cut)
             except Garbled as error:
                 if not patience.again(GARBLED):
-                    return RowError("garbled_reply", _said(error))
+                    return RowError("garbled_reply", said_by(error))
             except openai.APITimeoutError:
                 return RowError("timeout", f"no answer within {self.server.timeout:g} s")
             except openai.APIConnectionError as error:
@@ -194,7 +172,7 @@ class Endpoint:
             "messages": question.render(question.texts, ()),
             "temperature": manner.temperature,
             "seed": manner.seed,
-            "max_tokens": manner.max_tokens,
+            self.bound: manner.max_tokens,
             **_wanted(manner),
         }
         return request | {"extra_body": {"chat_template_kwargs": dict(options)}} if options else request
@@ -229,9 +207,9 @@ class Endpoint:
             check_server(self.server.url)
         except ModelMissing:
             raise ServerRefuses(
-                f"{self.server.url} is gone: {_said(error)}. What was answered is kept; run again"
+                f"{self.server.url} is gone: {said_by(error)}. What was answered is kept; run again"
             ) from None
-        return RowError("server_error", f"the server breaks the connection, {TRIES} times: {_said(error)}")
+        return RowError("server_error", f"the server breaks the connection, {TRIES} times: {said_by(error)}")
 
 
 def _tries(error: ServerError) -> float:
@@ -248,24 +226,3 @@ def _wanted(manner: Manner) -> dict[str, Any]:
         shape = {"name": "rating", "strict": True, "schema": dict(manner.schema)}
         return {"response_format": {"type": "json_schema", "json_schema": shape}}
     return {}
-
-
-def _key_refused(url: str, status: int) -> str:
-    how = f"set {KEY} to one it takes" if _key() else f"no {KEY} is set in the environment"
-    return f"{url} refuses the key (HTTP {status}): {how}"
-
-
-def _key() -> str:
-    """The key, empty for none; one that is read from a file often ends with a line break, which no header may have."""
-    return os.environ.get(KEY, "").strip()
-
-
-def _said(error: Exception) -> str:
-    return _line(str(error)) or type(error).__name__
-
-
-def _line(said: str) -> str:
-    """The first line of a message, without the key, which servers may quote."""
-    key = _key()
-    line = next(iter(said.strip().splitlines()), "")[:500]
-    return line.replace(key, "***") if key else line

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from operators.asking import pacing
-from operators.asking.endpoint import check_server
+from operators.asking.access import check_server
 from operators.base import RowError
 from operators.missing import ModelMissing
 from tests.batches import TEXTS, batch
@@ -151,6 +151,18 @@ def test_a_server_is_asked_not_to_think_and_one_that_takes_no_such_option_is_ask
     with served(strict) as server:
         assert [each["score"] for each in values(remote(server, concurrency=1), many)] == [4] * 6
         assert len(server.requests) == 7, "it is told once"
+
+
+def test_a_model_that_takes_the_bound_of_an_answer_by_its_other_name_gets_it_so():
+    def newer(request):
+        if "max_tokens" in request:
+            return failed(400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
+        return "4\n"
+
+    with served(newer) as server:
+        found = values(remote(server, concurrency=1), batch([(f"a{i}", "b") for i in range(3)]))
+    assert [each["score"] for each in found] == [4] * 3
+    assert [request.get("max_completion_tokens") for request in server.requests] == [None, 32, 32, 32]
 
 
 def test_an_error_that_repeats_the_request_does_not_switch_the_thinking_on():
