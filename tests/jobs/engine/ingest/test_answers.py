@@ -7,7 +7,7 @@ import pytest
 from jobs.engine.ingest import IngestSettings, RecordFault
 from jobs.engine.ingest.faults import Piece
 from jobs.engine.ingest.files.forms import Form, form_of
-from jobs.engine.ingest.findings import refuse_unreadable
+from jobs.engine.ingest.findings import nothing_left, refuse_unreadable
 from jobs.engine.ingest.records.records import samples_of
 from jobs.engine.ingest.records.trees import whole_trees
 from jobs.engine.terminal.errors import OverErrorBudget
@@ -192,3 +192,6 @@ def test_a_corpus_without_any_sample_is_not_told_to_allow_for_that():
         with pytest.raises(OverErrorBudget) as raised:
             refuse_unreadable(facts, "pool", 0.05)
         assert str(raised.value).endswith(told)
+    facts = {"records": 50, "quarantined": 50, "samples": 0, "reasons": {"missing_field": 10, "over_share": 40}}
+    assert nothing_left(facts) == "no sample is left: 40 over_share"
+    assert nothing_left({**facts, "reasons": {"missing_field": 50}}) == "no record could be read as a sample"
