@@ -173,6 +173,8 @@ def test_rows_of_which_one_would_be_lost_in_their_tree_are_refused_together():
         found = tree(given)
         assert says in found.fault.message
         assert found.raw.count(b"\n") == len(given) - 1
+    numbered = rows((1, None, "Q"), (2, 1.0, "A"))  # pandas has no whole numbers beside a null
+    assert [each.messages[1]["content"] for each in samples_of(tree(numbered).raw, IngestSettings())] == ["A"]
     odd = {**once[0], "message_id": {"$oid": "1"}}
     assert [piece.raw for piece in whole_trees([Piece(1, json.dumps(odd).encode())])] == [json.dumps(odd).encode()]
 
