@@ -187,7 +187,7 @@ def in_lines(head: bytes, named: bool) -> bool:
 def _several(line: bytes) -> bool:
     """Whether a line holds several objects, one after another."""
     depth = 0
-    for token in TOKEN.finditer(line):
+    for token in _tokens(line):
         depth += {b"{": 1, b"[": 1, b"}": -1, b"]": -1}.get(token.group(), 0)
         if depth == 0:
             return line[token.end() :].lstrip(b" \t\r,")[:1] == b"{"
@@ -195,7 +195,15 @@ def _several(line: bytes) -> bool:
 
 
 def _depth(line: bytes) -> int:
-    return sum({b"{": 1, b"[": 1, b"}": -1, b"]": -1}.get(token, 0) for token in TOKEN.findall(line))
+    return sum({b"{": 1, b"[": 1, b"}": -1, b"]": -1}.get(token.group(), 0) for token in _tokens(line))
+
+
+def _tokens(line: bytes) -> Iterator[re.Match[bytes]]:
+    """Gives the strings and brackets of a line, up to a string that does not end on it: the head may end there."""
+    for token in TOKEN.finditer(line):
+        if token.group() == b'"':
+            return
+        yield token
 
 
 def transcoded(blocks: Iterator[bytes], encoding: str | None) -> Iterator[bytes]:
