@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from jobs.engine.execute.session import connect
     from jobs.engine.ingest import ingest, ingest_key, refuse_foreign, settings_of
     from jobs.engine.ingest.checked import refuse_other_sources
-    from jobs.engine.ingest.findings import STATES, is_over, refuse_unreadable, say_reasons
+    from jobs.engine.ingest.findings import STATES, is_over, nothing_left, refuse_unreadable, say_reasons
     from jobs.engine.samples.pool_folder import facts_in, is_pool
     from jobs.engine.store.lock import locked
 
@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"{options.out}/quarantine.jsonl has the {facts['quarantined']:,} that were set aside"
     )
     if not facts["samples"]:
-        raise NothingSelected("no record could be read as a sample")
+        raise NothingSelected(nothing_left(facts))
     refuse_unreadable(facts, options.out, options.max_unreadable)
     say(f"to select from them: winnow curate ltd {options.out} --out FOLDER budget=5%; winnow recipes has all methods")
     return 0

@@ -11,6 +11,7 @@ import pytest
 from jobs import __main__ as program
 from jobs.engine.terminal.modules import JOBS, commands, recipe_names
 from jobs.engine.terminal.program import program as program_name
+from jobs.engine.terminal.screen import say, show, show_texts
 from jobs.recipes.__main__ import main as list_recipes
 
 HEAVY = {"numpy", "pandas", "pyarrow", "pydantic", "ray", "torch", "transformers"}
@@ -101,6 +102,17 @@ def test_a_terminal_without_the_letters_of_a_text_shows_their_numbers():
         env=os.environ | {"PYTHONIOENCODING": "ascii"},
     )
     assert (done.returncode, "no recipe '\\u6570\\u636e'" in done.stdout, done.stderr) == (2, True, "")
+
+
+def test_no_text_of_a_record_commands_the_terminal(capsys):
+    say("a\tb\nc\x1b]0;title\x07 \x9b2J \u202eabc 问\u200d")
+    show("", ["file"], [["a\x1b[2J.jsonl"]])
+    show_texts(["name"], [[["b\x1b[2J"]]])
+    shown = capsys.readouterr().out
+    assert "b\nc\\x1b]0;title\\x07 \\x9b2J \\u202eabc 问\u200d\n" in shown
+    assert "a\\x1b[2J.jsonl" in shown
+    assert "b\\x1b[2J" in shown
+    assert "\x1b" not in shown
 
 
 @pytest.mark.parametrize("name", ["train_scorer", "train-scorer"])

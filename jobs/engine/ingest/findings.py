@@ -146,6 +146,14 @@ def refuse_unreadable(found: Mapping[str, Any], folder: str, share: float) -> No
     )
 
 
+def nothing_left(found: Mapping[str, Any]) -> str:
+    """Returns why there is no sample: what is not wanted, or nothing that could be read. found: as above."""
+    unwanted = {kind: found["reasons"][kind] for kind in SET_ASIDE if kind in found.get("reasons", {})}
+    if not unwanted:
+        return "no record could be read as a sample"
+    return "no sample is left: " + ", ".join(f"{count:,} {kind}" for kind, count in unwanted.items())
+
+
 def is_over(found: Mapping[str, Any], share: float) -> bool:
     """Whether more than this share of the records is quarantined, those aside that are not wanted."""
     return _unreadable(found) > allowed_by(share, found["records"])

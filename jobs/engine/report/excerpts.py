@@ -15,7 +15,7 @@ from jobs.engine.outcome.quarantine import quarantined
 from jobs.engine.report.display import clipped
 from jobs.engine.samples.reading import Parts, read_samples
 from jobs.engine.store.folder import Folder
-from operators.sample import Message
+from operators.sample import Message, said
 
 EACH_SHOWN, DROPPED_SHOWN, QUARANTINED_SHOWN, FAMILIES_SHOWN = 6, 6, 6, 5
 RAW_CHARACTERS = 5_000
@@ -223,8 +223,8 @@ def _texts(messages: Sequence[Message]) -> list[Text]:
     left = SAMPLE_CHARACTERS
     texts = []
     for message in messages[:MESSAGES_SHOWN]:
-        texts.append(_text(message["role"], message["content"], max(left, PREVIEW_CHARACTERS)))
-        left -= len(message["content"])
+        texts.append(_text(message["role"], said(message), max(left, PREVIEW_CHARACTERS)))
+        left -= len(said(message))
     return texts
 
 

@@ -17,7 +17,7 @@ from jobs.engine.report.figures import KEPT, POOL, Figure, styled
 from jobs.engine.report.layout import layout
 from jobs.engine.report.vectors import Vectors
 from jobs.engine.samples.reading import Parts, read_samples
-from operators.sample import Message, joined
+from operators.sample import Message, joined, said
 from operators.scripts import script
 
 POINTS, KEPT_POINTS = 6_000, 3_000
@@ -200,7 +200,7 @@ def _told(messages: Sequence[Message], room: int) -> list[tuple[str, str]]:
     told = []
     shown = messages[:MESSAGES]
     for place, message in enumerate(shown):
-        text, taken = fitted(message["content"], max(room // (len(shown) - place), ROOM))
+        text, taken = fitted(said(message), max(room // (len(shown) - place), ROOM))
         told.append((message["role"], text))
         room -= taken
     if len(messages) > MESSAGES:

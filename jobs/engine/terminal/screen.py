@@ -1,5 +1,6 @@
 """Output to the terminal: plain lines and tables."""
 
+import re
 import sys
 from collections.abc import Iterable, Sequence
 
@@ -8,11 +9,17 @@ from rich.console import Console
 from rich.table import Table
 
 CONSOLE = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Characters of records and names that a terminal would obey: they move, colour, retitle, copy or reorder."""
 
 
 def say(line: str = "") -> None:
-    """Prints one line as it is."""
-    CONSOLE.print(line)
+    """Prints one line as it is, but for control characters, which are shown by their escapes."""
+    CONSOLE.print(_plain(line))
+
+
+def _plain(text: str) -> str:
+    return CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
 
 
 def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -21,7 +28,7 @@ def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -
     for position, column in enumerate(columns):
         table.add_column(column, justify="left" if position == 0 else "right", overflow="fold")
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
+        table.add_row(*(_plain(str(cell)) for cell in row))
     CONSOLE.print(table)
 
 
@@ -36,7 +43,7 @@ def show_texts(columns: Sequence[str], groups: Iterable[Iterable[Sequence[str]]]
     for group in groups:
         table.add_section()
         for row in group:
-            table.add_row(*row)
+            table.add_row(*map(_plain, row))
     if not CONSOLE.is_terminal:
         table.width = CONSOLE.measure(table, options=CONSOLE.options.update(width=sys.maxsize)).maximum
     CONSOLE.print(table)

@@ -22,6 +22,7 @@ Kind = Literal["lines", "elements", "parquet", "arrow", "tar", "csv"]
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet", ".arrow", ".feather", ".csv", ".tsv", ".tar")
 COMPRESSED = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".xz": "xz", ".tgz": "gzip"}
 MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2", b"\xfd7zXZ\0": "xz"}
+MAGIC |= {bytes([0x50 + number]) + b"\x2a\x4d\x18": "zstd" for number in range(16)}  # a skippable frame, as of pzstd
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32-le"),  # before that of UTF-16, with which it begins
@@ -186,7 +187,7 @@ def in_lines(head: bytes, named: bool) -> bool:
 def _several(line: bytes) -> bool:
     """Whether a line holds several objects, one after another."""
     depth = 0
-    for token in TOKEN.finditer(line):
+    for token in _tokens(line):
         depth += {b"{": 1, b"[": 1, b"}": -1, b"]": -1}.get(token.group(), 0)
         if depth == 0:
             return line[token.end() :].lstrip(b" \t\r,")[:1] == b"{"
@@ -194,7 +195,15 @@ def _several(line: bytes) -> bool:
 
 
 def _depth(line: bytes) -> int:
-    return sum({b"{": 1, b"[": 1, b"}": -1, b"]": -1}.get(token, 0) for token in TOKEN.findall(line))
+    return sum({b"{": 1, b"[": 1, b"}": -1, b"]": -1}.get(token.group(), 0) for token in _tokens(line))
+
+
+def _tokens(line: bytes) -> Iterator[re.Match[bytes]]:
+    """Gives the strings and brackets of a line, up to a string that does not end on it: the head may end there."""
+    for token in TOKEN.finditer(line):
+        if token.group() == b'"':
+            return
+        yield token
 
 
 def transcoded(blocks: Iterator[bytes], encoding: str | None) -> Iterator[bytes]:

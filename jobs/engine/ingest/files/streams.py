@@ -71,7 +71,9 @@ def decompressed(blocks: Iterator[bytes], compression: str | None, max_expansion
     except (zlib.error, zstandard.ZstdError, lzma.LZMAError, OSError) as error:
         if getattr(error, "errno", None) is not None:  # of the file system, and not of the bytes
             raise
-        raise FileFault("corrupt_file", f"not readable as {compression}: {error}") from None
+        wide = "too much memory" in str(error)
+        long = "; it was packed with a window above 128 MiB: repack it without --long" if wide else ""
+        raise FileFault("corrupt_file", f"not readable as {compression}: {error}{long}") from None
 
 
 class _Expansion:

@@ -22,7 +22,7 @@ KEY = re.compile(rb"[\s,]*(" + STRING + rb")\s*:\s*")
 PLAIN = re.compile(STRING + rb"|[-+.\w]++")
 OPENS = re.compile(rb"\[\s*[\[{]")
 CLOSES = re.compile(rb"[\s,]*\}")
-TOKEN = re.compile(STRING + rb"|[\[\]{}]", re.DOTALL)
+TOKEN = re.compile(STRING + rb'|["\[\]{}]', re.DOTALL)
 
 WRAPPING = {"data", "rows", "examples", "instances", "samples", "records", "items", "dataset", "results", "entries"}
 WRAPPING |= {"instructions"}
@@ -89,6 +89,8 @@ def _after(head: bytes, at: int) -> int:
         return plain.end() if plain else len(head)
     depth = 0
     for token in TOKEN.finditer(head, at):
+        if token.group() == b'"':  # the head ends in a string
+            break
         depth += {b"{": 1, b"[": 1, b"}": -1, b"]": -1}.get(token.group(), 0)
         if depth == 0:
             return token.end()

@@ -3,7 +3,6 @@
 A medium stays in the record. In the text it is a placeholder, such as <image>.
 """
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -30,7 +29,7 @@ KINDS = {*TEXTS, *THOUGHTS, *CALLED, *RESULTS, *MEDIA}
 
 THOUGHTS_IN = (("<think>", "</think>"), ("<|begin_of_thought|>", "<|end_of_thought|>"))
 """The marks around the thoughts at the beginning of an answer."""
-SOLUTION = re.compile(r"\s*<\|begin_of_solution\|>\s*(.*?)\s*(?:<\|end_of_solution\|>)?\s*\Z", re.DOTALL)
+SOLUTION = ("<|begin_of_solution|>", "<|end_of_solution|>")
 """The marks around the answer, where the second pair is around the thoughts."""
 
 
@@ -190,9 +189,15 @@ def apart(text: str) -> tuple[str, str]:
             begun = begin + begun
         if begun.startswith(begin):
             thoughts, _, answer = begun[len(begin) :].partition(end)
-            marked = SOLUTION.match(answer)
-            return thoughts.strip(), marked.group(1) if marked else answer.lstrip()
+            return thoughts.strip(), _solution(answer)
     return "", text
+
+
+def _solution(answer: str) -> str:
+    """The text between the marks of SOLUTION; an answer without them as it is, but for white space before it."""
+    begin, end = SOLUTION
+    inner = answer.strip()
+    return inner.removeprefix(begin).removesuffix(end).strip() if inner.startswith(begin) else answer.lstrip()
 
 
 def together(values: Sequence[str]) -> str:

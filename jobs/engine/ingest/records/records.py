@@ -16,7 +16,8 @@ from jobs.engine.ingest.records.values import type_name
 from jobs.engine.ingest.settings import IngestSettings
 from operators.sample import MORE, Message
 
-STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+# A string that is not closed goes on to the end: else each quote in it would be tried as the beginning of one.
+STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 STRING_OR_BLACK = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[^" \t\r\n]+', re.DOTALL)
 BRACKET = re.compile(rb"[\[\]{}]")
 PYTHON = re.compile(r"\s*\{\s*'")

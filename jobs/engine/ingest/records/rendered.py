@@ -37,6 +37,8 @@ def _template(mark: str, end: str, *, words: bool = False) -> Template:
     return Template(re.compile(mark), re.compile(rf"(?:{end})\s*\Z"), words)
 
 
+# No pattern begins or goes on with a run of white space that it may give back: a text with thousands of line ends would
+# take hours. The white space around messages is stripped instead.
 TEMPLATES = (
     _template(r"<\|im_start\|>(\w+)(?:<\|im_sep\|>|[ \t]*\n?)", r"<\|im_end\|>(?:\s*<\|endoftext\|>)?|<\|endoftext\|>"),
     _template(r"<\|start_header_id\|>(\w+)<\|end_header_id\|>\s*", r"<\|(?:eot_id|end_of_text)\|>"),
@@ -44,18 +46,18 @@ TEMPLATES = (
     _template(r"<\|(system|user|assistant)\|>[ \t]*\n?", r"</s>|<\|end\|>(?:\s*<\|endoftext\|>)?|<\|endoftext\|>"),
     _template(r"(?:<s>\s*)?\[(/?INST)\]", r"</s>"),
     _template(r"<｜(User|Assistant)｜>", r"<｜end▁of▁sentence｜>"),
-    _template(r"(?:\A|\n*)### ?(Human|Assistant|System): ?", r"</s>"),
-    _template(r"(?:\A|\n+)### ?(Instruction|Input|Response): *\n?", r"</s>|<\|endoftext\|>|<\|end_of_text\|>"),
+    _template(r"### ?(Human|Assistant|System): ?", r"</s>"),
+    _template(r"(?:\A|(?<=\n))### ?(Instruction|Input|Response): *\n?", r"</s>|<\|endoftext\|>|<\|end_of_text\|>"),
     _template(
         r"(?:\A|(?<=\s)|(?<=</s>))(USER|ASSISTANT|FUNCTION RESPONSE):(?:\s+|\Z)", r"</s>|<\|endoftext\|>", words=True
     ),
     # The words that begin a text are its marks; with blank lines between the messages, lines inside one are none.
     *(
         _template(rf"(?:\A\s*|{between})({user}|Assistant|System): ?", r"</s>|<\|endoftext\|>", words=True)
-        for between in (r"\n\n+", r"\n+")
+        for between in (r"(?<=\n\n)", r"(?<=\n)")
         for user in ("Human", "User")
     ),
-    _template(r"(?:\A\s*|\n+)(Instruct|Output): ?", r"<\|endoftext\|>", words=True),
+    _template(r"(?:\A\s*|(?<=\n))(Instruct|Output): ?", r"<\|endoftext\|>", words=True),
 )
 NAMES = (
     *("ChatML", "Llama 2 and 3", "Gemma", "Zephyr and Phi", "DeepSeek", "`### Human:`", "Alpaca's `### Instruction:`"),
@@ -76,15 +78,15 @@ WORDS = {
 AFTER = {"user": ("assistant",), "assistant": ("user", "tool"), "tool": ("assistant", "tool")}
 """Who may speak after whom."""
 BEFORE = re.compile(
-    r"\s*(?:<s>|<bos>|<\|begin_of_text\|>|<｜begin▁of▁sentence｜>)?\s*"
-    r"(?:Below is an instruction that describes[^#]*|(?P<system>A chat between a curious [^\n]*?)\s*)?"
+    r"\s*+(?:<s>|<bos>|<\|begin_of_text\|>|<｜begin▁of▁sentence｜>)?\s*+"
+    r"(?:Below is an instruction that describes[^#]*+|(?P<system>A chat between a curious [^\n]*+)\s*+)?"
 )
 ENDS = (
     *("Assistant:", "ASSISTANT:", "Response:", "Output:", "[/INST]", "assistant", "model"),
     *("<|assistant|>", "<｜Assistant｜>", "<|end_header_id|>", "<|im_sep|>"),
 )
 """How a prompt ends that a template wrote up to the answer."""
-SYSTEM = re.compile(r"\s*<<SYS>>\s*(.*?)\s*<</SYS>>\s*", re.DOTALL)
+SYSTEM = re.compile(r"\s*+<<SYS>>(.*?)<</SYS>>\s*+", re.DOTALL)
 
 
 class _Found(NamedTuple):
@@ -107,7 +109,9 @@ def _found(text: str) -> _Found | None:
         if before:
             _, *split = template.mark.split(text)
             found = _Found(
-                template, before["system"] or "", list(zip(split[::2], map(str.strip, split[1::2]), strict=True))
+                template,
+                (before["system"] or "").rstrip(),
+                list(zip(split[::2], map(str.strip, split[1::2]), strict=True)),
             )
             if not template.words or _is_certain(found):
                 return found
@@ -158,7 +162,7 @@ def _messages(found: _Found) -> Iterator[Spoken]:
             _, asked = held.pop() if held and held[-1][0] == "user" else ("", "")
             role, text = "user", "\n".join(filter(None, [asked, text]))
         if role == "user" and (system := SYSTEM.match(text)):
-            held.append(("system", system.group(1)))
+            held.append(("system", system.group(1).strip()))
             text = text[system.end() :]
         held.append((role, text))
     for role, text in held:

@@ -94,7 +94,7 @@ def _row(raw: bytes) -> dict[str, Any] | None:
         return None
     if not (isinstance(row, dict) and row.get(TREE) and row.get(MESSAGE) and PARENT in row):
         return None
-    return row if all(isinstance(row[name], str | int | None) for name in (MESSAGE, PARENT)) else None
+    return row if all(isinstance(row[name], str | float | int | None) for name in (MESSAGE, PARENT)) else None
 
 
 def _tree(held: list[tuple[Piece, dict[str, Any]]]) -> Piece:

@@ -7,7 +7,7 @@ import pytest
 from jobs.engine.ingest import IngestSettings, RecordFault
 from jobs.engine.ingest.faults import Piece
 from jobs.engine.ingest.files.forms import Form, form_of
-from jobs.engine.ingest.findings import refuse_unreadable
+from jobs.engine.ingest.findings import nothing_left, refuse_unreadable
 from jobs.engine.ingest.records.records import samples_of
 from jobs.engine.ingest.records.trees import whole_trees
 from jobs.engine.terminal.errors import OverErrorBudget
@@ -173,6 +173,8 @@ def test_rows_of_which_one_would_be_lost_in_their_tree_are_refused_together():
         found = tree(given)
         assert says in found.fault.message
         assert found.raw.count(b"\n") == len(given) - 1
+    numbered = rows((1, None, "Q"), (2, 1.0, "A"))  # pandas has no whole numbers beside a null
+    assert [each.messages[1]["content"] for each in samples_of(tree(numbered).raw, IngestSettings())] == ["A"]
     odd = {**once[0], "message_id": {"$oid": "1"}}
     assert [piece.raw for piece in whole_trees([Piece(1, json.dumps(odd).encode())])] == [json.dumps(odd).encode()]
 
@@ -192,6 +194,9 @@ def test_a_corpus_without_any_sample_is_not_told_to_allow_for_that():
         with pytest.raises(OverErrorBudget) as raised:
             refuse_unreadable(facts, "pool", 0.05)
         assert str(raised.value).endswith(told)
+    facts = {"records": 50, "quarantined": 50, "samples": 0, "reasons": {"missing_field": 10, "over_share": 40}}
+    assert nothing_left(facts) == "no sample is left: 40 over_share"
+    assert nothing_left({**facts, "reasons": {"missing_field": 50}}) == "no record could be read as a sample"
 
 
 def test_a_corpus_that_is_allowed_what_it_was_told_to_allow_is_readable():

@@ -86,6 +86,7 @@ CONTENTS = {
     ).encode(),
     "gzip": gzip.compress(TEXT.encode()),
     "zstd": zstandard.compress(TEXT.encode()),
+    "pzstd": b"\x50\x2a\x4d\x18\x04\0\0\0size" + zstandard.compress(TEXT.encode()),
     "bz2": bz2.compress(TEXT.encode()) + bz2.compress(b""),
     "xz": lzma.compress(json.dumps({"data": RECORDS}).encode()),
     "utf-16": TEXT.encode("utf-16"),
@@ -116,6 +117,12 @@ def test_a_table_has_the_names_of_its_header(name, delimiter, tmp_path):
     assert read(tmp_path / name) == (RECORDS, [])
 
 
+def long_window():
+    wide = zstandard.ZstdCompressionParameters(window_log=28, compression_level=1)
+    packer = zstandard.ZstdCompressor(compression_params=wide).compressobj()
+    return packer.compress(TEXT.encode()) + packer.flush()
+
+
 @pytest.mark.parametrize(
     ("name", "data", "says"),
     [
@@ -126,6 +133,7 @@ def test_a_table_has_the_names_of_its_header(name, delimiter, tmp_path):
         ("a.jsonl", bz2.compress(TEXT.encode())[:-8], "the bz2 file ends before its end mark"),
         ("a.jsonl", b"\xff\xfe" + TEXT.encode("utf-16-le")[:-1], "not readable as utf-16-le"),
         ("a.arrow", stream()[:-200], "not readable as Arrow"),
+        ("a.jsonl", long_window(), "it was packed with a window above 128 MiB: repack it without --long"),
         ("a.tar", archive()[:700], "not readable as a tar archive"),
         ("a.json", json.dumps({"train": RECORDS}).encode() + b" x", "1 bytes follow the end of the object"),
     ],

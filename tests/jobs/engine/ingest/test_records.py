@@ -1,12 +1,14 @@
 """Each reason for quarantine, with its message: `pytest tests/jobs/engine/ingest/test_records.py`."""
 
 import json
+import time
 from contextlib import suppress
 
 import pytest
 
 from jobs.engine.ingest import IngestSettings, RecordFault
 from jobs.engine.ingest.faults import Piece
+from jobs.engine.ingest.files.forms import Form, form_of
 from jobs.engine.ingest.records.quarantine import final_lines, interim_line
 from jobs.engine.ingest.records.records import record_of, samples_of
 
@@ -110,3 +112,17 @@ def test_quarantine_lines_hold_source_absolute_line_and_raw(piece, expected):
         "message": "a message\nof two lines, \ud800",
     }  # fmt: skip
     assert found == expected
+
+
+def test_a_record_that_ends_inside_a_string_of_many_quotes_takes_no_time():
+    inner = json.dumps([{"name": "f", "arguments": {"a": number}} for number in range(20_000)])
+    raw = json.dumps({"messages": [*TURNS, {"role": "tool", "content": inner}]}).encode()
+    began = time.process_time()
+    for cut in (300_000, 300_001, 300_002, 300_003):
+        with pytest.raises(RecordFault) as raised:
+            record_of(raw[:cut], max_nesting=64)
+        assert raised.value.kind == "malformed_json"
+        assert form_of(raw[: cut // 5], "a.jsonl") == Form("lines")
+        wrapped = b'{"data": [' + raw[: cut // 5]
+        assert form_of(wrapped, "a.json") == Form("elements", wrapped=True)
+    assert time.process_time() - began < 1

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import json
+import time
 
 import pytest
 from hypothesis import example, given, settings
@@ -345,3 +346,29 @@ def test_a_text_whose_speakers_are_not_certain_is_refused_with_the_templates(tex
     asked = {"prompt": f"{text}\nAssistant:", "completion": "b"}
     if not text.startswith(("Assistant", "User: ")):
         assert sample(asked).messages == [{**Q, "content": asked["prompt"]}, WRONG]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"text": "a" + "\n" * 20_000 + "b"},
+        {"text": "Human: a" + "\n" * 20_000 + "b"},
+        {"text": "A chat between a curious user" + " " * 20_000 + "b USER: a ASSISTANT: b"},
+        {"text": "[INST] <<SYS>>" + " \n" * 2000 + "b"},
+        {
+            "instruction": "a",
+            "output": "<|begin_of_thought|>t<|end_of_thought|><|begin_of_solution|>a" + " " * 3000 + "b",
+        },
+    ],
+    ids=["text", "words", "vicuna", "system", "solution"],
+)
+def test_a_run_of_white_space_takes_no_time(record):
+    began = time.process_time()
+    with contextlib.suppress(RecordFault):
+        sample(record)
+    assert time.process_time() - began < 1
+
+
+def test_an_empty_input_in_an_alpaca_text_ends_at_the_next_mark():
+    text = "### Instruction:\n问 q\n### Input:\n### Response:\n答 a"
+    assert sample({"text": text}).messages == [Q, A]

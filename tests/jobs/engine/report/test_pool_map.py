@@ -8,7 +8,8 @@ from markupsafe import Markup
 
 from jobs.engine.report import pool_map
 from jobs.engine.report.display import plain
-from jobs.engine.report.pool_map import drawn, fitted
+from jobs.engine.report.excerpts import _texts
+from jobs.engine.report.pool_map import _told, drawn, fitted
 from jobs.engine.report.rendering import _environment
 from jobs.engine.report.vectors import Vectors
 from tests.jobs.engine.report.pretend import HOSTILE_TEXTS, pool_of, vectors_for
@@ -48,6 +49,13 @@ def test_a_text_takes_no_more_of_the_page_than_it_may(text):
     assert len(written.encode()) <= 300 + len('"" …'.encode())
     assert plain(text).startswith(cut.removesuffix(" …"))
     assert json.loads(written) == cut
+
+
+def test_the_calls_of_an_answer_without_a_text_are_shown():
+    call = '[{"name": "天气", "arguments": {}}]'
+    messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "", "tool_calls": call}]
+    assert _told(messages, 1000) == [("user", "q"), ("assistant", call)]
+    assert [(each.role, each.preview) for each in _texts(messages)] == [("user", "q"), ("assistant", call)]
 
 
 def test_a_short_text_is_whole():
