@@ -1,6 +1,7 @@
 """Output to the terminal: plain lines and tables."""
 
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 
 from rich import box
@@ -13,6 +14,15 @@ CONSOLE = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 def say(line: str = "") -> None:
     """Prints one line as it is."""
     CONSOLE.print(line)
+
+
+def beside(head: str, text: str) -> str:
+    """A text beside its head. In a terminal it goes on under itself; elsewhere it is one line, however long."""
+    if not CONSOLE.is_terminal:
+        return f"{head}{text}"
+    room = max(CONSOLE.width, 2 * len(head))
+    lines = textwrap.wrap(text, room, initial_indent=head, subsequent_indent=" " * len(head), break_long_words=False)
+    return "\n".join(lines)
 
 
 def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
