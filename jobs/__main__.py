@@ -7,17 +7,17 @@ from importlib import metadata
 from jobs.engine.terminal.errors import UsageError
 from jobs.engine.terminal.modules import commands, docstring, nearest, recipe_names
 from jobs.engine.terminal.program import exit_code
-from jobs.engine.terminal.screen import say
+from jobs.engine.terminal.screen import beside, say
 
 HELP = ("-h", "--help", "help")
 VERSION = ("-V", "--version", "version")
 
 
 def overview() -> str:
-    """Returns the overview of the commands, one line per command."""
+    """Returns the overview of the commands, with a line for each where there is no terminal."""
     files = commands()
     width = max(map(len, files))
-    lines = [f"  {name:<{width}}  {docstring(file).partition(chr(10))[0]}" for name, file in files.items()]
+    lines = [beside(f"  {name:<{width}}  ", docstring(file).partition("\n")[0]) for name, file in files.items()]
     return "\n".join(
         ["usage: winnow COMMAND ...", "", *lines, "", "`winnow COMMAND --help` describes the arguments of a command."]
     )

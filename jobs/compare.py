@@ -54,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from jobs.engine.execute.session import Session
     from jobs.engine.ingest import settings_of
     from jobs.engine.recipe.budget import budget_text
+    from jobs.engine.samples.pool_folder import refuse_reading_again
     from jobs.methods.comparison.contenders import checked, contenders, entries_in, settings
     from jobs.methods.comparison.outcome import claim, compared, look_into, write
     from jobs.methods.comparison.results import Place, all_curated
@@ -87,6 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     for name, why in left_out.items():
         say(f"{name} is left out: {why}")
+    refuse_reading_again(inputs, settings_of(reading))
     asked = {"inputs": inputs, "budget": budget, "reading": reading, "recipes": [each.name for each in taking_part]}
     claim(out, asked)
     session = Session(

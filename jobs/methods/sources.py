@@ -7,6 +7,7 @@ import ray
 
 from jobs.engine.pool.subset import Subset
 from jobs.engine.samples.reading import Parts, read_samples
+from jobs.engine.terminal.errors import UsageError
 from operators.field import Field
 
 
@@ -23,6 +24,12 @@ class Sources:
     def read(cls, samples: Subset, field: str | None) -> "Sources":
         """The sources of these samples, by id; field: of the records, or None for the files. A task reads them."""
         return ray.get(_read.remote(samples.origin.parts, samples.ids, field))
+
+    def named_by(self, field: str | None) -> "Sources":
+        """These sources. UsageError where a field was to name them, and no sample has it."""
+        if field is not None and self.names == ("",):
+            raise UsageError(f"source={field}: no sample has a value in this field")
+        return self
 
 
 @ray.remote(num_cpus=1)

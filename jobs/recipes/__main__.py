@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from jobs.engine.terminal.modules import paper, recipe_names
 from jobs.engine.terminal.parser import Parser
 from jobs.engine.terminal.program import exit_code, program
-from jobs.engine.terminal.screen import say
+from jobs.engine.terminal.screen import beside, say
 
 if TYPE_CHECKING:
     from jobs.engine.recipe.recipe import Recipe
@@ -65,9 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     names = recipe_names()
     width = max(map(len, names))
     for name in names:
-        say(f"{name:<{width}}  {paper(name)}")
+        say(beside(f"{name:<{width}}  ", paper(name)))
         for need in needs(recipe_class(name)):
-            say(f"{'':<{width}}    needs {need}")
+            say(beside(f"{'':<{width}}    needs ", need))
     say(f"\n`{program('curate')} RECIPE` lists a recipe's fields; `{program('doctor')} RECIPE` looks for its models.")
     return 0
 

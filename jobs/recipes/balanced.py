@@ -24,7 +24,7 @@ class Balanced(Recipe):
 
     def select(self, pool: Pool) -> Selection:
         """Keeps the first samples of the order."""
-        sources = Sources.read(pool, self.source)
+        sources = Sources.read(pool, self.source).named_by(self.source)
         drawn = pool.bind(source=sources.of).reduce(balanced_order, "source", seed=self.seed)
         kept = self.within(pool, drawn)
         facts = {"sources": len(sources.names)}

@@ -19,12 +19,16 @@ from pydantic import Field as Limits
 from pydantic.dataclasses import dataclass
 
 from jobs.engine.recipe import Budget, Pool, Ranking, Recipe, Selection, Subset
+from jobs.engine.terminal.errors import UsageError
 from operators.base import STRICT
 from operators.embedding.embed import Embed
 from operators.field import Field
 from operators.kernels.kmeans import kmeans
 from operators.kernels.prototype import prototype_distance, quota, whole
 from operators.kernels.sampling import stratified_sample
+from operators.kernels.words import different
+
+LABEL = Field("task")
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -41,8 +45,8 @@ class DEFT(Recipe):
     embed: Embed = Embed(text="{instruction}")
     """The embedding of the instruction alone, so the method can run before there are responses (with
     --keep-unanswered). As published, Sentence-T5 in float32; its size is not known for certain."""
-    label: Field = Field("task")
-    """The field of the records by which the base is stratified."""
+    label: Field = LABEL
+    """The field of the records by which the base is stratified. Where no record has a task, the base is random."""
     centroids: int = Limits(default=7, ge=1)
     """The number of centroids; 7 is the headline setting of the paper."""
     base: float = Limits(default=8 / 13, ge=0, le=1)
@@ -58,6 +62,7 @@ class DEFT(Recipe):
     def select(self, pool: Pool) -> Selection:
         """Keeps the base and each centroid's easy and hard samples, or the easiest and hardest of the pool."""
         embedded = pool.map(embed=self.embed, label=self.label)
+        self._refuse_unlabelled(embedded)
         size = min(self.budget_size(pool), len(embedded))
         # The quotas are rounded down, and the base takes the rest of the budget.
         each = whole((1 - self.base) * size / self.centroids) if self.ranking == "quota" else 0
@@ -82,6 +87,11 @@ class DEFT(Recipe):
             details={name: rest.column(name) for name in ("centroid", "distance")},
             vector="embed",
         )
+
+    def _refuse_unlabelled(self, embedded: Subset) -> None:
+        """UsageError where a label was named and no sample has one: the base would be drawn as if nothing was named."""
+        if self.label != LABEL and embedded.reduce(different, "label") == [""]:
+            raise UsageError(f"label.name={self.label.name}: no sample has a value in this field")
 
     def _quotas(self, rest: Subset, each: int) -> tuple[Ranking, Ranking]:
         """The easy and the hard samples of all centroids; each: the number of samples per centroid."""

@@ -95,6 +95,15 @@ BAD_FILES = {
     "empty.yaml": ("", "holds no document"),
     "folder/kustomization.yaml": ("commonLabels: {a: b}\n", "commonLabels: this field of kustomize is not understood"),
     "up/kustomization.yaml": ("resources: [../one.yaml]\n", "resources: ../one.yaml is outside of this folder"),
+    "helm.yaml": ("kind: RayJob\nmetadata: {name: {{ .Values.name }}}\n", "is not YAML: while constructing a mapping"),
+    "two/kustomization.yaml": ("resources: []\n---\nresources: []\n", "a kustomization is one mapping"),
+    "list/kustomization.yaml": ("- a.yaml\n", "a kustomization is one mapping"),
+    "path/kustomization.yaml": ("patches: [{path: [a]}]\n", "['a']: No such file"),
+    "number/kustomization.yaml": (
+        "patches: [{patch: '5', target: {}}]\n",
+        "a patch is a mapping or a list of operations",
+    ),
+    "unnamed/kustomization.yaml": ("resources: [kustomization.yaml]\nkind: K\n", "needs an apiVersion, a kind and a"),
     "patch/kustomization.yaml": ("patches: [{patch: 'kind: RayJob'}]\n", "no object is kind RayJob"),
 }
 

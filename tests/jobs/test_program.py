@@ -7,8 +7,10 @@ import sys
 from importlib import metadata
 
 import pytest
+from rich.console import Console
 
 from jobs import __main__ as program
+from jobs.engine.terminal import screen
 from jobs.engine.terminal.modules import JOBS, commands, recipe_names
 from jobs.engine.terminal.program import program as program_name
 from jobs.engine.terminal.screen import say, show, show_texts
@@ -51,6 +53,14 @@ def test_the_overview_has_a_line_for_each_command(monkeypatch, capsys):
     assert winnow(monkeypatch, capsys) == (2, said)
     code, said = winnow(monkeypatch, capsys, "--version")
     assert (code, said.strip()) == (0, f"winnow {metadata.version('winnow')}")
+
+
+def test_a_terminal_shows_the_overview_within_its_width(monkeypatch):
+    monkeypatch.setattr(screen, "CONSOLE", Console(force_terminal=True, width=80))
+    lines = program.overview().splitlines()
+    assert max(map(len, lines)) <= 80
+    names = {line.split()[0] for line in lines[2:-2] if line.startswith("  ") and line[2] != " "}
+    assert names == set(commands())
 
 
 def test_an_unknown_command_is_refused_with_the_nearest_name(monkeypatch, capsys):

@@ -24,7 +24,7 @@ from jobs.engine.record.declarations import (
     validated,
     yaml_in,
 )
-from jobs.engine.samples.pool_folder import is_pool
+from jobs.engine.samples.pool_folder import is_pool, refuse_reading_again
 from jobs.engine.store.folder import Folder
 from jobs.engine.terminal.errors import UsageError, together
 from jobs.engine.terminal.modules import nearest, refuse_unknown_recipe
@@ -130,6 +130,7 @@ def reading(request: Request, recipe: Recipe) -> IngestSettings:
     UsageError names each wrong one.
     """
     settings = settings_of({"answers": recipe.answers(), **request.reading})
+    refuse_reading_again(request.inputs, settings)
     if not any(map(is_pool, request.inputs)):
         refuse_other_sources(request.inputs, settings)
     return settings

@@ -11,6 +11,7 @@ from jobs.engine.execute.profile import profile
 from jobs.engine.execute.session import Session
 from jobs.engine.ingest import settings_of
 from jobs.engine.record.declarations import plain
+from jobs.engine.samples.pool_folder import refuse_reading_again
 from jobs.engine.store.folder import Folder
 from jobs.engine.terminal.arguments import reading_given
 from jobs.engine.terminal.errors import together
@@ -55,5 +56,6 @@ def prepared(
         retry_errors=getattr(options, "retry_errors", False),
         command=as_typed(command, argv),
     )
+    refuse_reading_again(inputs, session.reading)
     refuse_other_run(out, command, inputs, {**plain(wanted), **files}, session)
     return wanted, out, session

@@ -1,6 +1,6 @@
 """The documents in manifests, and what is found in them."""
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from jobs.engine.terminal.errors import UsageError
+from jobs.engine.terminal.strict_yaml import StrictLoader
 
 KUSTOMIZATION = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 """The names that kustomize gives to the file that describes a folder."""
@@ -43,24 +44,10 @@ class Document:
         return str(mapping(self.content.get("metadata")).get("name", ""))
 
 
-class _Strict(yaml.SafeLoader):
-    """Refuses a field that is written twice, as the API server does; YAML itself would take the second."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[Any] = set()
-        for key, _ in node.value:
-            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the field {key.value!r} is written twice", key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
 def parsed(text: str, source: str) -> list[Any]:
     """The documents in a text, without empty ones. UsageError, with the line, where it is not YAML."""
     try:
-        return [each for each in yaml.load_all(text, Loader=_Strict) if each is not None]
+        return [each for each in yaml.load_all(text, Loader=StrictLoader) if each is not None]
     except yaml.YAMLError as error:
         raise UsageError(f"{source} is not YAML: {' '.join(str(error).split())}") from None
 

@@ -60,8 +60,11 @@ def documents_at(place: Path) -> list[Document]:
 
 
 def _rendered(file: Path) -> list[Document]:
-    (content,) = parsed(content_of(file), str(file)) or [{}]
-    for name in mapping(content):
+    contents = parsed(content_of(file), str(file)) or [{}]
+    content = contents[0]
+    if len(contents) > 1 or not isinstance(content, dict):
+        raise UsageError(f"{file}: a kustomization is one mapping")
+    for name in content:
         if name not in FIELDS:
             raise UsageError(
                 f"{file}: {name}: this field of kustomize is not understood here{nearest(name, FIELDS)}: check what "
@@ -101,26 +104,39 @@ def _resource(file: Path, name: str) -> Iterator[Any]:
         raise UsageError(f"{file}: resources: {name} is outside of this folder; kustomize takes only folders there")
     else:
         found = documents_in(place)
-    yield from (copy.deepcopy(dict(each.content)) for each in found)
+    yield from (_named(copy.deepcopy(dict(each.content)), f"{file}: resources: {name}") for each in found)
+
+
+def _named(made: Any, where: str) -> Any:
+    """The object. UsageError where it has no version or name, without which kustomize takes none."""
+    named = isinstance(made, dict) and mapping(made.get("metadata")).get("name")
+    if not named or not isinstance(made.get("kind"), str) or not isinstance(made.get("apiVersion"), str):
+        raise UsageError(f"{where}: an object needs an apiVersion, a kind and a metadata.name")
+    return made
 
 
 def _patched(made: list[Any], patch: Node, where: str, folder: Path) -> list[Any]:
     """The objects after one patch. UsageError where it fits no object, or cannot be applied."""
-    text = content_of(folder / patch["path"]) if "path" in patch else str(patch.get("patch", ""))
+    text = content_of(folder / str(patch["path"])) if "path" in patch else str(patch.get("patch", ""))
     if text.startswith("["):
         _refuse_other_than_json(text, where)
     contents = parsed(text, where)
     if len(contents) != 1:
         raise UsageError(f"{where}: a patch is one document, and this has {len(contents)}")
     content = contents[0]
+    if not isinstance(content, dict | list):
+        raise UsageError(f"{where}: a patch is a mapping or a list of operations")
     target = mapping(patch.get("target")) or _own_target(content, where)
-    fitting = [each for each in made if _fits(each, target)]
+    try:
+        fitting = [each for each in made if _fits(each, target)]
+    except re.error as error:
+        raise UsageError(f"{where}: the target {_words(target)} is no regular expression: {error}") from None
     if not fitting:
         there = ", ".join(f"{each['kind']} {each['metadata']['name']}" for each in made)
         raise UsageError(f"{where}: no object is {_words(target)}; there are {there}")
     if isinstance(content, dict) and content.get("$patch") == "delete":
         return [each for each in made if each not in fitting]
-    return [_edited(each, content, where) if each in fitting else each for each in made]
+    return [_named(_edited(each, content, where), where) if each in fitting else each for each in made]
 
 
 def _refuse_other_than_json(text: str, where: str) -> None:

@@ -18,7 +18,7 @@ from jobs.engine.pool.selection import Selection
 from jobs.engine.pool.series import Series, smallest, spread
 from jobs.engine.pool.subset import Ranking, Subset
 from jobs.engine.record.entries import inputs_read
-from jobs.engine.samples.pool_folder import Samples, ingested_folder, is_pool
+from jobs.engine.samples.pool_folder import Samples, ingested_folder, is_pool, refuse_reading_again
 from jobs.engine.samples.reading import Parts
 from jobs.engine.store.store import absolute
 from jobs.engine.terminal.errors import UsageError
@@ -49,11 +49,7 @@ class Pool(Subset):
         pool = cls._of(inputs, session, session.reading)
         if pool.folder != absolute(inputs[0]):
             return pool.readable()
-        if session.reading != IngestSettings(answers=session.reading.answers):
-            raise UsageError(
-                f"{inputs[0]} is a pool, which is ingested already: --columns, --limit, --ignore, --near-duplicates, "
-                "--decontaminate and --mix are for raw files"
-            )
+        refuse_reading_again(inputs, session.reading)
         return pool
 
     @classmethod

@@ -13,6 +13,7 @@ from pydantic_core import to_json, to_jsonable_python
 from jobs.engine.terminal.errors import UsageError, refuse
 from jobs.engine.terminal.modules import nearest
 from jobs.engine.terminal.place_errors import naming
+from jobs.engine.terminal.strict_yaml import StrictLoader
 
 T = TypeVar("T")
 UNKNOWN = "unexpected_keyword_argument"
@@ -21,20 +22,6 @@ UNKNOWN = "unexpected_keyword_argument"
 
 class UnknownField(UsageError):
     """A field that a declaration does not have."""
-
-
-class _Once(yaml.SafeLoader):
-    """Reads YAML as safe_load does, but for a mapping with a key twice, of which safe_load keeps the last one."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if (key.tag, key.value) in seen:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"{key.value} is there twice", problem_mark=key.start_mark
-                )
-            seen.add((key.tag, key.value))
-        return super().construct_mapping(node, deep)
 
 
 def plain(declaration: Any) -> Any:
@@ -49,7 +36,7 @@ def yaml_in(file: str | Path, named: str) -> Any:
     """
     try:
         with naming(str(file)), fsspec.open(str(file), "rt", encoding="utf-8") as opened:
-            return yaml.load(cast(TextIO, opened), _Once)
+            return yaml.load(cast(TextIO, opened), StrictLoader)
     except (OSError, ImportError) as error:
         raise UsageError(f"{named}: {getattr(error, 'strerror', None) or error}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

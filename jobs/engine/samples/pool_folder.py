@@ -61,6 +61,15 @@ def is_pool(path: str) -> bool:
     return fs.exists(f"{root}/pool.json")
 
 
+def refuse_reading_again(inputs: Sequence[str], reading: IngestSettings) -> None:
+    """UsageError where the input is a pool, and there are settings for reading raw files."""
+    if inputs and is_pool(inputs[0]) and reading != IngestSettings(answers=reading.answers):
+        raise UsageError(
+            f"{inputs[0]} is a pool, which is ingested already: --columns, --limit, --ignore, --pairs, "
+            "--near-duplicates, --decontaminate and --mix are for raw files"
+        )
+
+
 def inputs_key(inputs: Sequence[str], store: Store, reading: IngestSettings) -> str:
     """A key of the current content of the inputs.
 

@@ -2,6 +2,7 @@
 
 import re
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 
 from rich import box
@@ -20,6 +21,15 @@ def say(line: str = "") -> None:
 
 def _plain(text: str) -> str:
     return CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
+
+
+def beside(head: str, text: str) -> str:
+    """A text beside its head. In a terminal it goes on under itself; elsewhere it is one line, however long."""
+    if not CONSOLE.is_terminal:
+        return f"{head}{text}"
+    room = max(CONSOLE.width, 2 * len(head))
+    lines = textwrap.wrap(text, room, initial_indent=head, subsequent_indent=" " * len(head), break_long_words=False)
+    return "\n".join(lines)
 
 
 def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -84,14 +84,12 @@ class Contender:
 def entries_in(file: str | None) -> dict[str, Entry]:
     """The recipes in a YAML file, a mapping from names to entries.
 
-    UsageError where it is none, or where a name is that of a random selection or of no folder.
+    UsageError where it is none, or where a name is that of no folder.
     """
     content = yaml_in(file, f"--config {file}") if file else {}
     if not isinstance(content, dict) or not all(isinstance(each, dict | None) for each in content.values()):
         raise UsageError(f"--config {file} is not a mapping from names to recipe, fields and as_published")
     for name in map(str, content):
-        if name.startswith(RANDOM):
-            raise UsageError(f"--config {file}: {name}: names with {RANDOM} are those of the random selections")
         if not {"", ".", ".."}.isdisjoint(name.split("/")):
             raise UsageError(f"--config {file}: {name!r} is the name of no folder, and its selection gets one in --out")
     return {f"{name}": validated(Entry, each or {}, f"--config {file}: {name}.") for name, each in content.items()}

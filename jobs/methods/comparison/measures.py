@@ -120,7 +120,7 @@ class Measures:
     @cached_property
     def sources(self) -> Sources:
         """The sources of the pool."""
-        return Sources.read(self.pool, self.wanted.source)
+        return Sources.read(self.pool, self.wanted.source).named_by(self.wanted.source)
 
 
 def shift(pool: Mapping[str, int], kept: Mapping[str, int]) -> float:

@@ -50,7 +50,7 @@ def fit_rule(wanted: RuleFit, inputs: Sequence[str], held_out: str, out: Folder,
         identity = claimed("winnow_rule_fit", {**run, "fields": {**run["fields"], "heldout": held_out}}, pool, out)
         deciding = HeldOut.read(pool, held_out)
         scored, facts = measured(pool, wanted, wanted.indicators)
-        sources = Sources.read(scored, wanted.source)
+        sources = Sources.read(scored, wanted.source).named_by(wanted.source)
         runs = fine_tuned(scored, sources, wanted, deciding)
     found = fitted(runs, wanted)
     correlation = _length_correlation(found, scored)

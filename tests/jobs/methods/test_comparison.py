@@ -148,7 +148,6 @@ def test_a_configuration_that_is_none_is_refused(tmp_path):
     for text, told in (
         ("- ltd", "is not a mapping from names"),
         ("ltd: {field: {}}", r"unknown field .*ltd\.field'; did you mean 'fields'"),
-        ("random-mine: {recipe: ltd}", "random-mine: names with random- are those of the random selections"),
         ("../other: {recipe: ltd}", r"'\.\./other' is the name of no folder"),
         ('"": {recipe: ltd}', "'' is the name of no folder"),
     ):

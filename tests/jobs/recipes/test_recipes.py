@@ -79,6 +79,13 @@ def test_deft_over_the_whole_pool_ranks_by_prototype_distance(pool, hard, expect
     assert set(chosen.ids.tolist()) == expected
 
 
+def test_deft_refuses_a_label_that_was_named_and_that_no_sample_has(pool):
+    recipe = build("deft", Request(), ["budget=4", "label.name=tsk"])
+    put_values(pool, recipe.embed, VECTORS)
+    with pytest.raises(UsageError, match=r"label\.name=tsk: no sample has a value in this field"):
+        recipe.select(pool)
+
+
 def test_deft_base_has_each_label_s_share_and_is_not_picked_twice(pool):
     chosen = selected(pool, "deft", "budget=6", "base=0.34", "centroids=2", "hard=1.0")
     reasons = [chosen.reasons[i] for i in chosen.reason[chosen.ids]]

@@ -69,3 +69,5 @@ def test_balanced_takes_as_many_of_each_source(pool):
     chosen = build("balanced", Request(), ["source=task", "budget=4"]).select(pool)
     assert sorted(chosen.ids % 2) == [0, 0, 1, 1]
     assert chosen.facts["sources"] == 2
+    with pytest.raises(UsageError, match="source=tsk: no sample has a value in this field"):
+        build("balanced", Request(), ["source=tsk"]).select(pool)

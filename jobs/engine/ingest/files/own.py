@@ -11,7 +11,11 @@ POOL, RUN, STORE = "a pool", "what a run of Winnow wrote", "a store of Winnow"
 OUTPUTS = ("selected.jsonl", "pairs.jsonl")
 """The files of a run that hold records."""
 
-MANIFEST = re.compile(rb"^winnow_\w+:", re.MULTILINE)
+MANIFESTS = {
+    "manifest.yaml": re.compile(rb"^winnow_\w+:", re.MULTILINE),
+    "comparison.json": re.compile(rb"\A\s*\{\s*\"winnow_comparison\""),
+}
+"""The files by which the output of a run is known, and what their heads have."""
 HEAD_BYTES = 4096
 
 IN_STORE = re.compile(r"(.*?)/(?:features|pools|trained)/(?:\w+-)?[0-9a-f]{16}/")
@@ -25,11 +29,12 @@ def written_by(fs: AbstractFileSystem, folder: str) -> str | None:
     """Returns what a folder of Winnow's is, a pool or the output of a run, finished or not; None for other folders."""
     if fs.exists(f"{folder}/pool.json"):
         return POOL
-    manifest = f"{folder}/manifest.yaml"
-    if not fs.exists(manifest):
-        return None
-    head = fs.cat_file(manifest, start=0, end=HEAD_BYTES)
-    return RUN if isinstance(head, bytes) and MANIFEST.search(head) else None
+    return RUN if any(_has(fs, f"{folder}/{name}", mark) for name, mark in MANIFESTS.items()) else None
+
+
+def _has(fs: AbstractFileSystem, file: str, mark: re.Pattern[bytes]) -> bool:
+    head = fs.cat_file(file, start=0, end=HEAD_BYTES) if fs.exists(file) else b""
+    return isinstance(head, bytes) and bool(mark.search(head))
 
 
 def written_under(fs: AbstractFileSystem, root: str, paths: Collection[str], apart: str | None) -> dict[str, str]:
@@ -51,7 +56,7 @@ def written_above(fs: AbstractFileSystem, root: str, paths: Collection[str], apa
 
 
 def _tells(path: str) -> bool:
-    return path.rsplit("/", 1)[-1] in ("pool.json", "manifest.yaml")
+    return path.rsplit("/", 1)[-1] in ("pool.json", *MANIFESTS)
 
 
 def _outermost(

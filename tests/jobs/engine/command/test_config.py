@@ -225,7 +225,7 @@ def test_config_file_with_an_unknown_key_is_refused(tmp_path):
     with pytest.raises(UsageError, match="is not YAML"):
         read_request(str(tmp_path / "c.yaml"))
     (tmp_path / "c.yaml").write_text("recipe: ltd\nfields: {budget: 5}\nfields: {seed: 1}\n")
-    with pytest.raises(UsageError, match=r"c.yaml is not YAML: fields is there twice .* line 3"):
+    with pytest.raises(UsageError, match=r"c.yaml is not YAML: the field .fields. is written twice .* line 3"):
         read_request(str(tmp_path / "c.yaml"))
     with pytest.raises(UsageError, match=r"'embed.model.name': a field .* nested: embed: \{model: \{name: ...\}\}$"):
         build("ltd", Request(fields={"embed.model.name": "/m"}), [])

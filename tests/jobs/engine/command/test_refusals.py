@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from jobs import curate, doctor, evaluate, evolve, explain, finetune, fit_rule, ingest, train_scorer
+from jobs import compare, curate, doctor, evaluate, evolve, explain, finetune, fit_rule, ingest, train_scorer
 from jobs.engine.command.config import Request, build
 from jobs.engine.command.places import SUBMITTED, out_folder, out_pool, store_at
 from jobs.engine.execute.session import TOO_SLOW, _join, _start_twice
 from jobs.engine.terminal.errors import UsageError, WinnowError
 from jobs.engine.terminal.program import fields_and_others
 from tests.jobs.corpora import jsonl, records
+from tests.tiny import tiny_causal
 
 COMMANDS = {
     "curate": ["at_random", "in.jsonl"],
@@ -27,8 +28,8 @@ COMMANDS = {
     "fit_rule": ["in.jsonl", "--heldout", "in.jsonl", "indicators=mtld", "train.base.name=model"],
 }
 MODULES = {
-    "curate": curate, "finetune": finetune, "evaluate": evaluate, "evolve": evolve, "train_scorer": train_scorer,
-    "ingest": ingest, "doctor": doctor, "explain": explain, "fit_rule": fit_rule,
+    "compare": compare, "curate": curate, "finetune": finetune, "evaluate": evaluate, "evolve": evolve,
+    "train_scorer": train_scorer, "ingest": ingest, "doctor": doctor, "explain": explain, "fit_rule": fit_rule,
 }  # fmt: skip
 
 
@@ -120,6 +121,15 @@ def test_what_others_wrote_is_not_written_over(refused, tmp_path):
         assert "give another --out" in told
     told = refused("evaluate", "model", "in.jsonl", "--out", "text.yaml")
     assert "--out text.yaml is there already and is no evaluation; give another --out" in told
+
+
+@pytest.mark.parametrize("words", [["curate", "at_random"], ["compare", "at_random"], ["finetune", "base.name=model"]])
+def test_how_to_read_raw_files_is_refused_with_a_pool(refused, words, tmp_path):
+    (tmp_path / "pool").mkdir()
+    (tmp_path / "pool" / "pool.json").write_text('{"samples": 3, "fingerprint": "f", "parts": []}')
+    tiny_causal(tmp_path / "model", ["one"])
+    told = refused(*words, "pool", "--out", "out", "--limit", "max_turns=9")
+    assert "pool is a pool, which is ingested already: --columns" in told
 
 
 def test_all_refusals_of_a_run_are_told_at_once_and_each_once(refused):

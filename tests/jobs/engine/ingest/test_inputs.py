@@ -104,6 +104,18 @@ def test_sources_of_a_folder_leave_what_runs_wrote_out(corpus, manifest):
     assert "data/out/run/config.json" in uris("data")[0]
 
 
+def test_sources_of_a_folder_leave_out_a_comparison_with_its_own_file(corpus):
+    before, _ = uris("data")
+    (corpus / "compared" / "ltd").mkdir(parents=True)
+    (corpus / "compared" / "ltd" / "selected.jsonl").write_text("{}")
+    (corpus / "compared" / "comparison.json").write_text('{\n "winnow_comparison": 1, "rows": [{}]}')
+    found, said = uris("data")
+    assert found == before
+    assert "skipped data/compared/: it is what a run of Winnow wrote, not raw files" in said
+    (corpus / "compared" / "comparison.json").write_text('[{"instruction": "a", "output": "b"}]')
+    assert "data/compared/comparison.json" in uris("data")[0]
+
+
 @pytest.mark.parametrize(
     "inner",
     [

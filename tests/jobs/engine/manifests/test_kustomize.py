@@ -81,6 +81,7 @@ def test_patches_are_applied_as_kustomize_does(tmp_path):
         ("{op: remove, path: /spec/list/7}", "there is no such path"),
         ("{op: test, path: /spec/map/a, value: 2}", "not an operation that holds here"),
         ("{op: move, path: /spec/map/a}", "not an operation that holds here"),
+        ("{op: remove, path: /metadata/name}", "an object needs an apiVersion, a kind and a metadata.name"),
         ("[{op: remove, path: /spec/map/a}]", "takes a patch that begins with . for JSON"),
     ],
 )
@@ -88,3 +89,8 @@ def test_an_operation_that_does_not_fit_is_refused(tmp_path, operation, said):
     patch = operation if operation.startswith("[") else f"- {operation}"
     with pytest.raises(UsageError, match=said):
         rendered(tmp_path, f"patches:\n- patch: '{patch}'\n  target: {{kind: RayJob}}\n")
+
+
+def test_a_target_that_is_no_regular_expression_is_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"the target kind RayJob name \[ is no regular expression"):
+        rendered(tmp_path, "patches:\n- patch: '- {op: remove, path: /spec}'\n  target: {kind: RayJob, name: '['}\n")

@@ -29,6 +29,9 @@ JOBS = [
     # typos and wrong values, by the schema
     ({f"{WORKER}.minReplica": 1}, f"{SHOWN}.minReplica: there is no such field; did you mean 'minReplicas'?"),
     ({"spec.backofLimit": 2}, "spec.backofLimit: there is no such field; did you mean 'backoffLimit'?"),
+    ({f"{POD}.volumes.0.name": {"x": None}}, "volumeMounts: /dev/shm: the pod has no volume 'shm'"),
+    ({f"{POD}.containers.0.volumeMounts.1.name": {"x": 1}}, "/tmp/ray: the pod has no volume {'x': 1}"),
+    ({f"{POD}.containers.0.volumeMounts.0.mountPath": ["/dev/shm"]}, "volumeMounts: nothing is mounted at /dev/shm"),
     ({"metadata.lables": {}}, "metadata.lables: there is no such field; did you mean 'labels'?"),
     ({"spec.backoffLimit": "2"}, "spec.backoffLimit: '2' is not of the type integer"),
     ({f"{C}.autoscalerOptions.version": "v3"}, "autoscalerOptions.version: 'v3' is not one of v1, v2"),
