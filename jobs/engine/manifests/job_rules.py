@@ -19,7 +19,10 @@ SUBMITTERS = ("submitterPodTemplate", "submitterConfig")
 ORDER = ("DeleteWorkers", "DeleteCluster", "DeleteSelf")
 """What is deleted first to last."""
 ENTRYPOINT = re.compile(r"\bjobs\.(?P<command>\w+)(?:\s+(?P<recipe>[A-Za-z]\w*)(?=\s|$))?")
-SECRET = re.compile(r"(?i)(api[_-]?key|token|secret|password|credential)")
+SECRET = re.compile(r"(?i)(api[_-]?key|token(?!s|iz)|secret|password|credential)")
+"""Names of variables that hold secrets, and not those of TOKENIZERS_PARALLELISM and MAX_TOKENS."""
+PLACES = re.compile(r"(?i).*_(path|file)|google_application_credentials")
+"""Names of variables that say where a secret is."""
 
 
 def job_findings(document: Document) -> Iterator[Finding]:
@@ -102,7 +105,7 @@ def _runtime_env(spec: Node) -> Iterator[Finding]:
     if content is not None and not isinstance(content, dict):
         yield Finding("spec.runtimeEnvYAML", "it is not a mapping")
     for name in mapping(mapping(content).get("env_vars")):
-        if SECRET.search(str(name)) and not str(name).endswith("_PATH"):
+        if SECRET.search(str(name)) and not PLACES.fullmatch(str(name)):
             yield Finding(
                 "spec.runtimeEnvYAML",
                 f"{name} looks like a secret, and everyone who sees the job sees it: use a Secret in the pods' env",

@@ -65,13 +65,13 @@ def _limits(container: Node, path: str) -> Iterator[Finding]:
 def _shared_memory(group: Node, path: str) -> Iterator[Finding]:
     """A pod without a volume there has 64 MiB of shared memory, and Ray then keeps its objects on the disk."""
     for container, where in numbered(containers(group)[:1], f"{path}.template.spec.containers"):
-        mounts = {mapping(each).get("mountPath"): mapping(each) for each in items(container.get("volumeMounts"))}
+        mounts = {str(mapping(each).get("mountPath")): mapping(each) for each in items(container.get("volumeMounts"))}
         if "/dev/shm" not in mounts:
             yield Finding(f"{where}.volumeMounts", "nothing is mounted at /dev/shm; Ray needs more than its 64 MiB")
         pod = mapping(mapping(group.get("template")).get("spec"))
-        there = {mapping(each).get("name") for each in items(pod.get("volumes"))}
+        there = {str(mapping(each).get("name")) for each in items(pod.get("volumes"))}
         for place, mount in mounts.items():
-            if mount.get("name") not in there:
+            if str(mount.get("name")) not in there:
                 yield Finding(f"{where}.volumeMounts", f"{place}: the pod has no volume {mount.get('name')!r}")
 
 

@@ -148,6 +148,21 @@ def test_a_manifest_without_a_fault_has_no_finding_and_defaults_are_filled_in(sh
     assert "minReplicas" not in fine.content["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]
 
 
+def test_a_variable_that_holds_no_secret_is_not_taken_for_one(shipped):
+    named = ("TOKENIZERS_PARALLELISM", "MAX_TOKENS", "AWS_SHARED_CREDENTIALS_FILE", "GOOGLE_APPLICATION_CREDENTIALS")
+    for name, findings_there in [*((name, 0) for name in named), ("HF_TOKEN", 1), ("AWS_SESSION_TOKEN", 1)]:
+        made = changed("rayjob.yaml", {"spec.runtimeEnvYAML": f"env_vars: {{{name}: x}}"})
+        assert len(findings(made, shipped, ray_here())) == findings_there, name
+
+
+@pytest.mark.parametrize("wrong", [["a"], {"a": "b"}])
+@pytest.mark.parametrize(
+    "place", ["containers.0.volumeMounts.0.name", "containers.0.volumeMounts.0.mountPath", "volumes.0.name"]
+)
+def test_a_name_of_a_volume_that_is_no_text_is_a_finding(shipped, place, wrong):
+    assert findings(changed("rayjob.yaml", {f"{POD}.{place}": wrong}), shipped, ray_here())
+
+
 def test_a_cluster_is_held_to_its_rules_too(shipped):
     made = changed("raycluster.yaml", {"metadata.name": "w" * 54, "spec.workerGroupSpecs.1.minReplicas": 9})
     said = [f"{path}: {words}" for path, words in findings(made, shipped, ray_here())]
