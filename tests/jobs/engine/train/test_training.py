@@ -1,17 +1,20 @@
 """Training on the samples of a pool: what is trained, found again, recorded and refused."""
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import ray
 import torch
 from safetensors.torch import load_file
 
 from jobs.engine.execute.profile import Profile
 from jobs.engine.pool.pool import Pool
 from jobs.engine.samples.pool_folder import Samples
+from jobs.engine.store.folder import Folder
 from jobs.engine.store.store import Store
 from jobs.engine.terminal.errors import UsageError, WinnowError
 from jobs.engine.train import train_worker, training
@@ -19,7 +22,7 @@ from jobs.engine.train.checkpoints import training_folder
 from operators.missing import ModelMissing
 from operators.supervision.labels import Labels
 from operators.supervision.supervised import Supervision
-from operators.training.files import epoch_outcomes
+from operators.training.files import LOSSES, epoch_outcomes
 from operators.training.loop import train
 from tests.jobs.pool_runs import TEXTS, declared, tokenizer
 from tests.runs import lines, spoilt
@@ -186,6 +189,19 @@ def test_a_classifier_tells_the_labels_of_the_whole_pool_and_goes_on_from_an_epo
         pool[np.arange(8)].train(replace(trainer, labels=Labels("colour")))
     with pytest.raises(UsageError, match=r"that have 'task' and 'slots' have 0 classes"):
         pool[np.arange(8)].train(replace(trainer, labels=Labels("task", "slots")))
+
+
+@ray_is_up
+def test_a_store_that_does_not_answer_for_a_moment_ends_no_training(base, s3, monkeypatch):
+    @ray.remote(num_cpus=0)
+    def trained():
+        time.sleep(1.0)
+
+    place = Folder.at(s3.bucket())
+    place.write(LOSSES, b"")
+    monkeypatch.setattr(training, "REPORT_SECONDS", 0.1)
+    with s3.failing(lambda method, path: "ExpiredToken"):
+        training._wait(trained.remote(), place, declared(base))
 
 
 def test_moments_of_all_weights_are_kept_only_for_a_run_that_goes_on(make_pool, base, monkeypatch, capsys):
