@@ -31,13 +31,12 @@ def unshared(
             yield UsageError(f"--store is missing: the default is a folder of this machine; {ADVICE}")
         else:
             yield from _refused("--store", options.store)
-    read = [("the input", given) for given in inputs]
-    read += [("--heldout", options.heldout)] if getattr(options, "heldout", None) is not None else []
-    read += [("--decontaminate", given) for given in getattr(options, "decontaminate", None) or ()]
-    for named, given in read:
-        yield from _refused(named, given)
-    models = [f"{name}={given}" for name in ("model", "finetune") if (given := getattr(options, name, None))]
-    for field in (*fields, *models):
+    for given in inputs:
+        yield from _refused("the input", given)
+    if getattr(options, "heldout", None) is not None:
+        yield from _refused("--heldout", options.heldout)
+    model = getattr(options, "model", None)
+    for field in (*fields, *([f"model={model}"] if model else [])):
         name, _, value = field.partition("=")
         if value.startswith(("./", "../", "~")) or os.path.exists(value):
             yield from _refused(f"{name}=", value)

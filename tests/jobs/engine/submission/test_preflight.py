@@ -81,8 +81,6 @@ REFUSED = {
     "itself": (["--print", "--", "check-cluster", "x"], "check_cluster runs on this machine"),
     "compared": (["--print", "--", "compare", "ltd", "deft", "a.jsonl", *SHARED], "the input a.jsonl: a job runs on"),
     "held out": (["--print", "--", "fit-rule", "/a", "--heldout", "h.jsonl", *SHARED], "--heldout h.jsonl: a job runs"),
-    "test sets": (["--print", "--", *CURATE, "--decontaminate", "/t", "t.json"], "--decontaminate t.json: a job"),
-    "tuned": (["--print", "--", "compare", "ltd", "/a", *SHARED, "--finetune", "./m"], "finetune=./m: a job runs on"),
     "local": (["--print", "--", "explain", "out", "3"], "explain computes nothing on a cluster"),
     "no inputs": (["--print", "--", "curate", "ltd"], "name a recipe and what to curate"),
     "no out": (["--print", "--", "curate", "ltd", "/a", "--store", "/s"], "say where to write: --out FOLDER"),
