@@ -86,8 +86,9 @@ def trained(
     if found is None:
         refuse_without_room({"train": trainer}, session)
         summary = _run(samples, session, trainer, ids, folder)
-        if afterwards == "use" and trainer.lora is None:
-            without_moments(epoch_folders(folder, trainer)[-1])
+        *earlier, last = epoch_folders(folder, trainer)
+        for epoch in [*earlier, *([last] if afterwards == "use" else [])] if trainer.lora is None else []:
+            without_moments(epoch)  # also those that a run left which was cut off
     else:
         say(f"train: {folder} has all {trainer.epochs} epochs")
         summary = found

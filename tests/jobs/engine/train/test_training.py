@@ -207,6 +207,8 @@ def test_a_store_that_does_not_answer_for_a_moment_ends_no_training(base, s3, mo
 def test_moments_of_all_weights_are_kept_only_for_a_run_that_goes_on(make_pool, base, monkeypatch, capsys):
     def run(samples, session, trainer, ids, folder):
         train_worker.carry_out(train_worker.Training(trainer, samples.parts, ids, folder.url, 0.0, "cpu", 1, 4096))
+        if trainer.lora is None:  # a run that was cut off before it removed them leaves them
+            folder.inner("epoch-1").write("adam.safetensors", b"left")
         return training._summary(folder, trainer)
 
     monkeypatch.setattr(training, "_run", run)
