@@ -52,6 +52,7 @@ JOBS = [
     ({"spec.entrypoint": " "}, "spec.entrypoint: it is missing"),
     ({"spec.entrypoint": "python -m jobs.curat ltd /d"}, "spec.entrypoint: no command 'curat'; did you mean 'curate'?"),
     ({"spec.entrypoint": "python -m jobs.curate ldt /d"}, "spec.entrypoint: no recipe 'ldt'; did you mean 'ltd'?"),
+    ({"spec.entrypoint": "winnow curate ldt /d"}, "spec.entrypoint: no recipe 'ldt'; did you mean 'ltd'?"),
     ({"kind": "RayJbo"}, "kind: there is no RayJbo; did you mean 'RayJob'?"),
     ({"spec.submitterPodTemplate": {"spec": {}}}, "spec.submitterPodTemplate: SidecarMode has no pod of its own"),
     ({"spec.submitterConfig": {"backoffLimit": 1}}, "spec.submitterConfig: SidecarMode has no pod of its own"),
@@ -146,6 +147,11 @@ def test_a_manifest_without_a_fault_has_no_finding_and_defaults_are_filled_in(sh
     fine = changed("rayjob.yaml", {f"{WORKER}.minReplicas": None, f"{WORKER}.maxReplicas": None})
     assert findings(fine, shipped, ray_here()) == []
     assert "minReplicas" not in fine.content["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]
+
+
+@pytest.mark.parametrize("command", ["curate ltd /shared/jobs.jsonl", "fit-rule /d --heldout /h/winnow all.jsonl"])
+def test_a_path_in_an_entrypoint_is_no_command(shipped, command):
+    assert findings(changed("rayjob.yaml", {"spec.entrypoint": f"winnow {command}"}), shipped, ray_here()) == []
 
 
 def test_a_variable_that_holds_no_secret_is_not_taken_for_one(shipped):
