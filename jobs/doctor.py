@@ -106,8 +106,11 @@ def profile_against(how: Profile, capacity: Capacity) -> Iterator[Finding]:
     for who, (cpus, gpus) in requests.items():
         if not capacity.has_node(cpus, gpus):
             yield "profile", "missing", f"{who} takes {cpus:g} CPUs and {gpus:g} GPUs of one node, and none has them"
-    if how.train_workers > 1 and (training := how.train_workers * how.train_gpus) > capacity.most:
-        yield "profile", "missing", f"training takes {training:g} GPUs, and the cluster has at most {capacity.most:g}"
+    most = capacity.processes(1, how.train_gpus)
+    if how.train_workers > max(1, most):
+        each = f"1 CPU and {how.train_gpus:g} GPUs"
+        said = f"training takes {how.train_workers} processes with {each} each, and the cluster has room for {most:g}"
+        yield "profile", "missing", said
     if capacity.most and not any(gpus for _, gpus in requests.values()):
         yield "profile", "note", "with this profile all GPUs are hidden from the workers; --profile gpu uses them"
 

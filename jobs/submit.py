@@ -9,6 +9,7 @@ The exit code is that of the command on the cluster. The same command sent twice
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib
 import sys
 from collections.abc import Callable, Sequence
@@ -71,7 +72,7 @@ def submission(words: Sequence[str], working_dir: str | None, runtime_env: Path 
     label, run, inputs, fields = _asked(name, options)
     code, environment = together([partial(code_at, working_dir), partial(environment_in, runtime_env)])
     refuse(unshared(options, inputs, fields, code, environment.get("excludes") or ()))
-    identity = {"command": name, "options": _plain(options, run), "run": run}
+    identity = {"command": name, "options": _plain(options, run), "run": run, **_contents(options, run, code)}
     return Submission(label, identity, name, given, code, environment)
 
 
@@ -99,6 +100,14 @@ def _plain(options: argparse.Namespace, run: Any) -> dict[str, Any]:
     """The options of a command without those of its execution, and without what `run` has of them."""
     has = {"words", "inputs", *EXECUTION, *(("config", "as_published") if "recipe" in run else ())}
     return {name: _text(value) for name, value in sorted(vars(options).items()) if name not in has}
+
+
+def _contents(options: argparse.Namespace, run: Any, code: Path | None) -> dict[str, Any]:
+    """The hashes of the files that say what a command does, where they are read by the command and not here."""
+    named = {name: getattr(options, name, None) for name in ("config", "settings") if "recipe" not in run}
+    files = {name: (code or Path()) / given for name, given in named.items() if given}
+    found = {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in files.items() if file.is_file()}
+    return {"contents": found} if found else {}
 
 
 def _text(value: Any) -> Any:

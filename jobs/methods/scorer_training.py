@@ -113,6 +113,7 @@ def records(path: str, template: str, labels: Sequence[str]) -> Iterator[dict[st
     for number, pair in pairs(path):
         try:
             prompt, score = _filled(pair, template) if "conversations" in pair else _fill(pair, template)
+            prompt.encode()  # half of a surrogate pair, as of a cut emoji, cannot be written
         except ValueError as error:
             raise UsageError(f"{path}:{number}: {error}") from None
         if score not in by_score:

@@ -66,6 +66,9 @@ def test_the_job_is_as_the_kit_promises():
         (ray,) = group["template"]["spec"]["containers"]
         assert {"/dev/shm", "/tmp/ray", "/shared", "/models"} == {each["mountPath"] for each in ray["volumeMounts"]}
         assert group["template"]["spec"]["securityContext"]["runAsNonRoot"]
+    # the operator mounts a volume of this name into the autoscaler, whose events Ray's head reads
+    (ray,) = cluster["headGroupSpec"]["template"]["spec"]["containers"]
+    assert {"name": "ray-logs", "mountPath": "/tmp/ray"} in ray["volumeMounts"]
 
 
 def test_the_overlays_change_what_they_say():

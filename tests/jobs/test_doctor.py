@@ -21,7 +21,7 @@ def nodes(*gpus: float) -> tuple[Nodes, ...]:
         ("gpu", Capacity(nodes(0)), ["a worker takes 1 CPUs and 1 GPUs", "a reduce takes 1", "a training"]),
         ("gpu", Capacity(nodes(0), nodes(0, 8)), []),  # started on demand
         ("gpu_8", Capacity(nodes(4, 4)), []),
-        ("gpu_8", Capacity(nodes(4)), ["training takes 8 GPUs, and the cluster has at most 4"]),
+        ("gpu_8", Capacity(nodes(4)), ["training takes 8 processes with 1 CPU and 1 GPUs each, and"]),
         ("judge_70b", Capacity(nodes(4)), []),
         ("judge_70b", Capacity(nodes(2, 2)),
          [f"a worker of {name} takes 1 CPUs and 4 GPUs of one node, and none has them"

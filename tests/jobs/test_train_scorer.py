@@ -102,6 +102,13 @@ def test_a_line_that_is_no_pair_is_named(tmp_path, row, told):
         list(records(path, COMPLEXITY, tuple("123456")))
 
 
+def test_a_pair_with_half_of_an_emoji_is_named(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(json.dumps({"instruction": "cut \ud83d", "score": 3}))
+    with pytest.raises(UsageError, match=r"pairs\.jsonl:1: .*surrogates not allowed"):
+        list(records(str(path), COMPLEXITY, tuple("123456")))
+
+
 def test_pairs_say_which_template_is_theirs(tmp_path):
     def template(row) -> str:
         return default_template(Path(jsonl(tmp_path / "pairs.jsonl", [row])))

@@ -23,6 +23,11 @@ class Nodes:
     gpus: float
     """GPUs of one node."""
 
+    def room(self, cpus: float, gpus: float) -> float:
+        """How many processes with so many CPUs and GPUs of one node these nodes have room for."""
+        each = min(self.cpus // cpus, self.gpus // gpus if gpus else math.inf)
+        return self.count * each if each else 0
+
 
 @dataclass(frozen=True)
 class Capacity:
@@ -41,6 +46,10 @@ class Capacity:
     def has_node(self, cpus: float, gpus: float) -> bool:
         """Whether one node has, or may have, as many CPUs and GPUs."""
         return any(each.count and each.cpus >= cpus and each.gpus >= gpus for each in (*self.there, *self.on_demand))
+
+    def processes(self, cpus: float, gpus: float) -> float:
+        """The most processes with so many CPUs and GPUs of one node that there may be at a time."""
+        return max(sum(each.room(cpus, gpus) for each in kind) for kind in (self.there, self.on_demand))
 
     @property
     def most(self) -> float:
@@ -85,9 +94,9 @@ def lacking(steps: Mapping[str, object], profile: Profile, capacity: Capacity) -
             if not capacity.has_node(how.cpus, how.gpus):
                 yield _sentence(name, f"a worker of {type(step).__name__} takes {_taken(how.cpus, how.gpus)}", capacity)
         if isinstance(step, Finetune):
-            together = profile.train_workers * profile.train_gpus
-            if not capacity.has_node(1, profile.train_gpus) or together > capacity.most:
-                yield _sentence(name, f"training takes {together:g} GPU(s), and a CPU for each process", capacity)
+            workers, gpus = profile.train_workers, profile.train_gpus
+            if capacity.processes(1, gpus) < workers:
+                yield _sentence(name, f"training takes {workers} process(es) with {_taken(1, gpus)} each", capacity)
     # What such operators compute is what kernels reduce on GPUs; a recipe without one reduces nothing there.
     reduces = any(isinstance(step, Operator) and step.uses_gpus() for step in steps.values())
     if reduces and not capacity.has_node(1, profile.reduce_gpus):

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Mapping
 
 import ray
+from ray.exceptions import RayError
 
 from jobs.engine.execute.fetching import only_on
 from jobs.engine.execute.model_memory import refusal
@@ -46,7 +47,15 @@ def cluster_gpus() -> list[int]:
 def _gpus_of(nodes: tuple[str, ...]) -> list[int]:
     asked = [_gpus_here.options(scheduling_strategy=only_on(node)).remote() for node in nodes]
     answers, _ = ray.wait(asked, num_returns=len(asked), timeout=ANSWER_SECONDS) if asked else ([], [])
-    return [size for answer in ray.get(answers) for size in answer]
+    return [size for answer in answers for size in _said(answer)]
+
+
+def _said(answer: ray.ObjectRef) -> list[int]:
+    """The sizes in an answer; none where the node went away, such as the one whose loss made a reduce start again."""
+    try:
+        return ray.get(answer)
+    except RayError:
+        return []
 
 
 def gpus_here() -> list[int]:

@@ -110,7 +110,7 @@ def profile(file: str | None) -> Profile:
     if file is None:
         return Profile()
     path = Path(file)
-    if not path.exists() and (PROFILES / f"{file}.yaml").exists():
+    if not path.exists() or path.is_dir():  # a folder may have the name of a profile
         path = PROFILES / f"{file}.yaml"
     if not path.exists():
         raise UsageError(f"no profile {file!r}: it is neither a file nor one of {', '.join(names())}")

@@ -18,7 +18,9 @@ LONGEST_NAME = 47
 SUBMITTERS = ("submitterPodTemplate", "submitterConfig")
 ORDER = ("DeleteWorkers", "DeleteCluster", "DeleteSelf")
 """What is deleted first to last."""
-ENTRYPOINT = re.compile(r"\bjobs\.(?P<command>\w+)(?:\s+(?P<recipe>[A-Za-z]\w*)(?=\s|$))?")
+ENTRYPOINT = re.compile(
+    r"(?:-m\s+jobs\.|(?<![\w.-])winnow\s+)(?P<command>[A-Za-z][\w-]*)(?:\s+(?P<recipe>[A-Za-z]\w*)(?=\s|$))?"
+)
 SECRET = re.compile(r"(?i)(api[_-]?key|token(?!s|iz)|secret|password|credential)")
 """Names of variables that hold secrets, and not those of TOKENIZERS_PARALLELISM and MAX_TOKENS."""
 PLACES = re.compile(r"(?i).*_(path|file)|google_application_credentials")
@@ -117,7 +119,7 @@ def _command(entrypoint: str) -> Iterator[Finding]:
     found = ENTRYPOINT.search(entrypoint)
     if not found:
         return
-    command, recipe = found["command"], found["recipe"] or ""
+    command, recipe = found["command"].replace("-", "_"), found["recipe"] or ""
     if command not in commands():
         yield Finding("spec.entrypoint", f"no command {command!r}{nearest(command, commands())}")
     elif command == "curate" and recipe and recipe not in recipe_names():

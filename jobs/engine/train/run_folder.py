@@ -30,8 +30,9 @@ class RunFolder:
         """Copies an epoch to the URL of the run, and the losses up to it. Nothing happens in a folder of the store."""
         if self.folder.local:
             return
-        remote.put(epoch, f"{self.folder.url}/{epoch.name}")
+        # The losses first: a run that goes on cuts off those of an epoch that is not whole, and cannot make up others.
         self.folder.write(LOSSES, (self.path / LOSSES).read_bytes())
+        remote.put(epoch, f"{self.folder.url}/{epoch.name}")
         if self.trainer.lora is None:  # they take twice the space of the weights
             for earlier in self.path.glob("epoch-*"):
                 if earlier != epoch:

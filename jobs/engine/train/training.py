@@ -21,6 +21,7 @@ from jobs.engine.record.entries import declaration
 from jobs.engine.samples.pool_folder import Samples
 from jobs.engine.store.folder import Folder
 from jobs.engine.terminal.errors import UsageError, WinnowError, allowed_by
+from jobs.engine.terminal.place_errors import regardless
 from jobs.engine.terminal.screen import say
 from jobs.engine.train.checkpoints import epoch_folders, training_folder, without_moments
 from jobs.engine.train.label_names import with_names
@@ -85,8 +86,9 @@ def trained(
     if found is None:
         refuse_without_room({"train": trainer}, session)
         summary = _run(samples, session, trainer, ids, folder)
-        if afterwards == "use" and trainer.lora is None:
-            without_moments(epoch_folders(folder, trainer)[-1])
+        *earlier, last = epoch_folders(folder, trainer)
+        for epoch in [*earlier, *([last] if afterwards == "use" else [])] if trainer.lora is None else []:
+            without_moments(epoch)  # also those that a run left which was cut off
     else:
         say(f"train: {folder} has all {trainer.epochs} epochs")
         summary = found
@@ -207,10 +209,11 @@ def _wait(task: Any, folder: Folder, trainer: Finetune) -> None:
     """Waits for the task, and says from time to time how far it is; raises what the task raised."""
     said = ""
     while not ray.wait([task], timeout=REPORT_SECONDS)[0]:
-        line = _progress(folder, trainer)
-        if line != said:
-            say(line)
-        said = line
+        with regardless():  # a place that cannot be read now ends no training
+            line = _progress(folder, trainer)
+            if line != said:
+                say(line)
+            said = line
     ray.get(task)
 
 

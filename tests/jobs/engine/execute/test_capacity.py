@@ -36,12 +36,21 @@ NONE = Nodes(2, 8, 0)
         ("laptop", Capacity((Nodes(4, 0.5, 0),)), ["length", "embed", "rating", "training", "reduce_gpus"]),
         ("gpu_8", Capacity((Nodes(7, 8, 1),)), ["training"]),
         ("gpu_8", Capacity((Nodes(8, 8, 1),)), []),
+        ("gpu_8", Capacity((Nodes(1, 8, 8),)), []),
+        ("gpu_8", Capacity((Nodes(1, 4, 8),)), ["training"]),
+        ("gpu_8", Capacity((NONE,), (Nodes(math.inf, 0.5, 8), Nodes(2, 4, 4))), []),
     ],
 )
 def test_a_step_that_would_wait_forever_is_named(name, capacity, lack):
     found = list(lacking(STEPS, profile(name), capacity))
     assert [each.partition(":")[0] for each in found] == lack
     assert all(str(capacity) in each for each in found)
+
+
+def test_several_processes_without_gpus_that_have_not_a_cpu_each_are_refused():
+    (found,) = lacking(STEPS, Profile(train_workers=17), Capacity((NONE,)))
+    assert found.startswith("training: with this profile training takes 17 process(es) with 1 CPU(s) of one node each")
+    assert list(lacking(STEPS, Profile(train_workers=16), Capacity((NONE,)))) == []
 
 
 def test_reduces_on_gpus_are_refused_where_there_is_none_whatever_the_steps_take():

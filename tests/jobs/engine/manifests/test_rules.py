@@ -55,6 +55,7 @@ JOBS = [
     ({"spec.entrypoint": " "}, "spec.entrypoint: it is missing"),
     ({"spec.entrypoint": "python -m jobs.curat ltd /d"}, "spec.entrypoint: no command 'curat'; did you mean 'curate'?"),
     ({"spec.entrypoint": "python -m jobs.curate ldt /d"}, "spec.entrypoint: no recipe 'ldt'; did you mean 'ltd'?"),
+    ({"spec.entrypoint": "winnow curate ldt /d"}, "spec.entrypoint: no recipe 'ldt'; did you mean 'ltd'?"),
     ({"kind": "RayJbo"}, "kind: there is no RayJbo; did you mean 'RayJob'?"),
     ({"spec.submitterPodTemplate": {"spec": {}}}, "spec.submitterPodTemplate: SidecarMode has no pod of its own"),
     ({"spec.submitterConfig": {"backoffLimit": 1}}, "spec.submitterConfig: SidecarMode has no pod of its own"),
@@ -149,6 +150,26 @@ def test_a_manifest_without_a_fault_has_no_finding_and_defaults_are_filled_in(sh
     fine = changed("rayjob.yaml", {f"{WORKER}.minReplicas": None, f"{WORKER}.maxReplicas": None})
     assert findings(fine, shipped, ray_here()) == []
     assert "minReplicas" not in fine.content["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]
+
+
+@pytest.mark.parametrize("command", ["curate ltd /shared/jobs.jsonl", "fit-rule /d --heldout /h/winnow all.jsonl"])
+def test_a_path_in_an_entrypoint_is_no_command(shipped, command):
+    assert findings(changed("rayjob.yaml", {"spec.entrypoint": f"winnow {command}"}), shipped, ray_here()) == []
+
+
+def test_a_variable_that_holds_no_secret_is_not_taken_for_one(shipped):
+    named = ("TOKENIZERS_PARALLELISM", "MAX_TOKENS", "AWS_SHARED_CREDENTIALS_FILE", "GOOGLE_APPLICATION_CREDENTIALS")
+    for name, findings_there in [*((name, 0) for name in named), ("HF_TOKEN", 1), ("AWS_SESSION_TOKEN", 1)]:
+        made = changed("rayjob.yaml", {"spec.runtimeEnvYAML": f"env_vars: {{{name}: x}}"})
+        assert len(findings(made, shipped, ray_here())) == findings_there, name
+
+
+@pytest.mark.parametrize("wrong", [["a"], {"a": "b"}])
+@pytest.mark.parametrize(
+    "place", ["containers.0.volumeMounts.0.name", "containers.0.volumeMounts.0.mountPath", "volumes.0.name"]
+)
+def test_a_name_of_a_volume_that_is_no_text_is_a_finding(shipped, place, wrong):
+    assert findings(changed("rayjob.yaml", {f"{POD}.{place}": wrong}), shipped, ray_here())
 
 
 def test_a_cluster_is_held_to_its_rules_too(shipped):

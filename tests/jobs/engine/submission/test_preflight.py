@@ -62,6 +62,18 @@ def test_the_id_follows_from_the_run_and_not_from_how_it_is_executed():
     assert first.id(3) == f"{first.id()}-3"
 
 
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [(["compare", "ltd", "/s/a.jsonl", *SHARED], "--config"), (["train-scorer", "/s/p.jsonl", *SHARED], "--settings")],
+)
+def test_the_id_follows_from_what_a_file_says_that_the_command_reads(tmp_path, command, option):
+    file, ids = tmp_path / "file", set()
+    for content in ("{}", "{budget: 7}", "{budget: 7}"):
+        file.write_text(content)
+        ids.add(job(*command, option, str(file)).id())
+    assert len(ids) == 2
+
+
 def test_print_needs_no_cluster_and_prints_one_command(said):
     code, (line,) = said("--print", "--", *CURATE)
     assert code == 0

@@ -1,5 +1,6 @@
 """Training into a URL: each epoch is there when it is whole, and a run that was stopped goes on from what is there."""
 
+import itertools
 import json
 
 import numpy as np
@@ -75,6 +76,22 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_weights(s3, make_pool, base, 
     assert not {"adam.safetensors", "outcome.json"} & set(out.names())
     assert {f"{file}.safetensors", "losses.jsonl", "scorer.json"} < set(out.names())
     assert "scorer.json" in {path.name for path in Checkpoint(out.url).folder().iterdir()}
+
+
+@pytest.mark.parametrize("cut", [1, 2])
+def test_a_run_that_was_cut_off_between_an_epoch_and_its_losses_goes_on(s3, make_pool, base, place, cut):
+    pool = make_pool(TEXTS[:8])
+    asked = Training(declared(base), pool.parts, np.arange(8), f"{place}/run", 0.0, "cpu", 1, 4096)
+    written = itertools.count(1)
+
+    def expired(method: str, path: str) -> str | None:
+        return "ExpiredToken" if method == "PUT" and path.endswith("/losses.jsonl") and next(written) >= cut else None
+
+    with s3.failing(expired), pytest.raises(WinnowError):
+        carry_out(asked)
+    carry_out(asked)
+    losses = place.inner("run").content("losses.jsonl").splitlines()
+    assert [json.loads(line)["step"] for line in losses] == [1, 2]
 
 
 def test_a_full_disk_of_the_node_is_told_and_the_run_goes_on_afterwards(make_pool, base, place):

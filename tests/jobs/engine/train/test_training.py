@@ -1,11 +1,13 @@
 """Training on the samples of a pool: what is trained, found again, recorded and refused."""
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import ray
 import torch
 from safetensors.torch import load_file
 
@@ -189,9 +191,24 @@ def test_a_classifier_tells_the_labels_of_the_whole_pool_and_goes_on_from_an_epo
         pool[np.arange(8)].train(replace(trainer, labels=Labels("task", "slots")))
 
 
+@ray_is_up
+def test_a_store_that_does_not_answer_for_a_moment_ends_no_training(base, s3, monkeypatch):
+    @ray.remote(num_cpus=0)
+    def trained():
+        time.sleep(1.0)
+
+    place = Folder.at(s3.bucket())
+    place.write(LOSSES, b"")
+    monkeypatch.setattr(training, "REPORT_SECONDS", 0.1)
+    with s3.failing(lambda method, path: "ExpiredToken"):
+        training._wait(trained.remote(), place, declared(base))
+
+
 def test_moments_of_all_weights_are_kept_only_for_a_run_that_goes_on(make_pool, base, monkeypatch, capsys):
     def run(samples, session, trainer, ids, folder):
         train_worker.carry_out(train_worker.Training(trainer, samples.parts, ids, folder.url, 0.0, "cpu", 1, 4096))
+        if trainer.lora is None:  # a run that was cut off before it removed them leaves them
+            folder.inner("epoch-1").write("adam.safetensors", b"left")
         return training._summary(folder, trainer)
 
     monkeypatch.setattr(training, "_run", run)
