@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -137,7 +137,8 @@ def _start_twice(start: Callable[[], None], pause: float = PAUSE_SECONDS) -> Non
         except Exception as error:
             ray.shutdown()
             for process in _children() - before:
-                process.kill()
+                with suppress(psutil.NoSuchProcess):  # it ended meanwhile
+                    process.kill()
             if attempt == 2 or TOO_SLOW not in str(error):
                 hint = "; is the machine busy?" if TOO_SLOW in str(error) else ""
                 raise WinnowError(f"Ray did not start on this machine: {first_line(error)}{hint}") from error

@@ -127,15 +127,18 @@ def _json(folder: Folder, name: str) -> dict[str, Any]:
     return found
 
 
-def intervals(*columns: np.ndarray, groups: np.ndarray, level: float, draws: int, seed: int) -> list[Interval]:
+def intervals(*columns: np.ndarray, groups: np.ndarray, level: float, draws: int, seed: int) -> list[Interval | None]:
     """The mean with its interval, over all samples first and then over each group, in the order of the groups' numbers.
 
     columns: (n,) the totals of the samples and, where they are not 1, their counts. A sample whose count is 0 is left
-    out. groups: (n,) the number of each sample's group.
+    out, and None is given where no other one is there. groups: (n,) the number of each sample's group.
     """
     totals, counts = (*columns, np.ones(len(groups)))[:2]
     chosen = [counts > 0, *((groups == group) & (counts > 0) for group in range(int(groups.max()) + 1))]
-    return [interval(totals[rows], counts[rows], level=level, draws=draws, seed=seed) for rows in chosen]
+    return [
+        interval(totals[rows], counts[rows], level=level, draws=draws, seed=seed) if rows.any() else None
+        for rows in chosen
+    ]
 
 
 def measures(operator: Loss | ClassError) -> dict[str, tuple[str, ...]]:
@@ -183,11 +186,15 @@ def evaluated(
     }
 
 
-def _row(found: Mapping[str, Interval], tokens: np.ndarray, cut: np.ndarray) -> dict[str, Any]:
-    """The results for some samples, with the perplexity for a language model, whose loss is per token."""
-    results: dict[str, Iterable[float | None]] = dict(found)
+def _row(found: Mapping[str, Interval | None], tokens: np.ndarray, cut: np.ndarray) -> dict[str, Any]:
+    """The results for some samples, with the perplexity for a language model, whose loss is per token.
+
+    None for a result that no sample has, such as the accuracy of slots where there are none.
+    """
+    results: dict[str, Iterable[float | None] | None] = dict(found)
     if list(found) == ["loss"]:
         limit = math.log(sys.float_info.max)
-        results["perplexity"] = [math.exp(value) if value < limit else None for value in found["loss"]]
+        results["perplexity"] = [math.exp(value) if value < limit else None for value in found["loss"] or ()]
     counts = {"samples": len(tokens), "tokens": int(tokens.sum()), "truncated": int(cut.sum())}
-    return {**counts, **{name: dict(zip(Interval._fields, each, strict=True)) for name, each in results.items()}}
+    fields = Interval._fields
+    return {**counts, **{name: each and dict(zip(fields, each, strict=True)) for name, each in results.items()}}

@@ -26,6 +26,7 @@ FIELDS = {
 def test_half_of_the_data_a_cycle_is_as_accurate_in_fewer_steps(run, tmp_path, shared_store):
     rows = [*utterances(600, seed=0), {"instruction": "no intent here", "output": "", "words": [], "slots": []}]
     file, held_out = jsonl(tmp_path / "in.jsonl", rows), jsonl(tmp_path / "held.jsonl", utterances(300, seed=1))
+    bare = jsonl(tmp_path / "bare.jsonl", [{**row, "words": [], "slots": []} for row in utterances(3, seed=2)])
     base = tiny_encoder(tmp_path / "base", [row["instruction"] for row in rows])
     words = ["nlu_diet", file, f"train.base.name={base}", *(f"{name}={value}" for name, value in FIELDS.items())]
     found = {}
@@ -33,11 +34,13 @@ def test_half_of_the_data_a_cycle_is_as_accurate_in_fewer_steps(run, tmp_path, s
         code, said = run(*words, "--out", out, *fields)
         assert code == 0, said
         found[out] = yaml.safe_load((tmp_path / out / "manifest.yaml").read_text())["found"]
-        shown = [found[out]["model"], held_out, "--out", f"{out}.json", "--store", shared_store]
+        shown = [found[out]["model"], held_out, bare, "--out", f"{out}.json", "--store", shared_store]
         code, said = run(*shown, command=evaluate)
         assert code == 0, said
-        told = json.loads((tmp_path / f"{out}.json").read_text())["overall"]
-        found[out] |= {name: told[name]["estimate"] for name in ("accuracy", "slot accuracy")}
+        told = json.loads((tmp_path / f"{out}.json").read_text())
+        found[out] |= {name: told["overall"][name]["estimate"] for name in ("accuracy", "slot accuracy")}
+        assert told["sources"][str(bare)]["samples"] == 3
+        assert told["sources"][str(bare)]["slot accuracy"] is None
     diet, full = found["diet"], found["full"]
     print(f"accuracy {diet['accuracy']:.3f} of {full['accuracy']:.3f}, steps {diet['steps']} of {full['steps']}")  # noqa: T201 - for people
     samples = full["training samples per cycle"][0]
