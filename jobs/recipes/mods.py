@@ -39,7 +39,7 @@ class MoDS(Recipe):
         "first": "random", "candidates": "all", "second": "independent",
     }  # fmt: skip
     needs: ClassVar = ("vLLM, with which the trained model answers (not with seed_share=1)",)
-    fewer: ClassVar = "the others of need have vectors of kept ones, or second=independent picked from the seed again"
+    fewer: ClassVar = "others of need have vectors of kept ones, or second=independent picked some of the seed again"
 
     budget: Budget = "2%"
     """The size of the whole selection, which is the seed and the second cover."""

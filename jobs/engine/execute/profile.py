@@ -109,9 +109,9 @@ def profile(file: str | None) -> Profile:
     """
     if file is None:
         return Profile()
-    path = Path(file)
-    if not path.exists() or path.is_dir():  # a folder may have the name of a profile
-        path = PROFILES / f"{file}.yaml"
+    path, named = Path(file), PROFILES / f"{file}.yaml"
+    if named.exists() and not path.is_file():  # a folder may have the name of a profile
+        path = named
     if not path.exists():
         raise UsageError(f"no profile {file!r}: it is neither a file nor one of {', '.join(names())}")
     content = yaml_in(path, f"profile {path}") or {}

@@ -72,7 +72,7 @@ def test_a_batch_for_a_server_is_one_that_it_answers_before_the_worker_seems_stu
     session: Any = SimpleNamespace(profile=replace(Profile(), stall_seconds=1600))
     asked = Judge(endpoint="http://server/v1", concurrency=32)
     for judge, rows in ((asked, 256), (replace(asked, requests_a_minute=9.0), 30), (Judge(), 4096)):
-        dealt = _Dealt(Runs.of(np.arange(1000)), None, judge, Execution(rows=4096), session)
+        dealt = _Dealt(Runs.of(np.arange(1000)), 1000, None, judge, Execution(rows=4096), session)
         assert dealt.rows == rows
 
 
