@@ -281,7 +281,7 @@ def test_a_folder_with_the_name_of_a_profile_is_none(tmp_path, monkeypatch):
     for name in ("gpu", "data"):
         (tmp_path / name).mkdir()
     assert profile("gpu").default.gpus == 1
-    with pytest.raises(UsageError, match="no profile 'data': it is neither"):
+    with pytest.raises(UsageError, match="profile data: Is a directory"):
         profile("data")
 
 
