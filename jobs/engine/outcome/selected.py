@@ -13,7 +13,7 @@ from jobs.engine.outcome.decided import decided
 from jobs.engine.pool.selection import Selection
 from jobs.engine.samples.reading import Parts, read_samples
 from jobs.engine.store.folder import Folder
-from jobs.engine.store.runs import few, merged, write_run
+from jobs.engine.store.runs import few, joined, merged, write_run
 from jobs.engine.terminal.errors import WinnowError
 
 FILE = "selected.jsonl"
@@ -36,26 +36,20 @@ def write_selected(parts: Parts, chosen: Selection, interim: Folder, out: Folder
 
 
 def _write_runs(parts: Parts, kept: np.ndarray, rank: np.ndarray, interim: Folder, name: str) -> list[str]:
-    """Writes runs of (rank, raw) of the kept samples in some parts, RUN_BYTES each. Returns their names."""
+    """Writes runs of (rank, raw) of the kept samples in some parts, RUN_BYTES or a row group each. Returns the names."""
     names = []
-    for number, table in enumerate(_filled(parts, kept, rank)):
+    for number, table in enumerate(joined(_ranked(parts, kept, rank), RUN_BYTES)):
         names.append(f"{name}-{number:04d}")
         write_run(interim, names[-1], [table.sort_by("rank")], RECORDS, "rank")
     return names
 
 
-def _filled(parts: Parts, kept: np.ndarray, rank: np.ndarray) -> Iterator[pa.Table]:
-    """The records of the kept samples, by id, in tables of RUN_BYTES or a row group more."""
-    held: list[pa.Table] = []
+def _ranked(parts: Parts, kept: np.ndarray, rank: np.ndarray) -> Iterator[pa.Table]:
+    """The records of the kept samples with their ranks, by id."""
     at = 0
     for table in read_samples(parts, kept, ["raw"]):
-        held.append(table.add_column(0, "rank", pa.array(rank[at : at + len(table)])))
+        yield table.add_column(0, "rank", pa.array(rank[at : at + len(table)]))
         at += len(table)
-        if sum(each.nbytes for each in held) >= RUN_BYTES:
-            yield pa.concat_tables(held)
-            held = []
-    if held:
-        yield pa.concat_tables(held)
 
 
 def _write_lines(interim: Folder, runs: list[str], out: Folder) -> int:

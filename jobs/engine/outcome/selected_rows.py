@@ -21,7 +21,7 @@ from jobs.engine.outcome.selected import RUN_BYTES
 from jobs.engine.pool.selection import Selection
 from jobs.engine.samples.reading import Parts, read_samples
 from jobs.engine.store.folder import Folder
-from jobs.engine.store.runs import few, merged, write_run
+from jobs.engine.store.runs import few, joined, merged, write_run
 from jobs.engine.terminal.errors import WinnowError, first_line
 from jobs.engine.terminal.screen import say
 
@@ -99,6 +99,8 @@ def _write_runs(
 ) -> list[str]:
     """Writes runs of the kept rows of some parts with their ranks, RUN_BYTES or a batch more each. Returns their names.
 
+    Arrow cannot sort a table with 2 GiB of texts or bytes in a column, which images soon are.
+
     NoCommonType where a value does not fit the schema.
     """
     places = pa.concat_tables(read_samples(parts, kept, ["source", "line"]))
@@ -109,7 +111,7 @@ def _write_runs(
         here = np.flatnonzero(sources == source)
         here = here[np.argsort(lines[here])]
         try:
-            for table in _filled(paths[source], lines[here] - 1, rank[here], schema):
+            for table in joined(_ranked(paths[source], lines[here] - 1, rank[here], schema), RUN_BYTES):
                 names.append(f"{name}-{len(names):06d}")
                 write_run(interim, names[-1], [table.sort_by(RANK)], ranked, RANK)
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
@@ -117,22 +119,13 @@ def _write_runs(
     return names
 
 
-def _filled(path: str, numbers: np.ndarray, rank: np.ndarray, schema: pa.Schema) -> Iterator[pa.Table]:
-    """The rows of a file with these numbers, which ascend, and their ranks, in tables of RUN_BYTES or a batch more.
-
-    Arrow cannot sort a table with 2 GiB of texts or bytes in a column, which images soon are.
-    """
-    held: list[pa.Table] = []
+def _ranked(path: str, numbers: np.ndarray, rank: np.ndarray, schema: pa.Schema) -> Iterator[pa.Table]:
+    """The rows of a file with these numbers, which ascend, and their ranks."""
     at = 0
     with file_at(path) as file:
         for table in rows_at(file, numbers):
-            held.append(_fitted(table, schema).append_column(RANK, pa.array(rank[at : at + len(table)])))
+            yield _fitted(table, schema).append_column(RANK, pa.array(rank[at : at + len(table)]))
             at += len(table)
-            if sum(each.nbytes for each in held) >= RUN_BYTES:
-                yield pa.concat_tables(held)
-                held = []
-    if held:
-        yield pa.concat_tables(held)
 
 
 def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -148,19 +141,7 @@ def _write_rows(interim: Folder, runs: Sequence[str], schema: pa.Schema, out: Fo
     """Writes the rows of all runs in the order of rank. Returns their number."""
     written = 0
     with out.writing(FILE) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        for table in _grouped(merged(interim, runs, RANK)):
+        for table in joined(merged(interim, runs, RANK), GROUP_BYTES):
             writer.write_table(table.drop_columns(RANK).cast(schema))
             written += len(table)
     return written
-
-
-def _grouped(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """Tables joined to ones of GROUP_BYTES, the size of a row group."""
-    held: list[pa.Table] = []
-    for table in tables:
-        held.append(table)
-        if sum(each.nbytes for each in held) >= GROUP_BYTES:
-            yield pa.concat_tables(held)
-            held = []
-    if held:
-        yield pa.concat_tables(held)

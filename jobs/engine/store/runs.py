@@ -42,6 +42,18 @@ def _blocks(table: pa.Table) -> Iterator[pa.Table]:
         yield table
 
 
+def joined(tables: Iterable[pa.Table], size: int) -> Iterator[pa.Table]:
+    """Tables joined to ones of so many bytes, or of one table more."""
+    held: list[pa.Table] = []
+    for table in tables:
+        held.append(table)
+        if sum(each.nbytes for each in held) >= size:
+            yield pa.concat_tables(held)
+            held = []
+    if held:
+        yield pa.concat_tables(held)
+
+
 def merged(folder: Folder, names: Sequence[str], key: str) -> Iterator[pa.Table]:
     """Gives the rows of all runs in the order of the key, in tables of a few blocks.
 

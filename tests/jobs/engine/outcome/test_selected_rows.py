@@ -11,6 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.engine.outcome import selected_rows
+from jobs.engine.samples.pool_folder import Samples
+from jobs.engine.store.folder import Folder
+from jobs.engine.store.runs import merged
 from tests.jobs.corpora import jsonl, records
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -33,7 +36,7 @@ def row(n):
     return {"messages": said, "image": b"\xff\x00%d" % n, "at": at, "cost": Decimal(n) / 4, "tags": [("n", n)]}
 
 
-def test_rows_keep_the_schema_and_the_values_of_their_files_best_first(run, tmp_path):
+def test_rows_keep_the_schema_and_the_values_of_their_files_best_first(run, tmp_path, monkeypatch):
     (tmp_path / "in").mkdir()
     first = pa.Table.from_pylist([row(n) for n in range(30)], SCHEMA)
     second = pa.Table.from_pylist([row(n) for n in range(30, 40)], SCHEMA).append_column("more", pa.array(range(10)))
@@ -52,6 +55,15 @@ def test_rows_keep_the_schema_and_the_values_of_their_files_best_first(run, tmp_
     assert found["more"].null_count == sum(int(text.split()[1]) < 30 for text in kept)
 
     (pool,) = (tmp_path / "own/pools").iterdir()
+    samples, runs = Samples.open(str(pool)), Folder.at(tmp_path / "runs")
+    paths, rank = {each["uri"]: each["path"] for each in samples.facts["sources"]}, np.arange(40, 0, -1)
+    runs.make()
+    monkeypatch.setattr(selected_rows, "RUN_BYTES", 300)
+    names = selected_rows._write_runs(samples.parts, np.arange(40), rank, paths, found.schema, runs, "rows")
+    assert len(names) > 4
+    rows = pa.concat_tables(merged(runs, names, selected_rows.RANK))
+    assert rows["messages"].to_pylist() == [row(n)["messages"] for n in range(39, -1, -1)]
+
     (tmp_path / "in/b.feather").rename(tmp_path / "gone")
     code, said = run("at_random", str(pool), "--out", "again", "budget=25", store="own")
     assert code == 0, said
@@ -78,14 +90,14 @@ def test_values_that_no_type_of_all_files_holds_leave_the_rows_out_and_the_recor
     assert not (tmp_path / "out/selected.parquet").exists()
 
 
-def test_rows_are_sorted_a_bounded_number_at_a_time(tmp_path, monkeypatch):
+def test_rows_are_read_a_bounded_number_at_a_time(tmp_path):
+    """Arrow cannot take rows of a column with 2 GiB of bytes."""
     images = [b"\xff\x00%d" % n for n in range(5000)]
     table = pa.table({"image": images})
     pq.write_table(table, tmp_path / "a.parquet")
     numbers = np.arange(0, 5000, 2)
     rank = np.random.default_rng(0).permutation(len(numbers))
-    monkeypatch.setattr(selected_rows, "RUN_BYTES", 1)
-    found = list(selected_rows._filled(str(tmp_path / "a.parquet"), numbers, rank, table.schema))
+    found = list(selected_rows._ranked(str(tmp_path / "a.parquet"), numbers, rank, table.schema))
     assert max(map(len, found)) <= 1024 // 2
     whole = pa.concat_tables(found).sort_by(selected_rows.RANK)
     assert whole["image"].to_pylist() == [images[number] for number in numbers[np.argsort(rank)]]
