@@ -36,7 +36,7 @@ def write_selected(parts: Parts, chosen: Selection, interim: Folder, out: Folder
 
 
 def _write_runs(parts: Parts, kept: np.ndarray, rank: np.ndarray, interim: Folder, name: str) -> list[str]:
-    """Writes runs of (rank, raw) of the kept samples in some parts, RUN_BYTES or a row group each. Returns the names."""
+    """Writes runs of (rank, raw) of the kept samples in some parts, of RUN_BYTES or more each. Returns their names."""
     names = []
     for number, table in enumerate(joined(_ranked(parts, kept, rank), RUN_BYTES)):
         names.append(f"{name}-{number:04d}")
